@@ -1,0 +1,84 @@
+"""The record of an episode, one schema for expert and explored data.
+
+Invariant: the content digest covers everything but `seconds`, so the same episodes have the same digest whatever the machine's speed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Status = Literal["finished", "truncated", "error"]
+
+
+@dataclass(slots=True)
+class Message:
+    """One turn. `loss` is true where the policy's own words are learnt from, false for given assistant turns, null for the user's."""
+
+    role: Literal["user", "assistant"]
+    content: str
+    loss: bool | None = None
+
+
+@dataclass(slots=True)
+class Trajectory:
+    """One episode of one policy on one instruction.
+
+    `reward` is the sum of the step rewards; `rounds` counts actions; `status` tells an episode that ended by itself (finished) from one
+    cut by the round or context limit (truncated) and from one that a fault ended (error, never learnt from or scored).
+    `token_ids` and `loss_mask` (same length) are what the engine read and sampled, where it knows them; `tokens` is their count.
+    """
+
+    item_id: str
+    env: str
+    task_type: str
+    split: str
+    policy: str
+    policy_hash: str
+    iteration: int
+    sample: int
+    messages: list[Message]
+    reward: float
+    success: bool
+    rounds: int
+    status: Status
+    error: str | None = None
+    tokens: int = 0
+    seconds: float = 0.0
+    token_ids: list[int] | None = None
+    loss_mask: list[bool] | None = None
+
+    def to_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> Trajectory:
+        messages = [Message(**message) for message in row["messages"]]
+        return cls(**{**row, "messages": messages})
+
+    def text_key(self) -> str:
+        """What makes two trajectories duplicates: the same instruction, answered word for word the same."""
+        answers = [message.content for message in self.messages if message.role == "assistant"]
+        return hashlib.sha256(json.dumps([self.item_id, answers]).encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class _Digest:
+    state: Any = field(default_factory=hashlib.sha256)
+
+    def add(self, trajectory: Trajectory) -> None:
+        row = trajectory.to_row()
+        del row["seconds"]
+        self.state.update(json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
+        self.state.update(b"\n")
+
+
+def content_digest(trajectories: Iterable[Trajectory]) -> str:
+    """SHA-256 over the rows in order, without their `seconds`."""
+    digest = _Digest()
+    for trajectory in trajectories:
+        digest.add(trajectory)
+    return str(digest.state.hexdigest())

@@ -1,0 +1,210 @@
+"""The contract of a text world: a Gymnasium environment of text in, text out.
+
+Invariant: the same `item_id` gives the same episode text for the same actions, on any machine, in any process, under any
+PYTHONHASHSEED and locale. An environment knows nothing of language models and can be used alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Protocol
+
+import gymnasium
+from gymnasium import spaces
+
+Split = Literal["train", "train_large", "explore", "eval"]
+Step = tuple[str, float, bool, bool, dict[str, Any]]
+
+# The text spaces admit printable ASCII; an action outside it is answered like any other invalid action, it does not crash.
+CHARSET = "".join(chr(code) for code in range(32, 127)) + "\n"
+_ACTION = re.compile(r"Action:[ \t]*\n?[ \t]*(.*?)[ \t]*(?=\n|$)")
+
+
+class InvalidAction(ValueError):
+    """The policy's text holds no usable action; the message is shown to the policy as the next observation."""
+
+
+class UnknownItem(KeyError):
+    """No such instruction in this environment."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ExpertStuck(RuntimeError):
+    """The scripted expert has no move left (a watchdog fired or no path exists): the episode yields no expert trajectory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Counts of the paper's Table 2 (arXiv 2406.04151); `instructions` includes the `eval` ones."""
+
+    instructions: int
+    eval: int
+    agent_traj: int
+    agent_traj_l: int
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One problem. `text` is what tells it from every other one (goal and world), used to prove that eval and training are disjoint."""
+
+    item_id: str
+    env: str
+    task_type: str
+    difficulty: str
+    text: str
+
+
+class Expert(Protocol):
+    """A scripted policy bound to one live environment; asked once per turn."""
+
+    def act(self, observation: str) -> tuple[str, str]:
+        """The next (thought, action). Raises ExpertStuck when there is none."""
+        ...
+
+
+class TextEnv(gymnasium.Env[str, str]):
+    """Base of every environment. Subclasses override the hooks; the machinery below them is the same for all."""
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+
+    # --- the card: every subclass sets these -------------------------------------------------------------------------
+    name: ClassVar[str]
+    task_types: ClassVar[tuple[str, ...]]
+    sizes: ClassVar[Sizes]
+    max_rounds: ClassVar[int]
+    prompt: ClassVar[str]
+    """What a policy is told once, before the first observation: the rules and the form of an answer."""
+    lowest_reward: ClassVar[float] = 0.0
+    highest_reward: ClassVar[float] = 1.0
+
+    # --- hooks: override these -------------------------------------------------------------------------------------
+    @classmethod
+    def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
+        """All instructions as (training, eval), each of the paper's size, disjoint by id and by text."""
+        raise NotImplementedError
+
+    def begin(self, item_id: str) -> str:
+        """Set the world up for `item_id`; return the first observation. Raises UnknownItem."""
+        raise NotImplementedError
+
+    def act(self, action: str) -> tuple[str, float, bool]:
+        """Carry one action out: (observation, reward of this step, terminated). Nonsense is answered in text, never raised."""
+        raise NotImplementedError
+
+    def expert(self) -> Expert:
+        """The scripted expert for the episode that has just been reset."""
+        raise NotImplementedError
+
+    def available_actions(self) -> list[str] | None:
+        """The actions open now, where the environment can list them (a random player needs this)."""
+        return None
+
+    @classmethod
+    def succeeded(cls, reward: float) -> bool:
+        """The one definition of success: a rule on the episode's reward (the sum of its step rewards)."""
+        return reward >= 1.0
+
+    @classmethod
+    def parse_action(cls, text: str) -> str:
+        """The action in a policy's answer `Thought: ... Action: ...`. Raises InvalidAction unless there is exactly one."""
+        found = [action for action in _ACTION.findall(text) if action]
+        if len(found) != 1:
+            raise InvalidAction("Give exactly one action, in the form:\nThought: ...\nAction: ...")
+        return str(found[0])
+
+    # --- machinery: the same for every environment ---------------------------------------------------------------------
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self.observation_space = spaces.Text(min_length=0, max_length=20_000, charset=CHARSET)
+        self.action_space = spaces.Text(min_length=0, max_length=2_000, charset=CHARSET)
+        self.item_id: str | None = None
+        self.rounds = 0
+        self.reward = 0.0
+        self.done = True
+        self._observation = ""
+
+    @classmethod
+    def instructions(cls, split: Split) -> tuple[Instruction, ...]:
+        """The instructions of a split. `train` (D_s, AgentTraj) is part of `train_large` (AgentTraj-L), itself part of `explore`."""
+        return _splits(cls)[split]
+
+    @classmethod
+    def instruction(cls, item_id: str) -> Instruction:
+        try:
+            return _by_id(cls)[item_id]
+        except KeyError:
+            raise UnknownItem(f"{cls.name} has no instruction {item_id!r}; see {cls.__name__}.instructions(split)") from None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
+        """Start `options["item_id"]`, or a training instruction drawn from the seed where none is named."""
+        super().reset(seed=seed)
+        item_id = (options or {}).get("item_id")
+        if item_id is None:
+            pool = self.instructions("explore")
+            item_id = pool[int(self.np_random.integers(len(pool)))].item_id
+        self._observation = self.begin(item_id)
+        self.item_id, self.rounds, self.reward, self.done = item_id, 0, 0.0, False
+        return self._observation, self._info()
+
+    def step(self, action: str) -> Step:
+        """One round with an action already taken out of the policy's text. Raises RuntimeError after the end of the episode."""
+        if self.done:
+            raise RuntimeError(f"{self.name}: the episode is over (or never began); call reset() first")
+        return self._advance(*self.act(action))
+
+    def answer(self, text: str) -> Step:
+        """One round with a policy's whole text: parsed, then stepped. Text without an action costs a round and is told so."""
+        try:
+            action = self.parse_action(text)
+        except InvalidAction as error:
+            if self.done:
+                raise RuntimeError(f"{self.name}: the episode is over; call reset() first") from error
+            return self._advance(str(error), 0.0, False)
+        return self.step(action)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        return self._observation if self.render_mode == "ansi" else None
+
+    def _advance(self, observation: str, reward: float, terminated: bool) -> Step:
+        self.rounds += 1
+        self.reward += reward
+        truncated = not terminated and self.rounds >= self.max_rounds
+        self.done = terminated or truncated
+        self._observation = observation
+        return observation, float(reward), terminated, truncated, self._info()
+
+    def _info(self) -> dict[str, Any]:
+        info: dict[str, Any] = {"success": self.succeeded(self.reward), "item_id": self.item_id}
+        actions = self.available_actions()
+        if actions is not None:
+            info["available_actions"] = actions
+        return info
+
+
+def stable_order(items: Iterable[Instruction], salt: str) -> list[Instruction]:
+    """An order that depends on the ids alone: no random module, no hash seed."""
+    return sorted(items, key=lambda item: hashlib.sha256(f"{salt}:{item.item_id}".encode()).digest())
+
+
+@lru_cache(maxsize=None)
+def _splits(cls: type[TextEnv]) -> dict[str, tuple[Instruction, ...]]:
+    training, evaluation = cls.catalogue()
+    shuffled = stable_order(training, "agenttraj")
+    return {
+        "train": tuple(shuffled[: cls.sizes.agent_traj]),
+        "train_large": tuple(shuffled[: cls.sizes.agent_traj_l]),
+        "explore": tuple(training),
+        "eval": tuple(evaluation),
+    }
+
+
+@lru_cache(maxsize=None)
+def _by_id(cls: type[TextEnv]) -> dict[str, Instruction]:
+    training, evaluation = cls.catalogue()
+    return {item.item_id: item for item in (*training, *evaluation)}

@@ -1,0 +1,52 @@
+"""The environments by name. Adding one is one new file (or folder) and one line here; modules are imported when first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import gymnasium
+
+from envs.base import TextEnv
+
+ENVIRONMENTS = {
+    "babyai": "envs.babyai:BabyAI",
+    "maze": "envs.maze:Maze",
+    "textcraft": "envs.textcraft:TextCraft",
+    "wordle": "envs.wordle:Wordle",
+}
+
+
+class UnknownEnvironment(KeyError):
+    """No such environment."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def environment_class(name: str) -> type[TextEnv]:
+    """The class of an environment. Raises UnknownEnvironment, naming those that exist."""
+    try:
+        module, _, attribute = ENVIRONMENTS[name].partition(":")
+    except KeyError:
+        raise UnknownEnvironment(f"unknown environment {name!r}; there are: {', '.join(sorted(ENVIRONMENTS))}") from None
+    found: type[TextEnv] = getattr(import_module(module), attribute)
+    return found
+
+
+def make(name: str, **options: Any) -> TextEnv:
+    """A new environment by its short name, without Gymnasium's wrappers."""
+    return environment_class(name)(**options)
+
+
+def environment_of(item_id: str) -> str:
+    """The environment's name in an item id such as `textcraft_31`."""
+    return item_id.rpartition("_")[0]
+
+
+def register() -> None:
+    """Make every environment known to Gymnasium: `gymnasium.make("agentevol/TextCraft-v0")`."""
+    for entry_point in ENVIRONMENTS.values():
+        identifier = f"agentevol/{entry_point.partition(':')[2]}-v0"
+        if identifier not in gymnasium.registry:
+            gymnasium.register(id=identifier, entry_point=entry_point, disable_env_checker=True, order_enforce=False)

@@ -1,0 +1,308 @@
+"""The parameters of a run: read from params.yaml, overridden by `key=value` strings, checked before any work begins.
+
+Invariant: a `Params` that exists is valid; every mistake ends in a SettingsError of one line that names the key, what was given and
+what is allowed. Imports nothing but pydantic and yaml, so that a command line stays quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+Merge = Literal["initial", "cumulative", "none"]
+Rule = Literal["reward_weighted", "threshold"]
+
+
+class SettingsError(ValueError):
+    """The parameters cannot be used; the message is one line for the user."""
+
+
+def _positive_int(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("a whole number of at least 1, or a list of them (one per iteration)")
+    return value
+
+
+def _positive_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError("a number above 0, or a list of them (one per iteration)")
+    return float(value)
+
+
+def _schedule(value: object, one: Any) -> Any:
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("a list that is not empty, or one number")
+        return [one(entry) for entry in value]
+    return one(value)
+
+
+Text = Annotated[str, Field(min_length=1)]
+Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Temperature = Annotated[float, Field(ge=0, le=10)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+Counts = Annotated[int | list[int], BeforeValidator(lambda value: _schedule(value, _positive_int))]
+Numbers = Annotated[float | list[float], BeforeValidator(lambda value: _schedule(value, _positive_number))]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelParams(_Section):
+    """The base model. `base`: a folder, or a name on the Hugging Face hub. `threads`: of the processor; null leaves it to PyTorch."""
+
+    base: Text = "models/base"
+    threads: Count | None = None
+
+
+class Limits(_Section):
+    """At most that many instructions per environment and split, taken from the front of the split's fixed order; null takes all."""
+
+    train: Count | None = None
+    train_large: Count | None = None
+    explore: Count | None = None
+    eval: Count | None = None
+
+
+class DataParams(_Section):
+    """Where the datasets live, and how much of them is used."""
+
+    folder: Text = "data"
+    limits: Limits = Limits()
+
+
+class RolloutParams(_Section):
+    """Playing episodes. `slots`: episodes at once; `retries`: of an episode that a fault ended; the others in tokens.
+
+    `chunk`: how much of a long prompt the model reads at a time.
+    """
+
+    slots: Count = 64
+    max_new_tokens: Count = 96
+    context: Count = 2048
+    chunk: Count = 512
+    retries: Natural = 1
+
+
+class ExploreParams(_Section):
+    """How exploration samples."""
+
+    temperature: Temperature = 0.7
+    top_p: TopP = 1.0
+
+
+class EvolveParams(_Section):
+    """The loop: M `iterations`, K `samples` per instruction, and what each iteration learns from.
+
+    `patience`: stop after so many iterations without a better score on AgentEval; null runs all M.
+    """
+
+    iterations: Count = 4
+    samples: Counts = 1
+    merge: Merge = "initial"
+    start_from: Literal["base", "previous"] = "base"
+    rule: Rule = "reward_weighted"
+    keep_per_instruction: Count | None = None
+    patience: Count | None = None
+
+    def samples_at(self, iteration: int) -> int:
+        """K of an iteration, counted from 1; a list shorter than M repeats its last entry."""
+        return int(_at(self.samples, iteration - 1))
+
+
+class FinetuneParams(_Section):
+    """Learning. `batch_tokens`: tokens per optimiser step; `warmup`: share of the steps; `max_tokens`: of one trajectory."""
+
+    epochs: Numbers = 3.0
+    learning_rate: Positive = 1e-3
+    batch_tokens: Count = 8192
+    warmup: Share = 0.1
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    clip: Positive = 1.0
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    max_tokens: Count = 2048
+    min_lr_ratio: Share = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    def epochs_at(self, iteration: int) -> float:
+        """Epochs of an iteration; 0 is behavioural cloning. A list shorter than M + 1 repeats its last entry."""
+        return float(_at(self.epochs, iteration))
+
+
+class EvaluateParams(_Section):
+    """How AgentEval is played, and whether BC-Large is trained too for comparison."""
+
+    temperature: Temperature = 0.0
+    large: bool = True
+
+
+class GateParams(_Section):
+    """What stops bad data. `replay`: which expert trajectories are played again to be compared with their record.
+
+    `min_coverage`: the share of the instructions of every environment and difficulty that the data must reach.
+    """
+
+    max_tokens: Count = 2048
+    replay: Literal["none", "sample", "all"] = "sample"
+    min_coverage: Share = 0.0
+
+
+class PretrainParams(_Section):
+    """The embedded base model's own training; its parameters are checked by agentevol.pretraining."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class ReportParams(_Section):
+    """Where the final table, the curve and the metrics are written."""
+
+    folder: Text = "report"
+
+
+class Params(_Section):
+    """Everything a run depends on. The same Params on the same commit give the same datasets and scores."""
+
+    seed: Natural = 0
+    environments: list[str] = Field(default_factory=lambda: _known_environments())
+    model: ModelParams = ModelParams()
+    data: DataParams = DataParams()
+    rollout: RolloutParams = RolloutParams()
+    explore: ExploreParams = ExploreParams()
+    evolve: EvolveParams = EvolveParams()
+    finetune: FinetuneParams = FinetuneParams()
+    evaluate: EvaluateParams = EvaluateParams()
+    gate: GateParams = GateParams()
+    pretrain: PretrainParams = PretrainParams()
+    report: ReportParams = ReportParams()
+
+    @field_validator("environments")
+    @classmethod
+    def _each_known_once(cls, names: list[str]) -> list[str]:
+        known = _known_environments()
+        unknown = sorted(set(names) - set(known))
+        if unknown:
+            raise ValueError(f"names among {', '.join(known)}; {', '.join(unknown)} is not one")
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"one or more of {', '.join(known)}, each once")
+        return names
+
+
+def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Params:
+    """The parameters of `path` with `overrides` such as "evolve.samples=3" (dotted key, YAML value) applied in order.
+
+    Raises SettingsError when the file cannot be read, an override is malformed, or a value is not allowed.
+    """
+    values = _read(Path(path))
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from None
+
+
+def _at(value: Any, index: int) -> Any:
+    if index < 0:
+        raise ValueError(f"no such iteration: index {index} in the schedule {value}")
+    return value[min(index, len(value) - 1)] if isinstance(value, list) else value
+
+
+def _known_environments() -> list[str]:
+    from envs.registry import ENVIRONMENTS  # imports gymnasium, which a quick command line must not wait for
+
+    return sorted(ENVIRONMENTS)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number (YAML 1.1 reads a string) and refuses a key given twice (YAML 1.1 keeps the last)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_SCIENTIFIC = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+0123456789"))
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise SettingsError(f"{where}{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); run from the project's root or name the file") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: cannot be read (not UTF-8 text)") from None
+    values = _parse(text, str(path))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: {type(values).__name__} given, but sections such as `evolve:` with their keys are expected")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SettingsError(f"override {override!r}: expected key=value, as in evolve.samples=3")
+    target = values
+    for depth, part in enumerate(parts[:-1], start=1):
+        section = target.get(part)
+        if section is None:
+            section = target[part] = {}
+        if not isinstance(section, dict):
+            raise SettingsError(f"override {override!r}: {'.'.join(parts[:depth])} is a value, not a section")
+        target = section
+    target[parts[-1]] = _parse(text, f"override {override!r}")
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"]) or "params"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        keys = _keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(keys)}"
+        return f"{key}: unknown key; {hint}{more}"
+    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["type"] in {"model_type", "model_attributes_type"}:
+        keys = _keys(first["loc"])
+        allowed = f"a section with the keys {', '.join(keys)}" if keys else "a section of keys and values"
+    return f"{key}: {first['input']!r} given; allowed: {allowed}{more}"
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section at `location`."""
+    section: type[BaseModel] = Params
+    for part in location:
+        annotation = section.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)

@@ -57,8 +57,8 @@ class Maze(TextEnv):
     sizes: ClassVar[Sizes] = Sizes(instructions=240, eval=25, agent_traj=100, agent_traj_l=215)
     max_rounds: ClassVar[int] = 15
     prompt: ClassVar[str] = (
-        "You are in a maze. Reach the goal in as few moves as you can. Each turn you are told where the goal is, where you are (row, column) "
-        "and where there are walls. Moving down adds 1 to the row, moving right adds 1 to the column.\n"
+        "You are in a maze. Reach the goal in as few moves as you can. Each turn you are told where the goal is, where you are "
+        "(row, column) and where there are walls. Moving down adds 1 to the row, moving right adds 1 to the column.\n"
         "Actions: move up, move down, move left, move right.\n"
         "Answer in this form:\nThought: ...\nAction: move ..."
     )

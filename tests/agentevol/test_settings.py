@@ -1,0 +1,94 @@
+"""Every mistake in the parameters ends in one line that names the key, what was given and what is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentevol.settings import EvolveParams, FinetuneParams, Params, SettingsError, load_params
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: 3\nevolve:\n  iterations: 2\nfinetune: {learning_rate: 1e-3}\n")
+    return path
+
+
+def test_the_committed_parameters_are_the_defaults() -> None:
+    assert load_params(ROOT / "params.yaml").model_dump(exclude={"pretrain"}) == Params().model_dump(exclude={"pretrain"})
+
+
+def test_a_file_gives_what_it_says_and_defaults_for_the_rest(file: Path) -> None:
+    params = load_params(file)
+    assert (params.seed, params.evolve.iterations, params.evolve.samples) == (3, 2, 1)
+    assert params.finetune.learning_rate == 0.001
+
+
+def test_overrides_win_in_order_and_reach_missing_sections(file: Path) -> None:
+    params = load_params(file, ["evolve.iterations=5", "evolve.iterations=6", "data.limits.eval=4", "environments=[maze]"])
+    assert (params.evolve.iterations, params.data.limits.eval, params.environments) == (6, 4, ["maze"])
+
+
+def test_schedules_repeat_their_last_entry() -> None:
+    assert [EvolveParams(samples=[3, 1]).samples_at(iteration) for iteration in (1, 2, 3)] == [3, 1, 1]
+    assert [FinetuneParams(epochs=[2.0, 4.0]).epochs_at(iteration) for iteration in (0, 1, 2)] == [2, 4, 4]
+    assert FinetuneParams().epochs_at(7) == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("evolve.sample=3", "evolve.sample: unknown key; did you mean samples?"),
+        ("evolve.samples=0", "evolve.samples: 0 given; allowed: a whole number of at least 1"),
+        ("evolve.samples=[2, 0]", "evolve.samples: [2, 0] given"),
+        ("evolve.samples=true", "evolve.samples: True given"),
+        ("evolve.iterations=two", "evolve.iterations: 'two' given; allowed: a valid integer"),
+        ("evolve.merge=all", "evolve.merge: 'all' given; allowed: 'initial', 'cumulative' or 'none'"),
+        ("evolve=3", "evolve: 3 given; allowed: a section with the keys iterations, samples"),
+        ("environments=[chess]", "chess is not one"),
+        ("environments=[maze, maze]", "each once"),
+        ("environments=[]", "one or more of"),
+        ("seed=-1", "seed: -1 given; allowed: greater than or equal to 0"),
+        ("seed.x=1", "seed is a value, not a section"),
+        ("finetune.epochs=0", "finetune.epochs: 0 given; allowed: a number above 0"),
+        ("evolve.samples", "expected key=value"),
+        ("evolve.samples=[", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(file: Path, override: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_params(file, [override])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed: 1\nseed: 2\n", "line 2: not valid YAML: the key 'seed' is given twice"),
+        ("seed: [1\n", "not valid YAML"),
+        ("- 1\n", "list given"),
+    ],
+)
+def test_an_unusable_file_is_told_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=expected):
+        load_params(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: cannot be read"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_importing_the_settings_is_cheap() -> None:
+    heavy = "{'torch', 'transformers', 'pandas', 'pyarrow', 'gymnasium', 'numpy', 'prefect', 'mlflow', 'matplotlib', 'scipy'}"
+    code = f"import sys, agentevol.settings; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,137 @@
+"""A folder is whole or not there, and a dataset is what its digest says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentevol import storage
+from agentevol.storage import Incomplete
+from agentevol.trajectory import Message, Trajectory
+from envs.base import Instruction
+
+
+def trajectory(number: int = 1, **changes: object) -> Trajectory:
+    messages = [Message("user", "prompt\n\nfirst"), Message("assistant", "Thought: é\nAction: go", True), Message("user", "")]
+    values = {"reward": 1 / 3, "success": False, "rounds": 1, "status": "finished", "seconds": 0.25, **changes}
+    return Trajectory(f"counting_{number}", "counting", "count", "train", "expert", "abc", 0, 0, messages, **values)  # type: ignore[arg-type]
+
+
+ROWS = [
+    trajectory(1, tokens=3, token_ids=[5, 0, 7], loss_mask=[False, True, True]),
+    trajectory(2, status="error", error="the server went away"),
+]
+ITEM = Instruction("counting_1", "counting", "count", "easy", "count to\u2028three")
+
+
+def test_trajectories_come_back_as_they_went_in(tmp_path: Path) -> None:
+    written = storage.write_dataset(tmp_path / "set", ROWS, {"parents": ["p"]})
+    assert storage.read_dataset(tmp_path / "set") == ROWS
+    assert storage.open_dataset(tmp_path / "set") == written
+    assert (written.rows, written.counts, written.lineage) == (2, {"counting": 2}, {"parents": ["p"]})
+
+
+def test_an_empty_dataset_comes_back_empty(tmp_path: Path) -> None:
+    assert storage.write_dataset(tmp_path / "set", [], {}).rows == 0
+    assert storage.read_dataset(tmp_path / "set") == []
+
+
+def test_equal_rows_give_equal_bytes_and_time_is_not_content(tmp_path: Path) -> None:
+    first = storage.write_dataset(tmp_path / "a", ROWS, {})
+    second = storage.write_dataset(tmp_path / "b", ROWS, {})
+    slower = storage.write_dataset(
+        tmp_path / "c", [trajectory(1, seconds=9.0, tokens=3, token_ids=[5, 0, 7], loss_mask=[False, True, True]), ROWS[1]], {}
+    )
+    assert [path.read_bytes() for path in sorted((tmp_path / "a").iterdir())] == [
+        path.read_bytes() for path in sorted((tmp_path / "b").iterdir())
+    ]
+    assert first.digest == second.digest == slower.digest
+    assert storage.write_dataset(tmp_path / "d", ROWS[:1], {}).digest != first.digest
+
+
+def test_instructions_come_back_by_split(tmp_path: Path) -> None:
+    written = storage.write_instructions(tmp_path / "lists", {"eval": [ITEM], "explore": []})
+    assert storage.read_instructions(tmp_path / "lists") == {"eval": [ITEM], "explore": []}
+    assert written.counts == {"counting": 1}
+
+
+def test_rows_changed_behind_the_manifest_are_refused(tmp_path: Path) -> None:
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+    storage.write_dataset(tmp_path / "other", ROWS[:1], {})
+    (tmp_path / "other" / storage.TRAJECTORIES).replace(tmp_path / "set" / storage.TRAJECTORIES)
+    assert not storage.is_complete(tmp_path / "set")
+    with pytest.raises(Incomplete, match=r"set is not complete: its rows are not those.*Remove it and run"):
+        storage.read_dataset(tmp_path / "set")
+
+
+@pytest.mark.parametrize("damage", ["cut file", "no file", "no manifest", "broken manifest", "no folder", "other kind"])
+def test_what_is_not_complete_is_refused_and_named(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "set"
+    if damage == "other kind":
+        storage.write_instructions(folder, {"eval": [ITEM]})
+    elif damage != "no folder":
+        storage.write_dataset(folder, ROWS, {})
+    if damage == "cut file":
+        os.truncate(folder / storage.TRAJECTORIES, 100)
+    elif damage == "no file":
+        (folder / storage.TRAJECTORIES).unlink()
+    elif damage == "no manifest":
+        (folder / storage.MANIFEST).unlink()
+    elif damage == "broken manifest":
+        (folder / storage.MANIFEST).write_text('{"kind": ')
+    with pytest.raises(Incomplete, match=r"set is not complete"):
+        storage.read_dataset(folder)
+    assert storage.is_complete(folder) == (damage == "other kind")
+
+
+def test_a_failed_write_leaves_the_old_folder_and_no_other(tmp_path: Path) -> None:
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+    with pytest.raises(IsADirectoryError), storage.atomic_folder(tmp_path / "set") as folder:
+        folder.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert storage.is_complete(tmp_path / "set")
+
+
+def test_an_unfinished_folder_is_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "rubbish").write_text("x")
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [storage.MANIFEST, storage.TRAJECTORIES]
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from agentevol.storage import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "set")], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+    assert child.stdout is not None
+    child.stdout.readline()
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+    assert len(list(tmp_path.iterdir())) == 2
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_folder_digest_sees_names_and_contents_but_not_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a").write_text("1")
+    before = storage.folder_digest(tmp_path)
+    storage.write_manifest(tmp_path, "model", base="x")
+    assert storage.folder_digest(tmp_path) == before
+    assert storage.read_manifest(tmp_path)["base"] == "x"
+    (tmp_path / "sub" / "a").rename(tmp_path / "sub" / "b")
+    assert storage.folder_digest(tmp_path) != before
+
+
+def test_a_json_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert storage.digest_json({"a": 1, "b": [2.5, None]}) == storage.digest_json({"b": [2.5, None], "a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        storage.digest_json(float("nan"))

@@ -71,7 +71,7 @@ class Expert(Protocol):
 class TextEnv(gymnasium.Env[str, str]):
     """Base of every environment. Subclasses override the hooks; the machinery below them is the same for all."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}
 
     # --- the card: every subclass sets these -------------------------------------------------------------------------
     name: ClassVar[str]
@@ -132,12 +132,12 @@ class TextEnv(gymnasium.Env[str, str]):
     @classmethod
     def instructions(cls, split: Split) -> tuple[Instruction, ...]:
         """The instructions of a split. `train` (D_s, AgentTraj) is part of `train_large` (AgentTraj-L), itself part of `explore`."""
-        return _splits(cls)[split]
+        return _splits(cls)[split]  # type: ignore[arg-type]  # a class is hashable, mypy looks at its instances
 
     @classmethod
     def instruction(cls, item_id: str) -> Instruction:
         try:
-            return _by_id(cls)[item_id]
+            return _by_id(cls)[item_id]  # type: ignore[arg-type]
         except KeyError:
             raise UnknownItem(f"{cls.name} has no instruction {item_id!r}; see {cls.__name__}.instructions(split)") from None
 

@@ -1,0 +1,245 @@
+"""What every environment promises, whichever it is: adding one to the registry adds it to these tests.
+
+Invariant: nothing here knows an environment's rules, only the paper's sizes and the contract of envs/base.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import gymnasium
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from envs import ENVIRONMENTS, TextEnv, UnknownItem, environment_class, environment_of, make
+from tests.envs import golden
+
+# Table 2 of arXiv 2406.04151: instructions, AgentEval, AgentTraj, AgentTraj-L, task types.
+PAPER = {
+    "webshop": (6910, 200, 1000, 3930, 1),
+    "webarena": (812, 20, 0, 0, 3),
+    "maze": (240, 25, 100, 215, 1),
+    "wordle": (980, 25, 500, 955, 1),
+    "alfworld": (3827, 200, 500, 2420, 6),
+    "sciworld": (2320, 200, 1000, 2120, 30),
+    "babyai": (900, 90, 400, 810, 40),
+    "textcraft": (544, 100, 300, 374, 1),
+    "weather": (343, 20, 160, 311, 1),
+    "movie": (238, 20, 100, 215, 1),
+    "academia": (20, 20, 0, 0, 1),
+    "sheet": (20, 20, 0, 0, 1),
+    "todo": (155, 20, 70, 135, 1),
+    "bird": (3200, 200, 2000, 3000, 1),
+}
+
+NONSENSE = [
+    "",
+    "   ",
+    "fly me to the moon",
+    "move",
+    "get -1 of",
+    "craft 2 using",
+    "go to nowhere 99",
+    "pickup box 99999999999999999999",
+    "__import__('os').system('true')",
+    "'; DROP TABLE items; --",
+    "%s {0} \\n \x00\x1b[2J",
+    "높이 뛰다 🐸 ٣",
+    "a" * 5000,
+]
+
+each_environment = pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
+
+
+def sample(name: str, count: int = 20) -> list[str]:
+    """Item ids spread over AgentTraj."""
+    items = environment_class(name).instructions("train")
+    return [items[index * len(items) // count].item_id for index in range(count)]
+
+
+def begin(name: str) -> TextEnv:
+    env = make(name)
+    env.reset(options={"item_id": sample(name, 1)[0]})
+    return env
+
+
+@each_environment
+def test_gymnasium_accepts_it_without_a_warning(name: str) -> None:
+    env = gymnasium.make(f"agentevol/{environment_class(name).__name__}-v0").unwrapped
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env)
+
+
+@each_environment
+def test_sizes_are_the_papers(name: str) -> None:
+    cls = environment_class(name)
+    counted = tuple(len(cls.instructions(split)) for split in ("explore", "eval", "train", "train_large"))
+    sizes = cls.sizes
+    assert (sizes.instructions, sizes.eval, sizes.agent_traj, sizes.agent_traj_l, len(cls.task_types)) == PAPER[name]
+    assert counted == (sizes.instructions - sizes.eval, sizes.eval, sizes.agent_traj, sizes.agent_traj_l)
+
+
+@each_environment
+def test_splits_nest_and_eval_shares_nothing_with_training(name: str) -> None:
+    cls = environment_class(name)
+    train, large, explore, held_out = (cls.instructions(split) for split in ("train", "train_large", "explore", "eval"))
+    assert set(train) <= set(large) <= set(explore)
+    assert not {item.item_id for item in held_out} & {item.item_id for item in explore}
+    assert not {item.text for item in held_out} & {item.text for item in explore}
+    assert len({item.item_id for item in (*explore, *held_out)}) == cls.sizes.instructions
+
+
+@each_environment
+def test_instructions_are_described(name: str) -> None:
+    cls = environment_class(name)
+    items = (*cls.instructions("explore"), *cls.instructions("eval"))
+    assert {item.task_type for item in items} == set(cls.task_types)
+    assert {item.env for item in items} == {environment_of(item.item_id) for item in items} == {name}
+    assert all(item.text and item.difficulty for item in items)
+    assert all(cls.instruction(item.item_id) == item for item in items)
+
+
+@each_environment
+def test_prompt_says_how_to_answer(name: str) -> None:
+    prompt = environment_class(name).prompt
+    assert prompt.isascii()
+    assert "Thought:" in prompt
+    assert "Action:" in prompt
+
+
+@each_environment
+def test_an_item_id_begins_the_same_every_time(name: str) -> None:
+    env, other = make(name), make(name)
+    ids = sample(name, 10)
+    begun = [env.reset(options={"item_id": item_id})[0] for item_id in ids]
+    again = [other.reset(seed=7, options={"item_id": item_id})[0] for item_id in reversed(ids)]
+    assert begun == again[::-1]
+
+
+@each_environment
+def test_expert_wins_in_time_and_its_actions_replay(name: str) -> None:
+    env, replayed = make(name), make(name)
+    for item_id in sample(name):
+        first, turns = golden.expert_episode(env, item_id)
+        assert env.succeeded(sum(turn.reward for turn in turns)), item_id
+        assert turns[-1].terminated, item_id
+        assert len(turns) <= env.max_rounds, item_id
+        observation, _ = replayed.reset(options={"item_id": item_id})
+        assert observation == first
+        for turn in turns:
+            observation, reward, terminated, truncated, info = replayed.step(turn.action)
+            assert (observation, reward, terminated, truncated) == (turn.observation, turn.reward, turn.terminated, turn.truncated)
+            assert replayed.observation_space.contains(observation)
+        assert info["success"]
+
+
+@each_environment
+def test_expert_answers_are_parsed_back(name: str) -> None:
+    env = make(name)
+    for turn in golden.expert_episode(env, sample(name, 1)[0])[1]:
+        assert env.parse_action(f"Thought: {turn.thought}\nAction: {turn.action}") == turn.action
+        assert env.parse_action(f"Thought:\n{turn.thought}\n\nAction:\n{turn.action}") == turn.action
+
+
+@each_environment
+def test_episodes_side_by_side_do_not_touch_each_other(name: str) -> None:
+    alone = make(name)
+    episodes = {item_id: golden.expert_episode(alone, item_id) for item_id in sample(name, 3)}
+    live = {item_id: make(name) for item_id in episodes}
+    for item_id, (first, _) in episodes.items():
+        assert live[item_id].reset(options={"item_id": item_id})[0] == first
+    for index in range(max(len(turns) for _, turns in episodes.values())):
+        for item_id, (_, turns) in episodes.items():
+            if index < len(turns):
+                assert live[item_id].step(turns[index].action)[0] == turns[index].observation
+
+
+@each_environment
+@pytest.mark.parametrize("action", NONSENSE, ids=range(len(NONSENSE)))
+def test_nonsense_is_answered_and_costs_a_round(name: str, action: str) -> None:
+    env = begin(name)
+    observation, reward, terminated, _, info = env.step(action)
+    assert observation
+    assert env.observation_space.contains(observation), "the answer must be printable ASCII: do not echo the action as it came"
+    assert (reward, terminated, info["success"], env.rounds) == (0.0, False, False, 1)
+
+
+@each_environment
+def test_nothing_but_nonsense_ends_the_episode_without_success(name: str) -> None:
+    env = begin(name)
+    while not env.done:
+        _, _, terminated, truncated, info = env.step("fly me to the moon")
+    assert (terminated, truncated, info["success"], env.rounds) == (False, True, False, env.max_rounds)
+
+
+@each_environment
+def test_random_play_among_the_available_actions_never_breaks(name: str) -> None:
+    env, draw = make(name), random.Random(0)
+    for item_id in sample(name, 10):
+        _, info = env.reset(options={"item_id": item_id})
+        while not env.done and "available_actions" in info:
+            assert info["available_actions"]
+            observation, reward, *_, info = env.step(draw.choice(info["available_actions"]))
+            assert env.observation_space.contains(observation)
+            assert env.lowest_reward <= reward <= env.highest_reward
+
+
+@each_environment
+def test_stepping_after_the_end_is_refused(name: str) -> None:
+    env = make(name)
+    with pytest.raises(RuntimeError, match="reset"):
+        env.step("anything")
+    _, turns = golden.expert_episode(env, sample(name, 1)[0])
+    for play in (lambda: env.step(turns[-1].action), lambda: env.answer("Action: anything"), lambda: env.answer("no action")):
+        with pytest.raises(RuntimeError, match="reset"):
+            play()
+
+
+@each_environment
+@pytest.mark.parametrize("number", ["", "_", "_nonsense", "_-1", "_1.5", "_ 1", "_1\n", "_01", "_٣", "_" + "9" * 5000], ids=range(10))
+def test_unknown_id_is_refused(name: str, number: str) -> None:
+    with pytest.raises(UnknownItem):
+        make(name).reset(options={"item_id": name + number})
+    with pytest.raises(UnknownItem):
+        environment_class(name).instruction(name + number)
+
+
+@each_environment
+def test_an_id_of_another_environment_is_refused(name: str) -> None:
+    with pytest.raises(UnknownItem, match="nowhere_0"):
+        make(name).reset(options={"item_id": "nowhere_0"})
+
+
+@each_environment
+@pytest.mark.parametrize("text", ["I do not know what to do.", "Action: \n", "Action: look\nAction: look again", ""])
+def test_an_answer_without_exactly_one_action_is_told(name: str, text: str) -> None:
+    env = begin(name)
+    observation, reward, terminated, _, _ = env.answer(text)
+    assert "exactly one action" in observation
+    assert (reward, terminated, env.rounds) == (0.0, False, 1)
+
+
+@each_environment
+def test_render_shows_the_last_observation(name: str) -> None:
+    env = make(name, render_mode="ansi")
+    first, _ = env.reset(options={"item_id": sample(name, 1)[0]})
+    assert env.render() == first
+
+
+@pytest.mark.parametrize(("hash_seed", "locale"), [("0", "C.UTF-8"), ("1", "C"), ("2", "ko_KR.UTF-8")])
+def test_text_is_the_committed_one_in_any_process(hash_seed: str, locale: str) -> None:
+    """Where this fails on purpose (an environment's text was changed), write the file anew: python -m tests.envs.golden"""
+    asked = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "PYTHONUTF8": "0"}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.envs.golden", "--print"], cwd=root, env=asked, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(golden.FILE.read_text("ascii"))

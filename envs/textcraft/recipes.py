@@ -69,9 +69,12 @@ class RecipeBook:
         """The kept recipe of every craftable item, by its name, sorted by name."""
         self._depths: dict[str, int] = {}
         self._closures: dict[str, tuple[Recipe, ...]] = {}
-        if goals is not None and (unknown := [goal for goal in goals if goal not in self.recipes]):
+        chosen = self.recipes if goals is None else goals
+        if unknown := [goal for goal in chosen if goal not in self.recipes]:
             raise ValueError(f"no recipe makes {', '.join(unknown)}; goals must be craftable items of the book")
-        self.goals = tuple(goals) if goals is not None else tuple(sorted(self.recipes, key=lambda item: (self.depth(item), item)))
+        if not chosen:
+            raise ValueError("a recipe book needs a goal; give it a recipe whose ingredients do not need its output")
+        self.goals = tuple(goals or sorted(self.recipes, key=lambda item: (self.depth(item), item)))
 
     def depth(self, item: str) -> int:
         """Crafting steps from raw items to `item` along the longest way: 0 for what no recipe makes."""

@@ -1,0 +1,360 @@
+"""TextCraft's own rules: what a player may do, what the book makes of a list of recipes, and that the planner wins every goal."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from fractions import Fraction
+from math import ceil
+
+import pytest
+
+from envs import ExpertStuck, UnknownItem
+from envs.textcraft import Recipe, RecipeBook, TextCraft, minecraft
+from envs.textcraft.minecraft import minecraft_recipes
+from envs.textcraft.plan import rounds
+
+PLANKS = "craft 4 oak planks using 1 oak log"
+
+PINNED_GOALS = {
+    0: "craft 1 acacia planks",
+    31: "craft 1 dark oak wood",
+    200: "craft 1 dark oak door",
+    400: "craft 1 diamond shovel",
+    543: "craft 1 warped fungus on a stick",
+}
+PINNED_LIST = [
+    "craft 4 smooth quartz stairs using 6 smooth quartz",
+    "craft 6 stone slab using 3 stone",
+    "craft 8 pink terracotta using 8 terracotta, 1 pink dye",
+    "craft 1 loom using 2 oak planks, 2 string",
+    "craft 1 smithing table using 4 oak planks, 2 iron ingot",
+    "craft 4 dark oak planks using 1 dark oak log",
+    "craft 3 dark oak wood using 4 dark oak log",
+]
+
+
+def recipes(*commands: str) -> list[Recipe]:
+    return [Recipe.parse(command) for command in commands]
+
+
+def started(goal: str) -> TextCraft:
+    env = TextCraft()
+    env.reset(options={"item_id": f"textcraft_{env.book.goals.index(goal)}"})
+    return env
+
+
+def listed(observation: str) -> list[str]:
+    head, _, rest = observation.partition("\n")
+    commands, _, goal = rest.partition("\n\n")
+    assert head == "Crafting commands:"
+    assert re.fullmatch(r"Goal: craft 1 [a-z0-9 ]+\.", goal)
+    return commands.split("\n")
+
+
+def play(env: TextCraft, item_id: str) -> list[tuple[str, str, str]]:
+    """The planner's (thought, action, observation) to the end of the episode, given to the environment as a policy's text is."""
+    observation, _ = env.reset(options={"item_id": item_id})
+    expert, turns = env.expert(), []
+    while not env.done:
+        thought, action = expert.act(observation)
+        observation, *_ = env.answer(f"Thought: {thought}\nAction: {action}")
+        turns.append((thought, action, observation))
+    return turns
+
+
+# --- the rules -------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_episode_reads_as_it_should() -> None:
+    env = TextCraft()
+    index = env.book.goals.index("oak sign")
+    turns = play(env, f"textcraft_{index}")
+    assert [(action, observation) for _, action, observation in turns] == [
+        ("get 2 oak log", "Got 2 oak log"),
+        (PLANKS, "Crafted 4 oak planks"),
+        (PLANKS, "Crafted 4 oak planks"),
+        ("craft 4 stick using 2 oak planks", "Crafted 4 stick"),
+        ("craft 3 oak sign using 6 oak planks, 1 stick", "Crafted 3 oak sign"),
+    ]
+    assert turns[2][0] == (
+        "I have 1 oak log, 4 oak planks. Goal oak sign: craft 3 oak sign using 6 oak planks, 1 stick. "
+        "6 oak planks: have 4, 2 more: craft 4 oak planks using 1 oak log. 1 oak log: have 1."
+    )
+    assert env.reward == 1.0
+
+
+def test_only_what_the_list_uses_and_does_not_make_can_be_got() -> None:
+    env = started("oak sign")
+    assert env.step("get 2 oak log")[0] == "Got 2 oak log"
+    assert env.step("get 6 oak planks")[0] == "Could not find oak planks: craft it"
+    assert env.step("get 1 oak sign")[0] == "Could not find oak sign: craft it"
+    assert env.step("get 1 philosophers stone")[0] == "Could not find philosophers stone"
+    assert env.inventory == {"oak log": 2}
+
+
+def test_crafting_takes_the_ingredients_and_gives_the_output() -> None:
+    env = started("oak sign")
+    assert env.step("inventory")[0] == "Inventory: you have nothing"
+    assert env.step(PLANKS)[0] == "Could not find enough items to craft 4 oak planks: need 1 oak log, have 0"
+    env.step("get 2 oak log")
+    assert env.step(PLANKS)[0] == "Crafted 4 oak planks"
+    assert env.step("inventory")[0] == "Inventory: [oak log] (1) [oak planks] (4)"
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "craft 8 oak planks using 2 oak log",  # a whole multiple is not the command
+        "craft 4 oak planks using 1 birch log",
+        "craft 4 oak planks using 1 oak log, 1 oak log",
+        "craft 1 diamond sword using 2 oak log",
+        "craft 4 oak planks",
+        "craft oak planks using oak log",
+        "get oak log",
+        "get 0 oak log",
+        "get 99999 oak log",
+    ],
+)
+def test_any_other_command_changes_nothing(action: str) -> None:
+    env = started("oak sign")
+    env.step("get 2 oak log")
+    observation, reward, terminated, *_ = env.step(action)
+    assert observation.startswith("Could not execute ")
+    assert (reward, terminated, env.inventory) == (0.0, False, {"oak log": 2})
+
+
+def test_the_order_of_ingredients_and_the_case_do_not_matter() -> None:
+    env = started("oak sign")
+    for action in ("get 3 oak log", PLANKS.upper(), PLANKS, "craft  4 stick using 2 oak planks"):
+        assert not env.step(action)[0].startswith("Could not")
+    assert env.step("craft 3 oak sign using 1 stick, 6 oak planks")[0] == "Crafted 3 oak sign"
+
+
+def test_making_the_goal_ends_the_episode_with_reward_one() -> None:
+    env = started("oak planks")
+    assert env.step("get 1 oak log")[1:3] == (0.0, False)
+    _, reward, terminated, truncated, info = env.step(PLANKS)
+    assert (reward, terminated, truncated, info["success"]) == (1.0, True, False, True)
+
+
+def test_an_action_is_stripped_of_what_agentgym_strips() -> None:
+    assert TextCraft.parse_action("Thought: planks\nAction: `craft 3 oak sign using 6 oak planks, 1 stick`.") == (
+        "craft 3 oak sign using 6 oak planks, 1 stick"
+    )
+
+
+def test_available_actions_are_those_that_succeed() -> None:
+    env = started("oak sign")
+    assert PLANKS not in env.available_actions()
+    env.step("get 4 oak log")
+    actions = env.available_actions()
+    assert PLANKS in actions
+    for action in actions:
+        other = started("oak sign")
+        other.step("get 4 oak log")
+        assert not other.step(action)[0].startswith("Could not"), action
+
+
+# --- the instructions ------------------------------------------------------------------------------------------------
+
+
+def test_goals_are_numbered_by_depth_and_name_and_eval_has_its_share_of_each_depth() -> None:
+    book = TextCraft().book
+    assert list(book.goals) == sorted(book.goals, key=lambda goal: (book.depth(goal), goal))
+    training, held_out = TextCraft.catalogue()
+    everything = Counter(item.difficulty for item in (*training, *held_out))
+    assert everything == {"depth 1": 146, "depth 2": 201, "depth 3": 167, "depth 4": 30}
+    for difficulty, count in Counter(item.difficulty for item in held_out).items():
+        assert abs(count - Fraction(everything[difficulty] * 100, 544)) < 1
+
+
+def test_ids_keep_their_problem() -> None:
+    assert {index: TextCraft.instruction(f"textcraft_{index}").text for index in (0, 31, 200, 400, 543)} == PINNED_GOALS
+    assert listed(TextCraft().reset(options={"item_id": "textcraft_31"})[0]) == PINNED_LIST
+
+
+def test_every_list_is_enough_and_holds_no_more_than_six_distractors() -> None:
+    env = TextCraft()
+    for index, goal in enumerate(env.book.goals):
+        observation, _ = env.reset(options={"item_id": f"textcraft_{index}"})
+        commands = listed(observation)
+        needed = {str(recipe) for recipe in env.book.needed(goal)}
+        assert needed <= set(commands)
+        assert len(set(commands)) == len(commands) == len(needed) + 6
+        assert "minecraft" not in observation
+        assert len(observation) < 700
+
+
+@pytest.mark.parametrize("item_id", ["textcraft_544", "textcraft_-1", "textcraft_01", "textcraft_", "maze_3", "textcraft_٣"])
+def test_an_unknown_id_is_refused_by_name(item_id: str) -> None:
+    with pytest.raises(UnknownItem, match="textcraft_0 to textcraft_543"):
+        TextCraft().reset(options={"item_id": item_id})
+
+
+def test_text_is_the_same_under_any_hash_seed() -> None:
+    program = (
+        "from envs.textcraft import TextCraft\n"
+        "env = TextCraft()\n"
+        "for index in (0, 31, 222, 400, 543):\n"
+        "    text, _ = env.reset(options={'item_id': f'textcraft_{index}'})\n"
+        "    print(text, env.available_actions())\n"
+        "    expert = env.expert()\n"
+        "    while not env.done:\n"
+        "        thought, action = expert.act(text)\n"
+        "        text = env.step(action)[0]\n"
+        "        print(thought, action, text)\n"
+        "print([item.item_id for item in TextCraft.catalogue()[1]])\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True, timeout=60
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(outputs) == 1
+    assert b"Crafted" in outputs.pop()
+
+
+# --- the planner -----------------------------------------------------------------------------------------------------
+
+
+def test_the_planner_wins_every_goal_in_time_and_without_a_refusal() -> None:
+    env = TextCraft()
+    for index, goal in enumerate(env.book.goals):
+        turns = play(env, f"textcraft_{index}")
+        assert env.succeeded(env.reward), goal
+        assert len(turns) == rounds(env.book, goal) <= 20, goal
+        assert not [observation for *_, observation in turns if observation.startswith("Could not")], goal
+
+
+def test_the_planner_crafts_no_more_than_the_goal_needs() -> None:
+    env = TextCraft()
+    for index in range(0, 544, 9):
+        turns = play(env, f"textcraft_{index}")
+        crafted = Counter(action for _, action, _ in turns if action.startswith("craft"))
+        assert crafted == fewest_crafts(env.book, env.goal)
+
+
+def fewest_crafts(book: RecipeBook, goal: str) -> Counter[str]:
+    """From the goal down, deepest first: whatever is wanted in all, in whole commands."""
+    wanted, crafts = Counter({goal: 1}), Counter[str]()
+    for recipe in sorted(book.needed(goal), key=lambda recipe: -book.depth(recipe.output)):
+        times = ceil(wanted[recipe.output] / recipe.count)
+        crafts[str(recipe)] = times
+        wanted.update({item: count * times for count, item in recipe.ingredients})
+    return crafts
+
+
+def test_a_thought_says_what_is_had_and_ends_with_the_action() -> None:
+    env = TextCraft()
+    for index in range(0, 544, 9):
+        for thought, action, _ in play(env, f"textcraft_{index}"):
+            assert thought.startswith("I have ")
+            commands = re.findall(r"craft [0-9]+ .+? using .+?(?=, [0-9]+ times\.|\. |\.$)", thought)
+            if action.startswith("get "):
+                assert thought.endswith(f"get {action.split()[1]}.")
+            else:
+                assert commands[-1] == action
+
+
+def test_the_planner_takes_over_from_somebody_elses_muddle() -> None:
+    env = started("oak sign")
+    for action in ("get 1 oak log", "get 7 oak log", PLANKS, "craft 4 stick using 2 oak planks", "nonsense"):
+        env.step(action)
+    expert, observation = env.expert(), ""
+    while not env.done:
+        observation = env.step(expert.act(observation)[1])[0]
+    assert env.succeeded(env.reward)
+    with pytest.raises(ExpertStuck, match="reset"):
+        expert.act(observation)
+
+
+# --- the book --------------------------------------------------------------------------------------------------------
+
+
+def test_minecrafts_book_is_whole() -> None:
+    everything = minecraft_recipes()
+    assert len(everything) == 1197
+    assert len({recipe.output for recipe in everything}) == 561
+    book = RecipeBook(everything)
+    assert len(book.goals) == 549
+    assert {"iron ingot", "gold ingot", "wheat", "redstone"}.isdisjoint(book.recipes)
+    assert str(book.recipes["stick"]) == "craft 4 stick using 2 oak planks"
+    left_out = set(book.goals) - set(TextCraft().book.goals)
+    assert min(rounds(book, goal) for goal in left_out) == max(rounds(book, goal) for goal in TextCraft().book.goals) == 19
+
+
+def test_a_cycle_leaves_its_most_used_item_raw() -> None:
+    book = RecipeBook(
+        recipes("craft 9 zil using 1 zil block", "craft 1 zil block using 9 zil", "craft 1 zil ring using 2 zil", "craft 1 ax using 3 zil")
+    )
+    assert set(book.recipes) == {"zil block", "zil ring", "ax"}
+    assert book.goals == ("ax", "zil block", "zil ring")
+    assert (book.depth("zil"), book.depth("ax")) == (0, 1)
+
+
+def test_the_first_alternative_that_closes_no_cycle_is_kept() -> None:
+    hut = "craft 1 hut using 4 mud"
+    book = RecipeBook(
+        recipes("craft 1 mud using 1 brick", "craft 1 mud using 1 soil", "craft 1 mud using 1 dust", "craft 1 brick using 1 mud", hut)
+    )
+    assert {item: str(recipe) for item, recipe in book.recipes.items()} == {
+        "brick": "craft 1 brick using 1 mud",
+        "hut": hut,
+        "mud": "craft 1 mud using 1 soil",
+    }
+    assert [book.depth(item) for item in ("soil", "mud", "brick", "hut")] == [0, 1, 2, 2]
+
+
+def test_an_invented_world_can_be_played() -> None:
+    book = RecipeBook(recipes("craft 2 dax using 3 wug", "craft 1 fep using 3 dax, 1 blick", "craft 5 tove using 2 mim"))
+    env = TextCraft(book)
+    observation, info = env.reset(seed=3)
+    assert (observation, info["item_id"]) == (TextCraft(book).reset(seed=3)[0], env.item_id)
+    assert {TextCraft(book).reset(seed=seed)[1]["item_id"] for seed in range(20)} == {"textcraft_0", "textcraft_1", "textcraft_2"}
+    turns = play(env, "textcraft_2")
+    assert [action for _, action, _ in turns] == [
+        "get 6 wug",
+        "craft 2 dax using 3 wug",
+        "craft 2 dax using 3 wug",
+        "get 1 blick",
+        "craft 1 fep using 3 dax, 1 blick",
+    ]
+    assert env.succeeded(env.reward)
+    with pytest.raises(UnknownItem, match="textcraft_2"):
+        env.reset(options={"item_id": "textcraft_3"})
+
+
+def test_distractors_share_ingredients_where_they_can() -> None:
+    book = RecipeBook(
+        recipes("craft 1 goal using 1 wug", "craft 1 near using 2 wug", *(f"craft 1 far{n} using 1 raw{n}" for n in range(9)))
+    )
+    for salt in ("a", "b", "c"):
+        shown = [recipe.output for recipe in book.commands("goal", salt, 2)]
+        assert len(shown) == 3
+        assert {"goal", "near"} < set(shown)
+
+
+@pytest.mark.parametrize(
+    "command", ["craft 1 a using 1 a", "craft 2 a using 1 b, 3 b", "craft 0 a using 1 b", "craft 1 a using", "get 1 a"]
+)
+def test_a_recipe_that_makes_no_sense_is_refused(command: str) -> None:
+    with pytest.raises(ValueError, match=r"recipe|command"):
+        Recipe.parse(command)
+
+
+def test_a_book_without_goals_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a goal"):
+        RecipeBook([])
+    with pytest.raises(ValueError, match="no recipe makes gold"):
+        RecipeBook(recipes("craft 1 dax using 1 wug"), goals=["gold"])
+
+
+def test_a_missing_data_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minecraft, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install minecraft-data"):
+        minecraft_recipes()

@@ -1,0 +1,138 @@
+"""The expert sets and the instruction lists, made from the environments' own generators and scripted experts.
+
+Invariant: the same sources give the same bytes on every machine and in every order of calls; nothing is drawn at random, nothing timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from agentevol.chat import answer_text, first_message
+from agentevol.storage import Dataset, digest_json, is_complete, open_dataset, read_manifest, sha256_file, write_dataset, write_instructions
+from agentevol.trajectory import Message, Trajectory
+from envs.base import ExpertStuck, Instruction, Split
+from envs.registry import ENVIRONMENTS, environment_class, make
+
+AGENT_TRAJ, AGENT_TRAJ_L, AGENT_EVAL, EXPLORE = "agenttraj", "agenttraj_l", "agenteval", "explore"
+Progress = Callable[[int, int], None]
+
+
+class ExpertFailed(RuntimeError):
+    """A scripted expert did not solve an instruction that it is the expert for: the environment is at fault, no data is written."""
+
+
+def collect(folder: Path, environments: Sequence[str], on_progress: Progress | None = None) -> dict[str, Dataset]:
+    """Make AgentTraj, AgentTraj-L, AgentEval and the explore list below `folder`, or leave those that are complete and current.
+
+    Current means: made from the same environments, instructions and expert sources. Every instruction is played once, as AgentTraj is
+    part of AgentTraj-L. `on_progress(done, total)` is called per episode. Raises ExpertFailed.
+    """
+    names = sorted(set(environments))
+    large = [item for name in names for item in environment_class(name).instructions("train_large")]
+    small = {item.item_id for name in names for item in environment_class(name).instructions("train")}
+    lists = {
+        AGENT_EVAL: ("eval", [item for name in names for item in environment_class(name).instructions("eval")]),
+        EXPLORE: ("explore", [item for name in names for item in environment_class(name).instructions("explore")]),
+    }
+    made = {}
+    for kind, (split, items) in lists.items():
+        lineage = _lineage(names, items)
+        made[kind] = _current(folder / kind, lineage) or write_instructions(folder / kind, {split: items}, lineage)
+
+    lineage_large = _lineage(names, large)
+    lineage_small = _lineage(names, [item for item in large if item.item_id in small])
+    current_small = _current(folder / AGENT_TRAJ, lineage_small)
+    current_large = _current(folder / AGENT_TRAJ_L, lineage_large)
+    if current_small is None or current_large is None:
+        trajectories = _play(large, on_progress)
+        first = [replace(trajectory, split="train") for trajectory in trajectories if trajectory.item_id in small]
+        current_small = current_small or write_dataset(folder / AGENT_TRAJ, first, lineage_small)
+        current_large = current_large or write_dataset(folder / AGENT_TRAJ_L, trajectories, lineage_large)
+    return {AGENT_TRAJ: current_small, AGENT_TRAJ_L: current_large, **made}
+
+
+def play_expert(env_name: str, instruction: Instruction, split: Split = "train") -> Trajectory:
+    """The scripted expert's episode on an instruction, as a policy's would be recorded.
+
+    The first message is the prompt and the first observation; the observation after the last action closes the record.
+    Raises ExpertFailed when the expert is stuck, is not understood, or ends without success.
+    """
+    with make(env_name) as env:
+        observation, info = env.reset(options={"item_id": instruction.item_id})
+        messages = [Message("user", first_message(env.prompt, observation))]
+        expert = env.expert()
+        terminated = truncated = False
+        while not (terminated or truncated):
+            try:
+                thought, action = expert.act(observation)
+            except ExpertStuck as error:
+                raise ExpertFailed(f"{instruction.item_id}: the expert is stuck after {env.rounds} rounds: {error}") from error
+            text = answer_text(thought, action)
+            if env.parse_action(text) != action:
+                raise ExpertFailed(f"{instruction.item_id}: the expert's action {action!r} is read as {env.parse_action(text)!r}")
+            observation, _, terminated, truncated, info = env.step(action)
+            messages += [Message("assistant", text, True), Message("user", observation)]
+    if not info["success"]:
+        raise ExpertFailed(f"{instruction.item_id}: the expert ended after {env.rounds} rounds with reward {env.reward}, no success")
+    return Trajectory(
+        item_id=instruction.item_id,
+        env=instruction.env,
+        task_type=instruction.task_type,
+        split=split,
+        policy="expert",
+        policy_hash=expert_hash(env_name),
+        iteration=0,
+        sample=0,
+        messages=messages,
+        reward=env.reward,
+        success=True,
+        rounds=env.rounds,
+        status="truncated" if truncated else "finished",
+    )
+
+
+@lru_cache(maxsize=None)
+def expert_hash(env_name: str) -> str:
+    """SHA-256 over the source and data files of an environment: its module or package, and what lies beside it under its name."""
+    environment_class(env_name)  # an unknown name is told with those that exist
+    module = ENVIRONMENTS[env_name].partition(":")[0]
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(f"the source of {module} cannot be found; install the project from its folder")
+    origin = Path(spec.origin)
+    if origin.name == "__init__.py":
+        files = [path for path in origin.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        root = origin.parent
+    else:
+        files = [origin, *origin.parent.glob(f"{origin.stem}_*.*")]
+        root = origin.parent
+    digests = {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
+    return digest_json(digests)
+
+
+def _play(instructions: Sequence[Instruction], on_progress: Progress | None) -> list[Trajectory]:
+    trajectories = []
+    for done, instruction in enumerate(instructions, start=1):
+        trajectories.append(play_expert(instruction.env, instruction, "train_large"))
+        if on_progress is not None:
+            on_progress(done, len(instructions))
+    return trajectories
+
+
+def _lineage(names: Sequence[str], instructions: Sequence[Instruction]) -> dict[str, Any]:
+    return {
+        "policy": "expert",
+        "sources": {name: expert_hash(name) for name in names},
+        "instructions": digest_json([[item.item_id, item.text] for item in instructions]),
+    }
+
+
+def _current(folder: Path, lineage: dict[str, Any]) -> Dataset | None:
+    if not is_complete(folder) or read_manifest(folder).get("lineage") != lineage:
+        return None
+    return open_dataset(folder)

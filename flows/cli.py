@@ -1,0 +1,186 @@
+"""The command `agentevol`.
+
+Invariant: nothing heavy is imported before a command needs it (`--help` stays quick), parameters are checked before anything starts (one
+line on standard error, exit code 2), and nothing phones home: the switches for that are set here, before Prefect and MLflow are imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="LLM agents that evolve: clone the expert, then explore, filter, merge and learn. Parameters come from params.yaml.",
+)
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="The file of parameters.")]
+Overrides = Annotated[list[str], typer.Option("-S", "--set", metavar="KEY=VALUE", help="Another value for a parameter; may be repeated.")]
+PARAMS = Path("params.yaml")
+
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "GX_ANALYTICS_ENABLED": "false",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@app.command()
+def collect(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006  (typer needs the list itself)
+    """Verify data/ (AgentTraj, AgentTraj-L, AgentEval, instructions), and rebuild what is missing."""
+    _run("flows.collect:collect", params, overrides)
+
+
+@app.command()
+def pretrain(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
+    """Make the embedded base model again, from the project's own text."""
+    _run("flows.pretrain:pretrain", params, overrides)
+
+
+@app.command()
+def clone(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
+    """Behavioural cloning alone: BC-Base, taught by AgentTraj and scored on AgentEval."""
+    _run("flows.clone:clone", params, overrides)
+
+
+@app.command()
+def evolve(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
+    """The main job: BC-Base, M iterations of exploring and learning, BC-Large, and the final table."""
+    folder = _run("flows.evolve:evolve", params, overrides)
+    _print_report(Path(folder))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model folder, or a name on the Hugging Face hub.")],
+    params: ParamsFile = PARAMS,
+    overrides: Overrides = [],  # noqa: B006
+) -> None:
+    """Score any model on AgentEval."""
+    _run("flows.evaluate:evaluate", params, overrides, model=model)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")] = Path("runs/latest")) -> None:
+    """Print the table of a run that is done."""
+    if not (folder / "scores.json").is_file():
+        _fail(f"{folder}: no report there; `agentevol evolve` makes one")
+    _print_report(folder)
+
+
+@app.command()
+def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
+    """Open the pages: MLflow with one worker, on this machine only."""
+    _be_quiet()
+    from flows.ui import serve
+
+    raise typer.Exit(serve(port))
+
+
+@app.command()
+def doctor(
+    full: Annotated[bool, typer.Option("--full", help="Also run a flow of one task, which takes some seconds.")] = False,
+    params: ParamsFile = PARAMS,
+) -> None:
+    """Say what is installed and works, with the remedy for what does not."""
+    _be_quiet()
+    from flows.doctor import examine
+
+    raise typer.Exit(0 if examine(params, full=full) else 1)
+
+
+def main() -> None:
+    app()
+
+
+def _run(flow: str, params: Path, overrides: list[str], **more: Any) -> Any:
+    """Check the parameters, then run a flow with a Prefect API beside it. Known errors become one line."""
+    _check(params, overrides)
+    _be_quiet()
+    from flows.server import ServerFailed, prefect_api
+
+    with prefect_api(Path(os.environ["PREFECT_HOME"])) as server:
+        try:
+            found = _load(flow)  # its imports take as long as the API's start, and run beside it
+            if server:
+                server.wait()
+            with _expected_errors():
+                return found(params_file=str(params), overrides=list(overrides), **more)
+        except ServerFailed as error:
+            _fail(str(error), code=1)
+
+
+def _check(params: Path, overrides: list[str]) -> None:
+    from agentevol.settings import SettingsError, load_params
+
+    try:
+        settings = load_params(params, overrides)
+    except SettingsError as error:
+        _fail(str(error))
+    if Path(settings.model.base).exists():
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def _be_quiet() -> None:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    home = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve() / ".prefect"
+    os.environ.setdefault("PREFECT_HOME", str(home))
+    os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(Path(os.environ["PREFECT_HOME"]) / "results"))
+
+
+def _load(name: str) -> Callable[..., Any]:
+    from importlib import import_module
+
+    module, _, attribute = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found
+
+
+@contextmanager
+def _expected_errors() -> Iterator[None]:
+    """What a user can put right ends in its message; anything else keeps its traceback."""
+    from agentevol.chat import UnusableTemplate
+    from agentevol.gate import GateFailed
+    from agentevol.models import ModelNotFound
+    from agentevol.settings import SettingsError
+    from agentevol.storage import Incomplete
+
+    try:
+        yield
+    except (GateFailed, Incomplete, ModelNotFound, UnusableTemplate) as error:
+        _fail(str(error), code=1)
+    except SettingsError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("stopped; the same command goes on from here", code=130)
+
+
+def _print_report(folder: Path) -> None:
+    from rich.console import Console
+
+    text = (folder / "table.txt").read_text(encoding="utf-8")
+    Console(highlight=False).print(text, markup=False, soft_wrap=True)
+    typer.echo(f"\nreport: {folder}    pages: make ui")
+
+
+def _fail(message: str, code: int = 2) -> None:
+    print(f"agentevol: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+if __name__ == "__main__":
+    main()

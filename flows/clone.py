@@ -1,0 +1,27 @@
+"""Behavioural cloning alone: BC-Base. `evolve` begins with the same steps and takes over their results."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.evolve import clone as clone_expert
+from flows.steps import Job, parameters
+from tasks.progress import say
+
+
+@flow(name="clone", description="Behavioural cloning of AgentTraj, scored on AgentEval.")
+def clone(
+    params_file: str = "params.yaml",
+    seed: int | None = None,
+    overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form)
+) -> str:
+    """Train BC-Base and return its folder.
+
+    Args:
+        params_file: The file of parameters, relative to the project.
+        seed: The seed of everything random, instead of seed.
+        overrides: Further parameters as key=value.
+    """
+    done = clone_expert(Job(parameters(params_file, seed=seed, overrides=overrides)))
+    say(f"model: {done.model.path}")
+    return done.model.path

@@ -1,0 +1,35 @@
+"""The data: AgentTraj, AgentTraj-L, AgentEval and the instructions to explore, verified or rebuilt byte for byte.
+
+Invariant: what it writes to `runs/data.json` depends on the data alone; `dvc repro` goes by that file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prefect import flow
+
+from flows.steps import parameters
+from tasks.collect import collect as collect_data
+from tasks.progress import say
+
+RECORD = Path("runs") / "data.json"
+
+
+@flow(name="collect", description="Verify data/, and rebuild what is missing.")
+def collect(params_file: str = "params.yaml", overrides: list[str] = []) -> None:  # noqa: B006  (Prefect shows the default in its form)
+    """Collect, and say what is there.
+
+    Args:
+        params_file: The file of parameters, relative to the project.
+        overrides: Further parameters as key=value.
+    """
+    params = parameters(params_file, overrides=overrides)
+    sets = collect_data(params.data.folder)
+    for name, artifact in sets.items():
+        counts = ", ".join(f"{env} {rows}" for env, rows in artifact.counts.items())
+        say(f"{artifact.path}: {artifact.rows} {artifact.kind} ({counts}), sha256 {artifact.digest[:12]}")
+    record = {name: {"digest": artifact.digest, "counts": artifact.counts} for name, artifact in sets.items()}
+    RECORD.parent.mkdir(exist_ok=True)
+    RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")

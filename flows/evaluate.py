@@ -1,0 +1,31 @@
+"""Any model on AgentEval: the base model untaught, one from the store, or a name on the Hugging Face hub."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.steps import Job, parameters
+from tasks.learn import base_model
+from tasks.progress import say
+
+
+@flow(name="evaluate", description="Score a model on AgentEval.")
+def evaluate(
+    model: str,
+    params_file: str = "params.yaml",
+    overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form)
+) -> dict[str, dict[str, float | None]]:
+    """Play AgentEval with a model; returns the scores per environment and overall.
+
+    Args:
+        model: A model folder, or a name on the Hugging Face hub.
+        params_file: The file of parameters, relative to the project.
+        overrides: Further parameters as key=value.
+    """
+    artifact = base_model(model)
+    job = Job(parameters(params_file, overrides=overrides))
+    _, scores = job.evaluate(f"model {artifact.digest[:8]}", artifact, 0)
+    for env, score in scores.facts.items():
+        if score["n"]:
+            say(f"  {env:12} {100 * score['success']:5.1f} % [{100 * score['success_low']:.1f}, {100 * score['success_high']:.1f}], n = {score['n']}")
+    return scores.facts

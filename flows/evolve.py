@@ -1,0 +1,87 @@
+"""The main job: behavioural cloning, M iterations of exploring and learning, BC-Large for comparison, and the report.
+
+Invariant: the flow's body alone writes to MLflow and to the report, so a step that is taken from the store repeats no side effect; running
+the same command again after any interruption goes on where it stopped and ends with the same table.
+"""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.steps import Job, parameters
+from tasks.artifact import Artifact
+from tasks.progress import say
+from tasks.report import report
+from tasks.rounds import Round
+from tasks.track import Tracker
+
+
+@flow(name="evolve", description="Agents that evolve: clone the expert, then explore, filter, merge and learn, M times.")
+def evolve(
+    params_file: str = "params.yaml",
+    iterations: int | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form; it is never changed)
+) -> str:
+    """Run AgentEvol and return the folder of its report.
+
+    Args:
+        params_file: The file of parameters, relative to the project.
+        iterations: M, instead of evolve.iterations.
+        samples: K episodes per instruction, instead of evolve.samples.
+        seed: The seed of everything random, instead of seed.
+        overrides: Further parameters as key=value, e.g. explore.temperature=1.0.
+    """
+    params = parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=overrides)
+    job = Job(params)
+    with Tracker(params, job.base) as track:
+        track.inputs({"agenttraj": job.sets.agenttraj, "explore": job.sets.explore, "agenteval": job.sets.agenteval})
+        rounds = [clone(job)]
+        track.round(rounds[0])
+
+        kept: list[Artifact] = []
+        for iteration in range(1, params.evolve.iterations + 1):
+            rounds.append(iterate(job, rounds[-1], kept, iteration))
+            track.round(rounds[-1])
+            if out_of_patience(rounds, params.evolve.patience):
+                say(f"stopping after iteration {iteration}: no better score for {params.evolve.patience} iterations (evolve.patience)")
+                break
+
+        large = clone_large(job) if params.evaluate.large else None
+        if large:
+            track.large(large)
+
+        folder = report(params, job, rounds, large, run=track.name)
+        track.report(folder)
+    return str(folder)
+
+
+def clone(job: Job) -> Round:
+    """BC-Base: the base model taught by AgentTraj."""
+    model = job.learn("bc-base", job.sets.agenttraj, 0)
+    return Round("bc-base", 0, model, job.sets.agenttraj, *job.evaluate("bc-base", model, 0))
+
+
+def clone_large(job: Job) -> Round:
+    """BC-Large: the same with AgentTraj-L, what imitation alone could reach with all the expert's data."""
+    job.expert_gate(job.sets.agenttraj_l)
+    model = job.learn("bc-large", job.sets.agenttraj_l, 0)
+    return Round("bc-large", 0, model, job.sets.agenttraj_l, *job.evaluate("bc-large", model, 0))
+
+
+def iterate(job: Job, previous: Round, kept: list[Artifact], iteration: int) -> Round:
+    """One iteration: explore with the previous policy, keep what succeeded, merge, learn, evaluate. Appends to `kept`."""
+    name = f"iteration-{iteration}"
+    explored = job.explore(previous.name, previous.model, iteration)
+    kept.append(job.keep(explored))
+    merged = job.merge(kept)
+    start = previous.model if job.params.evolve.start_from == "previous" else None
+    model = job.learn(name, merged, iteration, start)
+    return Round(name, iteration, model, merged, *job.evaluate(name, model, iteration), explored=explored, kept=kept[-1])
+
+
+def out_of_patience(rounds: list[Round], patience: int | None) -> bool:
+    """Whether the best score lies `patience` iterations back."""
+    scores = [one.success for one in rounds]
+    return patience is not None and len(scores) - 1 - scores.index(max(scores)) >= patience

@@ -1,0 +1,150 @@
+"""The steps of a run, bound to its parameters and sets, so that a flow reads like the algorithm.
+
+Invariant: nothing about M enters a step, so a run of four iterations contains those of one, two and three; every set that is learnt from
+has passed the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentevol.settings import Params, load_params
+from envs.base import Split
+from tasks.artifact import Artifact
+from tasks.collect import collect, part
+from tasks.datasets import keep_by_reward, merge, validate
+from tasks.evaluate import score
+from tasks.learn import base_model, finetune
+from tasks.progress import say
+from tasks.rollout import roll_out
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """The data of a run, cut to its environments and limits: D_s, D_l, the instructions explored and those of AgentEval."""
+
+    agenttraj: Artifact
+    agenttraj_l: Artifact
+    explore: Artifact
+    agenteval: Artifact
+
+
+def parameters(
+    params_file: str = "params.yaml",
+    *,
+    iterations: int | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+) -> Params:
+    """The parameters of a run; what is given here goes before the file. Raises SettingsError with one line."""
+    named = {"evolve.iterations": iterations, "evolve.samples": samples, "seed": seed}
+    return load_params(Path(params_file), [*overrides, *(f"{key}={value}" for key, value in named.items() if value is not None)])
+
+
+class Job:
+    """The steps. Building one verifies the data and lets the expert sets through the gate."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.base = base_model(params.model.base)
+        self.sets = self._sets()
+        self.expert_gate(self.sets.agenttraj)
+
+    def expert_gate(self, data: Artifact) -> None:
+        self._gate(data, expert=True)
+
+    def learn(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
+        """A policy: the base model (or `start`) fine-tuned on `data`; iteration 0 is behavioural cloning."""
+        self._limit_threads()
+        params = self.params
+        return finetune(
+            base=start or self.base,
+            data=data,
+            settings=params.finetune,
+            epochs=params.finetune.epochs_at(iteration),
+            seed=params.seed,
+            rule=params.evolve.rule,
+            name=name,
+            label=name,
+        )
+
+    def explore(self, name: str, policy: Artifact, iteration: int) -> Artifact:
+        """K sampled episodes on every instruction that may be learnt from, also on those that no expert ever solved."""
+        settings, samples = self.params.explore, self.params.evolve.samples_at(iteration)
+        return self._play(name, policy, self.sets.explore, "explore", iteration, samples, settings.temperature, settings.top_p)
+
+    def keep(self, explored: Artifact) -> Artifact:
+        """Filter by reward; what is kept passes the gate."""
+        kept = keep_by_reward(explored=explored, cap=self.params.evolve.keep_per_instruction)
+        self._gate(kept, expert=False)
+        return kept
+
+    def merge(self, kept: list[Artifact]) -> Artifact:
+        """AgentTraj and what was explored, by `evolve.merge`; the result passes the gate too."""
+        merged = merge(initial=self.sets.agenttraj, explored=kept, how=self.params.evolve.merge)
+        self._gate(merged, expert=False)
+        return merged
+
+    def evaluate(self, name: str, policy: Artifact, iteration: int) -> tuple[Artifact, Artifact]:
+        """The policy's episodes on AgentEval, and their scores; the overall one is said at once."""
+        episodes = self._play(name, policy, self.sets.agenteval, "eval", iteration, 1, self.params.evaluate.temperature, 1.0)
+        scores = score(episodes=episodes, label=name)
+        overall = scores.facts["overall"]
+        say(
+            f"{name}: success {100 * overall['success']:.1f} % on AgentEval"
+            f" [{100 * overall['success_low']:.1f}, {100 * overall['success_high']:.1f}], n = {overall['n']}"
+        )
+        return episodes, scores
+
+    def _play(
+        self, name: str, policy: Artifact, instructions: Artifact, split: Split, iteration: int, samples: int, temperature: float, top_p: float
+    ) -> Artifact:
+        self._limit_threads()
+        return roll_out(
+            policy=policy,
+            name=name,
+            instructions=instructions,
+            split=split,
+            iteration=iteration,
+            samples=samples,
+            temperature=temperature,
+            top_p=top_p,
+            seed=self.params.seed,
+            settings=self.params.rollout,
+        )
+
+    def _gate(self, data: Artifact, *, expert: bool) -> None:
+        validate(
+            data=data,
+            evaluation=self.sets.agenteval,
+            limit=self.params.gate,
+            tokenizer=self.base,
+            expert=expert,
+            environments=self.params.environments if expert else [],
+        )
+
+    def _limit_threads(self) -> None:
+        if self.params.model.threads:
+            import torch
+
+            torch.set_num_threads(self.params.model.threads)
+
+    def _sets(self) -> Sets:
+        params, limits = self.params, self.params.data.limits
+        data = collect(params.data.folder)
+        say("data: " + ", ".join(f"{name} {artifact.rows}" for name, artifact in data.items()))
+        wanted: dict[str, tuple[Split, int | None]] = {
+            "agenttraj": ("train", limits.train),
+            "agenttraj_l": ("train_large", limits.train_large),
+            "explore": ("explore", limits.explore),
+            "agenteval": ("eval", limits.eval),
+        }
+        return Sets(
+            **{
+                name: part(data[name], split=split, environments=params.environments, limit=limit)
+                for name, (split, limit) in wanted.items()
+            }
+        )

@@ -1,0 +1,58 @@
+"""Tasks on the given data: collect the expert sets and instruction lists, and take the part of them that a run uses.
+
+Invariant: `data/` is the same byte for byte on every machine and holds all environments; what a run leaves out is left out afterwards.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+
+from agentevol import datasets, storage
+from envs.base import Split
+from envs.registry import ENVIRONMENTS
+from tasks.artifact import Artifact
+from tasks.keys import Made, stored
+from tasks.progress import bar
+
+SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval": "instructions", "explore": "instructions"}
+
+
+@task(version="1")
+def collect(folder: str) -> dict[str, Artifact]:
+    """Verify AgentTraj, AgentTraj-L, AgentEval and the exploration list in `folder`; make what is missing or out of date."""
+    from agentevol.collect import collect as collect_data
+
+    with bar("collecting") as tick:
+        made = collect_data(Path(folder), sorted(ENVIRONMENTS), on_progress=tick)
+    return {
+        name: Artifact(kind=kind, path=f"{folder}/{name}", digest=made[name].digest, counts=made[name].counts)
+        for name, kind in SETS.items()
+    }
+
+
+def part(data: Artifact, *, split: Split, environments: list[str], limit: int | None) -> Artifact:
+    """The given environments of a set, and of each at most `limit` instructions; `data` itself where that is all of it."""
+    if limit is None and set(environments) == set(data.counts):
+        return data
+    if data.kind == "instructions":
+        return take_instructions(data=data, split=split, environments=environments, limit=limit, label=split)
+    return take_trajectories(data=data, environments=environments, limit=limit, label=split)
+
+
+@stored("trajectories", version="1")
+def take_trajectories(out: Path, *, data: Artifact, environments: list[str], limit: int | None) -> Made:
+    """The trajectories on the first `limit` instructions of a set, per environment."""
+    rows = datasets.head(storage.read_dataset(data.folder), environments, limit)
+    made = storage.write_dataset(out / "dataset", rows, {"parents": [data.digest], "limit": limit, "environments": environments})
+    return Made(made.digest, "dataset", made.counts)
+
+
+@stored("instructions", version="1")
+def take_instructions(out: Path, *, data: Artifact, split: Split, environments: list[str], limit: int | None) -> Made:
+    """The first `limit` instructions of a list, per environment."""
+    rows = [row for rows in storage.read_instructions(data.folder).values() for row in rows]
+    taken = datasets.head(rows, environments, limit)
+    made = storage.write_instructions(out / "dataset", {split: taken}, {"parents": [data.digest], "limit": limit})
+    return Made(made.digest, "dataset", made.counts)

@@ -1,0 +1,67 @@
+"""Tasks on trajectories: filter by reward, merge, and the gate that every training set must pass.
+
+Invariant: no set reaches fine-tuning that has not passed the gate; a set that fails stops the flow and is named, with rows and remedy.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from agentevol import storage
+from agentevol.settings import GateParams, Merge
+from tasks.artifact import Artifact
+from tasks.keys import Made, stored
+
+
+@stored("trajectories", version="1")
+def keep_by_reward(out: Path, *, explored: Artifact, cap: int | None) -> Made:
+    """The successful episodes, at most `cap` per instruction; facts: how many were dropped and why, and the coverage by difficulty."""
+    from agentevol import datasets
+
+    kept, report = datasets.keep_by_reward(storage.read_dataset(explored.folder), cap=cap)
+    made = storage.write_dataset(out / "dataset", kept, {"parents": [explored.digest], "cap": cap})
+    return Made(made.digest, "dataset", made.counts, asdict(report))
+
+
+@stored("trajectories", version="1")
+def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge) -> Made:
+    """What an iteration learns from: the expert set and the explored ones (per iteration, the oldest first), duplicates removed."""
+    from agentevol import datasets
+
+    merged, report = datasets.merge(
+        storage.read_dataset(initial.folder), [storage.read_dataset(one.folder) for one in explored], how
+    )
+    parents = [initial.digest, *(one.digest for one in explored)]
+    made = storage.write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})
+    return Made(made.digest, "dataset", made.counts, asdict(report))
+
+
+@stored("gate", version="1")
+def validate(
+    out: Path, *, data: Artifact, evaluation: Artifact, limit: GateParams, tokenizer: Artifact | None, expert: bool, environments: list[str]
+) -> Made:
+    """Let a training set through the gate. Raises GateFailed, which names check, rows, reason and remedy; then nothing is stored."""
+    from agentevol import gate
+
+    count = None
+    if tokenizer is not None:
+        from agentevol.chat import token_count
+        from agentevol.models import load_tokenizer
+
+        words = load_tokenizer(tokenizer.folder)
+        count = lambda trajectory: token_count(trajectory, words)  # noqa: E731
+    held_out = [row for rows in storage.read_instructions(evaluation.folder).values() for row in rows]
+    report = gate.check(
+        storage.read_dataset(data.folder),
+        evaluation=held_out,
+        limit=limit,
+        token_count=count,
+        expert=expert,
+        required_environments=environments,
+    )
+    report.raise_if_failed()
+    (out / "gate.md").write_text(report.markdown(), encoding="utf-8")
+    (out / "findings.json").write_text(json.dumps([asdict(finding) for finding in report.findings], indent=1), encoding="utf-8")
+    return Made(facts={"markdown": report.markdown()})

@@ -1,0 +1,62 @@
+"""Tasks that make models: the embedded base model, and fine-tuning on trajectories.
+
+Invariant: a model is a folder that transformers can load, known by the digest of its content; the same data, settings and seed on the
+same machine give the same digest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agentevol.settings import FinetuneParams, PretrainParams, Rule
+from tasks.artifact import Artifact
+from tasks.keys import Made, stored
+from tasks.progress import bar
+
+
+def base_model(name_or_folder: str) -> Artifact:
+    """The model that learning starts from: a folder, or a name on the Hugging Face hub."""
+    from agentevol.models import model_digest, resolve_model
+
+    folder = resolve_model(name_or_folder)
+    here = folder.resolve()
+    path = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
+    return Artifact(kind="model", path=path.as_posix(), digest=model_digest(folder))
+
+
+@stored("model", version="1", ignore=("name", "settings.epochs"))
+def finetune(
+    out: Path, *, base: Artifact, data: Artifact, settings: FinetuneParams, epochs: float, seed: int, rule: Rule, name: str
+) -> Made:
+    """The model `name`: `base` after `epochs` over the data. Facts: loss curve, tokens, steps, what was too long, seconds."""
+    from agentevol import finetune as learning
+    from agentevol.models import model_digest
+    from agentevol.storage import read_dataset
+
+    model = out / "model"
+    model.mkdir()
+    with bar(f"fine-tuning {name}") as tick:
+        facts = learning.finetune(
+            base.folder,
+            read_dataset(data.folder),
+            model,
+            settings=settings,
+            epochs=epochs,
+            seed=seed,
+            rule=rule,
+            progress=tick,
+        )
+    return Made(model_digest(model), "model", facts=facts)
+
+
+@stored("model", version="1")
+def pretrain(out: Path, *, settings: PretrainParams) -> Made:
+    """The embedded base model, from text made by the project's own generators."""
+    from agentevol.models import model_digest
+    from agentevol.pretraining import pretrain as make_base
+
+    model = out / "model"
+    model.mkdir()
+    with bar("pretraining") as tick:
+        facts = make_base(model, settings=settings, progress=tick)
+    return Made(model_digest(model), "model", facts=facts)

@@ -1,0 +1,108 @@
+"""Playing episodes with a policy: exploration and evaluation.
+
+Invariant: episodes are played in chunks of fixed composition, one Prefect task each, so that a run that was killed plays only the chunk
+it was in again, and plays it the same. Each sample index has tasks of its own: K = 3 takes over what K = 1 has played.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import count, takewhile
+from pathlib import Path
+
+from agentevol import storage
+from agentevol.settings import RolloutParams
+from envs.base import Split
+from tasks.artifact import Artifact
+from tasks.keys import Made, stored
+from tasks.progress import bar
+
+
+def roll_out(
+    *,
+    policy: Artifact,
+    name: str,
+    instructions: Artifact,
+    split: Split,
+    iteration: int,
+    samples: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    settings: RolloutParams,
+) -> Artifact:
+    """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the instructions' order)."""
+    starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk)))
+    chunks = [
+        play(
+            policy=policy,
+            name=name,
+            instructions=instructions,
+            start=start,
+            stop=min(start + settings.chunk, instructions.rows),
+            sample=sample,
+            split=split,
+            iteration=iteration,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            settings=settings,
+            label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}",
+        )
+        for sample in range(samples)
+        for number, start in enumerate(starts, 1)
+    ]
+    return gather(chunks=chunks, label=f"{split} {name}")
+
+
+@stored("trajectories", version="1", ignore=("settings.chunk",))
+def play(
+    out: Path,
+    *,
+    policy: Artifact,
+    name: str,
+    instructions: Artifact,
+    start: int,
+    stop: int,
+    sample: int,
+    split: Split,
+    iteration: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    settings: RolloutParams,
+) -> Made:
+    """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample)."""
+    from agentevol.rollout import roll_out as play_episodes
+
+    wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows][start:stop]
+    began = time.perf_counter()
+    with bar(f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}") as tick:
+        episodes = play_episodes(
+            policy.folder,
+            wanted,
+            samples=[sample],
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            iteration=iteration,
+            split=split,
+            policy=name,
+            settings=settings,
+            progress=tick,
+        )
+    seconds = time.perf_counter() - began
+    made = storage.write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
+    facts = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
+    return Made(made.digest, "dataset", made.counts, facts)
+
+
+@stored("trajectories", version="1")
+def gather(out: Path, *, chunks: list[Artifact]) -> Made:
+    """The chunks of a rollout as one dataset; its facts are their sums."""
+    rows = [row for chunk in chunks for row in storage.read_dataset(chunk.folder)]
+    made = storage.write_dataset(out / "dataset", rows, {"parents": [chunk.digest for chunk in chunks]})
+    facts = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
+    facts["errors"] = sum(row.status == "error" for row in rows)
+    facts["successes"] = sum(row.success and row.status != "error" for row in rows)
+    return Made(made.digest, "dataset", made.counts, facts)

@@ -1,0 +1,196 @@
+"""What MLflow is told of a run: one flat run per (parameters, base model), a step per iteration.
+
+Invariant: telling it again adds nothing. A run is found again by its tag `run_key`, a figure is logged only at steps where it is missing,
+and traces, inputs and files only where their tag is missing; so a flow that was killed and goes on leaves no doubled points.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+os.environ.setdefault("MLFLOW_ASYNC_TRACE_LOGGING_MAX_SPAN_BATCH_SIZE", "512")  # one transaction for many spans; the default loses traces
+import mlflow
+from mlflow import MlflowClient
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+
+from agentevol.settings import Params
+from agentevol.storage import digest_json, read_dataset
+from tasks import places
+from tasks.artifact import Artifact
+from tasks.rounds import Round
+from tasks.traces import replay, sampled
+
+EXPERIMENT = "agentevol"
+DIGEST_LENGTH = 36  # MLflow's limit
+TRACES = 20
+
+
+class Tracker:
+    """A run in MLflow, opened for the duration of a `with` block."""
+
+    def __init__(self, params: Params, base: Artifact) -> None:
+        _be_quiet()
+        self.params, self.base = params, base
+        self.key = run_key(params, base)
+        self.name = run_name(params)
+        self.client = MlflowClient(_database())
+        self.experiment = _experiment(self.client)
+        self.run = self._find_or_create()
+        self.id: str = self.run.info.run_id
+
+    def __enter__(self) -> Tracker:
+        self.client.update_run(self.id, status="RUNNING")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
+        self.client.set_terminated(self.id, status)
+
+    def inputs(self, sets: Mapping[str, Artifact]) -> None:
+        """The data that the run starts from."""
+        for name, artifact in sets.items():
+            self._input(name, artifact, "evaluation" if name == "agenteval" else "training")
+
+    def round(self, done: Round) -> None:
+        """A policy's scores, costs and data at its iteration, and some of its episodes as traces."""
+        step, figures = done.iteration, _scores(done)
+        for phase, facts in done.phases():
+            figures |= {f"{phase}/{name}": facts[name] for name in ("seconds", "episodes", "tokens", "trained_tokens", "steps") if name in facts}
+        figures["data/learnt_from"] = done.learnt_from.rows
+        if done.explored and done.kept:
+            figures |= {"data/explored": done.explored.rows, "data/kept": done.kept.rows, "errors/explore": done.explored.facts["errors"]}
+            self._input(f"explored-{step}", done.explored, "explored")
+            self._input(f"learnt-from-{step}", done.learnt_from, "training")
+        self._figures(figures, step)
+        self._loss(f"loss/{done.name}", done.model)
+        self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
+        self._traces(done)
+
+    def large(self, done: Round) -> None:
+        """BC-Large, which belongs to no iteration: its scores as single figures."""
+        self._figures({f"bc_large/{name}": value for name, value in _scores(done).items()}, 0)
+        self._loss(f"loss/{done.name}", done.model)
+        self._input("agenttraj_l", done.learnt_from, "training")
+        self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
+        self._traces(done)
+
+    def report(self, folder: Path, rounds: list[Round]) -> None:
+        """The report's files, and the last iteration's scores and its gain on BC-Base as single figures."""
+        first, last = rounds[0], rounds[-1]
+        final = {f"final/{name}": value for name, value in _scores(last).items()}
+        self._figures(final | {"final/gain": last.success - first.success, "final/iteration": last.iteration}, 0)
+        digest = digest_json({path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()})
+        if self._tag("report") != digest:
+            self.client.log_artifacts(self.id, str(folder), "report")
+            self._tags({"report": digest})
+
+    def _find_or_create(self) -> Run:
+        found = self.client.search_runs([self.experiment], f"tags.run_key = '{self.key}'", max_results=1)
+        if found:
+            return found[0]
+        run = self.client.create_run(self.experiment, run_name=self.name, tags={"run_key": self.key, "model.base": self.base.digest})
+        params = {"M": self.params.evolve.iterations, "K": _k(self.params), **_flat(self.params.model_dump(mode="json"))}
+        self.client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
+        return self.client.get_run(run.info.run_id)
+
+    def _figures(self, figures: Mapping[str, Any], step: int) -> None:
+        now = int(time.time() * 1000)
+        known = self.client.get_run(self.id).data.metrics
+        missing = [
+            Metric(name, float(value), now, step)
+            for name, value in figures.items()
+            if value is not None and not (name in known and self._has(name, step))
+        ]
+        if missing:
+            self.client.log_batch(self.id, metrics=missing)
+
+    def _loss(self, name: str, model: Artifact) -> None:
+        if name not in self.client.get_run(self.id).data.metrics:
+            now = int(time.time() * 1000)
+            points = [Metric(name, float(loss), now, int(step)) for step, loss in model.facts.get("loss", [])]
+            for start in range(0, len(points), 1000):  # MLflow's limit of one batch
+                self.client.log_batch(self.id, metrics=points[start : start + 1000])
+
+    def _has(self, name: str, step: int) -> bool:
+        return any(point.step == step for point in self.client.get_metric_history(self.id, name))
+
+    def _input(self, name: str, artifact: Artifact, context: str) -> None:
+        if self._tag(f"input.{name}") == artifact.digest:
+            return
+        data = MetaDataset(LocalArtifactDatasetSource(str(artifact.folder)), name=name, digest=artifact.digest[:DIGEST_LENGTH])
+        tags = [InputTag("mlflow.data.context", context), InputTag("sha256", artifact.digest), InputTag("rows", str(artifact.rows))]
+        self.client.log_inputs(self.id, datasets=[DatasetInput(data._to_mlflow_entity(), tags)])
+        self._tags({f"input.{name}": artifact.digest})
+
+    def _traces(self, done: Round) -> None:
+        tag = f"traces.{done.name}"
+        if self._tag(tag):
+            return
+        episodes = sampled(read_dataset(done.episodes.folder), TRACES)
+        replay(episodes, run_id=self.id, experiment_id=self.experiment, session=f"{self.name} {done.name}")
+        self._tags({tag: str(len(episodes))})
+
+    def _tag(self, name: str) -> str | None:
+        return self.client.get_run(self.id).data.tags.get(name)
+
+    def _tags(self, tags: Mapping[str, str]) -> None:
+        self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+
+def run_key(params: Params, base: Artifact) -> str:
+    """What makes a run the same run: every parameter, and the base model's content instead of its name."""
+    return digest_json({"params": params.model_dump(mode="json", exclude={"model", "report", "pretrain"}), "base": base.digest})
+
+
+def run_name(params: Params) -> str:
+    """M4-K1-s0, or M4-K3.2.1-s0 for a schedule of samples."""
+    return f"M{params.evolve.iterations}-K{_k(params)}-s{params.seed}"
+
+
+def _k(params: Params) -> str:
+    samples = params.evolve.samples
+    return ".".join(map(str, samples)) if isinstance(samples, list) else str(samples)
+
+
+def _scores(done: Round) -> dict[str, Any]:
+    wanted = ("success", "success_low", "success_high", "reward", "reward_low", "reward_high", "errors", "n")
+    return {f"{what}/{env}": score[what] for env, score in done.scores.facts.items() for what in wanted}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _be_quiet() -> None:
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+
+
+def _database() -> str:
+    """The tracking database, in the mode in which its writers do not wait for its readers."""
+    uri = places.tracking_uri()
+    if uri.startswith("sqlite:///"):
+        with sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=30) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+    mlflow.set_tracking_uri(uri)
+    return uri
+
+
+def _experiment(client: MlflowClient) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found:
+        return str(found.experiment_id)
+    location = f"{places.artifact_root()}/{EXPERIMENT}" if places.tracking_uri().startswith("sqlite:") else None
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))

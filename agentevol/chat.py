@@ -1,0 +1,113 @@
+"""Messages to token ids and back, piece by piece, through the tokenizer's own chat template.
+
+Invariant: a conversation is tokenised in the pieces in which it came to be (opening, answer, observation, answer ...), never as a whole.
+So the ids that a policy sampled are the ids it is trained on, and an expert's conversation is cut exactly as a live one would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentevol.trajectory import Message, Trajectory
+
+# Tokenizers without a template get the plainest one that marks roles; its marks are ordinary text.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ '\n### ' + message['role'] + '\n' + message['content'] + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n### assistant\n' }}{% endif %}"
+)
+_MARK = "\u2042answer\u2042"
+
+
+class UnusableTemplate(ValueError):
+    """The tokenizer's chat template can't be used turn by turn."""
+
+
+@dataclass(slots=True)
+class Encoded:
+    """Token ids of a conversation and, for each, whether the policy chose it (and so learns from it); equal lengths."""
+
+    ids: list[int]
+    loss: list[bool]
+
+
+def first_message(prompt: str, observation: str) -> str:
+    """The first user message: what the policy is told once, then the first observation."""
+    return f"{prompt}\n\n{observation}"
+
+
+def answer_text(thought: str, action: str) -> str:
+    """A policy's answer in the ReAct form (Yao et al., 2023) that AgentGym's prompts ask for."""
+    return f"Thought: {thought}\nAction: {action}"
+
+
+class Chat:
+    """Turn-by-turn tokenisation for one tokenizer. Raises UnusableTemplate where a template drops or rewrites what was said."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        if not tokenizer.chat_template:
+            tokenizer.chat_template = PLAIN_TEMPLATE
+        closing = self._ids(self._after_mark([]))
+        eos = tokenizer.eos_token_id
+        if not closing and eos is None:
+            raise UnusableTemplate("the chat template ends an answer with nothing and the tokenizer has no eos token: set one of them")
+        self.end_id: int = closing[0] if closing else int(eos)
+        self.stop_ids: frozenset[int] = frozenset({self.end_id} | ({int(eos)} if eos is not None else set()))
+        self._closes_with_template = bool(closing)
+
+    def opening(self, content: str) -> list[int]:
+        """The first user message, up to where the policy begins to speak."""
+        return self._ids(self._render([{"role": "user", "content": content}], generate=True))
+
+    def observation(self, content: str) -> list[int]:
+        """What stands between the end mark of an answer (not included) and the beginning of the next one."""
+        ids = self._ids(self._after_mark([{"role": "user", "content": content}]))
+        return ids[1:] if self._closes_with_template else ids
+
+    def answer(self, content: str) -> list[int]:
+        """An answer as a policy would have produced it, with its end mark."""
+        return [*self._ids(content), self.end_id]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The words of an answer: the end mark and other special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """A whole conversation that starts with the user and alternates; a closing observation after the last answer is left out."""
+        ids: list[int] = []
+        loss: list[bool] = []
+        last_answer = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
+        for index, message in enumerate(messages[: last_answer + 1]):
+            if message.role == "assistant":
+                piece = self.answer(message.content)
+            else:
+                piece = self.opening(message.content) if index == 0 else self.observation(message.content)
+            ids += piece
+            loss += [message.role == "assistant" and bool(message.loss)] * len(piece)
+        return Encoded(ids, loss)
+
+    def encode_trajectory(self, trajectory: Trajectory) -> Encoded:
+        """The ids that were sampled where they are known, else the messages tokenised piece by piece."""
+        if trajectory.token_ids is not None and trajectory.loss_mask is not None:
+            return Encoded(list(trajectory.token_ids), list(trajectory.loss_mask))
+        return self.encode(trajectory.messages)
+
+    def _render(self, messages: list[dict[str, str]], generate: bool) -> str:
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))
+
+    def _after_mark(self, then: list[dict[str, str]]) -> str:
+        """What the template writes after an answer, with `then` following it."""
+        rendered = self._render([{"role": "user", "content": "."}, {"role": "assistant", "content": _MARK}, *then], generate=bool(then))
+        if rendered.count(_MARK) != 1:
+            raise UnusableTemplate("the chat template does not keep an assistant's message as it was said; give the tokenizer another template")
+        return rendered.partition(_MARK)[2]
+
+    def _ids(self, text: str) -> list[int]:
+        return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+
+def token_count(trajectory: Trajectory, tokenizer: Any) -> int:
+    """Tokens of the trajectory as the model would read it."""
+    return len(trajectory.token_ids) if trajectory.token_ids is not None else len(Chat(tokenizer).encode(trajectory.messages).ids)

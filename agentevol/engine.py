@@ -1,0 +1,143 @@
+"""A language model with one growing key-value cache per slot: the `transformers` engine.
+
+Each slot holds one conversation. Every call appends tokens to some of the slots; what was read or said is never encoded again.
+Works with any causal model of transformers that keeps keys and values (Llama, Qwen, GPT-2 and their kin), on CPU or one GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from agentevol.chat import Chat
+from agentevol.models import load_model, load_tokenizer, model_digest
+
+
+class EngineFault(RuntimeError):
+    """The model gave no usable numbers; the episode ends as an error, not as a failure."""
+
+
+class _SlotLayer(CacheLayerMixin):
+    """Keys and values of one layer: [slots, heads, capacity, width], written at each row's own positions."""
+
+    is_sliding = False
+
+    def __init__(self, slots: int, capacity: int, view: _View) -> None:
+        super().__init__()
+        self.slots, self.capacity, self.view = slots, capacity, view
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        for name, states in (("keys", key_states), ("values", value_states)):
+            shape = (self.slots, states.shape[1], self.capacity, states.shape[3])
+            setattr(self, name, torch.zeros(shape, dtype=states.dtype, device=states.device))
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        rows, positions, limit = self.view.rows, self.view.positions, self.view.limit
+        out = []
+        for store, states in ((self.keys, key_states), (self.values, value_states)):
+            assert store is not None
+            store[rows[:, None], :, positions] = states.transpose(1, 2)
+            out.append(store[: len(rows), :, :limit] if self.view.all_rows else store[rows, :, :limit])
+        return out[0], out[1]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.view.limit, 0
+
+    def get_seq_length(self) -> int:
+        return self.view.limit
+
+    def get_max_length(self) -> int:
+        return self.capacity
+
+
+class _View:
+    """Which rows the next forward pass writes, and where."""
+
+    rows: Tensor
+    positions: Tensor
+    limit: int
+    all_rows: bool
+
+
+class TransformersEngine:
+    """Model, tokenizer and cache. `append` feeds tokens to slots and returns the next-token logits of each: float32 [rows, vocabulary]."""
+
+    def __init__(self, folder: Path, *, slots: int, context: int, dtype: str = "float32") -> None:
+        self.model = load_model(folder, dtype)
+        self.device = next(self.model.parameters()).device
+        self.chat = Chat(load_tokenizer(folder))
+        self.digest = model_digest(folder)
+        self.slots = slots
+        self.context = min(context, int(getattr(self.model.config, "max_position_embeddings", context) or context))
+        self.lengths = np.zeros(slots, dtype=np.int64)
+        self._view = _View()
+        layers = [_SlotLayer(slots, self.context + 1, self._view) for _ in range(self.model.config.num_hidden_layers)]
+        self._cache = Cache(layers=layers)
+
+    def clear(self, slot: int) -> None:
+        """Forget a slot's conversation. Its memory is written over by the next one and never read before that."""
+        self.lengths[slot] = 0
+
+    @torch.inference_mode()
+    def append(self, slots: Sequence[int], pieces: Sequence[Sequence[int]]) -> Tensor:
+        """Feed each slot its piece (all non-empty). Raises ValueError when a slot would outgrow the context, EngineFault on NaN."""
+        sizes = np.array([len(piece) for piece in pieces])
+        start = self.lengths[list(slots)]
+        ends = start + sizes
+        if int(ends.max()) > self.context:
+            raise ValueError(f"a conversation of {int(ends.max())} tokens does not fit the context of {self.context}")
+        width = int(sizes.max())
+        ids = np.zeros((len(slots), width), dtype=np.int64)
+        for row, piece in enumerate(pieces):
+            ids[row, : len(piece)] = piece
+        # The pads of a short row go where its next piece will be written over them (at the very end: into the spare column), and no real
+        # query looks that far, since each sees the positions up to its own only.
+        positions = np.minimum(start[:, None] + np.arange(width)[None, :], self.context)
+        self._view.rows = torch.as_tensor(np.asarray(slots), device=self.device)
+        self._view.positions = torch.as_tensor(positions, device=self.device)
+        self._view.limit = int(min(start.max() + width, self.context + 1))
+        self._view.all_rows = list(slots) == list(range(len(slots)))
+        visible = torch.arange(self._view.limit, device=self.device)[None, None, None, :] <= self._view.positions[:, None, :, None]
+        mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=self.device).masked_fill_(~visible, torch.finfo(self.model.dtype).min)
+        hidden = self.model(
+            input_ids=torch.as_tensor(ids, device=self.device),
+            attention_mask=mask,
+            position_ids=self._view.positions.clamp(max=self.context - 1),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=torch.as_tensor(np.unique(sizes - 1), device=self.device),
+        ).logits
+        kept = {int(size): column for column, size in enumerate(np.unique(sizes - 1))}
+        logits = torch.stack([hidden[row, kept[int(size) - 1]] for row, size in enumerate(sizes)]).float()
+        if not bool(torch.isfinite(logits).all()):
+            raise EngineFault("the model's logits are not finite; its weights are damaged or the precision is too low")
+        self.lengths[list(slots)] = ends
+        return logits
+
+
+def choose(logits: Tensor, *, temperature: float, top_p: float, uniforms: Sequence[float]) -> list[int]:
+    """The next token of each row: the likeliest at temperature 0, else drawn by inverting the distribution at the row's own uniform number.
+
+    One number per token, from the episode's own stream, so that a sample depends on its episode and not on who shares the batch; what is
+    left of the batch is the rounding of the matrix products, which differs between batch shapes (about 1e-6 relative in float32).
+    """
+    if temperature == 0.0:
+        return [int(token) for token in logits.argmax(dim=-1)]
+    probabilities = torch.softmax(logits.double() / temperature, dim=-1)
+    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    cumulative = ordered.cumsum(dim=-1)
+    if top_p < 1.0:
+        ordered = torch.where(cumulative - ordered < top_p, ordered, torch.zeros_like(ordered))
+        cumulative = ordered.cumsum(dim=-1)
+    target = torch.as_tensor(np.asarray(uniforms), dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
+    index = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
+    return [int(token) for token in order.gather(1, index)[:, 0]]

@@ -1,0 +1,60 @@
+"""Models as folders: found, named by their content, loaded. Only safetensors are read, never pickles, and no remote code is run."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+_OF_THE_MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.json", "merges.txt")
+
+
+class ModelNotFound(FileNotFoundError):
+    """No such model folder, and no such name on the hub or in its local cache."""
+
+
+def resolve_model(name_or_folder: str | Path) -> Path:
+    """The folder of a model: the one given, or the snapshot of a Hugging Face name (downloaded unless HF_HUB_OFFLINE is set)."""
+    folder = Path(name_or_folder)
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.exists() or str(name_or_folder).startswith((".", "/", "models/", "runs/")):
+        raise ModelNotFound(f"{folder} is not a model folder (no config.json); `make base-model` rebuilds models/base")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(str(name_or_folder), allow_patterns=["*.json", "*.safetensors", "*.jinja", "merges.txt", "*.model"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelNotFound(f"model.base={name_or_folder!r} is neither a folder with a config.json nor a model the hub gave ({error})") from error
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over what decides the model's behaviour: configuration, tokenizer, template, weights."""
+    wanted = [folder / name for name in _OF_THE_MODEL if (folder / name).is_file()] + sorted(folder.glob("*.safetensors"))
+    state = hashlib.sha256()
+    for file in sorted(wanted, key=lambda path: path.name):
+        state.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return state.hexdigest()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_model(folder: Path, dtype: str = "float32") -> Any:
+    """A causal language model in evaluation mode. Raises ModelNotFound when the folder holds no safetensors."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if not list(folder.glob("*.safetensors")):
+        raise ModelNotFound(f"{folder} holds no *.safetensors file; other weight formats are not read")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
+    return model.eval()
+
+
+def context_length(model: Any) -> int:
+    """How many positions the model was made for."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)

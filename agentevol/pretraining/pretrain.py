@@ -1,0 +1,162 @@
+"""Making the embedded base model: a small Llama that can copy, read and follow the worlds' form of speech, and has seen no expert.
+
+Three lessons, one after the other in difficulty: induction over random tokens (induction.py), then a mixture of reading exercises
+(exercises.py), random play (play.py) and some more induction. Everything is generated from the seed; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from agentevol.chat import Chat, Encoded
+from agentevol.finetune import batches
+from agentevol.optimize import Batch, Optimizer, Schedule
+from agentevol.pretraining import exercises, induction, play, tokenizer
+from agentevol.trajectory import Message
+
+WINDOW = 512
+"""Documents drawn, tokenised and sorted by length at a time."""
+
+
+class PretrainSettings(Protocol):
+    """What pretraining needs of the parameters (settings.PretrainParams has it)."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def hidden(self) -> int: ...
+    @property
+    def layers(self) -> int: ...
+    @property
+    def heads(self) -> int: ...
+    @property
+    def vocabulary(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def induction_steps(self) -> int: ...
+    @property
+    def induction_tokens(self) -> int: ...
+    @property
+    def reading_steps(self) -> int: ...
+    @property
+    def batch_tokens(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def precision(self) -> str: ...
+
+
+def pretrain(out: Path, *, settings: PretrainSettings, progress: Callable[[int, int, float], None] | None = None) -> dict[str, Any]:
+    """Make the base model and write it, its tokenizer and its record (`pretraining.json`) into `out`.
+
+    Returns the record: seed, settings, hash of all that was learnt from, the loss curves ([step, length, nats per token] of induction,
+    [step, nats per token] of reading), tokens, seconds. About an hour on two cores with the default settings.
+    """
+    started = time.perf_counter()
+    torch.manual_seed(settings.seed)
+    words = tokenizer.build(settings.vocabulary, settings.seed)
+    optimizer = Optimizer(new_model(settings, words), precision=settings.precision, weight_decay=0.05, clip=1.0)
+    rng = np.random.default_rng(settings.seed)
+    low = len(words.all_special_ids)
+    tell = (lambda step, _, loss: progress(step, settings.induction_steps, loss)) if progress else None
+    copying = induction.teach(
+        optimizer, rng, low=low, high=len(words), tokens_per_batch=settings.induction_tokens, max_steps=settings.induction_steps,
+        learning_rate=settings.learning_rate, report=tell,
+    )  # fmt: skip
+    reading, seen, digest = _read(optimizer, Chat(words), settings, rng, progress)
+    model = optimizer.unwrapped()
+    model.save_pretrained(out)
+    words.save_pretrained(out)
+    record = {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "data_sha256": digest,
+        "induction": copying,
+        "reading": reading,
+        "tokens": seen,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    (out / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def new_model(settings: PretrainSettings, words: Any) -> Any:
+    """A Llama with random weights: heads of width 64 (the CPU's attention kernel is half as fast at 32), tied embeddings."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=settings.hidden,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.heads,
+        intermediate_size=-(-settings.hidden * 8 // 3 // 64) * 64,
+        max_position_embeddings=settings.context,
+        tie_word_embeddings=True,
+        initializer_range=0.02,
+        pad_token_id=words.pad_token_id,
+        eos_token_id=words.eos_token_id,
+        bos_token_id=None,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _read(
+    optimizer: Optimizer, chat: Chat, settings: PretrainSettings, rng: np.random.Generator, progress: Callable[[int, int, float], None] | None
+) -> tuple[list[list[float]], int, str]:
+    """The mixture; returns (loss curve, tokens seen, SHA-256 of the learnt batches)."""
+    steps = settings.reading_steps
+    schedule = Schedule(settings.learning_rate, steps, warmup=0.02, min_ratio=0.05)
+    curve: list[list[float]] = []
+    recent: list[float] = []
+    seen, digest = 0, hashlib.sha256()
+    for step, batch in zip(range(steps), mixture(chat, settings, rng), strict=False):
+        digest.update(batch.ids.numpy().tobytes() + batch.labels.numpy().tobytes())
+        seen += int(batch.ids.numel())
+        recent.append(optimizer.step(batch, schedule.at(step)))
+        if progress is not None:
+            progress(step + 1, steps, recent[-1])
+        if len(recent) >= max(1, steps // 100):
+            curve.append([step + 1, round(sum(recent) / len(recent), 4)])
+            recent = []
+    return curve, seen, digest.hexdigest()
+
+
+def mixture(chat: Chat, settings: PretrainSettings, rng: np.random.Generator) -> Iterator[Batch]:
+    """Batches for ever: six parts reading, three parts random play (by documents), and every tenth batch induction."""
+    draw = random.Random(f"reading:{settings.seed}")
+    low, high = len(chat.tokenizer.all_special_ids), len(chat.tokenizer)
+    while True:
+        documents = []
+        while len(documents) < WINDOW:
+            encoded = encode_play(chat, play.episode(draw)) if draw.random() < 1 / 3 else encode_exercise(chat, exercises.draw(draw))
+            if len(encoded.ids) <= settings.context:
+                documents.append((encoded, 1.0))
+        for index, batch in enumerate(batches(documents, tokens=settings.batch_tokens, epochs=1, seed=draw.randrange(1 << 30), pad=0)):
+            yield batch
+            if index % 10 == 9:
+                yield induction.batch(rng, max(1, settings.batch_tokens // 384), 384, low, high)
+
+
+def encode_exercise(chat: Chat, turns: exercises.Exercise) -> Encoded:
+    """Learnt from: the answers."""
+    messages = [message for asked, answer in turns for message in (Message("user", asked), Message("assistant", answer, loss=True))]
+    return chat.encode(messages)
+
+
+def encode_play(chat: Chat, messages: list[Message]) -> Encoded:
+    """Learnt from: everything after the opening, what the world says included."""
+    encoded = chat.encode(messages)
+    opening = len(chat.opening(messages[0].content))
+    return Encoded(encoded.ids, [index >= opening for index in range(len(encoded.ids))])
+
+

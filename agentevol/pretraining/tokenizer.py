@@ -1,0 +1,79 @@
+"""The base model's tokenizer: byte-level BPE over the worlds' words, single digits, and the worlds' stock phrases as one token each.
+
+An observation is mostly stock phrases ("steps in front of you and"); one token for each makes it a third as long. Names, numbers and
+letters are never inside a phrase, so that they are tokenised the same wherever they stand and can be copied. Any text still encodes.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import envs
+from agentevol.pretraining import exercises, names, play
+
+USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
+TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|assistant|>' if message['role'] == 'assistant' else '<|user|>' }}{{ message['content'] }}<|end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+PHRASES = (
+    "Thought: ", "\nAction: ", "\nAvailable actions: [", "In front of you in this room, you can see several objects:", " There is a",
+    " steps in front of you and", " steps to your left.", " steps to your right.", " right in front of you", " steps away.",
+    " The room has walls around you.", " You are facing a", " You are not carrying anything.", " You are carrying a", "Your goal: ",
+    ", turn left", ", turn right", ", move forward", ", go to", ", pickup", ", toggle and go through", ", go through", "turn left", "turn right",
+    "move forward", "I must", " I do not see", " I see", "The task is completed.", "That action is not available here.",
+    "The goal is at position", " Your current position is at position", " There are walls", " to your left", " to your right", " above you",
+    " below you", "I am at", " and the goal is at", " The way leads", " You have reached the goal.", "move up", "move down", "move left", "move right",
+    "There is a wall", ", you did not move.", "Words:", "pattern _ _ _ _ _", " , has", " , not", " The word can be", "nothing known.",
+    " You have found the word.", "Crafting commands:\n", "\ncraft", " using", "\n\nGoal: craft 1", "I have nothing.", "I have", "Goal", ": have 0,",
+    ": have", " more: craft", ", get", " times.", "Crafted", "I try something.",
+)
+
+
+def world_text(rng: random.Random) -> Iterator[str]:
+    """Text to learn the merges from: the worlds at random play, reading exercises, the names that training instructions use."""
+    for _ in range(1200):
+        yield from (message.content for message in play.episode(rng))
+        yield from (text for turn in exercises.draw(rng) for text in turn)
+    crafting = envs.make("textcraft")
+    for instruction in crafting.instructions("explore"):
+        yield crafting.reset(options={"item_id": instruction.item_id})[0]
+
+
+def build(vocabulary: int, seed: int) -> Any:
+    """A tokenizer of at most `vocabulary` entries, special tokens and phrases included; the same every time."""
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = [PAD, END, USER, ASSISTANT]
+    prompts = [line for name in sorted(envs.ENVIRONMENTS) for line in envs.environment_class(name).prompt.split("\n") if len(line) > 40]
+    phrases = list(dict.fromkeys([*PHRASES, *prompts]))
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r" ?\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    size = vocabulary - len(phrases)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False, min_frequency=4
+    )
+    rng = random.Random(f"tokenizer:{seed}")
+    text = list(world_text(rng))
+    text += [f" {letter}" for letter in names.LETTERS for _ in range(50)]
+    # Merges are spent on what the phrases leave over.
+    tokenizer.train_from_iterator(_without(phrases, text), trainer)
+    tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, additional_special_tokens=[USER, ASSISTANT])
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def _without(phrases: list[str], texts: list[str]) -> Iterator[str]:
+    """The stretches of text between phrases."""
+    between = re.compile("|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True)))
+    for text in texts:
+        yield from (stretch for stretch in between.split(text) if stretch.strip())

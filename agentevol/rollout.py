@@ -1,0 +1,239 @@
+"""Rolling a policy out: many episodes at once, each with its own environment, its own slot of the engine and its own random stream.
+
+Invariants: the order of the results is the order of the work, whatever finished first; a fault (environment or engine) is retried and
+then recorded as `error`, never as reward 0; scheduling depends on the work alone, so the same call gives the same trajectories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+import envs
+from agentevol.chat import first_message
+from agentevol.engine import EngineFault, TransformersEngine, choose
+from agentevol.trajectory import Message, Status, Trajectory
+
+Progress = Callable[[int, int], None]
+
+
+class RolloutSettings(Protocol):
+    """What rolling out needs of the parameters (settings.RolloutParams has it)."""
+
+    @property
+    def slots(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. The stream of an episode is seeded by (seed, iteration, item_id, sample) and nothing else."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    iteration: int = 0
+
+    def stream(self, item_id: str, sample: int) -> np.random.Generator:
+        key = f"{self.seed}:{self.iteration}:{item_id}:{sample}".encode()
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16], "little")))
+
+
+@dataclass(slots=True)
+class _Episode:
+    """One live episode: what was said, what is still to be fed to the model, what is being said."""
+
+    index: int
+    instruction: envs.Instruction
+    sample: int
+    slot: int
+    env: envs.TextEnv
+    stream: np.random.Generator
+    started: float
+    messages: list[Message] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    loss: list[bool] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)
+    answer: list[int] = field(default_factory=list)
+    status: Status | None = None
+    error: str | None = None
+
+
+def roll_out(
+    folder: Path,
+    instructions: Sequence[envs.Instruction],
+    *,
+    samples: int | Sequence[int] = 1,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    iteration: int = 0,
+    split: str = "eval",
+    policy: str = "policy",
+    settings: RolloutSettings,
+    progress: Progress | None = None,
+) -> list[Trajectory]:
+    """Play every instruction with the model in `folder`: `samples` times each, or the given sample indices.
+
+    Returns one trajectory per (instruction, sample), instruction by instruction, errors included. Raises ModelNotFound.
+    """
+    engine = TransformersEngine(folder, slots=settings.slots, context=settings.context)
+    indices = range(samples) if isinstance(samples, int) else samples
+    work = [(instruction, sample) for instruction in instructions for sample in indices]
+    sampling = Sampling(temperature, top_p, seed, iteration)
+    return Rollout(engine, sampling, settings, split=split, policy=policy).play(work, progress)
+
+
+class Rollout:
+    """Plays a list of (instruction, sample): a finished episode frees its slot for the next at once."""
+
+    def __init__(self, engine: TransformersEngine, sampling: Sampling, settings: RolloutSettings, *, split: str, policy: str) -> None:
+        self.engine, self.sampling, self.settings = engine, sampling, settings
+        self.split, self.policy = split, policy
+
+    def play(self, work: Sequence[tuple[envs.Instruction, int]], progress: Progress | None = None) -> list[Trajectory]:
+        waiting = deque((index, 0) for index in range(len(work)))
+        free = deque(range(self.engine.slots))
+        live: dict[int, _Episode] = {}
+        results: dict[int, Trajectory] = {}
+        attempts: dict[int, int] = {}
+        while waiting or live:
+            while waiting and free:
+                index, attempt = waiting.popleft()
+                slot = free.popleft()
+                attempts[slot] = attempt
+                live[slot] = self._begin(index, *work[index], slot)
+            self._advance(list(live.values()))
+            for slot, episode in sorted(live.items()):
+                if episode.status is None:
+                    continue
+                del live[slot]
+                free.append(slot)
+                if episode.status == "error" and attempts[slot] < self.settings.retries:
+                    waiting.appendleft((episode.index, attempts[slot] + 1))
+                    continue
+                results[episode.index] = self._record(episode)
+                if progress is not None:
+                    progress(len(results), len(work))
+        return [results[index] for index in range(len(work))]
+
+    def _begin(self, index: int, instruction: envs.Instruction, sample: int, slot: int) -> _Episode:
+        self.engine.clear(slot)
+        env = envs.make(instruction.env)
+        stream = self.sampling.stream(instruction.item_id, sample)
+        episode = _Episode(index, instruction, sample, slot, env, stream, time.perf_counter())
+        # Named boundary: whatever an environment raises is a fault of the world, to be told apart from a policy that fails.
+        try:
+            observation, _ = env.reset(options={"item_id": instruction.item_id})
+        except Exception as error:
+            return self._fault(episode, "environment", error)
+        opening = first_message(env.prompt, observation)
+        episode.messages.append(Message("user", opening))
+        self._hear(episode, self.engine.chat.opening(opening))
+        return episode
+
+    def _advance(self, episodes: list[_Episode]) -> None:
+        """One forward pass: episodes with something new to read first, since they would otherwise hold back a full decoding batch."""
+        running = [episode for episode in episodes if episode.status is None]
+        reading = [episode for episode in running if len(episode.pending) > 1]
+        speaking = [episode for episode in running if len(episode.pending) == 1]
+        # Reading costs the longest row: it waits until a quarter of the slots have something to read or nobody can speak.
+        turn = reading if reading and (not speaking or 4 * len(reading) >= len(running)) else speaking
+        if not turn:
+            return
+        if turn is reading:
+            turn = sorted(reading, key=lambda episode: (-len(episode.pending), episode.index))[:16]
+        turn = sorted(turn, key=lambda episode: episode.slot)
+        try:
+            logits = self.engine.append([episode.slot for episode in turn], [episode.pending for episode in turn])
+        except EngineFault as error:
+            for episode in turn:
+                self._fault(episode, "engine", error)
+            return
+        uniforms = [float(episode.stream.random()) for episode in turn]
+        tokens = choose(logits, temperature=self.sampling.temperature, top_p=self.sampling.top_p, uniforms=uniforms)
+        for episode, token in zip(turn, tokens, strict=True):
+            episode.pending = [token]
+            episode.answer.append(token)
+            if token in self.engine.chat.stop_ids or len(episode.answer) >= self.settings.max_new_tokens:
+                self._act(episode)
+            elif len(episode.ids) + len(episode.answer) + 1 >= self.engine.context:
+                self._cut(episode)
+
+    def _act(self, episode: _Episode) -> None:
+        """The answer is complete: hand it to the environment, hear what it says."""
+        chat = self.engine.chat
+        ended = episode.answer[-1] in chat.stop_ids
+        text = chat.text(episode.answer)
+        episode.messages.append(Message("assistant", text, loss=True))
+        episode.ids += episode.answer
+        episode.loss += [True] * len(episode.answer)
+        try:
+            observation, _, terminated, truncated, _ = episode.env.answer(text)
+        except Exception as error:
+            self._fault(episode, "environment", error)
+            return
+        episode.messages.append(Message("user", observation))
+        if terminated or truncated:
+            episode.status = "finished" if terminated else "truncated"
+            return
+        # The last token of the answer has not been fed yet; an answer cut at max_new_tokens is closed with an end mark it did not choose.
+        unread = episode.answer[-1:]
+        episode.answer = []
+        self._hear(episode, ([] if ended else [chat.end_id]) + chat.observation(observation), unread)
+
+    def _hear(self, episode: _Episode, ids: list[int], unread: list[int] | None = None) -> None:
+        if len(episode.ids) + len(ids) + 2 > self.engine.context:
+            self._cut(episode)
+            return
+        episode.pending = (unread or []) + ids
+        episode.ids += ids
+        episode.loss += [False] * len(ids)
+
+    def _cut(self, episode: _Episode) -> None:
+        episode.status = "truncated"
+        episode.error = f"the context of {self.engine.context} tokens is full"
+
+    def _fault(self, episode: _Episode, where: str, error: Exception) -> _Episode:
+        episode.status = "error"
+        episode.error = f"{where}: {type(error).__name__}: {error}"
+        return episode
+
+    def _record(self, episode: _Episode) -> Trajectory:
+        env, instruction = episode.env, episode.instruction
+        failed = episode.status == "error"
+        reward = 0.0 if failed else round(env.reward, 9)
+        assert episode.status is not None
+        env.close()
+        return Trajectory(
+            item_id=instruction.item_id,
+            env=instruction.env,
+            task_type=instruction.task_type,
+            split=self.split,
+            policy=self.policy,
+            policy_hash=self.engine.digest,
+            iteration=self.sampling.iteration,
+            sample=episode.sample,
+            messages=episode.messages,
+            reward=reward,
+            success=not failed and env.succeeded(reward),
+            rounds=env.rounds,
+            status=episode.status,
+            error=episode.error,
+            tokens=len(episode.ids),
+            seconds=round(time.perf_counter() - episode.started, 3),
+            token_ids=episode.ids,
+            loss_mask=episode.loss,
+        )

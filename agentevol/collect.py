@@ -20,6 +20,7 @@ from envs.registry import ENVIRONMENTS, environment_class, make
 
 AGENT_TRAJ, AGENT_TRAJ_L, AGENT_EVAL, EXPLORE = "agenttraj", "agenttraj_l", "agenteval", "explore"
 Progress = Callable[[int, int], None]
+_RECORDING = 1  # raise it when play_expert records an episode differently, so that sets made before are made again
 
 
 class ExpertFailed(RuntimeError):
@@ -127,6 +128,7 @@ def _play(instructions: Sequence[Instruction], on_progress: Progress | None) -> 
 def _lineage(names: Sequence[str], instructions: Sequence[Instruction]) -> dict[str, Any]:
     return {
         "policy": "expert",
+        "recording": _RECORDING,
         "sources": {name: expert_hash(name) for name in names},
         "instructions": digest_json([[item.item_id, item.text] for item in instructions]),
     }

@@ -21,16 +21,17 @@ def draw_curve(path: Path, runs: ReportInput) -> None:
     from matplotlib.figure import Figure
 
     environments = [name for name in runs.environments if name != OVERALL]
-    columns = ceil(len(environments) / 2) if len(environments) > 1 else 0
-    figure = Figure(figsize=(6.2 + 2.9 * columns, 5.2), dpi=120, layout="constrained")
+    rows = 2 if len(environments) <= 6 else 3
+    columns = ceil(len(environments) / rows) if len(environments) > 1 else 0
+    figure = Figure(figsize=(6.2 + 2.9 * columns, 2.6 * rows), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 2 * columns + 4 if columns else 4)
+    grid = figure.add_gridspec(rows, 2 * columns + 4 if columns else 4)
     main = figure.add_subplot(grid[:, :4])
     _panel(main, runs, OVERALL, large=True)
     for index, name in enumerate(environments if columns else []):
         row, column = divmod(index, columns)
         _panel(figure.add_subplot(grid[row, 4 + 2 * column : 6 + 2 * column]), runs, name, large=False)
-    figure.suptitle("AgentEvol on AgentEval: success over the iterations, 95 % intervals", fontsize=13, x=0.01, ha="left")
+    figure.suptitle("AgentEvol on AgentEval: success over the iterations, 95 % intervals", fontsize=13, x=0.008, ha="left")
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
@@ -47,7 +48,7 @@ def _panel(axes: Any, runs: ReportInput, name: str, large: bool) -> None:
     lows, highs = [100 * score.success_low for _, score in points], [100 * score.success_high for _, score in points]
     axes.fill_between(iterations, lows, highs, color=_EVOLVED, alpha=0.15, linewidth=0)
     axes.plot(iterations, rates, color=_EVOLVED, linewidth=2.4 if large else 1.6, marker="o", markersize=6 if large else 3.5, zorder=5)
-    axes.set_xlim(-0.15, last + (1.0 if large else 0.15))
+    axes.set_xlim(-0.03 * last, last * (1.25 if large else 1.03))
     axes.set_xticks(range(len(runs.curve)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
@@ -67,7 +68,7 @@ def _panel(axes: Any, runs: ReportInput, name: str, large: bool) -> None:
 
 def _level(axes: Any, score: Score | None, colour: str, style: Any, last: int) -> None:
     if score is not None and score.n:
-        axes.hlines(100 * score.success, -0.15, last + 0.15, color=colour, linestyle=style, linewidth=1.4, zorder=3)
+        axes.hlines(100 * score.success, -0.03 * last, last * 1.03, color=colour, linestyle=style, linewidth=1.4, zorder=3)
 
 
 def _labels(axes: Any, rates: list[float], last: int, base: Score | None, best: Score | None) -> None:
@@ -84,4 +85,4 @@ def _labels(axes: Any, rates: list[float], last: int, base: Score | None, best: 
     place = low
     for value, label, colour in sorted(named):
         place = max(value, place + gap)
-        axes.text(last + 0.22, place, f"{label}\n{value:.1f} %", color=colour, va="center", fontsize=9, fontweight="bold", linespacing=1.05)
+        axes.text(last * 1.05, place, f"{label}\n{value:.1f} %", color=colour, va="center", fontsize=9, fontweight="bold", linespacing=1.05)

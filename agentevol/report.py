@@ -153,12 +153,11 @@ def _curve_csv(runs: ReportInput) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     parts = ("", "_low", "_high")
-    writer.writerow(["iteration", *(f"{env}{part}" for env in reversed(runs.environments) for part in parts)])
+    names = [OVERALL, *runs.environments[:-1]]
+    writer.writerow(["iteration", *(f"{env}{part}" for env in names for part in parts)])
     for iteration, label in enumerate(runs.curve):
         scores = runs.scores[label]
-        figures = [
-            scores[env].to_dict()[f"success{part}"] if env in scores else None for env in reversed(runs.environments) for part in parts
-        ]
+        figures = [scores[env].to_dict()[f"success{part}"] if env in scores else None for env in names for part in parts]
         writer.writerow([iteration, *("" if figure is None else f"{figure:.6f}" for figure in figures)])
     return stream.getvalue()
 

@@ -14,7 +14,8 @@ from agentevol.report import Comparison, Phase, ReportInput
 from agentevol.scoring import OVERALL, Paired, Score, holm
 
 WIDTH = 120
-_SIDE_BY_SIDE = 5  # policies that fit with intervals to one decimal; one more fits with whole numbers
+_GAP = 3  # columns between the cells of a table
+_TOTAL = "total"
 
 
 def as_text(runs: ReportInput) -> str:
@@ -39,7 +40,7 @@ def as_text(runs: ReportInput) -> str:
         console.print()
 
     for title, metric in _metrics(runs):
-        for labels, digits in _blocks(list(runs.scores)):
+        for labels, digits in _blocks(runs, metric):
             show(title, *_score_rows(runs, labels, metric, digits))
     for comparison in runs.comparisons:
         show(_headline(comparison), *_paired_rows(comparison))
@@ -69,9 +70,6 @@ def as_markdown(runs: ReportInput) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-_TOTAL = "total"
-
-
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -85,13 +83,24 @@ def _metrics(runs: ReportInput) -> list[tuple[str, str]]:
     return found
 
 
-def _blocks(labels: list[str]) -> list[tuple[list[str], int]]:
-    """The policies in groups that fit the width, and the decimals of their intervals."""
-    if len(labels) <= _SIDE_BY_SIDE:
-        return [(labels, 1)]
-    if len(labels) <= _SIDE_BY_SIDE + 1:
-        return [(labels, 0)]
-    return [(labels[start : start + _SIDE_BY_SIDE], 1) for start in range(0, len(labels), _SIDE_BY_SIDE)]
+def _blocks(runs: ReportInput, metric: str) -> list[tuple[list[str], int]]:
+    """The policies in groups that fit the width, and the decimals of their intervals: one group with fewer decimals before several."""
+    labels = list(runs.scores)
+    for digits in (1, 0):
+        if _fits(runs, labels, metric, digits):
+            return [(labels, digits)]
+    groups: list[list[str]] = [[]]
+    for label in labels:
+        if groups[-1] and not _fits(runs, [*groups[-1], label], metric, 1):
+            groups.append([])
+        groups[-1].append(label)
+    return [(group, 1) for group in groups]
+
+
+def _fits(runs: ReportInput, labels: Sequence[str], metric: str, digits: int) -> bool:
+    header, rows = _score_rows(runs, labels, metric, digits)
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    return sum(widths) + _GAP * (len(widths) - 1) <= WIDTH
 
 
 def _score_rows(runs: ReportInput, labels: Sequence[str], metric: str, digits: int) -> tuple[list[str], list[list[str]]]:
@@ -139,7 +148,7 @@ def _paired_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def _points(result: Paired) -> str:
-    return "-" if isnan(result.difference) else f"{100 * result.difference:+.1f}"
+    return "-" if isnan(result.difference) else f"{100 * result.difference:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
 
 
 def _p(value: float) -> str:

@@ -35,6 +35,7 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "GX_ANALYTICS_ENABLED": "false",
     "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
 }
 
 
@@ -132,6 +133,7 @@ def _check(params: Path, overrides: list[str]) -> None:
         _fail(str(error))
     if Path(settings.model.base).exists():
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a local model is not worth a bar
 
 
 def _be_quiet() -> None:

@@ -27,7 +27,7 @@ def collect(params_file: str = "params.yaml", overrides: list[str] = []) -> None
     """
     params = parameters(params_file, overrides=overrides)
     sets = collect_data(params.data.folder)
-    for name, artifact in sets.items():
+    for artifact in sets.values():
         counts = ", ".join(f"{env} {rows}" for env, rows in artifact.counts.items())
         say(f"{artifact.path}: {artifact.rows} {artifact.kind} ({counts}), sha256 {artifact.digest[:12]}")
     record = {name: {"digest": artifact.digest, "counts": artifact.counts} for name, artifact in sets.items()}

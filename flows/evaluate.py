@@ -27,5 +27,6 @@ def evaluate(
     _, scores = job.evaluate(f"model {artifact.digest[:8]}", artifact, 0)
     for env, score in scores.facts.items():
         if score["n"]:
-            say(f"  {env:12} {100 * score['success']:5.1f} % [{100 * score['success_low']:.1f}, {100 * score['success_high']:.1f}], n = {score['n']}")
+            success, low, high = (100 * score[f"success{part}"] for part in ("", "_low", "_high"))
+            say(f"  {env:12} {success:5.1f} % [{low:.1f}, {high:.1f}], n = {score['n']}")
     return scores.facts

@@ -52,8 +52,8 @@ def evolve(
         if large:
             track.large(large)
 
-        folder = report(params, job, rounds, large, run=track.name)
-        track.report(folder)
+        folder = report(params, job.base, rounds, large, track.folder_name)
+        track.report(folder, rounds)
     return str(folder)
 
 

@@ -6,6 +6,8 @@ has passed the gate.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,13 +81,13 @@ class Job:
     def keep(self, explored: Artifact) -> Artifact:
         """Filter by reward; what is kept passes the gate."""
         kept = keep_by_reward(explored=explored, cap=self.params.evolve.keep_per_instruction)
-        self._gate(kept, expert=False)
+        self._gate(kept, explored=self.sets.explore)
         return kept
 
     def merge(self, kept: list[Artifact]) -> Artifact:
         """AgentTraj and what was explored, by `evolve.merge`; the result passes the gate too."""
         merged = merge(initial=self.sets.agenttraj, explored=kept, how=self.params.evolve.merge)
-        self._gate(merged, expert=False)
+        self._gate(merged)
         return merged
 
     def evaluate(self, name: str, policy: Artifact, iteration: int) -> tuple[Artifact, Artifact]:
@@ -100,7 +102,15 @@ class Job:
         return episodes, scores
 
     def _play(
-        self, name: str, policy: Artifact, instructions: Artifact, split: Split, iteration: int, samples: int, temperature: float, top_p: float
+        self,
+        name: str,
+        policy: Artifact,
+        instructions: Artifact,
+        split: Split,
+        iteration: int,
+        samples: int,
+        temperature: float,
+        top_p: float,
     ) -> Artifact:
         self._limit_threads()
         return roll_out(
@@ -116,7 +126,7 @@ class Job:
             settings=self.params.rollout,
         )
 
-    def _gate(self, data: Artifact, *, expert: bool) -> None:
+    def _gate(self, data: Artifact, *, expert: bool = False, explored: Artifact | None = None) -> None:
         validate(
             data=data,
             evaluation=self.sets.agenteval,
@@ -124,13 +134,15 @@ class Job:
             tokenizer=self.base,
             expert=expert,
             environments=self.params.environments if expert else [],
+            explored=explored,
         )
 
     def _limit_threads(self) -> None:
-        if self.params.model.threads:
-            import torch
-
-            torch.set_num_threads(self.params.model.threads)
+        threads = self.params.model.threads
+        if threads and "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
+        elif threads:
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch when it is imported: for finished work it never is
 
     def _sets(self) -> Sets:
         params, limits = self.params, self.params.data.limits

@@ -1,6 +1,6 @@
 """What a task hands on: the description of a result, never the result itself.
 
-Invariant: `digest` is of the content alone, so two artifacts with the same digest are interchangeable, wherever and whenever they were made.
+Invariant: `digest` is of the content alone: two artifacts with the same digest are interchangeable, wherever they were made.
 """
 
 from __future__ import annotations

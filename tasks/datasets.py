@@ -6,11 +6,13 @@ Invariant: no set reaches fine-tuning that has not passed the gate; a set that f
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
 from agentevol import storage
 from agentevol.settings import GateParams, Merge
+from envs.base import Instruction
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
 
@@ -30,9 +32,7 @@ def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge)
     """What an iteration learns from: the expert set and the explored ones (per iteration, the oldest first), duplicates removed."""
     from agentevol import datasets
 
-    merged, report = datasets.merge(
-        storage.read_dataset(initial.folder), [storage.read_dataset(one.folder) for one in explored], how
-    )
+    merged, report = datasets.merge(storage.read_dataset(initial.folder), [storage.read_dataset(one.folder) for one in explored], how)
     parents = [initial.digest, *(one.digest for one in explored)]
     made = storage.write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})
     return Made(made.digest, "dataset", made.counts, asdict(report))
@@ -40,28 +40,40 @@ def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge)
 
 @stored("gate", version="1")
 def validate(
-    out: Path, *, data: Artifact, evaluation: Artifact, limit: GateParams, tokenizer: Artifact | None, expert: bool, environments: list[str]
+    out: Path,
+    *,
+    data: Artifact,
+    evaluation: Artifact,
+    limit: GateParams,
+    tokenizer: Artifact,
+    expert: bool,
+    environments: list[str],
+    explored: Artifact | None = None,
 ) -> Made:
-    """Let a training set through the gate. Raises GateFailed, which names check, rows, reason and remedy; then nothing is stored."""
+    """Let a training set through the gate. Raises GateFailed, which names check, rows, reason and remedy; then nothing is stored.
+
+    `expert`: the set is an expert's, so it must replay and reach all `environments`. `explored`: the instructions it should cover.
+    """
     from agentevol import gate
+    from agentevol.chat import token_count
+    from agentevol.models import load_tokenizer
 
-    count = None
-    if tokenizer is not None:
-        from agentevol.chat import token_count
-        from agentevol.models import load_tokenizer
-
-        words = load_tokenizer(tokenizer.folder)
-        count = lambda trajectory: token_count(trajectory, words)  # noqa: E731
-    held_out = [row for rows in storage.read_instructions(evaluation.folder).values() for row in rows]
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it tells of every temporary folder
+    words = load_tokenizer(tokenizer.folder)
     report = gate.check(
         storage.read_dataset(data.folder),
-        evaluation=held_out,
+        evaluation=_listed(evaluation),
         limit=limit,
-        token_count=count,
+        token_count=lambda trajectory: token_count(trajectory, words),
         expert=expert,
         required_environments=environments,
+        instructions=_listed(explored) if explored else None,
     )
     report.raise_if_failed()
     (out / "gate.md").write_text(report.markdown(), encoding="utf-8")
     (out / "findings.json").write_text(json.dumps([asdict(finding) for finding in report.findings], indent=1), encoding="utf-8")
     return Made(facts={"markdown": report.markdown()})
+
+
+def _listed(instructions: Artifact) -> list[Instruction]:
+    return [row for rows in storage.read_instructions(instructions.folder).values() for row in rows]

@@ -85,7 +85,8 @@ class StoredTask:
                     counts=dict(made.counts),
                     facts=dict(made.facts),
                 )
-                write_manifest(out, self.kind, task=self.name, version=self.version, inputs=self._identity(inputs), artifact=artifact.model_dump())
+                known = {"task": self.name, "version": self.version, "inputs": self._identity(inputs)}
+                write_manifest(out, self.kind, **known, artifact=artifact.model_dump())
         return self.describe(inputs).model_dump()
 
     def is_done(self, **inputs: Any) -> bool:

@@ -53,7 +53,7 @@ def finetune(
 def pretrain(out: Path, *, settings: PretrainParams) -> Made:
     """The embedded base model, from text made by the project's own generators."""
     from agentevol.models import model_digest
-    from agentevol.pretraining import pretrain as make_base
+    from agentevol.pretraining.pretrain import pretrain as make_base
 
     model = out / "model"
     model.mkdir()

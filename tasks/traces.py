@@ -43,12 +43,12 @@ def _replay(episode: Trajectory, start: int, run_id: str, session: str) -> None:
     talk = [{"role": message.role, "content": message.content} for message in episode.messages]
     answers = [index for index, message in enumerate(talk) if message["role"] == "assistant"]
     step = int(episode.seconds * 1e9) // max(1, len(answers)) or 1
-    outcome = {"success": episode.success, "reward": episode.reward, "rounds": episode.rounds, "status": episode.status}
+    outcome: dict[str, object] = {"success": episode.success, "reward": episode.reward, "rounds": episode.rounds, "status": episode.status}
     root = mlflow.start_span_no_context(
         episode.item_id,
         span_type=SpanType.AGENT,
         inputs={"messages": talk[:1]},
-        attributes={"policy": episode.policy, "sample": episode.sample, **outcome},
+        attributes={**outcome, "policy": episode.policy, "sample": episode.sample},
         start_time_ns=start,
         metadata={"mlflow.sourceRun": run_id, "mlflow.trace.session": session},
         tags={"env": episode.env, "policy": episode.policy, "split": episode.split, "success": str(episode.success).lower()},

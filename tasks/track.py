@@ -23,7 +23,7 @@ from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 
 from agentevol.settings import Params
-from agentevol.storage import digest_json, read_dataset
+from agentevol.storage import digest_json, folder_digest, read_dataset
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.rounds import Round
@@ -32,13 +32,14 @@ from tasks.traces import replay, sampled
 EXPERIMENT = "agentevol"
 DIGEST_LENGTH = 36  # MLflow's limit
 TRACES = 20
+COSTS = ("seconds", "episodes", "tokens", "trained_tokens", "steps")
 
 
 class Tracker:
     """A run in MLflow, opened for the duration of a `with` block."""
 
     def __init__(self, params: Params, base: Artifact) -> None:
-        _be_quiet()
+        be_quiet()
         self.params, self.base = params, base
         self.key = run_key(params, base)
         self.name = run_name(params)
@@ -55,6 +56,11 @@ class Tracker:
         status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
         self.client.set_terminated(self.id, status)
 
+    @property
+    def folder_name(self) -> str:
+        """The run's name, with enough of its key to tell it from runs of other parameters."""
+        return f"{self.name}-{self.key[:6]}"
+
     def inputs(self, sets: Mapping[str, Artifact]) -> None:
         """The data that the run starts from."""
         for name, artifact in sets.items():
@@ -64,7 +70,7 @@ class Tracker:
         """A policy's scores, costs and data at its iteration, and some of its episodes as traces."""
         step, figures = done.iteration, _scores(done)
         for phase, facts in done.phases():
-            figures |= {f"{phase}/{name}": facts[name] for name in ("seconds", "episodes", "tokens", "trained_tokens", "steps") if name in facts}
+            figures |= {f"{phase}/{name}": facts[name] for name in COSTS if name in facts}
         figures["data/learnt_from"] = done.learnt_from.rows
         if done.explored and done.kept:
             figures |= {"data/explored": done.explored.rows, "data/kept": done.kept.rows, "errors/explore": done.explored.facts["errors"]}
@@ -88,7 +94,7 @@ class Tracker:
         first, last = rounds[0], rounds[-1]
         final = {f"final/{name}": value for name, value in _scores(last).items()}
         self._figures(final | {"final/gain": last.success - first.success, "final/iteration": last.iteration}, 0)
-        digest = digest_json({path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()})
+        digest = folder_digest(folder)
         if self._tag("report") != digest:
             self.client.log_artifacts(self.id, str(folder), "report")
             self._tags({"report": digest})
@@ -173,7 +179,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
 

@@ -1,0 +1,101 @@
+"""The report of a run, in a folder of its own; and the latest one with its policy, where DVC and a user look for them.
+
+Invariant: it is made from what lies in the store alone, so it is the same however often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from agentevol.report import BC_BASE, Comparison, Phase, ReportInput, write_report
+from agentevol.scoring import Score, paired
+from agentevol.settings import Params
+from agentevol.storage import atomic_folder, read_dataset
+from tasks.artifact import Artifact
+from tasks.rounds import Round
+
+RUNS = Path("runs")
+LATEST = RUNS / "latest"
+FOR_DVC = ("metrics.json", "curve.csv")
+
+
+@task(version="1", cache_policy=NO_CACHE, persist_result=False)
+def report(params: Params, base: Artifact, rounds: Sequence[Round], large: Round | None, name: str) -> Path:
+    """Write `runs/<name>/`, `runs/latest/` (the same with the last policy and what it learnt from) and DVC's metrics; returns the first."""
+    everything = [*rounds, *([large] if large else [])]
+    last = rounds[-1]
+    runs = ReportInput(
+        scores={one.label: _scores(one) for one in everything},
+        comparisons=[_compare(one, rounds[0]) for one in (last, large) if one is not None and one is not rounds[0]],
+        phases=[_phase(one.label, what, facts) for one in everything for what, facts in one.phases()],
+        meta=_meta(params, base),
+    )
+    folder = RUNS / name
+    with atomic_folder(folder) as out:
+        write_report(out, runs)
+        (out / "run.json").write_text(json.dumps({one.label: _lineage(one) for one in everything}, indent=1) + "\n", encoding="utf-8")
+    with atomic_folder(LATEST) as out:
+        shutil.copytree(folder, out, dirs_exist_ok=True)
+        _link(last.model.folder, out / "model")
+        _link(last.learnt_from.folder, out / "learnt-from")
+    for file in FOR_DVC:
+        shutil.copy(folder / file, RUNS / file)
+    return folder
+
+
+def _scores(one: Round) -> dict[str, Score]:
+    return {
+        env: Score(**{key: math.nan if value is None else value for key, value in found.items()}) for env, found in one.scores.facts.items()
+    }
+
+
+def _compare(one: Round, first: Round) -> Comparison:
+    return Comparison(one.label, BC_BASE, paired(read_dataset(one.episodes.folder), read_dataset(first.episodes.folder)))
+
+
+def _phase(label: str, what: str, facts: dict[str, Any]) -> Phase:
+    episodes, tokens = facts.get("episodes", 0), facts.get("tokens", 0) if what != "learn" else 0
+    return Phase(f"{label}: {what}", facts["seconds"], episodes, tokens, facts.get("trained_tokens", 0))
+
+
+def _lineage(one: Round) -> dict[str, Any]:
+    parts = {"model": one.model, "learnt from": one.learnt_from, "explored": one.explored, "kept": one.kept, "played": one.episodes}
+    return {
+        what: {"path": artifact.path, "sha256": artifact.digest, "rows": artifact.counts} for what, artifact in parts.items() if artifact
+    }
+
+
+def _meta(params: Params, base: Artifact) -> dict[str, Any]:
+    evolve = params.evolve
+    return {
+        "M": evolve.iterations,
+        "K": evolve.samples,
+        "seed": params.seed,
+        "merge": evolve.merge,
+        "rule": evolve.rule,
+        "model": f"{params.model.base} ({base.digest[:12]})",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+    }
+
+
+def _link(folder: Path, to: Path) -> None:
+    """A copy that takes no room where the file system allows it; nothing in the store is ever changed in place."""
+
+    def link(source: str, target: str) -> str:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+        return target
+
+    shutil.copytree(folder, to, copy_function=link)

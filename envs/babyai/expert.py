@@ -67,8 +67,8 @@ class Guide:
         cell = self._nearest(part.wanted)
         if part.verb == "pick up":
             carried = self._env.view.carrying
-            if carried is not None and (cell is not None or part.wanted.fits(carried)):
-                return self._free_hands()
+            if cell is None and carried is not None and part.wanted.fits(carried):
+                return self._free_hands(set())
             return self._take(part.wanted, final=True)
         if cell is None:
             return self._seek(part.wanted)
@@ -87,7 +87,7 @@ class Guide:
         if cell is None:
             return self._seek(wanted)
         if self._env.view.carrying is not None:
-            return self._free_hands()
+            return self._free_hands(self._memory.facing(cell, through=True))
         sight = self._sight(cell)
         if sight and f"pickup {sight.label}" in self._env.available_actions():
             self._finishing = final
@@ -127,22 +127,25 @@ class Guide:
             return f"I carry the {carried.name}. The place before me is next to {beside.words}. I drop it.", "drop"
         return self._walk(ends, f"I carry the {carried.name}. {self._whereabouts(fixed)}", by_things=True)
 
-    def _free_hands(self, way: frozenset[Place] = frozenset()) -> Move:
-        """Put down what is carried where it is in nobody's way: on free floor, not before a door and not on `way`."""
+    def _free_hands(self, ends: set[Pose]) -> Move:
+        """Put down what is carried at the nearest place that is not before a door and does not bar the way to `ends`."""
         memory, carried = self._memory, self._env.view.carrying
         assert carried is not None
-        ends = {
-            (cell, heading)
-            for cell, heading in memory.walks()
-            if memory.cells.get(cell) is None and self._out_of_the_way(step(cell, heading)) and step(cell, heading) not in way
-        }
-        if memory.pose in ends:
-            return f"I carry the {carried.name} and need a free hand. I drop it.", "drop"
-        return self._walk(ends, f"I carry the {carried.name} and look for a place to drop it.")
+        way = set() if ends & memory.walks().keys() else set(self._way(ends))  # barred already: keep the way to be cleared
+        for cell, heading in memory.walks():
+            spot = step(cell, heading)
+            if memory.cells.get(cell) is not None or not self._out_of_the_way(spot) or spot in way:
+                continue
+            if not way and ends and memory.cut_off_by(spot, ends):
+                continue
+            if memory.pose == (cell, heading):
+                return f"I carry the {carried.name} and need a free hand. I drop it.", "drop"
+            return self._walk({(cell, heading)}, f"I carry the {carried.name} and look for a place to drop it.")
+        raise ExpertStuck(f"{self._env.item_id}: no place to put the {carried.name} down")
 
     # --- looking for something ------------------------------------------------------------------------------------
     def _seek(self, wanted: Wanted) -> Move:
-        """Look around (left first), then go through the nearest closed door, then to where there is more to see, then try harder."""
+        """Look around (left first); unlock; go through the nearest closed door; go where there is more to see; then try harder."""
         memory = self._memory
         cell, heading = memory.pose
         lead = f"I do not see {wanted.words}."
@@ -151,6 +154,9 @@ class Guide:
                 if memory.reveals((cell, (heading + turn) % 4)):
                     return f"{lead} {_WALKS[action]}", action
         walks = memory.walks()
+        unlock = self._unlock(walks)
+        if unlock is not None:
+            return f"{lead} {unlock[0]}", unlock[1]
         door = self._closest(self._doors("closed"), walks)
         if door is not None:
             return self._through(door, lead)
@@ -160,23 +166,23 @@ class Guide:
                 return self._walk({lookout}, lead)
         return self._try_harder(wanted, lead, walks)
 
-    def _try_harder(self, wanted: Wanted, lead: str, walks: Walks) -> Move:
-        """Everything open has been looked at: unlock, clear the way, open boxes."""
-        locked = self._doors("locked")
+    def _unlock(self, walks: Walks) -> Move | None:
+        """The next act towards a locked door that can be reached and whose key is in hand or known, if there is one."""
+        doors = self._doors("locked")
         carried = self._env.view.carrying
-        unlockable = [cell for cell in locked if carried is not None and key_for(self._known(cell)).fits(carried)]
-        door = self._closest(unlockable, walks)
-        if door is not None:
-            return self._through(door, lead)
-        for cell in locked:
-            if cell not in unlockable and self._closest(self._memory.all(key_for(self._known(cell))), walks) is not None:
-                words, action = self._open(cell, final=False)
-                return f"{lead} {words}", action
+        ready = [cell for cell in doors if carried is not None and key_for(self._known(cell)).fits(carried)]
+        keyed = [cell for cell in doors if self._closest(self._memory.all(key_for(self._known(cell))), walks) is not None]
+        door = self._closest(ready, walks) or self._closest(keyed, walks)
+        return None if door is None else self._open(door, final=False)
+
+    def _try_harder(self, wanted: Wanted, lead: str, walks: Walks) -> Move:
+        """Everything open has been looked at: clear the way to what is not, then open boxes."""
         blocked = self._memory.walks(through=True)
         beyond = next((pose for pose in blocked if self._memory.cells.get(pose[0]) is None and self._memory.reveals(pose)), None)
         if beyond is not None:
             return self._clear({beyond}, lead)
-        door = self._closest([*self._doors("closed"), *unlockable], blocked)
+        behind = [cell for state in ("closed", "locked") for cell in self._doors(state) if not self._ends(cell, walks)]
+        door = self._closest(behind, blocked)
         if door is not None:
             return self._clear(self._ends(door, blocked), lead)
         box = self._closest([cell for cell, thing in self._memory.cells.items() if thing is not None and thing.kind == "box"], walks)
@@ -226,17 +232,12 @@ class Guide:
     def _clear(self, ends: set[Pose], lead: str) -> Move:
         """Carry off the first thing on the way to `ends`."""
         memory = self._memory
-        walks = memory.walks(through=True)
-        pose = next((pose for pose in walks if pose in ends), None)
-        way = []
-        while pose is not None:
-            way.append(pose[0])
-            pose = walks[pose][1]
+        way = self._way(ends)
         blocker = next((cell for cell in reversed(way) if not memory.free(cell)), None)
         if blocker is None:
             raise ExpertStuck(f"{self._env.item_id}: no way on, with or without moving things")
         if self._env.view.carrying is not None:
-            return self._free_hands(frozenset(way))
+            return self._free_hands(ends)
         sight = self._sight(blocker)
         if sight and f"pickup {sight.label}" in self._env.available_actions():
             return f"{lead} I see {sight.label} in the way. I pick it up.", f"pickup {sight.label}"
@@ -244,6 +245,16 @@ class Guide:
         if memory.pose in ends or memory.pose not in memory.distances(ends):
             raise ExpertStuck(f"{self._env.item_id}: cannot get at what is in the way at {blocker}")
         return self._walk(ends, lead)
+
+    def _way(self, ends: set[Pose]) -> list[Place]:
+        """The cells from the nearest of `ends` back to here, over as few things as possible; empty where there is no way."""
+        walks = self._memory.walks(through=True)
+        pose = next((pose for pose in walks if pose in ends), None)
+        way = []
+        while pose is not None:
+            way.append(pose[0])
+            pose = walks[pose][1]
+        return way
 
     # --- what is known --------------------------------------------------------------------------------------------
     def _pose(self) -> Pose:

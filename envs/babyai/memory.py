@@ -54,12 +54,14 @@ class Memory:
         self.start = self.pose = start
         self.cells: dict[Place, Thing | None] = {start[0]: None}
         self.looked: set[Pose] = set()
+        self._walks: dict[bool, Walks] = {}
         self._edges: dict[tuple[tuple[Place, ...], bool], set[Place]] = {}
 
     def update(self, view: View, pose: Pose) -> None:
         """Add what one view shows."""
         self.pose = pose
         self.looked.add(pose)
+        self._walks.clear()
         self._edges.clear()
         cell, heading = pose
         below = self.cells.get(cell)
@@ -92,6 +94,19 @@ class Memory:
 
         With `through`, portable things do not block but make the way longer, so the way with the fewest of them comes first.
         """
+        if through not in self._walks:
+            self._walks[through] = self._spread(through)
+        return self._walks[through]
+
+    def cut_off_by(self, spot: Place, ends: set[Pose]) -> bool:
+        """Whether a thing put down at `spot` would leave no free way from here to any of `ends`."""
+        before = self.cells[spot]
+        self.cells[spot] = Thing("box", "grey")
+        left = self._spread(through=False)
+        self.cells[spot] = before
+        return left.keys().isdisjoint(ends)
+
+    def _spread(self, through: bool) -> Walks:
         found: Walks = {}
         queue: list[tuple[int, int, Pose, Pose | None]] = [(0, 0, self.pose, None)]
         pushed = 0

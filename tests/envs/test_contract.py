@@ -197,9 +197,9 @@ def test_stepping_after_the_end_is_refused(name: str) -> None:
     with pytest.raises(RuntimeError, match="reset"):
         env.step("anything")
     _, turns = golden.expert_episode(env, sample(name, 1)[0])
-    for play in (lambda: env.step(turns[-1].action), lambda: env.answer("Action: anything"), lambda: env.answer("no action")):
+    for answer in (f"Action: {turns[-1].action}", "Action: anything", "no action"):
         with pytest.raises(RuntimeError, match="reset"):
-            play()
+            env.answer(answer)
 
 
 @each_environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_the_hidden_word_is_one_of_the_list_and_stays() -> None:
 
 
 def test_hidden_words_stand_anywhere_in_their_lists() -> None:
-    places = Counter()
+    places: Counter[int] = Counter()
     for seed in range(0, 600, 3):
         env = started(f"wordle_{seed}")
         places[env.words.index(env.hidden)] += 1
@@ -75,8 +76,8 @@ def test_any_seed_is_an_instruction_whose_difficulty_is_the_length_of_its_list(s
 
 
 def test_a_third_of_the_instructions_has_each_length_of_list() -> None:
-    for split, third in (("explore", 318), ("eval", 8)):
-        counts = Counter(item.difficulty for item in Wordle.instructions(split))
+    for items, third in ((Wordle.instructions("explore"), 318), (Wordle.instructions("eval"), 8)):
+        counts = Counter(item.difficulty for item in items)
         assert set(counts) == {"10 words", "20 words", "40 words"}
         assert all(0 <= count - third <= 1 for count in counts.values())
 
@@ -96,9 +97,8 @@ def test_every_letter_of_a_guess_is_answered_with_its_mark() -> None:
 
 
 @pytest.mark.parametrize("form", [spaced, str, str.upper, lambda word: f"  {spaced(word)}  "], ids=["spaced", "whole", "upper", "padded"])
-def test_the_hidden_word_wins_however_it_is_spaced(form: object) -> None:
+def test_the_hidden_word_wins_however_it_is_spaced(form: Callable[[str], str]) -> None:
     env = started()
-    assert callable(form)
     observation, reward, terminated, truncated, info = env.step(form(env.hidden))
     assert observation.endswith("You have found the word.")
     assert (reward, terminated, truncated, info["success"]) == (1.0, True, False, True)

@@ -5,6 +5,7 @@ Invariant: the order of the rows depends on the order of the input alone, and ev
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def merge(initial: Sequence[Trajectory], explored: Sequence[Sequence[Trajectory]
 
 
 def coverage(trajectories: Iterable[Trajectory], instructions: Iterable[Instruction]) -> list[Coverage]:
-    """Per environment and difficulty, in the instructions' order, how many of them have a trajectory."""
+    """Per environment and difficulty, by name (with numbers in their order), how many of the instructions have a trajectory."""
     present = {trajectory.item_id for trajectory in trajectories}
     total: Counter[tuple[str, str]] = Counter()
     covered: Counter[tuple[str, str]] = Counter()
@@ -104,7 +105,7 @@ def coverage(trajectories: Iterable[Trajectory], instructions: Iterable[Instruct
         place = (instruction.env, instruction.difficulty)
         total[place] += 1
         covered[place] += instruction.item_id in present
-    return [Coverage(env, difficulty, total[env, difficulty], covered[env, difficulty]) for env, difficulty in total]
+    return [Coverage(*place, total[place], covered[place]) for place in sorted(total, key=lambda place: (place[0], _natural(place[1])))]
 
 
 def head(items: Iterable[_Item], environments: Sequence[str], limit: int | None = None) -> list[_Item]:
@@ -118,3 +119,8 @@ def head(items: Iterable[_Item], environments: Sequence[str], limit: int | None 
                 ids[item.item_id] = None
                 chosen.append(item)
     return chosen
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """A sort key by which "5-9" stands before "10-14"."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]

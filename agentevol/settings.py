@@ -163,12 +163,6 @@ class PretrainParams(_Section):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-class ReportParams(_Section):
-    """Where the final table, the curve and the metrics are written."""
-
-    folder: Text = "report"
-
-
 class Params(_Section):
     """Everything a run depends on. The same Params on the same commit give the same datasets and scores."""
 
@@ -183,7 +177,6 @@ class Params(_Section):
     evaluate: EvaluateParams = EvaluateParams()
     gate: GateParams = GateParams()
     pretrain: PretrainParams = PretrainParams()
-    report: ReportParams = ReportParams()
 
     @field_validator("environments")
     @classmethod

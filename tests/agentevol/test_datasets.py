@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentevol.datasets import Coverage, head, keep_by_reward, merge
+from agentevol.datasets import Coverage, coverage, head, keep_by_reward, merge
+from envs.base import Instruction
 from tests.agentevol.counting import Counting, played
 
 pytestmark = pytest.mark.usefixtures("counting")
@@ -39,6 +40,13 @@ def test_the_cap_takes_the_first_ones_of_each_instruction() -> None:
 def test_coverage_is_over_the_explored_instructions_by_difficulty() -> None:
     _, report = keep_by_reward([LOST, WON, HARD])
     assert report.coverage == [Coverage("counting", "easy", 2, 1), Coverage("counting", "hard", 1, 1)]
+
+
+def test_coverage_lists_difficulties_in_their_natural_order() -> None:
+    items = [
+        Instruction(f"maze_{place}", "maze", "maze", difficulty, "") for place, difficulty in enumerate(["10-14", "5-9", "1-4", "any"])
+    ]
+    assert [part.difficulty for part in coverage([], items)] == ["any", "1-4", "5-9", "10-14"]
 
 
 def test_a_truncated_success_is_kept() -> None:

@@ -134,7 +134,7 @@ def test_a_recorded_number_of_rounds_must_replay() -> None:
 
 def test_coverage_is_told_per_difficulty_and_blocks_below_the_least() -> None:
     report = gate([played(4, ["5"]), played(5, ["6", "7"])])
-    assert [(part.difficulty, part.instructions, part.covered) for part in report.coverage] == [("hard", 5, 1), ("easy", 4, 1)]
+    assert [(part.difficulty, part.instructions, part.covered) for part in report.coverage] == [("easy", 4, 1), ("hard", 5, 1)]
     blocked = gate([played(4, ["5"])], limit=GateParams(min_coverage=0.2))
     assert "counting, hard: 0 of 5 covered, below 0.2" in only_finding(blocked, "coverage")
 

@@ -1,7 +1,7 @@
 """The scripted BabyAI expert: a player with a memory of its views, who says what it wants, what it sees and what it does.
 
 Invariant: each choice follows from the mission and the views at the ends of its turns; it never looks into the world. The thoughts are
-a few sentence frames over the words of the observation: "I must <part>. [I need <thing>.] <what is seen>. I <act>."
+a few sentence frames over the words of the observation: "I must <part>. [<what it takes>.] <what is seen>. I <act>."
 """
 
 from __future__ import annotations
@@ -100,10 +100,10 @@ class Guide:
         carried = self._env.view.carrying
         if door.state == "locked" and (carried is None or not key_for(door).fits(carried)):
             if not self._ends(cell, self._memory.walks()) and self._ends(cell, self._memory.walks(through=True)):
-                return self._clear(self._memory.facing(cell, through=True), f"I must get to the {door.name}.")
+                return self._clear(self._memory.facing(cell, through=True), f"I need the {door.name}.")
             key = key_for(door)
             words, action = self._take(key)
-            return f"The {door.name} needs {key.words}. {words}", action
+            return (words if carried else f"The {door.name} needs {key.words}. {words}"), action
         if sight and door.state == "open" and sight.place == (1, 0):
             return f"The {sight.label} is open. I close it to open it again.", "toggle"
         if sight and f"toggle and go through {sight.label}" in self._env.available_actions():
@@ -124,8 +124,8 @@ class Guide:
         ends = {pose for spot in spots for pose in self._memory.facing(spot)}
         if self._memory.pose in ends:
             self._finishing = True
-            return f"I carry the {carried.name}. The place before me is next to {beside.words}. I drop it.", "drop"
-        return self._walk(ends, f"I carry the {carried.name}. {self._whereabouts(fixed)}", by_things=True)
+            return "The place in front of me is next to it. I drop it.", "drop"
+        return self._walk(ends, self._whereabouts(fixed), by_things=True)
 
     def _free_hands(self, ends: set[Pose]) -> Move:
         """Put down what is carried at the nearest place that is not before a door and does not bar the way to `ends`."""
@@ -139,8 +139,8 @@ class Guide:
             if not way and ends and memory.cut_off_by(spot, ends):
                 continue
             if memory.pose == (cell, heading):
-                return f"I carry the {carried.name} and need a free hand. I drop it.", "drop"
-            return self._walk({(cell, heading)}, f"I carry the {carried.name} and look for a place to drop it.")
+                return f"I carry the {carried.name}. I need a free hand. I drop it.", "drop"
+            return self._walk({(cell, heading)}, f"I carry the {carried.name}. I need a place to drop it.")
         raise ExpertStuck(f"{self._env.item_id}: no place to put the {carried.name} down")
 
     # --- looking for something ------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Guide:
         walks = memory.walks()
         unlock = self._unlock(walks)
         if unlock is not None:
-            return f"{lead} {unlock[0]}", unlock[1]
+            return unlock
         door = self._closest(self._doors("closed"), walks)
         if door is not None:
             return self._through(door, lead)
@@ -258,6 +258,7 @@ class Guide:
 
     # --- what is known --------------------------------------------------------------------------------------------
     def _pose(self) -> Pose:
+        """Where it stands: what a player can count from its own moves is read off the world instead."""
         world = self._env.world
         return (int(world.agent_pos[0]), int(world.agent_pos[1])), int(world.agent_dir)
 
@@ -300,7 +301,7 @@ class Guide:
         """The observation's own sentence on a thing in view; roughly where it is remembered otherwise."""
         sight = self._sight(cell)
         if sight:
-            return f"There is a {sight.label} {sight.where}."
+            return f"I see {sight.label} {sight.where}."
         ahead, right = relative(self._memory.pose, cell)
         side = ("ahead of me" if ahead > 0 else "behind me") if abs(ahead) >= abs(right) else "to my right" if right > 0 else "to my left"
         return f"The {self._known(cell).name} is {side}."

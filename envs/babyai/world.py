@@ -39,6 +39,7 @@ class BabyAI(TextEnv):
     - `move forward` is offered only where the way is free, and paths cross only cells that are in view; AgentGym's may run into the
       unseen and break off.
     - An unavailable action is answered by one sentence and the available actions, and costs a round.
+    - A locked door is never offered without its key in hand, a door in front can be toggled either way, and `drop` needs free floor.
     - A view without things says so, actions are listed without quotes, and `check available actions` is not offered (each
       observation lists them).
     """
@@ -96,7 +97,7 @@ class BabyAI(TextEnv):
         return self._actions
 
     def expert(self) -> Expert:
-        from envs.babyai.expert import Guide
+        from envs.babyai.expert import Guide  # players need it only where they want an expert
 
         return Guide(self)
 

@@ -12,6 +12,7 @@ from prefect import task
 from agentevol import datasets, storage
 from envs.base import Split
 from envs.registry import ENVIRONMENTS
+from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
 from tasks.progress import bar
@@ -25,9 +26,9 @@ def collect(folder: str) -> dict[str, Artifact]:
     from agentevol.collect import collect as collect_data
 
     with bar("collecting") as tick:
-        made = collect_data(Path(folder), sorted(ENVIRONMENTS), on_progress=tick)
+        made = collect_data(places.resolve(folder), sorted(ENVIRONMENTS), on_progress=tick)
     return {
-        name: Artifact(kind=kind, path=f"{folder}/{name}", digest=made[name].digest, counts=made[name].counts)
+        name: Artifact(kind=kind, path=places.record(places.resolve(folder) / name), digest=made[name].digest, counts=made[name].counts)
         for name, kind in SETS.items()
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentevol.settings import FinetuneParams, PretrainParams, Rule
+from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
 from tasks.progress import bar
@@ -19,9 +20,7 @@ def base_model(name_or_folder: str) -> Artifact:
     from agentevol.models import model_digest, resolve_model
 
     folder = resolve_model(name_or_folder)
-    here = folder.resolve()
-    path = here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here
-    return Artifact(kind="model", path=path.as_posix(), digest=model_digest(folder))
+    return Artifact(kind="model", path=places.record(folder), digest=model_digest(folder))
 
 
 @stored("model", version="1", ignore=("name", "settings.epochs"))

@@ -1,7 +1,7 @@
 """Where results lie.
 
-Invariant: the store and MLflow's database belong to the project, not to the working directory: an experiment that DVC runs in a temporary
-copy (`dvc exp run --queue`) shares them with all others, because they are found from DVC_ROOT, which DVC sets.
+Invariant: the store, the data and MLflow's database belong to the project, not to the working directory. An experiment that DVC runs in a
+temporary copy (`dvc exp run --queue`) shares them with all others: they are found from DVC_ROOT, which DVC sets.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ def store() -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """The place of a recorded path: absolute as it is, below the store from the project's root, else from the working directory."""
-    path = Path(path)
-    if path.is_absolute():
-        return path
-    return root() / path if path.is_relative_to(STORE) else Path.cwd() / path
+    """The place of a recorded path: absolute as it is, else from the project's root."""
+    return root() / path
+
+
+def record(path: Path) -> str:
+    """How a place is written down: from the project's root where it lies below it, so that a project can be moved."""
+    path = Path(path).resolve()
+    return (path.relative_to(root()) if path.is_relative_to(root()) else path).as_posix()
 
 
 def tracking_uri() -> str:

@@ -1,0 +1,55 @@
+# The commands of the project. The first one to run sets up .venv from constraints.txt; nothing else is needed on the machine but
+# Python 3.11, git and make.  `make PYTHON=/path/to/python3.11 ...` takes another interpreter.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+# What evolve-small leaves out: most instructions, all iterations but one, BC-Large.
+SMALL := -S evolve.iterations=1 -S evaluate.large=false \
+	-S data.limits.train=40 -S data.limits.explore=40 -S data.limits.eval=10
+
+.PHONY: help evolve evolve-small data base-model test lint ui doctor repro
+.DEFAULT_GOAL := help
+
+help:  ## What there is
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 16
+
+$(READY): constraints.txt pyproject.toml
+	@echo "setting up $(VENV) (some minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+evolve: $(READY)  ## The main job: BC-Base, M iterations, BC-Large, and the final table
+	@$(BIN)/agentevol evolve
+
+evolve-small: $(READY)  ## The same with one iteration on a part of the instructions, in a few minutes
+	@$(BIN)/agentevol evolve $(SMALL)
+
+repro: $(READY)  ## The main job as a DVC pipeline
+	@$(BIN)/dvc repro
+
+data: $(READY)  ## Verify data/ or rebuild it byte for byte, and let DVC know
+	@$(BIN)/agentevol collect
+	@$(BIN)/dvc add --quiet data
+
+base-model: $(READY)  ## Make the embedded base model again (about an hour)
+	@$(BIN)/agentevol pretrain
+
+ui: $(READY)  ## MLflow's pages, on this machine only
+	@$(BIN)/agentevol ui
+
+doctor: $(READY)  ## What is installed and works
+	@$(BIN)/agentevol doctor
+
+lint: $(READY)  ## Style, types and the floors
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/mypy
+
+test: lint  ## Lint and all tests
+	@$(BIN)/python -m pytest

@@ -101,7 +101,9 @@ class Chat:
         """What the template writes after an answer, with `then` following it."""
         rendered = self._render([{"role": "user", "content": "."}, {"role": "assistant", "content": _MARK}, *then], generate=bool(then))
         if rendered.count(_MARK) != 1:
-            raise UnusableTemplate("the chat template does not keep an assistant's message as it was said; give the tokenizer another template")
+            raise UnusableTemplate(
+                "the chat template does not keep an assistant's message as it was said; give the tokenizer another template"
+            )
         return rendered.partition(_MARK)[2]
 
     def _ids(self, text: str) -> list[int]:

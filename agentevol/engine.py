@@ -23,7 +23,7 @@ class EngineFault(RuntimeError):
     """The model gave no usable numbers; the episode ends as an error, not as a failure."""
 
 
-class _SlotLayer(CacheLayerMixin):
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
     """Keys and values of one layer: [slots, heads, capacity, width], written at each row's own positions."""
 
     is_sliding = False
@@ -107,7 +107,9 @@ class TransformersEngine:
         self._view.limit = int(min(start.max() + width, self.context + 1))
         self._view.all_rows = list(slots) == list(range(len(slots)))
         visible = torch.arange(self._view.limit, device=self.device)[None, None, None, :] <= self._view.positions[:, None, :, None]
-        mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=self.device).masked_fill_(~visible, torch.finfo(self.model.dtype).min)
+        mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=self.device).masked_fill_(
+            ~visible, torch.finfo(self.model.dtype).min
+        )
         hidden = self.model(
             input_ids=torch.as_tensor(ids, device=self.device),
             attention_mask=mask,

@@ -69,7 +69,9 @@ def finetune(
     tokenizer, model = load_tokenizer(base), load_model(base)
     rows, too_long = encode_all(trajectories, Chat(tokenizer), settings.max_tokens, rule)
     if not rows:
-        raise NothingToLearn(f"none of the {len(trajectories)} trajectories can be learnt from ({len(too_long)} longer than {settings.max_tokens} tokens)")
+        raise NothingToLearn(
+            f"none of the {len(trajectories)} trajectories can be learnt from ({len(too_long)} longer than {settings.max_tokens} tokens)"
+        )
     plan = list(batches(rows, tokens=settings.batch_tokens, epochs=epochs, seed=seed, pad=int(tokenizer.pad_token_id or 0)))
     optimizer = Optimizer(model, precision=settings.precision, weight_decay=settings.weight_decay, clip=settings.clip)
     schedule = Schedule(settings.learning_rate, len(plan), settings.warmup, settings.min_lr_ratio)

@@ -6,7 +6,15 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-_OF_THE_MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.json", "merges.txt")
+_OF_THE_MODEL = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 class ModelNotFound(FileNotFoundError):
@@ -21,12 +29,14 @@ def resolve_model(name_or_folder: str | Path) -> Path:
     if folder.exists() or str(name_or_folder).startswith((".", "/", "models/", "runs/")):
         raise ModelNotFound(f"{folder} is not a model folder (no config.json); `make base-model` rebuilds models/base")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(str(name_or_folder), allow_patterns=["*.json", "*.safetensors", "*.jinja", "merges.txt", "*.model"]))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelNotFound(f"model.base={name_or_folder!r} is neither a folder with a config.json nor a model the hub gave ({error})") from error
+        raise ModelNotFound(
+            f"model.base={name_or_folder!r} is neither a folder with a config.json nor a model the hub gave ({error})"
+        ) from error
 
 
 def model_digest(folder: Path) -> str:

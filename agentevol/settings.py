@@ -82,13 +82,13 @@ class DataParams(_Section):
 
 
 class RolloutParams(_Section):
-    """Playing episodes. `slots`: episodes at once; `retries`: of an episode that a fault ended; the others in tokens.
+    """Playing episodes. `slots`: episodes at once; `retries`: of an episode that a fault ended; `max_new_tokens`: of one answer.
 
-    `chunk`: how much of a long prompt the model reads at a time.
+    `context`: tokens at which an episode is cut. `chunk`: episodes that one task explores, what a kill can cost at the most.
     """
 
-    slots: Count = 64
-    max_new_tokens: Count = 96
+    slots: Count = 96
+    max_new_tokens: Count = 224
     context: Count = 2048
     chunk: Count = 512
     retries: Natural = 1
@@ -132,7 +132,6 @@ class FinetuneParams(_Section):
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     max_tokens: Count = 2048
     min_lr_ratio: Share = 0.1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def epochs_at(self, iteration: int) -> float:
         """Epochs of an iteration; 0 is behavioural cloning. A list shorter than M + 1 repeats its last entry."""
@@ -158,9 +157,23 @@ class GateParams(_Section):
 
 
 class PretrainParams(_Section):
-    """The embedded base model's own training; its parameters are checked by agentevol.pretraining."""
+    """The embedded base model and how it is made. `hidden`, `layers`, `heads` (of width 64), `vocabulary` give its shape.
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    `induction_steps` and `induction_tokens` (per step) bound the lesson in copying; `reading_steps` of `batch_tokens` are the rest.
+    """
+
+    seed: Natural = 0
+    hidden: Count = 128
+    layers: Count = 4
+    heads: Count = 2
+    vocabulary: Count = 1024
+    context: Count = 2048
+    induction_steps: Count = 6000
+    induction_tokens: Count = 1536
+    reading_steps: Count = 3000
+    batch_tokens: Count = 8192
+    learning_rate: Positive = 3e-3
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
 
 
 class Params(_Section):

@@ -67,7 +67,8 @@ def amounts(rng: random.Random) -> Exercise:
 
 def holdings(rng: random.Random) -> Exercise:
     """What one has after things came and went: the state kept in words from turn to turn."""
-    pool, held = names.items(rng, 4), {}
+    pool = names.items(rng, 4)
+    held: dict[str, int] = {}
     turns: Exercise = []
     for _ in range(rng.randint(4, 7)):
         name, count = rng.choice(pool), rng.randint(1, 8)
@@ -103,7 +104,10 @@ def spelling(rng: random.Random) -> Exercise:
             free = next((w for w in words if not set(banned) & set(w.split())), None)
             question, answer = f"The first word with not {' '.join(banned)}", free or "there is none"
         else:
-            question, answer = f"The word after {word}", words[words.index(word) + 1] if words.index(word) + 1 < len(words) else "there is none"
+            question, answer = (
+                f"The word after {word}",
+                words[words.index(word) + 1] if words.index(word) + 1 < len(words) else "there is none",
+            )
         turns.append(((f"Words: {', '.join(words)}\n" if turn == 0 else "") + question, answer))
     return turns
 
@@ -139,8 +143,12 @@ def places(rng: random.Random) -> Exercise:
         row, column = rng.randint(0, 12), rng.randint(0, 12)
         down, right = rng.randint(-4, 4), rng.randint(-4, 4)
         if rng.random() < 0.5:
-            way = [f"{abs(down)} {'down' if down > 0 else 'up'}"] * (down != 0) + [f"{abs(right)} {'right' if right > 0 else 'left'}"] * (right != 0)
-            turns.append((f"You are at position {row}, {column}. Where is position {row + down}, {column + right}?", " and ".join(way) or "here"))
+            way = [f"{abs(down)} {'down' if down > 0 else 'up'}"] * (down != 0) + [f"{abs(right)} {'right' if right > 0 else 'left'}"] * (
+                right != 0
+            )
+            turns.append(
+                (f"You are at position {row}, {column}. Where is position {row + down}, {column + right}?", " and ".join(way) or "here")
+            )
         else:
             name, (r, c) = rng.choice((("up", (-1, 0)), ("down", (1, 0)), ("left", (0, -1)), ("right", (0, 1))))
             turns.append((f"Your current position is at position {row}, {column}. You move {name}.", f"position {row + r}, {column + c}"))
@@ -158,26 +166,29 @@ def things(rng: random.Random) -> Exercise:
             kind = f"{rng.choice(colours)} {rng.choice(kinds)}"
             numbers[kind] = numbers.get(kind, 0) + 1
             side = f"{rng.randint(1, 3)} steps to your {rng.choice(('left', 'right'))}"
-            away = f"right in front of you {rng.randint(1, 6)} steps away" if rng.random() < 0.2 else f"{rng.randint(0, 6)} steps in front of you and {side}"
+            away = (
+                f"right in front of you {rng.randint(1, 6)} steps away"
+                if rng.random() < 0.2
+                else f"{rng.randint(0, 6)} steps in front of you and {side}"
+            )
             seen[f"{kind} {numbers[kind]}"] = away
-        text = "In front of you in this room, you can see several objects: " + " ".join(f"There is a {name} {away}." for name, away in seen.items())
-        kind = rng.randrange(4)
-        if kind == 0:
-            asked = rng.choice([*numbers, f"{rng.choice(colours)} {rng.choice(kinds)}"])
+        text = "In front of you in this room, you can see several objects: " + " ".join(
+            f"There is a {name} {away}." for name, away in seen.items()
+        )
+        asked, sort, name = rng.choice([*numbers, f"{rng.choice(colours)} {rng.choice(kinds)}"]), rng.choice(kinds), rng.choice(list(seen))
+        matter = rng.randrange(4)
+        if matter == 0:
             question = f"Is there a {asked}?"
             answer = f"I see {asked} 1." if asked in numbers else f"I do not see a {asked}."
-        elif kind == 1:
-            name = rng.choice(list(seen))
+        elif matter == 1:
             question, answer = f"Where is {name}?", seen[name]
-        elif kind == 2:
-            sort = rng.choice(kinds)
-            found = next((name for name in seen if f" {sort} " in f" {name} "), None)
+        elif matter == 2:
+            found = next((other for other in seen if f" {sort} " in f" {other} "), None)
             question, answer = f"Is there a {sort}?", f"I see {found}." if found else f"I do not see a {sort}."
         else:
-            ways = [f"{verb} {name}" for name in seen for verb in (("go to", "pickup") if "door" not in name else ("go to",))]
-            question, answer = f"Available actions: [{', '.join(ways)}]\nWhat can be done with {(name := rng.choice(list(seen)))}?", ", ".join(
-                way for way in ways if way.endswith(f" {name}")
-            )
+            ways = [f"{verb} {other}" for other in seen for verb in (("go to", "pickup") if "door" not in other else ("go to",))]
+            question = f"Available actions: [{', '.join(ways)}]\nWhat can be done with {name}?"
+            answer = ", ".join(way for way in ways if way.endswith(f" {name}"))
         turns.append((f"{text}\n{question}", answer))
     return turns
 

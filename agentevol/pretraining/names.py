@@ -7,8 +7,44 @@ import random
 _STARTS = ("b", "br", "c", "d", "dr", "f", "g", "gl", "h", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t", "tr", "v", "w", "z")
 _VOWELS = ("a", "e", "i", "o", "u", "ai", "ee", "oa")
 _ENDS = ("", "b", "d", "k", "l", "ll", "m", "n", "nd", "r", "s", "st", "t", "x")
-_ADJECTIVES = ("red", "blue", "green", "grey", "dark", "polished", "cut", "smooth", "wooden", "stone", "iron", "golden", "light", "cracked", "white", "black")
-_NOUNS = ("planks", "bricks", "slab", "stairs", "wall", "door", "fence", "block", "dust", "rod", "bowl", "wool", "carpet", "banner", "ball", "key", "box", "seeds")
+_ADJECTIVES = (
+    "red",
+    "blue",
+    "green",
+    "grey",
+    "dark",
+    "polished",
+    "cut",
+    "smooth",
+    "wooden",
+    "stone",
+    "iron",
+    "golden",
+    "light",
+    "cracked",
+    "white",
+    "black",
+)
+_NOUNS = (
+    "planks",
+    "bricks",
+    "slab",
+    "stairs",
+    "wall",
+    "door",
+    "fence",
+    "block",
+    "dust",
+    "rod",
+    "bowl",
+    "wool",
+    "carpet",
+    "banner",
+    "ball",
+    "key",
+    "box",
+    "seeds",
+)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

@@ -111,7 +111,11 @@ def new_model(settings: PretrainSettings, words: Any) -> Any:
 
 
 def _read(
-    optimizer: Optimizer, chat: Chat, settings: PretrainSettings, rng: np.random.Generator, progress: Callable[[int, int, float], None] | None
+    optimizer: Optimizer,
+    chat: Chat,
+    settings: PretrainSettings,
+    rng: np.random.Generator,
+    progress: Callable[[int, int, float], None] | None,
 ) -> tuple[list[list[float]], int, str]:
     """The mixture; returns (loss curve, tokens seen, SHA-256 of the learnt batches)."""
     steps = settings.reading_steps
@@ -136,7 +140,7 @@ def mixture(chat: Chat, settings: PretrainSettings, rng: np.random.Generator) ->
     draw = random.Random(f"reading:{settings.seed}")
     low, high = len(chat.tokenizer.all_special_ids), len(chat.tokenizer)
     while True:
-        documents = []
+        documents: list[tuple[Encoded, float]] = []
         while len(documents) < WINDOW:
             encoded = encode_play(chat, play.episode(draw)) if draw.random() < 1 / 3 else encode_exercise(chat, exercises.draw(draw))
             if len(encoded.ids) <= settings.context:
@@ -158,5 +162,3 @@ def encode_play(chat: Chat, messages: list[Message]) -> Encoded:
     encoded = chat.encode(messages)
     opening = len(chat.opening(messages[0].content))
     return Encoded(encoded.ids, [index >= opening for index in range(len(encoded.ids))])
-
-

@@ -154,7 +154,7 @@ class Tracker:
 
 def run_key(params: Params, base: Artifact) -> str:
     """What makes a run the same run: every parameter, and the base model's content instead of its name."""
-    return digest_json({"params": params.model_dump(mode="json", exclude={"model", "report", "pretrain"}), "base": base.digest})
+    return digest_json({"params": params.model_dump(mode="json", exclude={"model", "pretrain"}), "base": base.digest})
 
 
 def run_name(params: Params) -> str:

@@ -1,0 +1,92 @@
+"""Episodes are played in chunks of fixed composition, and shared between runs that differ in K."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import agentevol.rollout
+from agentevol.settings import RolloutParams
+from agentevol.storage import read_dataset, write_instructions
+from agentevol.trajectory import Message, Trajectory
+from envs.base import Instruction
+from tasks import places
+from tasks.artifact import Artifact
+from tasks.rollout import roll_out
+
+pytestmark = pytest.mark.usefixtures("prefect_api", "project")
+POLICY = Artifact(kind="model", path="models/x", digest="model")
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """A policy that always says hello; what it was asked to play."""
+    asked: list[tuple[str, int]] = []
+
+    def play(folder: Any, instructions: Sequence[Instruction], *, samples: Sequence[int], policy: str, **_: Any) -> list[Trajectory]:
+        asked.extend((item.item_id, sample) for sample in samples for item in instructions)
+        talk = [Message("user", "?"), Message("assistant", "hello", True)]
+        common = {"env": "w", "task_type": "t", "split": "explore", "policy": policy, "policy_hash": "h", "iteration": 1}
+        return [
+            Trajectory(
+                item_id=item.item_id,
+                sample=sample,
+                messages=talk,
+                reward=1.0,
+                success=True,
+                rounds=1,
+                status="finished",
+                tokens=2,
+                **common,
+            )
+            for item in instructions
+            for sample in samples
+        ]
+
+    monkeypatch.setattr(agentevol.rollout, "roll_out", play)
+    return asked
+
+
+def instructions(count: int) -> Artifact:
+    items = [Instruction(f"w_{i}", "w", "t", "easy", f"{i}") for i in range(count)]
+    made = write_instructions(places.root() / "data", {"explore": items})
+    return Artifact(kind="instructions", path="data", digest=made.digest, counts=made.counts)
+
+
+def explore(samples: int, chunk: int = 2, **changes: Any) -> Artifact:
+    return roll_out(
+        policy=POLICY,
+        name="bc-base",
+        instructions=instructions(5),
+        split="explore",
+        iteration=1,
+        samples=samples,
+        settings=RolloutParams(chunk=chunk),
+        **{"temperature": 0.7, "top_p": 1.0, "seed": 0} | changes,
+    )
+
+
+def test_every_instruction_is_played_in_order(played: list[tuple[str, int]]) -> None:
+    made = explore(samples=2)
+    expected = [(f"w_{i}", sample) for sample in range(2) for i in range(5)]
+    assert [(row.item_id, row.sample) for row in read_dataset(made.folder)] == expected == played
+    assert made.facts["episodes"] == made.rows == 10
+    assert made.facts["tokens"] == 20
+    assert made.facts["successes"] == 10
+
+
+def test_more_samples_take_over_what_fewer_have_played(played: list[tuple[str, int]]) -> None:
+    explore(samples=1)
+    played.clear()
+    explore(samples=3)
+    assert {sample for _, sample in played} == {1, 2}
+
+
+def test_other_sampling_is_other_work(played: list[tuple[str, int]]) -> None:
+    explore(samples=1)
+    for change in ({"temperature": 1.0}, {"top_p": 0.9}, {"seed": 1}):
+        played.clear()
+        explore(samples=1, **change)
+        assert len(played) == 5

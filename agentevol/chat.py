@@ -18,6 +18,7 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '\n### assistant\n' }}{% endif %}"
 )
 _MARK = "\u2042answer\u2042"
+_ANSWER = {"role": "assistant", "content": _MARK}
 
 
 class UnusableTemplate(ValueError):
@@ -49,7 +50,9 @@ class Chat:
         self.tokenizer = tokenizer
         if not tokenizer.chat_template:
             tokenizer.chat_template = PLAIN_TEMPLATE
-        closing = self._ids(self._after_mark([]))
+        asked = [{"role": "user", "content": "."}]
+        self._has_generation_prompt = self._render(asked, generate=True) != self._render(asked, generate=False)
+        closing = self._ids(self._written([*asked, _ANSWER])[1])
         eos = tokenizer.eos_token_id
         if not closing and eos is None:
             raise UnusableTemplate("the chat template ends an answer with nothing and the tokenizer has no eos token: set one of them")
@@ -59,11 +62,11 @@ class Chat:
 
     def opening(self, content: str) -> list[int]:
         """The first user message, up to where the policy begins to speak."""
-        return self._ids(self._render([{"role": "user", "content": content}], generate=True))
+        return self._ids(self._before_answer([{"role": "user", "content": content}])[0])
 
     def observation(self, content: str) -> list[int]:
         """What stands between the end mark of an answer (not included) and the beginning of the next one."""
-        ids = self._ids(self._after_mark([{"role": "user", "content": content}]))
+        ids = self._ids(self._before_answer([{"role": "user", "content": "."}, _ANSWER, {"role": "user", "content": content}])[1])
         return ids[1:] if self._closes_with_template else ids
 
     def answer(self, content: str) -> list[int]:
@@ -97,14 +100,20 @@ class Chat:
     def _render(self, messages: list[dict[str, str]], generate: bool) -> str:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))
 
-    def _after_mark(self, then: list[dict[str, str]]) -> str:
-        """What the template writes after an answer, with `then` following it."""
-        rendered = self._render([{"role": "user", "content": "."}, {"role": "assistant", "content": _MARK}, *then], generate=bool(then))
-        if rendered.count(_MARK) != 1:
+    def _before_answer(self, messages: list[dict[str, str]]) -> list[str]:
+        """What the template writes around the answers in `messages`, the last piece ending where the policy is to speak.
+
+        Templates without a generation prompt (Llama-2's) are asked what they write before an answer instead.
+        """
+        return self._written(messages, generate=True) if self._has_generation_prompt else self._written([*messages, _ANSWER])[:-1]
+
+    def _written(self, messages: list[dict[str, str]], generate: bool = False) -> list[str]:
+        pieces = self._render(messages, generate).split(_MARK)
+        if len(pieces) != 1 + messages.count(_ANSWER):
             raise UnusableTemplate(
                 "the chat template does not keep an assistant's message as it was said; give the tokenizer another template"
             )
-        return rendered.partition(_MARK)[2]
+        return pieces
 
     def _ids(self, text: str) -> list[int]:
         return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]

@@ -58,6 +58,9 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
     """A causal language model in evaluation mode. Raises ModelNotFound when the folder holds no safetensors."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # loading and saving take milliseconds; the bars of a run are its own
 
     if not list(folder.glob("*.safetensors")):
         raise ModelNotFound(f"{folder} holds no *.safetensors file; other weight formats are not read")

@@ -88,7 +88,14 @@ PHRASES = (
     ", get",
     " times.",
     "Crafted",
-    " I turn left", " I turn right", " I move forward", " I go to", " I pick it up.", " I open it.", " I go to it.", "I try something.",
+    " I turn left",
+    " I turn right",
+    " I move forward",
+    " I go to",
+    " I pick it up.",
+    " I open it.",
+    " I go to it.",
+    "I try something.",
 )
 
 

@@ -1,0 +1,96 @@
+"""Fine-tuning: what is learnt from, how it is weighed, what is left out, and that it can be done again to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from agentevol.chat import Chat, Encoded
+from agentevol.finetune import NothingToLearn, batches, encode_all, finetune
+from agentevol.models import load_model, load_tokenizer, model_digest
+from agentevol.optimize import IGNORED, Batch, Schedule, weighted_nll
+from agentevol.rollout import roll_out
+from tests.agentevol.counting import Counting, played
+from tests.agentevol.test_rollout import Settings as RolloutSettings
+
+
+@dataclass
+class Settings:
+    learning_rate: float = 3e-3
+    batch_tokens: int = 1024
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    precision: str = "float32"
+    max_tokens: int = 512
+    min_lr_ratio: float = 0.1
+
+
+EASY = [played(number, [str(number + 1)]) for number in range(4, 12, 2)]
+HARD = [played(number, [str(number + 1), str(number + 2)]) for number in range(3, 12, 2)]
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen"])
+def test_cloning_teaches_the_experts_answers(family: str, small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
+    report = finetune(small_models[family], EASY + HARD, tmp_path, settings=Settings(), epochs=200, seed=0)
+    assert report["loss"][-1][1] < 0.05 * report["loss"][0][1]
+    again = roll_out(tmp_path, [Counting.instruction(one.item_id) for one in EASY + HARD], settings=RolloutSettings(max_new_tokens=40))
+    assert sum(one.success for one in again) >= 7
+
+
+def test_same_seed_same_weights_other_seed_other_weights(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
+    digests = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        finetune(small_models["llama"], EASY + HARD, tmp_path / name, settings=Settings(batch_tokens=256), epochs=2, seed=seed)
+        digests.append(model_digest(tmp_path / name))
+    assert digests[0] == digests[1] != digests[2]
+    assert load_model(tmp_path / "a").config.vocab_size == load_model(small_models["llama"]).config.vocab_size
+
+
+def test_rewards_weigh_and_failures_teach_nothing(small_models: dict[str, Path], counting: str) -> None:
+    chat = Chat(load_tokenizer(small_models["llama"]))
+    half, failed = replace(EASY[0], reward=0.5), played(4, ["9"] * 4)
+    weighed, _ = encode_all([EASY[0], half, failed], chat, 512, "reward_weighted")
+    assert [weight for _, weight in weighed] == [1.0, 0.5]
+    plain, _ = encode_all([EASY[0], half], chat, 512, "threshold")
+    assert [weight for _, weight in plain] == [1.0, 1.0]
+
+
+def test_the_loss_is_the_papers_weighted_likelihood() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 4, 7)
+    ids = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1]])
+    labels = torch.tensor([[IGNORED, IGNORED, 3, 4], [IGNORED, 3, IGNORED, IGNORED]])
+    log = torch.log_softmax(logits, dim=-1)
+    by_hand = -(1.0 * (log[0, 1, 3] + log[0, 2, 4]) + 0.25 * log[1, 0, 3]) / 3
+    assert float(weighted_nll(logits, Batch(ids, labels, torch.tensor([1.0, 0.25])))) == pytest.approx(float(by_hand), rel=1e-6)
+
+
+def test_too_long_is_left_out_whole_and_named(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
+    longest = max(len(Chat(load_tokenizer(small_models["llama"])).encode(one.messages).ids) for one in EASY)
+    report = finetune(small_models["llama"], EASY + HARD, tmp_path, settings=Settings(max_tokens=longest), epochs=1, seed=0)
+    assert report["too_long"] == [one.item_id for one in HARD]
+    assert report["sequences"] == len(EASY)
+    with pytest.raises(NothingToLearn, match="longer than 10 tokens"):
+        finetune(small_models["llama"], EASY, tmp_path, settings=Settings(max_tokens=10), epochs=1, seed=0)
+
+
+def test_every_row_once_an_epoch_and_batches_within_the_budget() -> None:
+    rows = [(Encoded(list(range(2, 2 + length)), [True] * length), 1.0) for length in range(10, 400, 7)]
+    plan = list(batches(rows, tokens=1024, epochs=2.5, seed=0, pad=0))
+    assert all(batch.ids.numel() <= 1024 for batch in plan)
+    assert sum(len(batch.ids) for batch in plan) == 2 * len(rows) + round(0.5 * len(rows))
+    real = sum(int((batch.labels != IGNORED).sum()) for batch in plan)
+    assert real / sum(batch.ids.numel() for batch in plan) > 0.75
+
+
+def test_the_schedule_rises_then_falls() -> None:
+    schedule = Schedule(peak=1.0, steps=100, warmup=0.1, min_ratio=0.1)
+    rates = [schedule.at(step) for step in range(100)]
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) in (9, 10)
+    assert rates[0] == pytest.approx(0.1)
+    assert 0.1 <= rates[-1] < 0.12

@@ -1,0 +1,150 @@
+"""Rolling out: the cached, batched engine against plain forward passes; seeds; faults; limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import envs
+from agentevol.chat import Chat
+from agentevol.engine import TransformersEngine, choose
+from agentevol.models import ModelNotFound, load_model, load_tokenizer
+from agentevol.rollout import roll_out
+from agentevol.trajectory import Trajectory
+from tests.agentevol.counting import Counting
+from tests.small_models import FAMILIES
+
+
+@dataclass
+class Settings:
+    slots: int = 5
+    max_new_tokens: int = 12
+    context: int = 512
+    retries: int = 1
+
+
+INSTRUCTIONS = Counting.instructions("explore")
+
+
+def plain_greedy(folder: Path, trajectory: Trajectory) -> list[int]:
+    """The same episode by the slowest way: the whole history through the model for every token, one episode at a time."""
+    model, chat = load_model(folder), Chat(load_tokenizer(folder))
+    game = Counting()
+    observation, _ = game.reset(options={"item_id": trajectory.item_id})
+    ids = chat.opening(f"{game.prompt}\n\n{observation}")
+    while True:
+        answer: list[int] = []
+        while len(answer) < Settings.max_new_tokens and (not answer or answer[-1] not in chat.stop_ids):
+            with torch.inference_mode():
+                answer.append(int(model(torch.tensor([ids + answer])).logits[0, -1].argmax()))
+        ids += answer
+        observation, _, terminated, truncated, _ = game.answer(chat.text(answer))
+        if terminated or truncated:
+            return ids
+        ids += [] if answer[-1] in chat.stop_ids else [chat.end_id]
+        ids += chat.observation(observation)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_batched_and_cached_equals_plain_token_for_token(family: str, small_models: dict[str, Path], counting: str) -> None:
+    played = roll_out(small_models[family], INSTRUCTIONS, settings=Settings())
+    assert [one.item_id for one in played] == [one.item_id for one in INSTRUCTIONS]
+    for trajectory in played[:4]:
+        assert trajectory.token_ids == plain_greedy(small_models[family], trajectory)
+        assert trajectory.rounds == 4
+        assert len(trajectory.loss_mask or []) == trajectory.tokens
+
+
+def test_sampled_tokens_are_the_trained_tokens(small_models: dict[str, Path], counting: str) -> None:
+    """The ids with loss decode to the answers, in order: nothing was tokenised anew in between."""
+    chat = Chat(load_tokenizer(small_models["llama"]))
+    for trajectory in roll_out(small_models["llama"], INSTRUCTIONS[:4], temperature=1.0, settings=Settings()):
+        encoded = chat.encode_trajectory(trajectory)
+        assert encoded.ids == trajectory.token_ids
+        answers: list[list[int]] = []
+        for index, (token, learnt) in enumerate(zip(encoded.ids, encoded.loss, strict=True)):
+            if learnt and not encoded.loss[index - 1]:
+                answers.append([])
+            if learnt:
+                answers[-1].append(token)
+        assert [chat.text(ids) for ids in answers] == [message.content for message in trajectory.messages if message.role == "assistant"]
+
+
+def test_a_sample_depends_on_its_episode_not_on_its_company(small_models: dict[str, Path], counting: str) -> None:
+    together = roll_out(small_models["qwen"], INSTRUCTIONS, samples=2, temperature=1.0, seed=3, settings=Settings())
+    alone = roll_out(small_models["qwen"], INSTRUCTIONS[4:5], samples=[1], temperature=1.0, seed=3, settings=Settings(slots=1))
+    assert alone[0].token_ids == together[9].token_ids
+    other = roll_out(small_models["qwen"], INSTRUCTIONS[4:5], samples=[1], temperature=1.0, seed=4, settings=Settings(slots=1))
+    assert other[0].token_ids != alone[0].token_ids
+    assert together[8].token_ids != together[9].token_ids
+
+
+def test_a_fault_of_the_world_is_an_error_after_a_retry_never_a_failure(
+    small_models: dict[str, Path], counting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    plain = Counting.act
+
+    def broken(self: Counting, action: str) -> tuple[str, float, bool]:
+        calls.append(str(self.item_id))
+        if self.item_id == "counting_5":
+            raise ConnectionError("the world fell over")
+        if self.item_id == "counting_6" and calls.count("counting_6") == 1:
+            raise ConnectionError("only once")
+        return plain(self, action)
+
+    monkeypatch.setattr(Counting, "act", broken)
+    monkeypatch.setattr(Counting, "parse_action", classmethod(lambda cls, text: text))
+    played = {one.item_id: one for one in roll_out(small_models["llama"], INSTRUCTIONS, settings=Settings())}
+    assert played["counting_5"].status == "error"
+    assert played["counting_5"].error == "environment: ConnectionError: the world fell over"
+    assert calls.count("counting_5") == 2
+    assert played["counting_6"].status != "error"
+    assert not played["counting_5"].success
+
+
+def test_a_full_context_cuts_the_episode_and_says_so(small_models: dict[str, Path], counting: str) -> None:
+    cut = roll_out(small_models["llama"], INSTRUCTIONS[:2], settings=Settings(context=120))
+    assert {one.status for one in cut} == {"truncated"}
+    assert cut[0].error == "the context of 120 tokens is full"
+    assert cut[0].tokens <= 120
+
+
+def test_progress_counts_every_episode(small_models: dict[str, Path], counting: str) -> None:
+    seen: list[tuple[int, int]] = []
+    roll_out(small_models["llama"], INSTRUCTIONS[:3], settings=Settings(), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_slots_are_forgotten_when_cleared(small_models: dict[str, Path]) -> None:
+    engine = TransformersEngine(small_models["llama"], slots=2, context=64)
+    first = engine.append([0, 1], [[5, 6, 7], [9]])
+    engine.clear(1)
+    again = engine.append([1], [[5, 6, 7]])
+    assert torch.allclose(first[0], again[0], atol=1e-5)
+    with pytest.raises(ValueError, match="does not fit the context of 64"):
+        engine.append([0], [[1] * 62])
+
+
+def test_drawing_follows_the_distribution() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]]))
+    uniforms = [(i + 0.5) / 1000 for i in range(1000)]
+    drawn = choose(logits.expand(1000, 3), temperature=1.0, top_p=1.0, uniforms=uniforms)
+    assert [drawn.count(token) for token in range(3)] == [500, 300, 200]
+    assert set(choose(logits.expand(1000, 3), temperature=1.0, top_p=0.6, uniforms=uniforms)) == {0, 1}
+    assert set(choose(logits.expand(1000, 3), temperature=0.0, top_p=1.0, uniforms=uniforms)) == {0}
+
+
+def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="holds no \\*.safetensors file"):
+        roll_out(tmp_path, INSTRUCTIONS[:1], settings=Settings())
+
+
+def test_every_environment_can_be_rolled_out(small_models: dict[str, Path]) -> None:
+    work = [envs.environment_class(name).instructions("eval")[0] for name in envs.ENVIRONMENTS]
+    played = roll_out(small_models["llama"], work, settings=Settings(context=1024))
+    assert {one.env for one in played} == set(envs.ENVIRONMENTS)
+    assert all(one.status == "truncated" for one in played)

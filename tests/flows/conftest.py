@@ -1,0 +1,40 @@
+"""Running the product's command line on the tiny project, as a user would: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One Prefect database for all processes, since making one takes ten seconds."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture(scope="session")
+def agentevol(prefect_home: Path) -> Command:
+    """`agentevol(folder, "evolve", "-S", "seed=1", KILL_AT="exploring")` in `folder`."""
+
+    def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        # Results are kept per project; only the database is shared.
+        own = {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(prefect_home), "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(folder / ".prefect")}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DVC_", "MLFLOW_"))}
+        return subprocess.run(
+            [sys.executable, "-m", "tests.flows.tiny", *arguments],
+            cwd=folder,
+            env={**inherited, **own, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run

@@ -1,0 +1,60 @@
+"""A training set that does not pass the gate stops the flow before anything learns from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentevol import collect, datasets
+from agentevol.gate import GateFailed
+from envs import registry
+from tests.flows.tiny import make_project
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+@pytest.fixture
+def tiny(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in list(registry.ENVIRONMENTS):
+        monkeypatch.delitem(registry.ENVIRONMENTS, name)
+    monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.tiny:Pushing")
+    return make_project(project)
+
+
+def stored(project: Path, task: str) -> list[Path]:
+    return list((project / "runs" / "store").glob(f"{task}-*"))
+
+
+def test_expert_data_with_another_reward_than_it_replays_to_stops_the_flow(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.clone import clone
+
+    honest = collect.play_expert
+
+    def lying(*given: Any, **named: Any) -> Any:
+        episode = honest(*given, **named)
+        return replace(episode, messages=[*episode.messages[:-1], replace(episode.messages[-1], content="something else")])
+
+    monkeypatch.setattr(collect, "play_expert", lying)
+    with pytest.raises(GateFailed, match=r"replay.*pushing_"):
+        clone()
+    assert not stored(tiny, "finetune")
+
+
+def test_an_explored_instruction_of_agenteval_stops_the_flow(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.evolve import evolve
+
+    honest = datasets.keep_by_reward
+
+    def leaking(*given: Any, **named: Any) -> Any:
+        kept, report = honest(*given, **named)
+        episode = collect.play_expert("pushing", registry.environment_class("pushing").instructions("eval")[0], "train")
+        return [*kept, replace(episode, split="explore")], report
+
+    monkeypatch.setattr(datasets, "keep_by_reward", leaking)
+    with pytest.raises(GateFailed, match="pushing_0"):
+        evolve(iterations=1)
+    assert len(stored(tiny, "finetune")) == 1, "BC-Base alone was trained"
+    assert not stored(tiny, "merge")

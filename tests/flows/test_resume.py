@@ -1,0 +1,134 @@
+"""kill -9 while exploring, while fine-tuning and between two tasks: the same command goes on, does nothing twice, and ends the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Command
+from tests.flows.tiny import make_project
+
+PLACES = ("exploring", "fine-tuning", "between")
+pytestmark = pytest.mark.slow
+
+
+def manifests(project: Path) -> dict[str, Path]:
+    return {path.parent.name: path for path in sorted((project / "runs" / "store").glob("*/manifest.json"))}
+
+
+def digests(project: Path) -> dict[str, str]:
+    """What every finished task made, by its key."""
+    return {name: json.loads(path.read_text())["artifact"]["digest"] for name, path in manifests(project).items()}
+
+
+def moments(project: Path) -> dict[str, int]:
+    return {name: path.stat().st_mtime_ns for name, path in manifests(project).items()}
+
+
+def table(project: Path) -> str:
+    """The report without what it cost."""
+    return (project / "runs" / "latest" / "table.txt").read_text().partition("What it cost")[0]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = make_project(tmp_path_factory.mktemp("undisturbed"))
+    done = agentevol(project, "evolve")
+    assert done.returncode == 0, done.stderr
+    return project
+
+
+@pytest.fixture(scope="module")
+def killed(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose run was killed at each place in turn and then went on to the end."""
+    project = make_project(tmp_path_factory.mktemp("killed"))
+    finished: dict[str, int] = {}
+    for place in PLACES:
+        done = agentevol(project, "evolve", KILL_AT=place)
+        assert done.returncode == -signal.SIGKILL, (place, done.stderr)
+        now = moments(project)
+        assert len(now) > len(finished), f"nothing was finished before the kill while {place}"
+        assert finished.items() <= now.items(), f"finished work was done again before the kill while {place}"
+        finished = now
+    done = agentevol(project, "evolve")
+    assert done.returncode == 0, done.stderr
+    assert finished.items() <= moments(project).items()
+    return project
+
+
+def test_the_results_are_those_of_an_undisturbed_run(undisturbed: Path, killed: Path) -> None:
+    assert digests(killed) == digests(undisturbed)
+    assert table(killed) == table(undisturbed)
+
+
+def test_no_unfinished_folder_is_left(killed: Path) -> None:
+    # The store holds the process id of who was writing: what a killed process left goes when its task is done again.
+    assert not list((killed / "runs" / "store").glob(".*.tmp"))
+
+
+def test_no_server_is_left(killed: Path, prefect_home: Path) -> None:
+    deadline = time.monotonic() + 15
+    while servers(prefect_home) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not servers(prefect_home)
+
+
+def servers(home: Path) -> list[int]:
+    """The processes that work for a Prefect home."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"PREFECT_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except (PermissionError, FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def test_mlflow_has_one_flat_run_and_every_point_once(killed: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{killed / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("agentevol")
+    runs = client.search_runs([experiment.experiment_id])
+    assert [run.info.run_name for run in runs] == ["M2-K1-s0"]
+    run = runs[0]
+    assert run.info.status == "FINISHED"
+    assert "mlflow.parentRunId" not in run.data.tags
+    for name in run.data.metrics:
+        steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, name))
+        assert set(steps.values()) == {1}, f"{name} has doubled points"
+    history = client.get_metric_history(run.info.run_id, "success/overall")
+    assert sorted(point.step for point in history) == [0, 1, 2]
+    assert run.data.params["M"] == "2"
+    inputs = {entry.dataset.name for entry in run.inputs.dataset_inputs}
+    assert {"agenttraj", "agenteval", "explore", "explored-1", "learnt-from-2"} <= inputs
+    assert {file.path for file in client.list_artifacts(run.info.run_id, "report")} >= {"report/curve.png", "report/table.md"}
+
+
+def test_sampled_episodes_can_be_read_as_conversations(killed: Path) -> None:
+    import mlflow
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{killed / 'mlflow.db'}"
+    mlflow.set_tracking_uri(uri)
+    experiment = MlflowClient(uri).get_experiment_by_name("agentevol")
+    traces = mlflow.search_traces(locations=[experiment.experiment_id], return_type="list", max_results=200)
+    policies = Counter(trace.info.tags["policy"] for trace in traces)
+    assert policies == {"bc-base": 6, "iteration-1": 6, "iteration-2": 6, "bc-large": 6}
+    first = min(traces[0].data.spans, key=lambda span: span.start_time_ns)
+    assert first.inputs["messages"][0]["content"].startswith("Push.")
+
+
+def test_a_second_run_finds_everything_done(agentevol: Command, killed: Path) -> None:
+    before, latest = moments(killed), (killed / "runs" / "latest" / "table.txt").read_text()
+    done = agentevol(killed, "evolve")
+    assert done.returncode == 0, done.stderr
+    assert moments(killed) == before
+    assert latest in done.stdout
+    assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ from agentevol.optimize import IGNORED, Batch, Optimizer
 
 CHUNK = (4, 12)
 LENGTHS = (24, 48, 96, 192, 384, 768)
-MASTERED = 0.35
+MASTERED = 0.95
 """Loss (nats per repeated token) at which the next length follows."""
 
 

@@ -134,7 +134,6 @@ def _read(
     optimizer: Optimizer,
     chat: Chat,
     settings: PretrainSettings,
-    rng: np.random.Generator,
     progress: Callable[[int, int, float], None] | None,
 ) -> tuple[list[list[float]], int, str]:
     """The mixture; returns (loss curve, tokens seen, SHA-256 of the learnt batches)."""

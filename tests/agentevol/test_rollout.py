@@ -139,7 +139,7 @@ def test_drawing_follows_the_distribution() -> None:
 
 
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="holds no \\*.safetensors file"):
+    with pytest.raises(ModelNotFound, match=r"holds no \*.safetensors file"):
         roll_out(tmp_path, INSTRUCTIONS[:1], settings=Settings())
 
 

@@ -79,9 +79,11 @@ class Job:
         return self._play(name, policy, self.sets.explore, "explore", iteration, samples, settings.temperature, settings.top_p)
 
     def keep(self, explored: Artifact) -> Artifact:
-        """Filter by reward; what is kept passes the gate."""
+        """Filter by reward; what is kept passes the gate. Where nothing succeeded, there is only what it is merged with to be judged."""
         kept = keep_by_reward(explored=explored, cap=self.params.evolve.keep_per_instruction)
-        self._gate(kept, explored=self.sets.explore)
+        say(f"explored {explored.rows} episodes in {explored.facts['seconds']:.0f} s, kept {kept.rows}")
+        if kept.rows:
+            self._gate(kept, explored=self.sets.explore)
         return kept
 
     def merge(self, kept: list[Artifact]) -> Artifact:

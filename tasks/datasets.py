@@ -16,6 +16,8 @@ from envs.base import Instruction
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
 
+CHATTY = "great_expectations.data_context.types.base"  # tells of every temporary folder, at a level that it sets itself
+
 
 @stored("trajectories", version="1")
 def keep_by_reward(out: Path, *, explored: Artifact, cap: int | None) -> Made:
@@ -58,7 +60,7 @@ def validate(
     from agentevol.chat import token_count
     from agentevol.models import load_tokenizer
 
-    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)  # it tells of every temporary folder
+    logging.getLogger(CHATTY).addFilter(lambda record: record.levelno >= logging.WARNING)
     words = load_tokenizer(tokenizer.folder)
     report = gate.check(
         storage.read_dataset(data.folder),

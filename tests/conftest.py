@@ -14,6 +14,12 @@ for name, value in QUIET.items():
     os.environ.setdefault(name, value)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Prefect's and MLflow's own use of SQLAlchemy; nothing of ours.
+    for message in ("Type object <class 'prefect", "The ``noload`` loader strategy"):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Prefect API with a database of its own."""

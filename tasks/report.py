@@ -54,9 +54,11 @@ def report(params: Params, base: Artifact, rounds: Sequence[Round], large: Round
 
 
 def _scores(one: Round) -> dict[str, Score]:
-    return {
-        env: Score(**{key: math.nan if value is None else value for key, value in found.items()}) for env, found in one.scores.facts.items()
-    }
+    scores = {}
+    for env, found in one.scores.facts.items():
+        known: dict[str, Any] = {name: math.nan if value is None else value for name, value in found.items()}
+        scores[env] = Score(**known)
+    return scores
 
 
 def _compare(one: Round, first: Round) -> Comparison:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import mlflow
 from mlflow.entities import SpanType
@@ -43,7 +44,7 @@ def _replay(episode: Trajectory, start: int, run_id: str, session: str) -> None:
     talk = [{"role": message.role, "content": message.content} for message in episode.messages]
     answers = [index for index, message in enumerate(talk) if message["role"] == "assistant"]
     step = int(episode.seconds * 1e9) // max(1, len(answers)) or 1
-    outcome: dict[str, object] = {"success": episode.success, "reward": episode.reward, "rounds": episode.rounds, "status": episode.status}
+    outcome: dict[str, Any] = {"success": episode.success, "reward": episode.reward, "rounds": episode.rounds, "status": episode.status}
     root = mlflow.start_span_no_context(
         episode.item_id,
         span_type=SpanType.AGENT,

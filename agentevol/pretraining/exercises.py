@@ -112,6 +112,29 @@ def spelling(rng: random.Random) -> Exercise:
     return turns
 
 
+def repeating(rng: random.Random) -> Exercise:
+    """Saying again, letter by letter or item by item, what was said: single letters recur so often that several must be matched."""
+    words = [names.letters(rng) for _ in range(rng.choice((3, 10, 20, 40)))]
+    turns: Exercise = []
+    for turn in range(rng.randint(3, 6)):
+        word, kind = rng.choice(words), rng.randrange(4)
+        if kind == 0:
+            question, answer = f"Say {word} and say it again.", f"{word} . {word}"
+        elif kind == 1:
+            start = rng.randint(1, 3)
+            begin = " ".join(word.split()[:start])
+            question, answer = f"The first word that begins with {begin}", next(w for w in words if w.startswith(begin))
+        elif kind == 2:
+            few = rng.sample(words, min(len(words), rng.randint(2, 4)))
+            question, answer = f"Say one after the other: {', '.join(few)}", ", ".join(few)
+        else:
+            answer, question = words[-1] if rng.random() < 0.5 else words[0], ""
+            question = "The last word, twice" if answer == words[-1] else "The first word, twice"
+            answer = f"{answer} . {answer}"
+        turns.append(((f"Words: {', '.join(words)}\n" if turn == 0 else "") + question, answer))
+    return turns
+
+
 def marks(rng: random.Random) -> Exercise:
     """Two words compared letter by letter, and what a row of marks says."""
     hidden = names.letters(rng).split()
@@ -193,7 +216,16 @@ def things(rng: random.Random) -> Exercise:
     return turns
 
 
-ALL: dict[Callable[[random.Random], Exercise], int] = {recipes: 5, amounts: 2, holdings: 3, spelling: 4, marks: 3, places: 2, things: 3}
+ALL: dict[Callable[[random.Random], Exercise], int] = {
+    recipes: 5,
+    amounts: 2,
+    holdings: 3,
+    spelling: 4,
+    repeating: 4,
+    marks: 3,
+    places: 2,
+    things: 3,
+}
 """Every kind with its share."""
 
 

@@ -90,39 +90,50 @@ class TransformersEngine:
     @torch.inference_mode()
     def append(self, slots: Sequence[int], pieces: Sequence[Sequence[int]]) -> Tensor:
         """Feed each slot its piece (all non-empty). Raises ValueError when a slot would outgrow the context, EngineFault on NaN."""
-        sizes = np.array([len(piece) for piece in pieces])
-        start = self.lengths[list(slots)]
-        ends = start + sizes
+        ends = self.lengths[list(slots)] + [len(piece) for piece in pieces]
         if int(ends.max()) > self.context:
             raise ValueError(f"a conversation of {int(ends.max())} tokens does not fit the context of {self.context}")
-        width = int(sizes.max())
-        ids = np.zeros((len(slots), width), dtype=np.int64)
-        for row, piece in enumerate(pieces):
+        width = max(len(piece) for piece in pieces)
+        # One token each for most of the slots: taking all of them, the idle ones with a token that is written over later, saves the copy
+        # of the cache that picking rows would cost.
+        rows = list(range(self.slots)) if width == 1 and 2 * len(slots) > self.slots else list(slots)
+        given = dict(zip(slots, pieces, strict=True))
+        ids = np.zeros((len(rows), width), dtype=np.int64)
+        last = np.zeros(len(rows), dtype=np.int64)
+        for row, slot in enumerate(rows):
+            piece = given.get(slot, (0,))
             ids[row, : len(piece)] = piece
+            last[row] = len(piece) - 1
+        hidden = self._forward(rows, ids, last)
+        self.lengths[list(slots)] = ends
+        wanted = [rows.index(slot) for slot in slots] if len(rows) > len(slots) else range(len(rows))
+        kept = {int(column): index for index, column in enumerate(np.unique(last))}
+        logits = torch.stack([hidden[row, kept[int(last[row])]] for row in wanted]).float()
+        if not bool(torch.isfinite(logits).all()):
+            raise EngineFault("the model's logits are not finite; its weights are damaged or the precision is too low")
+        return logits
+
+    def _forward(self, rows: list[int], ids: np.ndarray, last: np.ndarray) -> Tensor:
+        """Logits at the columns of `last`, ascending and each once: [rows, columns, vocabulary]."""
+        start, width = self.lengths[rows], ids.shape[1]
         # The pads of a short row go where its next piece will be written over them (at the very end: into the spare column), and no real
         # query looks that far, since each sees the positions up to its own only.
         positions = np.minimum(start[:, None] + np.arange(width)[None, :], self.context)
-        self._view.rows = torch.as_tensor(np.asarray(slots), device=self.device)
-        self._view.positions = torch.as_tensor(positions, device=self.device)
-        self._view.limit = int(min(start.max() + width, self.context + 1))
-        self._view.all_rows = list(slots) == list(range(len(slots)))
-        visible = torch.arange(self._view.limit, device=self.device)[None, None, None, :] <= self._view.positions[:, None, :, None]
-        mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=self.device).masked_fill_(
-            ~visible, torch.finfo(self.model.dtype).min
-        )
-        hidden = self.model(
+        view, dtype = self._view, self.model.dtype
+        view.rows = torch.as_tensor(np.asarray(rows), device=self.device)
+        view.positions = torch.as_tensor(positions, device=self.device)
+        view.limit = int(min(start.max() + width, self.context + 1))
+        view.all_rows = rows == list(range(self.slots))
+        visible = torch.arange(view.limit, device=self.device)[None, None, None, :] <= view.positions[:, None, :, None]
+        mask = torch.zeros(visible.shape, dtype=dtype, device=self.device).masked_fill_(~visible, torch.finfo(dtype).min)
+        logits: Tensor = self.model(
             input_ids=torch.as_tensor(ids, device=self.device),
             attention_mask=mask,
-            position_ids=self._view.positions.clamp(max=self.context - 1),
+            position_ids=view.positions.clamp(max=self.context - 1),
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=torch.as_tensor(np.unique(sizes - 1), device=self.device),
+            logits_to_keep=torch.as_tensor(np.unique(last), device=self.device),
         ).logits
-        kept = {int(size): column for column, size in enumerate(np.unique(sizes - 1))}
-        logits = torch.stack([hidden[row, kept[int(size) - 1]] for row, size in enumerate(sizes)]).float()
-        if not bool(torch.isfinite(logits).all()):
-            raise EngineFault("the model's logits are not finite; its weights are damaged or the precision is too low")
-        self.lengths[list(slots)] = ends
         return logits
 
 

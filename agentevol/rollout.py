@@ -121,6 +121,7 @@ class Rollout:
                     continue
                 del live[slot]
                 free.append(slot)
+                self.engine.clear(slot)
                 if episode.status == "error" and attempts[slot] < self.settings.retries:
                     waiting.appendleft((episode.index, attempts[slot] + 1))
                     continue
@@ -130,7 +131,6 @@ class Rollout:
         return [results[index] for index in range(len(work))]
 
     def _begin(self, index: int, instruction: envs.Instruction, sample: int, slot: int) -> _Episode:
-        self.engine.clear(slot)
         env = envs.make(instruction.env)
         stream = self.sampling.stream(instruction.item_id, sample)
         episode = _Episode(index, instruction, sample, slot, env, stream, time.perf_counter())

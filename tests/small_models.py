@@ -10,8 +10,8 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 HEADERS = (
-    "{{ bos_token }}{% for message in messages %}<|start_header|>{{ message['role'] }}<|end_header|>\n\n{{ message['content'] | trim }}<|eot|>"
-    "{% endfor %}{% if add_generation_prompt %}<|start_header|>assistant<|end_header|>\n\n{% endif %}"
+    "{{ bos_token }}{% for message in messages %}<|start_header|>{{ message['role'] }}<|end_header|>\n\n"
+    "{{ message['content'] | trim }}<|eot|>{% endfor %}{% if add_generation_prompt %}<|start_header|>assistant<|end_header|>\n\n{% endif %}"
 )
 INSTRUCT = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}[INST] {{ message['content'] }} [/INST]"

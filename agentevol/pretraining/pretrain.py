@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,42 +21,14 @@ from agentevol.chat import Chat, Encoded
 from agentevol.finetune import batches
 from agentevol.models import load_model
 from agentevol.optimize import Batch, Optimizer, Schedule
-from agentevol.pretraining import exercises, induction, play, tokenizer
+from agentevol.pretraining import card, exercises, induction, play, tokenizer
+from agentevol.pretraining.shape import PretrainSettings
 from agentevol.trajectory import Message
 
 RESERVED = 8
 """The first ids are kept out of the random sequences: the special tokens are among them."""
 WINDOW = 512
 """Documents drawn, tokenised and sorted by length at a time."""
-
-
-class PretrainSettings(Protocol):
-    """What pretraining needs of the parameters (settings.PretrainParams has it)."""
-
-    @property
-    def seed(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def layers(self) -> int: ...
-    @property
-    def heads(self) -> int: ...
-    @property
-    def vocabulary(self) -> int: ...
-    @property
-    def context(self) -> int: ...
-    @property
-    def induction_steps(self) -> int: ...
-    @property
-    def induction_tokens(self) -> int: ...
-    @property
-    def reading_steps(self) -> int: ...
-    @property
-    def batch_tokens(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def precision(self) -> str: ...
 
 
 def pretrain(
@@ -90,6 +62,7 @@ def pretrain(
         "seconds": round(time.perf_counter() - started, 1),
     }
     (out / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(card.write(record, settings), encoding="utf-8")
     return record
 
 

@@ -72,8 +72,8 @@ class TransformersEngine:
     """Model, tokenizer and cache. `append` feeds tokens to slots and returns the next-token logits of each: float32 [rows, vocabulary]."""
 
     def __init__(self, folder: Path, *, slots: int, context: int, dtype: str = "float32") -> None:
-        self.model = load_model(folder, dtype)
-        self.device = next(self.model.parameters()).device
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = load_model(folder, dtype).to(self.device)
         self.chat = Chat(load_tokenizer(folder))
         self.digest = model_digest(folder)
         self.slots = slots

@@ -67,7 +67,3 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
     return model.eval()
 
-
-def context_length(model: Any) -> int:
-    """How many positions the model was made for."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30)

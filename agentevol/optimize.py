@@ -57,7 +57,9 @@ class Optimizer:
     """A model with its AdamW and precision. `step` learns from one batch; `loss_of` only measures it."""
 
     def __init__(self, model: Any, *, precision: str, weight_decay: float, clip: float, betas: tuple[float, float] = (0.9, 0.95)) -> None:
-        self.accelerator = Accelerator(mixed_precision="bf16" if precision == "bfloat16" else "no")
+        # Accelerate allows one precision per process; autocast here lets a float32 and a bfloat16 training follow one another.
+        self.accelerator = Accelerator()
+        self.half = precision == "bfloat16"
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         plain = [p for p in model.parameters() if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -92,7 +94,9 @@ class Optimizer:
 
     def _logits(self, batch: Batch) -> Tensor:
         # No attention mask: rows are padded on the right, so under a causal mask no learnt position ever sees a pad.
-        logits: Tensor = self.model(input_ids=batch.ids.to(self.accelerator.device), use_cache=False).logits
+        device = self.accelerator.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
+            logits: Tensor = self.model(input_ids=batch.ids.to(device), use_cache=False).logits
         return logits
 
 

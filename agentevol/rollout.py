@@ -214,7 +214,7 @@ class Rollout:
     def _record(self, episode: _Episode) -> Trajectory:
         env, instruction = episode.env, episode.instruction
         failed = episode.status == "error"
-        reward = 0.0 if failed else round(env.reward, 9)
+        reward = 0.0 if failed else env.reward
         assert episode.status is not None
         env.close()
         return Trajectory(

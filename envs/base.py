@@ -131,7 +131,10 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @classmethod
     def instructions(cls, split: Split) -> tuple[Instruction, ...]:
-        """The instructions of a split. `train` (D_s, AgentTraj) is part of `train_large` (AgentTraj-L), itself part of `explore`."""
+        """The instructions of a split, in an order that its front is a fair sample of.
+
+        `train` (D_s, AgentTraj) is the front of `train_large` (AgentTraj-L), that one the front of `explore`.
+        """
         return _splits(cls)[split]  # type: ignore[arg-type]  # a class is hashable, mypy looks at its instances
 
     @classmethod
@@ -199,8 +202,8 @@ def _splits(cls: type[TextEnv]) -> dict[str, tuple[Instruction, ...]]:
     return {
         "train": tuple(shuffled[: cls.sizes.agent_traj]),
         "train_large": tuple(shuffled[: cls.sizes.agent_traj_l]),
-        "explore": tuple(training),
-        "eval": tuple(evaluation),
+        "explore": tuple(shuffled),
+        "eval": tuple(stable_order(evaluation, "agenteval")),
     }
 
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import envs.base
 from agentevol.chat import answer_text, first_message
 from agentevol.storage import Dataset, digest_json, is_complete, open_dataset, read_manifest, sha256_file, write_dataset, write_instructions
 from agentevol.trajectory import Message, Trajectory
@@ -114,6 +115,12 @@ def expert_hash(env_name: str) -> str:
         root = origin.parent
     digests = {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
     return digest_json(digests)
+
+
+@lru_cache(maxsize=None)
+def world_hash(env_name: str) -> str:
+    """SHA-256 over all that decides how an environment behaves: its own files, and the contract it is built on (envs/base.py)."""
+    return digest_json([expert_hash(env_name), sha256_file(Path(envs.base.__file__))])
 
 
 def _play(instructions: Sequence[Instruction], on_progress: Progress | None) -> list[Trajectory]:

@@ -21,6 +21,7 @@ from tasks.evaluate import score
 from tasks.learn import base_model, finetune
 from tasks.progress import say
 from tasks.rollout import roll_out
+from tasks.worlds import worlds
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Job:
 
     def keep(self, explored: Artifact) -> Artifact:
         """Filter by reward; what is kept passes the gate. Where nothing succeeded, there is only what it is merged with to be judged."""
-        kept = keep_by_reward(explored=explored, cap=self.params.evolve.keep_per_instruction)
+        kept = keep_by_reward(explored=explored, cap=self.params.evolve.keep_per_instruction, worlds=worlds(explored))
         say(f"explored {explored.rows} episodes in {explored.facts['seconds']:.0f} s, kept {kept.rows}")
         if kept.rows:
             self._gate(kept, explored=self.sets.explore)
@@ -136,6 +137,7 @@ class Job:
             tokenizer=self.base,
             expert=expert,
             environments=self.params.environments if expert else [],
+            worlds=worlds(data),
             explored=explored,
         )
 

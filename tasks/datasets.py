@@ -20,8 +20,11 @@ CHATTY = "great_expectations.data_context.types.base"  # tells of every temporar
 
 
 @stored("trajectories", version="1")
-def keep_by_reward(out: Path, *, explored: Artifact, cap: int | None) -> Made:
-    """The successful episodes, at most `cap` per instruction; facts: how many were dropped and why, and the coverage by difficulty."""
+def keep_by_reward(out: Path, *, explored: Artifact, cap: int | None, worlds: dict[str, str]) -> Made:
+    """The successful episodes, at most `cap` per instruction; facts: how many were dropped and why, and the coverage by difficulty.
+
+    `worlds`: the digests of the environments, whose success rule decides.
+    """
     from agentevol import datasets
 
     kept, report = datasets.keep_by_reward(storage.read_dataset(explored.folder), cap=cap)
@@ -50,11 +53,13 @@ def validate(
     tokenizer: Artifact,
     expert: bool,
     environments: list[str],
+    worlds: dict[str, str],
     explored: Artifact | None = None,
 ) -> Made:
     """Let a training set through the gate. Raises GateFailed, which names check, rows, reason and remedy; then nothing is stored.
 
     `expert`: the set is an expert's, so it must replay and reach all `environments`. `explored`: the instructions it should cover.
+    `worlds`: the digests of the environments, which judge reward and success and replay what is recorded.
     """
     from agentevol import gate
     from agentevol.chat import token_count

@@ -26,7 +26,7 @@ from tasks.rounds import Round
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
-FOR_DVC = ("metrics.json", "curve.csv")
+FOR_DVC = "metrics.json"
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
@@ -48,8 +48,7 @@ def report(params: Params, base: Artifact, rounds: Sequence[Round], large: Round
         shutil.copytree(folder, out, dirs_exist_ok=True)
         _link(last.model.folder, out / "model")
         _link(last.learnt_from.folder, out / "learnt-from")
-    for file in FOR_DVC:
-        shutil.copy(folder / file, RUNS / file)
+    shutil.copy(folder / FOR_DVC, RUNS / FOR_DVC)
     return folder
 
 

@@ -16,6 +16,7 @@ from envs.base import Split
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
 from tasks.progress import bar
+from tasks.worlds import worlds
 
 
 def roll_out(
@@ -47,6 +48,7 @@ def roll_out(
             top_p=top_p,
             seed=seed,
             settings=settings,
+            worlds=worlds(instructions),
             label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}",
         )
         for sample in range(samples)
@@ -55,7 +57,7 @@ def roll_out(
     return gather(chunks=chunks, label=f"{split} {name}")
 
 
-@stored("trajectories", version="1", ignore=("settings.chunk",))
+@stored("trajectories", version="1", ignore=("settings.chunk", "settings.retries"))
 def play(
     out: Path,
     *,
@@ -71,8 +73,12 @@ def play(
     top_p: float,
     seed: int,
     settings: RolloutParams,
+    worlds: dict[str, str],
 ) -> Made:
-    """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample)."""
+    """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample).
+
+    `worlds`: the digests of the environments, which the key needs; the body does not.
+    """
     from agentevol.rollout import roll_out as play_episodes
 
     wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows][start:stop]

@@ -8,16 +8,23 @@ from typing import Any
 import pytest
 
 import agentevol.rollout
+import tasks.worlds
 from agentevol.settings import RolloutParams
 from agentevol.storage import read_dataset, write_instructions
 from agentevol.trajectory import Message, Trajectory
+from envs import registry
 from envs.base import Instruction
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.rollout import roll_out
 
-pytestmark = pytest.mark.usefixtures("prefect_api", "project")
+pytestmark = pytest.mark.usefixtures("prefect_api", "project", "world")
 POLICY = Artifact(kind="model", path="models/x", digest="model")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENVIRONMENTS, "w", "tests.flows.tiny:Pushing")
 
 
 @pytest.fixture
@@ -63,8 +70,7 @@ def explore(samples: int, chunk: int = 2, **changes: Any) -> Artifact:
         split="explore",
         iteration=1,
         samples=samples,
-        settings=RolloutParams(chunk=chunk),
-        **{"temperature": 0.7, "top_p": 1.0, "seed": 0} | changes,
+        **{"settings": RolloutParams(chunk=chunk), "temperature": 0.7, "top_p": 1.0, "seed": 0} | changes,
     )
 
 
@@ -90,3 +96,13 @@ def test_other_sampling_is_other_work(played: list[tuple[str, int]]) -> None:
         played.clear()
         explore(samples=1, **change)
         assert len(played) == 5
+
+
+def test_a_changed_world_is_played_again_and_retries_are_no_change(played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    explore(samples=1)
+    played.clear()
+    explore(samples=1, settings=RolloutParams(chunk=2, retries=5))
+    assert not played
+    monkeypatch.setattr(tasks.worlds, "world_hash", lambda env: f"another {env}")
+    explore(samples=1)
+    assert len(played) == 5

@@ -19,10 +19,6 @@ from agentevol.chat import Chat
 from agentevol.models import load_model, load_tokenizer, model_digest
 
 
-class EngineFault(RuntimeError):
-    """The model gave no usable numbers; the episode ends as an error, not as a failure."""
-
-
 class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
     """Keys and values of one layer: [slots, heads, capacity, width], written at each row's own positions."""
 
@@ -48,6 +44,11 @@ class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not 
             store[rows[:, None], :, positions] = states.transpose(1, 2)
             out.append(store[: len(rows), :, :limit] if self.view.all_rows else store[rows, :, :limit])
         return out[0], out[1]
+
+    def wipe(self, slot: int) -> None:
+        for store in (self.keys, self.values) if self.is_initialized else ():
+            assert store is not None
+            store[slot] = 0
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.view.limit, 0
@@ -80,16 +81,22 @@ class TransformersEngine:
         self.context = min(context, int(getattr(self.model.config, "max_position_embeddings", context) or context))
         self.lengths = np.zeros(slots, dtype=np.int64)
         self._view = _View()
-        layers = [_SlotLayer(slots, self.context + 1, self._view) for _ in range(self.model.config.num_hidden_layers)]
-        self._cache = Cache(layers=layers)
+        self._layers = [_SlotLayer(slots, self.context + 1, self._view) for _ in range(self.model.config.num_hidden_layers)]
+        self._cache = Cache(layers=self._layers)
 
+    @torch.inference_mode()
     def clear(self, slot: int) -> None:
-        """Forget a slot's conversation. Its memory is written over by the next one and never read before that."""
+        """Forget a slot's conversation. Its memory is zeroed: a mask hides numbers from the next one, but not NaN or infinity."""
         self.lengths[slot] = 0
+        for layer in self._layers:
+            layer.wipe(slot)
 
     @torch.inference_mode()
     def append(self, slots: Sequence[int], pieces: Sequence[Sequence[int]]) -> Tensor:
-        """Feed each slot its piece (all non-empty). Raises ValueError when a slot would outgrow the context, EngineFault on NaN."""
+        """Feed each slot its piece (all non-empty). Raises ValueError when a slot would outgrow the context.
+
+        RuntimeError of the forward pass (out of memory) is let through: then no slot has grown, and those fed must be cleared.
+        """
         ends = self.lengths[list(slots)] + [len(piece) for piece in pieces]
         if int(ends.max()) > self.context:
             raise ValueError(f"a conversation of {int(ends.max())} tokens does not fit the context of {self.context}")
@@ -108,10 +115,7 @@ class TransformersEngine:
         self.lengths[list(slots)] = ends
         wanted = [rows.index(slot) for slot in slots] if len(rows) > len(slots) else range(len(rows))
         kept = {int(column): index for index, column in enumerate(np.unique(last))}
-        logits = torch.stack([hidden[row, kept[int(last[row])]] for row in wanted]).float()
-        if not bool(torch.isfinite(logits).all()):
-            raise EngineFault("the model's logits are not finite; its weights are damaged or the precision is too low")
-        return logits
+        return torch.stack([hidden[row, kept[int(last[row])]] for row in wanted]).float()
 
     def _forward(self, rows: list[int], ids: np.ndarray, last: np.ndarray) -> Tensor:
         """Logits at the columns of `last`, ascending and each once: [rows, columns, vocabulary]."""
@@ -135,6 +139,12 @@ class TransformersEngine:
             logits_to_keep=torch.as_tensor(np.unique(last), device=self.device),
         ).logits
         return logits
+
+
+def usable(logits: Tensor) -> list[bool]:
+    """Whether each row is free of NaN and infinity."""
+    found: list[bool] = torch.isfinite(logits).all(dim=-1).tolist()
+    return found
 
 
 def choose(logits: Tensor, *, temperature: float, top_p: float, uniforms: Sequence[float]) -> list[int]:

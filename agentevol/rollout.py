@@ -18,10 +18,11 @@ import numpy as np
 
 import envs
 from agentevol.chat import first_message
-from agentevol.engine import EngineFault, TransformersEngine, choose
+from agentevol.engine import TransformersEngine, choose, usable
 from agentevol.trajectory import Message, Status, Trajectory
 
 Progress = Callable[[int, int], None]
+NOT_FINITE = "the model's logits are not finite; its weights are damaged or the precision is too low"
 
 
 class RolloutSettings(Protocol):
@@ -59,9 +60,9 @@ class _Episode:
     instruction: envs.Instruction
     sample: int
     slot: int
-    env: envs.TextEnv
     stream: np.random.Generator
     started: float
+    env: envs.TextEnv | None = None
     messages: list[Message] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     loss: list[bool] = field(default_factory=list)
@@ -122,6 +123,7 @@ class Rollout:
                 del live[slot]
                 free.append(slot)
                 self.engine.clear(slot)
+                self._leave(episode)
                 if episode.status == "error" and attempts[slot] < self.settings.retries:
                     waiting.appendleft((episode.index, attempts[slot] + 1))
                     continue
@@ -131,15 +133,14 @@ class Rollout:
         return [results[index] for index in range(len(work))]
 
     def _begin(self, index: int, instruction: envs.Instruction, sample: int, slot: int) -> _Episode:
-        env = envs.make(instruction.env)
-        stream = self.sampling.stream(instruction.item_id, sample)
-        episode = _Episode(index, instruction, sample, slot, env, stream, time.perf_counter())
+        episode = _Episode(index, instruction, sample, slot, self.sampling.stream(instruction.item_id, sample), time.perf_counter())
         # Named boundary: whatever an environment raises is a fault of the world, to be told apart from a policy that fails.
         try:
-            observation, _ = env.reset(options={"item_id": instruction.item_id})
+            episode.env = envs.make(instruction.env)
+            observation, _ = episode.env.reset(options={"item_id": instruction.item_id})
         except Exception as error:
-            return self._fault(episode, "environment", error)
-        opening = first_message(env.prompt, observation)
+            return self._fault(episode, f"environment: {_told(error)}")
+        opening = first_message(episode.env.prompt, observation)
         episode.messages.append(Message("user", opening))
         self._hear(episode, self.engine.chat.opening(opening))
         return episode
@@ -158,9 +159,16 @@ class Rollout:
         turn = sorted(turn, key=lambda episode: episode.slot)
         try:
             logits = self.engine.append([episode.slot for episode in turn], [episode.pending for episode in turn])
-        except EngineFault as error:
+        except RuntimeError as error:  # torch's: out of memory, most often
             for episode in turn:
-                self._fault(episode, "engine", error)
+                self._fault(episode, f"engine: {_told(error)}; where memory is short, lower rollout.slots or rollout.context")
+            return
+        sound = usable(logits)
+        if not all(sound):
+            for episode in (episode for episode, fine in zip(turn, sound, strict=True) if not fine):
+                self._fault(episode, f"engine: {NOT_FINITE}")
+            turn, logits = [episode for episode in turn if episode.status is None], logits[sound]
+        if not turn:
             return
         uniforms = [float(episode.stream.random()) for episode in turn]
         tokens = choose(logits, temperature=self.sampling.temperature, top_p=self.sampling.top_p, uniforms=uniforms)
@@ -174,16 +182,17 @@ class Rollout:
 
     def _act(self, episode: _Episode) -> None:
         """The answer is complete: hand it to the environment, hear what it says."""
-        chat = self.engine.chat
+        chat, env = self.engine.chat, episode.env
+        assert env is not None, "an episode without a world ended as an error"
         ended = episode.answer[-1] in chat.stop_ids
         text = chat.text(episode.answer)
         episode.messages.append(Message("assistant", text, loss=True))
         episode.ids += episode.answer
         episode.loss += [True] * len(episode.answer)
         try:
-            observation, _, terminated, truncated, _ = episode.env.answer(text)
+            observation, _, terminated, truncated, _ = env.answer(text)
         except Exception as error:
-            self._fault(episode, "environment", error)
+            self._fault(episode, f"environment: {_told(error)}")
             return
         episode.messages.append(Message("user", observation))
         if terminated or truncated:
@@ -196,27 +205,37 @@ class Rollout:
 
     def _hear(self, episode: _Episode, ids: list[int], unread: list[int] | None = None) -> None:
         if len(episode.ids) + len(ids) + 2 > self.engine.context:
-            self._cut(episode)
+            opening = f"the opening of {len(ids)} tokens does not fit the context of {self.engine.context}"
+            self._cut(episode, None if episode.ids else opening)
             return
         episode.pending = (unread or []) + ids
         episode.ids += ids
         episode.loss += [False] * len(ids)
 
-    def _cut(self, episode: _Episode) -> None:
+    def _cut(self, episode: _Episode, cause: str | None = None) -> None:
+        """Truncated by the context, not by the world's round limit: told apart by its cause."""
         episode.status = "truncated"
-        episode.error = f"the context of {self.engine.context} tokens is full"
+        episode.error = cause or f"the context of {self.engine.context} tokens is full"
 
-    def _fault(self, episode: _Episode, where: str, error: Exception) -> _Episode:
+    def _fault(self, episode: _Episode, cause: str) -> _Episode:
         episode.status = "error"
-        episode.error = f"{where}: {type(error).__name__}: {error}"
+        episode.error = cause
         return episode
+
+    def _leave(self, episode: _Episode) -> None:
+        """Close the world. What it raises then cannot change an episode that is over, but is a fault like any other."""
+        if episode.env is None:
+            return
+        try:
+            episode.env.close()
+        except Exception as error:
+            if episode.status != "error":
+                self._fault(episode, f"environment: {_told(error)}")
 
     def _record(self, episode: _Episode) -> Trajectory:
         env, instruction = episode.env, episode.instruction
-        failed = episode.status == "error"
-        reward = 0.0 if failed else env.reward
         assert episode.status is not None
-        env.close()
+        reward = 0.0 if env is None or episode.status == "error" else env.reward
         return Trajectory(
             item_id=instruction.item_id,
             env=instruction.env,
@@ -228,8 +247,8 @@ class Rollout:
             sample=episode.sample,
             messages=episode.messages,
             reward=reward,
-            success=not failed and env.succeeded(reward),
-            rounds=env.rounds,
+            success=env is not None and episode.status != "error" and env.succeeded(reward),
+            rounds=env.rounds if env else 0,
             status=episode.status,
             error=episode.error,
             tokens=len(episode.ids),
@@ -237,3 +256,8 @@ class Rollout:
             token_ids=episode.ids,
             loss_mask=episode.loss,
         )
+
+
+def _told(error: Exception) -> str:
+    """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

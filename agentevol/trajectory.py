@@ -59,6 +59,11 @@ class Trajectory:
         messages = [Message(**message) for message in row["messages"]]
         return cls(**{**row, "messages": messages})
 
+    @property
+    def cut_by_context(self) -> bool:
+        """Whether the model's context ended the episode, rather than the world's round limit: the record then has a cause."""
+        return self.status == "truncated" and self.error is not None
+
     def text_key(self) -> str:
         """What makes two trajectories duplicates: the same instruction, answered word for word the same."""
         answers = [message.content for message in self.messages if message.role == "assistant"]

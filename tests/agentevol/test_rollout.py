@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import envs
 from agentevol.chat import Chat
 from agentevol.engine import TransformersEngine, choose
 from agentevol.models import ModelNotFound, load_model, load_tokenizer
-from agentevol.rollout import roll_out
+from agentevol.rollout import NOT_FINITE, roll_out
 from agentevol.trajectory import Trajectory
 from tests.agentevol.counting import Counting
 from tests.small_models import FAMILIES
@@ -111,6 +112,77 @@ def test_a_full_context_cuts_the_episode_and_says_so(small_models: dict[str, Pat
     assert {one.status for one in cut} == {"truncated"}
     assert cut[0].error == "the context of 120 tokens is full"
     assert cut[0].tokens <= 120
+
+
+def test_an_opening_that_does_not_fit_is_cut_before_a_word_is_said(small_models: dict[str, Path], counting: str) -> None:
+    cut = roll_out(small_models["llama"], INSTRUCTIONS[:1], settings=Settings(context=20))[0]
+    assert (cut.status, cut.rounds, cut.tokens, cut.success, cut.cut_by_context) == ("truncated", 0, 0, False, True)
+    assert "tokens does not fit the context of 20" in str(cut.error)
+
+
+def test_a_model_that_breaks_on_one_token_ends_only_the_episodes_that_read_it(
+    small_models: dict[str, Path], counting: str, tmp_path: Path
+) -> None:
+    folder, chat = small_models["llama"], Chat(load_tokenizer(small_models["llama"]))
+    nine, damaged = chat.answer("9")[0], load_model(folder)
+    with torch.no_grad():
+        damaged.get_input_embeddings().weight[nine] = float("nan")
+    damaged.save_pretrained(tmp_path)
+    chat.tokenizer.save_pretrained(tmp_path)
+    settings = Settings(slots=3, retries=0)  # few slots, so that those of the broken episodes are used again
+    sound = roll_out(folder, INSTRUCTIONS, settings=settings)
+    played = roll_out(tmp_path, INSTRUCTIONS, settings=settings)
+    reads_it = [nine in (one.token_ids or []) for one in sound]
+    assert any(reads_it[:-1])
+    assert not all(reads_it)
+    for before, after, broken in zip(sound, played, reads_it, strict=True):
+        assert after.status == "error" if broken else after.token_ids == before.token_ids
+    assert {one.error for one in played if one.status == "error"} == {f"engine: {NOT_FINITE}"}
+
+
+def test_a_slot_after_infinite_numbers_is_as_good_as_new(small_models: dict[str, Path]) -> None:
+    engine = TransformersEngine(small_models["llama"], slots=2, context=64)
+    first = engine.append([0], [[5, 6, 7]])
+    with torch.inference_mode():
+        for layer in engine._layers:
+            assert layer.keys is not None
+            layer.keys[0], layer.keys[0, :, 40] = float("inf"), float("nan")
+    engine.clear(0)
+    engine.append([1], [[1] * 50])  # the pass below looks as far as the longest slot
+    again = engine.append([0, 1], [[5, 6, 7], [9]])
+    assert torch.allclose(first[0], again[0], atol=1e-5)
+
+
+def test_a_forward_pass_without_memory_ends_its_episodes_as_errors(
+    small_models: dict[str, Path], counting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    plain = TransformersEngine._forward
+
+    def short(self: TransformersEngine, rows: list[int], *given: Any) -> torch.Tensor:
+        passes.append(len(rows))
+        if len(passes) == 3:
+            raise torch.OutOfMemoryError("tried to allocate\n20 GiB")
+        return plain(self, rows, *given)
+
+    monkeypatch.setattr(TransformersEngine, "_forward", short)
+    played = roll_out(small_models["llama"], INSTRUCTIONS, settings=Settings(retries=0))
+    faults = [one for one in played if one.status == "error"]
+    assert 0 < len(faults) < len(played)
+    assert {one.error for one in faults} == {
+        "engine: OutOfMemoryError: tried to allocate 20 GiB; where memory is short, lower rollout.slots or rollout.context"
+    }
+
+
+def test_a_world_that_cannot_be_made_is_a_fault(small_models: dict[str, Path], counting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Counting, render_mode: str | None = None) -> None:
+        raise FileNotFoundError("its data is missing")
+
+    monkeypatch.setattr(Counting, "__init__", broken)
+    played = roll_out(small_models["llama"], INSTRUCTIONS[:2], settings=Settings())
+    assert [(one.status, one.error, one.rounds) for one in played] == [
+        ("error", "environment: FileNotFoundError: its data is missing", 0)
+    ] * 2
 
 
 def test_progress_counts_every_episode(small_models: dict[str, Path], counting: str) -> None:

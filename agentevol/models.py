@@ -6,15 +6,21 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from agentevol.storage import sha256_file
+
 _OF_THE_MODEL = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
     "chat_template.jinja",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
 )
+_FROM_THE_HUB = ["*.json", "*.safetensors", "*.jinja", "*.model", "vocab.txt", "merges.txt"]
 
 
 class ModelNotFound(FileNotFoundError):
@@ -22,7 +28,10 @@ class ModelNotFound(FileNotFoundError):
 
 
 def resolve_model(name_or_folder: str | Path) -> Path:
-    """The folder of a model: the one given, or the snapshot of a Hugging Face name (downloaded unless HF_HUB_OFFLINE is set)."""
+    """The folder of a model: the one given, or the snapshot of a Hugging Face name (downloaded unless HF_HUB_OFFLINE is set).
+
+    Raises ModelNotFound, which names what was given.
+    """
     folder = Path(name_or_folder)
     if (folder / "config.json").is_file():
         return folder
@@ -32,10 +41,11 @@ def resolve_model(name_or_folder: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(name_or_folder), allow_patterns=["*.json", "*.safetensors", "*.jinja", "merges.txt", "*.model"]))
+        return Path(snapshot_download(str(name_or_folder), allow_patterns=_FROM_THE_HUB))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise ModelNotFound(
-            f"model.base={name_or_folder!r} is neither a folder with a config.json nor a model the hub gave ({error})"
+            f"{str(name_or_folder)!r} is neither a model folder (config.json) nor a model the hub gave: {reason}"
         ) from error
 
 
@@ -44,7 +54,7 @@ def model_digest(folder: Path) -> str:
     wanted = [folder / name for name in _OF_THE_MODEL if (folder / name).is_file()] + sorted(folder.glob("*.safetensors"))
     state = hashlib.sha256()
     for file in sorted(wanted, key=lambda path: path.name):
-        state.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+        state.update(file.name.encode() + b"\0" + bytes.fromhex(sha256_file(file)))
     return state.hexdigest()
 
 
@@ -66,4 +76,3 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
         raise ModelNotFound(f"{folder} holds no *.safetensors file; other weight formats are not read")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
     return model.eval()
-

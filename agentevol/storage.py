@@ -17,7 +17,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from envs.base import Instruction
 
 MANIFEST = "manifest.json"
 TRAJECTORIES = "trajectories.parquet"
+TEMPORARY, ASIDE = ".tmp", ".old"
 
 
 class Incomplete(RuntimeError):
@@ -122,7 +122,8 @@ def open_dataset(folder: Path) -> Dataset:
 def atomic_folder(final: Path) -> Iterator[Path]:
     """A temporary folder beside `final` that takes its name, and its place, when the block ends without an exception.
 
-    A reader sees the old folder or the new one, whole. Temporary folders that killed processes left here are removed.
+    A reader sees the old folder or the new one, whole. What killed processes left here is put in order first: their temporary folders are
+    removed, and a folder that one of them had set aside for its successor comes back where that never took its place.
     """
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +139,11 @@ def atomic_folder(final: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, kind: str, **fields: Any) -> dict[str, Any]:
-    """Write manifest.json over all files of `folder`: call it last. `fields` must be JSON values."""
-    manifest = {"kind": kind, "created_by": f"agentevol {version('agentevol')}", "files": _hashes(folder), **fields}
+    """Write manifest.json over all files of `folder`: call it last. `fields` must be JSON values.
+
+    Nothing else is written into it (no time, no version of the product), so that equal data make equal folders.
+    """
+    manifest = {"kind": kind, "files": _hashes(folder), **fields}
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     temporary = Path(folder) / f"{MANIFEST}.tmp"
     temporary.write_text(text, encoding="utf-8")
@@ -244,14 +248,18 @@ def _schema() -> Any:
     )
 
 
-def _sibling(final: Path) -> Path:
-    return final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}.tmp")
+def _sibling(final: Path, suffix: str = TEMPORARY) -> Path:
+    return final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}{suffix}")
 
 
 def _clear_stale(final: Path) -> None:
-    for path in final.parent.glob(glob.escape(f".{final.name}.{socket.gethostname()}.") + "*.tmp"):
-        process = path.name.removesuffix(".tmp").split(".")[-2]
-        if process.isdigit() and not _alive(int(process)):
+    for path in final.parent.glob(glob.escape(f".{final.name}.{socket.gethostname()}.") + "*"):
+        process = path.stem.split(".")[-2]
+        if path.suffix not in (TEMPORARY, ASIDE) or not process.isdigit() or _alive(int(process)):
+            continue
+        if path.suffix == ASIDE and not final.exists():
+            path.rename(final)  # killed between the two renames of _take_place
+        else:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -281,12 +289,14 @@ def _fsync(path: Path) -> None:
 def _take_place(temporary: Path, final: Path) -> None:
     # A folder that is not empty cannot be renamed over: the old one steps aside first. Another process may do the same at the same time.
     for attempt in range(10):
-        aside = _sibling(final)
+        aside = _sibling(final, ASIDE)
         with contextlib.suppress(FileNotFoundError):
             final.rename(aside)
         try:
             temporary.rename(final)
         except OSError:
+            with contextlib.suppress(OSError):
+                aside.rename(final)  # nothing is lost where it could not be replaced
             if attempt == 9:
                 raise
             continue

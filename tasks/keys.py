@@ -10,6 +10,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tasks import places
 from tasks.artifact import Artifact
 
 KEY_DIGITS = 16
+PRODUCT = f"agentevol {version('agentevol')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class StoredTask:
                     counts=dict(made.counts),
                     facts=dict(made.facts),
                 )
-                known = {"task": self.name, "version": self.version, "inputs": self._identity(inputs)}
+                known = {"task": self.name, "version": self.version, "inputs": self._identity(inputs), "created_by": PRODUCT}
                 write_manifest(out, self.kind, **known, artifact=artifact.model_dump())
         return self.describe(inputs).model_dump()
 

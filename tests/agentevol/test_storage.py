@@ -120,6 +120,28 @@ def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_writes_is_n
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_a_kill_between_setting_aside_and_taking_the_place_loses_nothing(tmp_path: Path) -> None:
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+    code = (
+        "import os, sys; from pathlib import Path; from agentevol.storage import atomic_folder\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda path, to: os.kill(os.getpid(), 9) if path.suffix == '.tmp' else rename(path, to)\n"
+        "with atomic_folder(Path(sys.argv[1])) as folder: (folder / 'new').write_text('x')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "set")], cwd=Path(__file__).parents[2])
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "set").exists()
+    with storage.atomic_folder(tmp_path / "set") as folder:
+        assert storage.read_dataset(tmp_path / "set") == ROWS
+        (folder / "new").write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_dataset_does_not_know_the_product_s_version(tmp_path: Path) -> None:
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+    assert set(storage.read_manifest(tmp_path / "set")) == {"kind", "files", "digest", "rows", "counts", "lineage"}
+
+
 def test_a_folder_digest_sees_names_and_contents_but_not_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_text("1")

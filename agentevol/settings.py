@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 Merge = Literal["initial", "cumulative", "none"]
 Rule = Literal["reward_weighted", "threshold"]
@@ -177,7 +177,10 @@ class PretrainParams(_Section):
 
 
 class Params(_Section):
-    """Everything a run depends on. The same Params on the same commit give the same datasets and scores."""
+    """Everything a run depends on. The same Params on the same commit give the same datasets and scores.
+
+    Between sections: an episode that was played to the end of its context must pass the gate and be short enough to be learnt from.
+    """
 
     seed: Natural = 0
     environments: list[str] = Field(default_factory=lambda: _known_environments())
@@ -190,6 +193,15 @@ class Params(_Section):
     evaluate: EvaluateParams = EvaluateParams()
     gate: GateParams = GateParams()
     pretrain: PretrainParams = PretrainParams()
+
+    @model_validator(mode="after")
+    def _what_is_played_fits(self) -> Params:
+        for section, most in (("finetune", self.finetune.max_tokens), ("gate", self.gate.max_tokens)):
+            if most < self.rollout.context:
+                raise ValueError(
+                    f"{section}.max_tokens: {most} given; allowed: at least rollout.context, {self.rollout.context} (or lower that one)"
+                )
+        return self
 
     @field_validator("environments")
     @classmethod
@@ -297,6 +309,8 @@ def _one_line(error: ValidationError) -> str:
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(keys)}"
         return f"{key}: unknown key; {hint}{more}"
     allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not first["loc"] and first["type"] == "value_error":
+        return f"{allowed}{more}"  # a rule between two keys names them itself
     if first["type"] in {"model_type", "model_attributes_type"}:
         keys = _keys(first["loc"])
         allowed = f"a section with the keys {', '.join(keys)}" if keys else "a section of keys and values"

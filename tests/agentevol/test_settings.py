@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,25 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_committed_parameters_are_the_defaults() -> None:
-    assert load_params(ROOT / "params.yaml").model_dump(exclude={"pretrain"}) == Params().model_dump(exclude={"pretrain"})
+    assert load_params(ROOT / "params.yaml").model_dump() == Params().model_dump()
+
+
+def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -> None:
+    main, small = (flat(load_params(ROOT / name).model_dump()) for name in ("params.yaml", "params-small.yaml"))
+    assert {key for key in main if main[key] != small[key]} == {
+        "evolve.iterations",
+        "evaluate.large",
+        "data.limits.train",
+        "data.limits.explore",
+        "data.limits.eval",
+    }
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def test_a_file_gives_what_it_says_and_defaults_for_the_rest(file: Path) -> None:
@@ -57,6 +76,9 @@ def test_schedules_repeat_their_last_entry() -> None:
         ("seed=-1", "seed: -1 given; allowed: greater than or equal to 0"),
         ("seed.x=1", "seed is a value, not a section"),
         ("finetune.epochs=0", "finetune.epochs: 0 given; allowed: a number above 0"),
+        ("finetune.max_tokens=64", "finetune.max_tokens: 64 given; allowed: at least rollout.context, 2048"),
+        ("rollout.context=4096", "finetune.max_tokens: 2048 given; allowed: at least rollout.context, 4096"),
+        ("gate.max_tokens=64", "gate.max_tokens: 64 given"),
         ("evolve.samples", "expected key=value"),
         ("evolve.samples=[", "not valid YAML"),
     ],

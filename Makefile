@@ -7,10 +7,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-# What evolve-small leaves out: most instructions, all iterations but one, BC-Large.
-SMALL := -S evolve.iterations=1 -S evaluate.large=false \
-	-S data.limits.train=40 -S data.limits.explore=40 -S data.limits.eval=10
-
 .PHONY: help evolve evolve-small data base-model test lint ui doctor repro
 .DEFAULT_GOAL := help
 
@@ -27,7 +23,7 @@ evolve: $(READY)  ## The main job: BC-Base, M iterations, BC-Large, and the fina
 	@$(BIN)/agentevol evolve
 
 evolve-small: $(READY)  ## The same with one iteration on a part of the instructions, in a few minutes
-	@$(BIN)/agentevol evolve $(SMALL)
+	@$(BIN)/agentevol evolve --params params-small.yaml
 
 repro: $(READY)  ## The main job as a DVC pipeline
 	@$(BIN)/dvc repro

@@ -19,6 +19,11 @@ BC_BASE, BC_LARGE = "BC-Base", "BC-Large"
 Scores = Mapping[str, Score]
 
 
+def iteration_label(iteration: int) -> str:
+    """What the policy of an iteration (from 1) is called."""
+    return f"Iteration {iteration}"
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A paired test of policy `a` against policy `b` (labels), per environment and overall, as `scoring.paired` gives it."""

@@ -12,7 +12,7 @@ from flows.steps import Job, parameters
 from tasks.artifact import Artifact
 from tasks.progress import say
 from tasks.report import report
-from tasks.rounds import Round
+from tasks.rounds import BASE, LARGE, Round, iteration_name
 from tasks.track import Tracker
 
 
@@ -59,20 +59,20 @@ def evolve(
 
 def clone(job: Job) -> Round:
     """BC-Base: the base model taught by AgentTraj."""
-    model = job.learn("bc-base", job.sets.agenttraj, 0)
-    return Round("bc-base", 0, model, job.sets.agenttraj, *job.evaluate("bc-base", model, 0))
+    model = job.learn(BASE, job.sets.agenttraj, 0)
+    return Round(BASE, 0, model, job.sets.agenttraj, *job.evaluate(BASE, model, 0))
 
 
 def clone_large(job: Job) -> Round:
     """BC-Large: the same with AgentTraj-L, what imitation alone could reach with all the expert's data."""
     job.expert_gate(job.sets.agenttraj_l)
-    model = job.learn("bc-large", job.sets.agenttraj_l, 0)
-    return Round("bc-large", 0, model, job.sets.agenttraj_l, *job.evaluate("bc-large", model, 0))
+    model = job.learn(LARGE, job.sets.agenttraj_l, 0)
+    return Round(LARGE, 0, model, job.sets.agenttraj_l, *job.evaluate(LARGE, model, 0))
 
 
 def iterate(job: Job, previous: Round, kept: list[Artifact], iteration: int) -> Round:
     """One iteration: explore with the previous policy, keep what succeeded, merge, learn, evaluate. Appends to `kept`."""
-    name = f"iteration-{iteration}"
+    name = iteration_name(iteration)
     explored = job.explore(previous.name, previous.model, iteration)
     kept.append(job.keep(explored))
     merged = job.merge(kept)

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from agentevol.report import BC_BASE, BC_LARGE, iteration_label
 from tasks.artifact import Artifact
+
+BASE, LARGE = "bc-base", "bc-large"
+"""Behavioural cloning by name, as it stands in trajectories, in MLflow and in Prefect."""
+LABELS = {BASE: BC_BASE, LARGE: BC_LARGE}
+
+
+def iteration_name(iteration: int) -> str:
+    return f"iteration-{iteration}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,7 @@ class Round:
     @property
     def label(self) -> str:
         """As the table calls it: BC-Base, Iteration 1, BC-Large."""
-        return {"bc-base": "BC-Base", "bc-large": "BC-Large"}.get(self.name, f"Iteration {self.iteration}")
+        return LABELS.get(self.name) or iteration_label(self.iteration)
 
     @property
     def success(self) -> float:

@@ -8,65 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
 from agentevol.chat import Chat
 from agentevol.models import load_model, load_tokenizer, model_digest
-
-
-class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
-    """Keys and values of one layer: [slots, heads, capacity, width], written at each row's own positions."""
-
-    is_sliding = False
-
-    def __init__(self, slots: int, capacity: int, view: _View) -> None:
-        super().__init__()
-        self.slots, self.capacity, self.view = slots, capacity, view
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        for name, states in (("keys", key_states), ("values", value_states)):
-            shape = (self.slots, states.shape[1], self.capacity, states.shape[3])
-            setattr(self, name, torch.zeros(shape, dtype=states.dtype, device=states.device))
-        self.is_initialized = True
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        rows, positions, limit = self.view.rows, self.view.positions, self.view.limit
-        out = []
-        for store, states in ((self.keys, key_states), (self.values, value_states)):
-            assert store is not None
-            store[rows[:, None], :, positions] = states.transpose(1, 2)
-            out.append(store[: len(rows), :, :limit] if self.view.all_rows else store[rows, :, :limit])
-        return out[0], out[1]
-
-    def wipe(self, slot: int) -> None:
-        for store in (self.keys, self.values) if self.is_initialized else ():
-            assert store is not None
-            store[slot] = 0
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.view.limit, 0
-
-    def get_seq_length(self) -> int:
-        return self.view.limit
-
-    def get_max_length(self) -> int:
-        return self.capacity
-
-
-class _View:
-    """Which rows the next forward pass writes, and where."""
-
-    rows: Tensor
-    positions: Tensor
-    limit: int
-    all_rows: bool
+from agentevol.slots import SlotLayer, View
 
 
 class TransformersEngine:
@@ -80,16 +30,21 @@ class TransformersEngine:
         self.slots = slots
         self.context = min(context, int(getattr(self.model.config, "max_position_embeddings", context) or context))
         self.lengths = np.zeros(slots, dtype=np.int64)
-        self._view = _View()
-        self._layers = [_SlotLayer(slots, self.context + 1, self._view) for _ in range(self.model.config.num_hidden_layers)]
+        self._row: dict[int, int] = {}
+        # One column more than the context holds: pads that find no other place go there.
+        self._layers = [SlotLayer(slots, self.context + 1) for _ in range(self.model.config.num_hidden_layers)]
         self._cache = Cache(layers=self._layers)
 
     @torch.inference_mode()
     def clear(self, slot: int) -> None:
-        """Forget a slot's conversation. Its memory is zeroed: a mask hides numbers from the next one, but not NaN or infinity."""
+        """Forget a slot's conversation."""
         self.lengths[slot] = 0
-        for layer in self._layers:
-            layer.wipe(slot)
+        row = self._row.pop(slot, None)
+        if row is not None:
+            last = len(self._row)
+            for layer in self._layers:
+                layer.move(last, to=row)
+            self._row = {other: row if place == last else place for other, place in self._row.items()}
 
     @torch.inference_mode()
     def append(self, slots: Sequence[int], pieces: Sequence[Sequence[int]]) -> Tensor:
@@ -97,48 +52,47 @@ class TransformersEngine:
 
         RuntimeError of the forward pass (out of memory) is let through: then no slot has grown, and those fed must be cleared.
         """
-        ends = self.lengths[list(slots)] + [len(piece) for piece in pieces]
+        sizes = np.array([len(piece) for piece in pieces])
+        ends = self.lengths[list(slots)] + sizes
         if int(ends.max()) > self.context:
             raise ValueError(f"a conversation of {int(ends.max())} tokens does not fit the context of {self.context}")
-        width = max(len(piece) for piece in pieces)
-        # One token each for most of the slots: taking all of them, the idle ones with a token that is written over later, saves the copy
-        # of the cache that picking rows would cost.
-        rows = list(range(self.slots)) if width == 1 and 2 * len(slots) > self.slots else list(slots)
-        given = dict(zip(slots, pieces, strict=True))
-        ids = np.zeros((len(rows), width), dtype=np.int64)
-        last = np.zeros(len(rows), dtype=np.int64)
-        for row, slot in enumerate(rows):
-            piece = given.get(slot, (0,))
-            ids[row, : len(piece)] = piece
-            last[row] = len(piece) - 1
-        hidden = self._forward(rows, ids, last)
+        for slot in slots:
+            self._row.setdefault(slot, len(self._row))
+        given = {self._row[slot]: piece for slot, piece in zip(slots, pieces, strict=True)}
+        # One token each for most rows: the others get one that is written over later, which costs less than picking rows out.
+        front = sizes.max() == 1 and 2 * len(slots) > len(self._row)
+        rows = list(range(len(self._row))) if front else sorted(given)
+        logits = self._forward(rows, [given.get(row, (0,)) for row in rows])
         self.lengths[list(slots)] = ends
-        wanted = [rows.index(slot) for slot in slots] if len(rows) > len(slots) else range(len(rows))
-        kept = {int(column): index for index, column in enumerate(np.unique(last))}
-        return torch.stack([hidden[row, kept[int(last[row])]] for row in wanted]).float()
+        return logits[[rows.index(self._row[slot]) for slot in slots]].float()
 
-    def _forward(self, rows: list[int], ids: np.ndarray, last: np.ndarray) -> Tensor:
-        """Logits at the columns of `last`, ascending and each once: [rows, columns, vocabulary]."""
-        start, width = self.lengths[rows], ids.shape[1]
+    def _forward(self, rows: list[int], pieces: Sequence[Sequence[int]]) -> Tensor:
+        """The logits after each row's piece: [rows, vocabulary]."""
+        width, last = max(len(piece) for piece in pieces), np.array([len(piece) - 1 for piece in pieces])
+        ids = np.zeros((len(rows), width), dtype=np.int64)
+        for index, piece in enumerate(pieces):
+            ids[index, : len(piece)] = piece
+        slot_in = {row: slot for slot, row in self._row.items()}
+        starts = self.lengths[[slot_in[row] for row in rows]]
         # The pads of a short row go where its next piece will be written over them (at the very end: into the spare column), and no real
         # query looks that far, since each sees the positions up to its own only.
-        positions = np.minimum(start[:, None] + np.arange(width)[None, :], self.context)
-        view, dtype = self._view, self.model.dtype
-        view.rows = torch.as_tensor(np.asarray(rows), device=self.device)
-        view.positions = torch.as_tensor(positions, device=self.device)
-        view.limit = int(min(start.max() + width, self.context + 1))
-        view.all_rows = rows == list(range(self.slots))
-        visible = torch.arange(view.limit, device=self.device)[None, None, None, :] <= view.positions[:, None, :, None]
-        mask = torch.zeros(visible.shape, dtype=dtype, device=self.device).masked_fill_(~visible, torch.finfo(dtype).min)
+        positions = torch.as_tensor(np.minimum(starts[:, None] + np.arange(width)[None, :], self.context), device=self.device)
+        limit = int(min(starts.max() + width, self.context + 1))
+        view = View(torch.as_tensor(rows, device=self.device), positions, limit, front=rows == list(range(len(rows))))
+        for layer in self._layers:
+            layer.view = view
+        visible = torch.arange(limit, device=self.device)[None, None, None, :] <= positions[:, None, :, None]
+        mask = torch.zeros(visible.shape, dtype=self.model.dtype, device=self.device)
+        columns = np.unique(last)
         logits: Tensor = self.model(
             input_ids=torch.as_tensor(ids, device=self.device),
-            attention_mask=mask,
-            position_ids=view.positions.clamp(max=self.context - 1),
+            attention_mask=mask.masked_fill_(~visible, torch.finfo(mask.dtype).min),
+            position_ids=positions.clamp(max=self.context - 1),
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=torch.as_tensor(np.unique(last), device=self.device),
+            logits_to_keep=torch.as_tensor(columns, device=self.device),
         ).logits
-        return logits
+        return logits[torch.arange(len(rows)), torch.as_tensor(np.searchsorted(columns, last))]
 
 
 def usable(logits: Tensor) -> list[bool]:

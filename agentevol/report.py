@@ -49,13 +49,15 @@ class ReportInput:
     """Everything that the report is made from.
 
     `scores`: by policy label, in the order of the table: BC-Base, iteration 1 to M, and BC-Large where it was trained. `meta`: whatever
-    tells this run from another (seed, model, data digests, hardware); JSON values, shown as they are.
+    tells this run from another (seed, model, data digests, hardware); JSON values, shown as they are. `remarks`: lines to stand below the
+    tables, such as what was left out of learning.
     """
 
     scores: Mapping[str, Scores]
     comparisons: Sequence[Comparison] = ()
     phases: Sequence[Phase] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     @property
     def curve(self) -> list[str]:
@@ -150,6 +152,7 @@ def _everything(runs: ReportInput) -> dict[str, Any]:
             for phase in runs.phases
         ],
         "meta": dict(runs.meta),
+        "remarks": list(runs.remarks),
     }
 
 

@@ -185,6 +185,7 @@ def _notes(runs: ReportInput) -> list[str]:
     if faults:
         named = ", ".join(f"{count} of {label}" for label, count in faults.items())
         notes.append(f"Ended by a fault and not scored: {named}.")
+    notes += runs.remarks
     if runs.meta:
         notes.append("; ".join(f"{key}: {_plain(value)}" for key, value in runs.meta.items()))
     return notes

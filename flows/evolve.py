@@ -35,7 +35,7 @@ def evolve(
     """
     params = parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=overrides)
     job = Job(params)
-    with Tracker(params, job.base) as track:
+    with Tracker(params, job.base, job.made_from()) as track:
         track.inputs({"agenttraj": job.sets.agenttraj, "explore": job.sets.explore, "agenteval": job.sets.agenteval})
         rounds = [clone(job)]
         track.round(rounds[0])
@@ -65,7 +65,7 @@ def clone(job: Job) -> Round:
 
 def clone_large(job: Job) -> Round:
     """BC-Large: the same with AgentTraj-L, what imitation alone could reach with all the expert's data."""
-    job.expert_gate(job.sets.agenttraj_l)
+    job.expert_gate("agenttraj_l")
     model = job.learn(LARGE, job.sets.agenttraj_l, 0)
     return Round(LARGE, 0, model, job.sets.agenttraj_l, *job.evaluate(LARGE, model, 0))
 

@@ -9,29 +9,37 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
 from agentevol.settings import Params, load_params
 from envs.base import Split
 from tasks.artifact import Artifact
-from tasks.collect import collect, part
+from tasks.collect import collect, part, take_instructions, take_trajectories
 from tasks.datasets import keep_by_reward, merge, validate
 from tasks.evaluate import score
 from tasks.learn import base_model, finetune
 from tasks.progress import say
-from tasks.rollout import roll_out
+from tasks.rollout import gather, play, roll_out
 from tasks.worlds import worlds
+
+TASKS = (take_trajectories, take_instructions, finetune, play, gather, keep_by_reward, merge, validate, score)
+"""Those of a run, whose versions say what its figures mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """The data of a run, cut to its environments and limits: D_s, D_l, the instructions explored and those of AgentEval."""
+    """The data of a run, cut to its environments and limits: D_s, D_l, the instructions explored and those of AgentEval.
+
+    `held_out` is all of AgentEval: what is not played this time must not be learnt from either.
+    """
 
     agenttraj: Artifact
     agenttraj_l: Artifact
     explore: Artifact
     agenteval: Artifact
+    held_out: Artifact
 
 
 def parameters(
@@ -54,16 +62,29 @@ class Job:
         self.params = params
         self.base = base_model(params.model.base)
         self.sets = self._sets()
-        self.expert_gate(self.sets.agenttraj)
+        self.expert_gate("agenttraj")
 
-    def expert_gate(self, data: Artifact) -> None:
-        self._gate(data, expert=True)
+    def made_from(self) -> dict[str, Any]:
+        """What decides a run's figures besides its parameters: the content of its sets and worlds, and the meaning of its tasks."""
+        sets = {field.name: getattr(self.sets, field.name) for field in fields(self.sets)}
+        return {
+            "sets": {name: data.digest for name, data in sets.items()},
+            "worlds": worlds(*sets.values()),
+            "tasks": {task.name: task.version for task in TASKS},
+        }
+
+    def expert_gate(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
+        """The gate for an expert set: of a whole one every instruction must be there, of a cut one those that it was cut to."""
+        limits = self.params.data.limits
+        data: Artifact = getattr(self.sets, name)
+        cut = limits.train if name == "agenttraj" else limits.train_large
+        self._gate(data, expert=True, covering=[data] if cut else None)
 
     def learn(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
         """A policy: the base model (or `start`) fine-tuned on `data`; iteration 0 is behavioural cloning."""
         self._limit_threads()
         params = self.params
-        return finetune(
+        model = finetune(
             base=start or self.base,
             data=data,
             settings=params.finetune,
@@ -73,6 +94,10 @@ class Job:
             name=name,
             label=name,
         )
+        if too_long := len(model.facts["too_long"]):
+            most = params.finetune.max_tokens
+            say(f"{name}: {too_long} of {data.rows} trajectories have more than {most} tokens (finetune.max_tokens) and were left out")
+        return model
 
     def explore(self, name: str, policy: Artifact, iteration: int) -> Artifact:
         """K sampled episodes on every instruction that may be learnt from, also on those that no expert ever solved."""
@@ -80,17 +105,25 @@ class Job:
         return self._play(name, policy, self.sets.explore, "explore", iteration, samples, settings.temperature, settings.top_p)
 
     def keep(self, explored: Artifact) -> Artifact:
-        """Filter by reward; what is kept passes the gate. Where nothing succeeded, there is only what it is merged with to be judged."""
+        """Filter by reward; what is kept passes the gate.
+
+        Where nothing succeeded, there is only what it is merged with to be judged, unless `gate.min_coverage` asks for something.
+        """
         kept = keep_by_reward(explored=explored, cap=self.params.evolve.keep_per_instruction, worlds=worlds(explored))
-        say(f"explored {explored.rows} episodes in {explored.facts['seconds']:.0f} s, kept {kept.rows}")
-        if kept.rows:
-            self._gate(kept, explored=self.sets.explore)
+        dropped = ", ".join(f"{count} {reason}" for reason, count in kept.facts["dropped"].items() if count)
+        say(
+            f"explored {explored.rows} episodes in {explored.facts['seconds']:.0f} s, kept {kept.rows}"
+            + (f" (dropped: {dropped})" if dropped else "")
+        )
+        if kept.rows or self.params.gate.min_coverage > 0:
+            self._gate(kept, covering=[self.sets.explore])
         return kept
 
     def merge(self, kept: list[Artifact]) -> Artifact:
         """AgentTraj and what was explored, by `evolve.merge`; the result passes the gate too."""
-        merged = merge(initial=self.sets.agenttraj, explored=kept, how=self.params.evolve.merge)
-        self._gate(merged)
+        how = self.params.evolve.merge
+        merged = merge(initial=self.sets.agenttraj, explored=kept, how=how)
+        self._gate(merged, covering=[self.sets.explore, *([self.sets.agenttraj] if how != "none" else [])])
         return merged
 
     def evaluate(self, name: str, policy: Artifact, iteration: int) -> tuple[Artifact, Artifact]:
@@ -116,7 +149,7 @@ class Job:
         top_p: float,
     ) -> Artifact:
         self._limit_threads()
-        return roll_out(
+        played = roll_out(
             policy=policy,
             name=name,
             instructions=instructions,
@@ -128,17 +161,20 @@ class Job:
             seed=self.params.seed,
             settings=self.params.rollout,
         )
+        if cut := played.facts["cut_by_context"]:
+            say(f"{name}: {cut} of {played.rows} episodes ended because the context of {self.params.rollout.context} tokens was full")
+        return played
 
-    def _gate(self, data: Artifact, *, expert: bool = False, explored: Artifact | None = None) -> None:
+    def _gate(self, data: Artifact, *, covering: list[Artifact] | None, expert: bool = False) -> None:
         validate(
             data=data,
-            evaluation=self.sets.agenteval,
+            evaluation=self.sets.held_out,
             limit=self.params.gate,
             tokenizer=self.base,
             expert=expert,
             environments=self.params.environments if expert else [],
-            worlds=worlds(data),
-            explored=explored,
+            covering=covering,
+            worlds=worlds(data, *(covering or [])),
         )
 
     def _limit_threads(self) -> None:
@@ -159,8 +195,9 @@ class Job:
             "agenteval": ("eval", limits.eval),
         }
         return Sets(
+            held_out=data["agenteval"],
             **{
                 name: part(data[name], split=split, environments=params.environments, limit=limit)
                 for name, (split, limit) in wanted.items()
-            }
+            },
         )

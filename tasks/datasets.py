@@ -13,8 +13,10 @@ from pathlib import Path
 from agentevol import storage
 from agentevol.settings import GateParams, Merge
 from envs.base import Instruction
+from envs.registry import environment_class
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
+from tasks.progress import bar, say
 
 CHATTY = "great_expectations.data_context.types.base"  # tells of every temporary folder, at a level that it sets itself
 
@@ -53,34 +55,44 @@ def validate(
     tokenizer: Artifact,
     expert: bool,
     environments: list[str],
+    covering: list[Artifact] | None,
     worlds: dict[str, str],
-    explored: Artifact | None = None,
 ) -> Made:
     """Let a training set through the gate. Raises GateFailed, which names check, rows, reason and remedy; then nothing is stored.
 
-    `expert`: the set is an expert's, so it must replay and reach all `environments`. `explored`: the instructions it should cover.
-    `worlds`: the digests of the environments, which judge reward and success and replay what is recorded.
+    `evaluation`: all of AgentEval, also where a run plays a part of it. `expert`: the set is an expert's, so it must replay and reach all
+    `environments`. `covering`: the sets whose instructions it should cover; None: all of the splits that its rows come from. `worlds`: the
+    digests of the environments, which judge reward and success and replay what is recorded.
     """
     from agentevol import gate
     from agentevol.chat import token_count
     from agentevol.models import load_tokenizer
 
     logging.getLogger(CHATTY).addFilter(lambda record: record.levelno >= logging.WARNING)
-    words = load_tokenizer(tokenizer.folder)
-    report = gate.check(
-        storage.read_dataset(data.folder),
-        evaluation=_listed(evaluation),
-        limit=limit,
-        token_count=lambda trajectory: token_count(trajectory, words),
-        expert=expert,
-        required_environments=environments,
-        instructions=_listed(explored) if explored else None,
-    )
+    say(f"gate: checking {data.rows} trajectories")
+    with bar("checking"):
+        words = load_tokenizer(tokenizer.folder)
+        report = gate.check(
+            storage.read_dataset(data.folder),
+            evaluation=_instructions(evaluation),
+            limit=limit,
+            token_count=lambda trajectory: token_count(trajectory, words),
+            expert=expert,
+            required_environments=environments,
+            instructions=None if covering is None else _different(covering),
+        )
     report.raise_if_failed()
     (out / "gate.md").write_text(report.markdown(), encoding="utf-8")
     (out / "findings.json").write_text(json.dumps([asdict(finding) for finding in report.findings], indent=1), encoding="utf-8")
     return Made(facts={"markdown": report.markdown()})
 
 
-def _listed(instructions: Artifact) -> list[Instruction]:
-    return [row for rows in storage.read_instructions(instructions.folder).values() for row in rows]
+def _different(sets: list[Artifact]) -> list[Instruction]:
+    return list({item.item_id: item for one in sets for item in _instructions(one)}.values())
+
+
+def _instructions(data: Artifact) -> list[Instruction]:
+    """Those of a list, or those that trajectories are about."""
+    if data.kind == "trajectories":
+        return [environment_class(row.env).instruction(row.item_id) for row in storage.read_dataset(data.folder)]
+    return [row for rows in storage.read_instructions(data.folder).values() for row in rows]

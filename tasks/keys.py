@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -113,6 +114,11 @@ class StoredTask:
             name, _, part = dotted.partition(".")
             (found[name] if part else found).pop(part or name, None)
         return found
+
+
+def forget(artifact: Artifact) -> None:
+    """Remove a result from the store, so that its task is done again."""
+    shutil.rmtree(places.store() / Path(artifact.path).relative_to(places.STORE).parts[0], ignore_errors=True)
 
 
 def identity(value: Any) -> Any:

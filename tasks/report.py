@@ -39,6 +39,7 @@ def report(params: Params, base: Artifact, rounds: Sequence[Round], large: Round
         comparisons=[_compare(one, rounds[0]) for one in (last, large) if one is not None and one is not rounds[0]],
         phases=[_phase(one.label, what, facts) for one in everything for what, facts in one.phases()],
         meta=_meta(params, base),
+        remarks=[line for one in everything if (line := one.left_out())],
     )
     folder = RUNS / name
     with atomic_folder(folder) as out:

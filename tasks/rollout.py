@@ -7,16 +7,22 @@ it was in again, and plays it the same. Each sample index has tasks of its own: 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from itertools import count, takewhile
 from pathlib import Path
+from typing import Any
 
 from agentevol import storage
 from agentevol.settings import RolloutParams
 from envs.base import Split
 from tasks.artifact import Artifact
-from tasks.keys import Made, stored
+from tasks.keys import Made, forget, stored
 from tasks.progress import bar
 from tasks.worlds import worlds
+
+
+class NothingPlayed(RuntimeError):
+    """A fault ended every episode of a rollout: there is nothing to score or to learn from."""
 
 
 def roll_out(
@@ -32,7 +38,10 @@ def roll_out(
     seed: int,
     settings: RolloutParams,
 ) -> Artifact:
-    """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the instructions' order)."""
+    """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the instructions' order).
+
+    Raises NothingPlayed where a fault ended every episode; these are not kept, so that the same run plays again once the cause is gone.
+    """
     starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk)))
     chunks = [
         play(
@@ -54,7 +63,16 @@ def roll_out(
         for sample in range(samples)
         for number, start in enumerate(starts, 1)
     ]
-    return gather(chunks=chunks, label=f"{split} {name}")
+    played = gather(chunks=chunks, label=f"{split} {name}")
+    if played.rows and played.facts["errors"] == played.rows:
+        cause = played.facts["commonest_error"]
+        for one in (played, *chunks):
+            forget(one)
+        raise NothingPlayed(
+            f"{name} could not play: a fault ended all {played.rows} episodes ({split}), most often this one: {cause}."
+            " Put it right and run the same command again; these episodes are not kept"
+        )
+    return played
 
 
 @stored("trajectories", version="1", ignore=("settings.chunk", "settings.retries"))
@@ -103,12 +121,14 @@ def play(
     return Made(made.digest, "dataset", made.counts, facts)
 
 
-@stored("trajectories", version="1")
+@stored("trajectories", version="2")
 def gather(out: Path, *, chunks: list[Artifact]) -> Made:
-    """The chunks of a rollout as one dataset; its facts are their sums."""
+    """The chunks of a rollout as one dataset; its facts are their sums, and what ended the episodes other than the world."""
     rows = [row for chunk in chunks for row in storage.read_dataset(chunk.folder)]
     made = storage.write_dataset(out / "dataset", rows, {"parents": [chunk.digest for chunk in chunks]})
-    facts = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
-    facts["errors"] = sum(row.status == "error" for row in rows)
+    facts: dict[str, Any] = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
+    causes = Counter(str(row.error) for row in rows if row.status == "error")
+    facts |= {"errors": causes.total(), "commonest_error": causes.most_common(1)[0][0] if causes else None}
+    facts["cut_by_context"] = sum(row.cut_by_context for row in rows)
     facts["successes"] = sum(row.success and row.status != "error" for row in rows)
     return Made(made.digest, "dataset", made.counts, facts)

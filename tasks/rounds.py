@@ -44,6 +44,26 @@ class Round:
         """The overall success rate; 0 where no episode could be scored."""
         return float(self.scores.facts["overall"]["success"] or 0.0)
 
+    def too_long(self) -> int:
+        """Trajectories with more tokens than finetune.max_tokens, which were not learnt from."""
+        return len(self.model.facts.get("too_long", ()))
+
+    def dropped(self) -> dict[str, int]:
+        """What the filter dropped, by reason."""
+        return dict(self.kept.facts["dropped"]) if self.kept else {}
+
+    def cut(self) -> dict[str, int]:
+        """Episodes that ended because the model's context was full, by phase."""
+        phases = {"explore": self.explored, "evaluate": self.episodes}
+        return {phase: int(played.facts["cut_by_context"]) for phase, played in phases.items() if played}
+
+    def left_out(self) -> str:
+        """All of that in one line; empty where there was none of it."""
+        parts = [f"{count} dropped ({reason})" for reason, count in self.dropped().items() if count]
+        parts += [f"{self.too_long()} too long to learn from"] if self.too_long() else []
+        parts += [f"{count} cut by the context ({phase})" for phase, count in self.cut().items() if count]
+        return f"{self.label} left out: {', '.join(parts)}" if parts else ""
+
     def phases(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What was done for it, in order, with its cost."""
         if self.explored:

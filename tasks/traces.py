@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.entities import SpanType
 
 from agentevol.trajectory import Trajectory
@@ -38,6 +39,15 @@ def replay(episodes: Sequence[Trajectory], *, run_id: str, experiment_id: str, s
     for number, episode in enumerate(episodes):
         _replay(episode, now + number, run_id, session)
     mlflow.flush_trace_async_logging()
+
+
+def forget(client: MlflowClient, experiment_id: str, session: str) -> None:
+    """Delete the traces of a session, whole or half-written."""
+    found = client.search_traces(
+        locations=[experiment_id], filter_string=f"metadata.`mlflow.trace.session` = '{session}'", max_results=500, include_spans=False
+    )
+    if found:
+        client.delete_traces(experiment_id, trace_ids=[trace.info.trace_id for trace in found])
 
 
 def _replay(episode: Trajectory, start: int, run_id: str, session: str) -> None:

@@ -27,7 +27,7 @@ from agentevol.storage import digest_json, folder_digest, read_dataset
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.rounds import Round
-from tasks.traces import replay, sampled
+from tasks.traces import forget, replay, sampled
 
 EXPERIMENT = "agentevol"
 DIGEST_LENGTH = 36  # MLflow's limit
@@ -38,10 +38,11 @@ COSTS = ("seconds", "episodes", "tokens", "trained_tokens", "steps")
 class Tracker:
     """A run in MLflow, opened for the duration of a `with` block."""
 
-    def __init__(self, params: Params, base: Artifact) -> None:
+    def __init__(self, params: Params, base: Artifact, made_from: Mapping[str, Any]) -> None:
+        """`made_from`: what decides the figures besides the parameters (digests of sets and worlds, versions of tasks), as JSON values."""
         be_quiet()
         self.params, self.base = params, base
-        self.key = run_key(params, base)
+        self.key = run_key(params, base, made_from)
         self.name = run_name(params)
         self.client = MlflowClient(_database())
         self.experiment = _experiment(self.client)
@@ -68,9 +69,7 @@ class Tracker:
 
     def round(self, done: Round) -> None:
         """A policy's scores, costs and data at its iteration, and some of its episodes as traces."""
-        step, figures = done.iteration, _scores(done)
-        for phase, facts in done.phases():
-            figures |= {f"{phase}/{name}": facts[name] for name in COSTS if name in facts}
+        step, figures = done.iteration, _scores(done) | _costs(done) | _left_out(done)
         figures["data/learnt_from"] = done.learnt_from.rows
         if done.explored and done.kept:
             figures |= {"data/explored": done.explored.rows, "data/kept": done.kept.rows, "errors/explore": done.explored.facts["errors"]}
@@ -82,8 +81,9 @@ class Tracker:
         self._traces(done)
 
     def large(self, done: Round) -> None:
-        """BC-Large, which belongs to no iteration: its scores as single figures."""
-        self._figures({f"bc_large/{name}": value for name, value in _scores(done).items()}, 0)
+        """BC-Large, which belongs to no iteration: its scores and costs as single figures."""
+        figures = _scores(done) | _costs(done) | _left_out(done) | {"data/learnt_from": done.learnt_from.rows}
+        self._figures({f"bc_large/{name}": value for name, value in figures.items()}, 0)
         self._loss(f"loss/{done.name}", done.model)
         self._input("agenttraj_l", done.learnt_from, "training")
         self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
@@ -141,8 +141,9 @@ class Tracker:
         tag = f"traces.{done.name}"
         if self._tag(tag):
             return
-        episodes = sampled(read_dataset(done.episodes.folder), TRACES)
-        replay(episodes, run_id=self.id, experiment_id=self.experiment, session=f"{self.name} {done.name}")
+        episodes, session = sampled(read_dataset(done.episodes.folder), TRACES), f"{self.folder_name} {done.name}"
+        forget(self.client, self.experiment, session)  # those of a replay that was killed before its tag
+        replay(episodes, run_id=self.id, experiment_id=self.experiment, session=session)
         self._tags({tag: str(len(episodes))})
 
     def _tag(self, name: str) -> str | None:
@@ -152,9 +153,13 @@ class Tracker:
         self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
-def run_key(params: Params, base: Artifact) -> str:
-    """What makes a run the same run: every parameter, and the base model's content instead of its name."""
-    return digest_json({"params": params.model_dump(mode="json", exclude={"model", "pretrain"}), "base": base.digest})
+def run_key(params: Params, base: Artifact, made_from: Mapping[str, Any]) -> str:
+    """What makes a run the same run: every parameter, the base model's content instead of its name, and what else decides its figures.
+
+    A run in MLflow never gets a second figure for a step, so whatever may change a figure must make it another run.
+    """
+    values = params.model_dump(mode="json", exclude={"model", "pretrain"})
+    return digest_json({"params": values, "base": base.digest, "made_from": made_from})
 
 
 def run_name(params: Params) -> str:
@@ -170,6 +175,16 @@ def _k(params: Params) -> str:
 def _scores(done: Round) -> dict[str, Any]:
     wanted = ("success", "success_low", "success_high", "reward", "reward_low", "reward_high", "errors", "n")
     return {f"{what}/{env}": score[what] for env, score in done.scores.facts.items() for what in wanted}
+
+
+def _costs(done: Round) -> dict[str, Any]:
+    return {f"{phase}/{name}": facts[name] for phase, facts in done.phases() for name in COSTS if name in facts}
+
+
+def _left_out(done: Round) -> dict[str, Any]:
+    figures: dict[str, Any] = {"data/too_long": done.too_long()}
+    figures |= {f"data/dropped/{reason.replace(' ', '_')}": count for reason, count in done.dropped().items()}
+    return figures | {f"truncated/context/{phase}": count for phase, count in done.cut().items()}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

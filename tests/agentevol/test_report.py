@@ -108,7 +108,13 @@ def test_the_files_hold_the_figures(tmp_path: Path) -> None:
     assert figures["gain"]["overall"]["difference"] == pytest.approx(0.125)
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [(row["iteration"], float(row["overall"])) for row in rows] == [("0", 0.375), ("1", 0.4375), ("2", 0.5)]
-    assert set(json.loads((tmp_path / "scores.json").read_text())) == {"policies", "paired", "phases", "meta"}
+    assert set(json.loads((tmp_path / "scores.json").read_text())) == {"policies", "paired", "phases", "meta", "remarks"}
+
+
+def test_remarks_stand_below_the_tables(tmp_path: Path) -> None:
+    report = write_report(tmp_path, runs(remarks=["Iteration 1 left out: 3 dropped (failed)"]))
+    assert "\nIteration 1 left out: 3 dropped (failed)\n" in report.text
+    assert "- Iteration 1 left out: 3 dropped (failed)" in report.markdown
     assert (tmp_path / "table.txt").read_text() == report.text
     assert "| **overall** | **80** |" in (tmp_path / "table.md").read_text()
 

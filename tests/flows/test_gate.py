@@ -46,15 +46,27 @@ def test_expert_data_with_another_reward_than_it_replays_to_stops_the_flow(tiny:
 def test_an_explored_instruction_of_agenteval_stops_the_flow(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.evolve import evolve
 
-    honest = datasets.keep_by_reward
+    honest, held_out = datasets.keep_by_reward, registry.environment_class("pushing").instructions("eval")[-1]
 
     def leaking(*given: Any, **named: Any) -> Any:
         kept, report = honest(*given, **named)
-        episode = collect.play_expert("pushing", registry.environment_class("pushing").instructions("eval")[0], "train")
+        episode = collect.play_expert("pushing", held_out, "train")
         return [*kept, replace(episode, split="explore")], report
 
     monkeypatch.setattr(datasets, "keep_by_reward", leaking)
-    with pytest.raises(GateFailed, match="pushing_0"):
-        evolve(iterations=1)
+    with pytest.raises(GateFailed, match=held_out.item_id):
+        evolve(iterations=1, overrides=["data.limits.eval=2"])  # what is not played this time must not be learnt from either
     assert len(stored(tiny, "finetune")) == 1, "BC-Base alone was trained"
+    assert not stored(tiny, "merge")
+
+
+def test_an_exploration_without_a_success_stops_the_flow_only_where_coverage_is_asked_for(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.evolve import evolve
+
+    honest = datasets.keep_by_reward
+    monkeypatch.setattr(datasets, "keep_by_reward", lambda rows, **named: honest(rows[:0], **named))
+    with pytest.raises(GateFailed, match=r"the set is empty(.|\n)*0 of 3 covered, below 0.1"):
+        evolve(iterations=1, overrides=["gate.min_coverage=0.1", "data.limits.explore=4", "data.limits.train=4"])
     assert not stored(tiny, "merge")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from envs import registry
 from envs.base import Instruction
 from tasks import places
 from tasks.artifact import Artifact
-from tasks.rollout import roll_out
+from tasks.rollout import NothingPlayed, roll_out
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "project", "world")
 POLICY = Artifact(kind="model", path="models/x", digest="model")
@@ -96,6 +97,20 @@ def test_other_sampling_is_other_work(played: list[tuple[str, int]]) -> None:
         played.clear()
         explore(samples=1, **change)
         assert len(played) == 5
+
+
+def test_faults_alone_are_no_result_and_are_played_again(played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = agentevol.rollout.roll_out
+
+    def broken(*given: Any, **named: Any) -> list[Trajectory]:
+        rows = sound(*given, **named)
+        return [replace(row, status="error", error="engine: no memory" if row.item_id != "w_1" else "environment: gone") for row in rows]
+
+    monkeypatch.setattr(agentevol.rollout, "roll_out", broken)
+    with pytest.raises(NothingPlayed, match=r"bc-base could not play: a fault ended all 5 episodes.*this one: engine: no memory\."):
+        explore(samples=1)
+    monkeypatch.setattr(agentevol.rollout, "roll_out", sound)
+    assert explore(samples=1).facts["successes"] == 5
 
 
 def test_a_changed_world_is_played_again_and_retries_are_no_change(played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:

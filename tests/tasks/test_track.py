@@ -1,0 +1,61 @@
+"""MLflow is told everything once, and another world is another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from agentevol.settings import Params
+from agentevol.storage import write_dataset
+from agentevol.trajectory import Message, Trajectory
+from tasks.artifact import Artifact
+from tasks.rounds import Round
+from tasks.track import Tracker, run_key
+
+BASE = Artifact(kind="model", path="models/base", digest="base")
+MADE_FROM = {"sets": {"agenteval": "a"}, "worlds": {"maze": "w"}, "tasks": {"play": "1"}}
+EPISODES = [
+    Trajectory(
+        f"maze_{number}", "maze", "maze", "eval", "bc-large", "h", 0, 0,
+        [Message("user", "?"), Message("assistant", "left", True), Message("user", "no")], 0.0, False, 1, "truncated", error=cause,
+    )
+    for number, cause in enumerate([None, "the context of 9 tokens is full", None])
+]  # fmt: skip
+
+
+def test_what_decides_a_figure_decides_the_run() -> None:
+    key = run_key(Params(), BASE, MADE_FROM)
+    assert key == run_key(Params(), BASE, dict(reversed(MADE_FROM.items())))
+    for name in MADE_FROM:
+        assert run_key(Params(), BASE, MADE_FROM | {name: {"agenteval": "b"}}) != key
+    assert run_key(Params(seed=1), BASE, MADE_FROM) != key
+    assert run_key(Params(), BASE.model_copy(update={"digest": "other"}), MADE_FROM) != key
+
+
+@pytest.mark.slow
+def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
+    write_dataset(project / "played", EPISODES, {})
+    played = {"seconds": 2.0, "episodes": 3, "tokens": 30, "cut_by_context": 1, "errors": 0}
+    learnt = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
+    scores = dict.fromkeys(("success", "success_low", "success_high", "reward", "reward_low", "reward_high"), 0.5) | {"errors": 0, "n": 3}
+    done = Round(
+        "bc-large", 0,
+        BASE.model_copy(update={"facts": learnt}),
+        Artifact(kind="trajectories", path="learnt", digest="l", counts={"maze": 7}),
+        Artifact(kind="trajectories", path="played", digest="p", counts={"maze": 3}, facts=played),
+        Artifact(kind="scores", path="scores", digest="s", facts={"overall": scores}),
+    )  # fmt: skip
+    with Tracker(Params(), BASE, MADE_FROM) as track:
+        track.large(done)
+        track.client.delete_tag(track.id, "traces.bc-large")  # as if it was killed before it was written
+        track.large(done)
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    traces = mlflow.search_traces(locations=[track.experiment], return_type="list", include_spans=False)
+    assert sorted(trace.info.tags["mlflow.traceName"] for trace in traces) == ["maze_0", "maze_1", "maze_2"]
+    figures = client.get_run(track.id).data.metrics
+    expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}
+    assert {name: figures[f"bc_large/{name}"] for name in expected} == expected
+    assert done.left_out() == "BC-Large left out: 1 too long to learn from, 1 cut by the context (evaluate)"

@@ -36,6 +36,8 @@ class RolloutSettings(Protocol):
     def context(self) -> int: ...
     @property
     def retries(self) -> int: ...
+    @property
+    def repeats(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +200,21 @@ class Rollout:
         if terminated or truncated:
             episode.status = "finished" if terminated else "truncated"
             return
+        if self._stuck(episode.messages):
+            self._cut(episode, f"the same answer to the same observation {self.settings.repeats} times in a row")
+            return
         # The last token of the answer has not been fed yet; an answer cut at max_new_tokens is closed with an end mark it did not choose.
         unread = episode.answer[-1:]
         episode.answer = []
         self._hear(episode, ([] if ended else [chat.end_id]) + chat.observation(observation), unread)
+
+    def _stuck(self, messages: list[Message]) -> bool:
+        """Whether the last exchanges (what was answered, what came of it) are all alike: a loop that few policies ever leave."""
+        repeats = self.settings.repeats
+        if repeats is None or len(messages) < 2 * repeats + 1:
+            return False
+        last = [(messages[-2 * n].content, messages[1 - 2 * n].content) for n in range(1, repeats + 1)]
+        return len(set(last)) == 1
 
     def _hear(self, episode: _Episode, ids: list[int], unread: list[int] | None = None) -> None:
         if len(episode.ids) + len(ids) + 2 > self.engine.context:

@@ -84,14 +84,16 @@ class DataParams(_Section):
 class RolloutParams(_Section):
     """Playing episodes. `slots`: episodes at once; `retries`: of an episode that a fault ended; `max_new_tokens`: of one answer.
 
-    `context`: tokens at which an episode is cut. `chunk`: episodes that one task explores, what a kill can cost at the most.
+    `context`: tokens at which an episode is cut. `repeats`: cut an episode after so many times the same answer with the same outcome
+    in a row (its policy is in a loop); null never does. `chunk`: episodes that one task explores, what a kill can cost at the most.
     """
 
-    slots: Count = 96
-    max_new_tokens: Count = 224
+    slots: Count = 64
+    max_new_tokens: Count = 160
     context: Count = 2048
     chunk: Count = 512
     retries: Natural = 1
+    repeats: Annotated[int, Field(ge=2)] | None = 4
 
 
 class ExploreParams(_Section):
@@ -123,9 +125,9 @@ class EvolveParams(_Section):
 class FinetuneParams(_Section):
     """Learning. `batch_tokens`: tokens per optimiser step; `warmup`: share of the steps; `max_tokens`: of one trajectory."""
 
-    epochs: Numbers = 3.0
-    learning_rate: Positive = 1e-3
-    batch_tokens: Count = 8192
+    epochs: Numbers = 4.0
+    learning_rate: Positive = 1.5e-3
+    batch_tokens: Count = 4096
     warmup: Share = 0.1
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     clip: Positive = 1.0
@@ -171,8 +173,8 @@ class PretrainParams(_Section):
     induction_steps: Count = 6000
     induction_tokens: Count = 1536
     reading_steps: Count = 3000
-    batch_tokens: Count = 8192
-    learning_rate: Positive = 3e-3
+    batch_tokens: Count = 4096
+    learning_rate: Positive = 2e-3
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
 

@@ -25,6 +25,7 @@ class Settings:
     max_new_tokens: int = 224
     context: int = 2048
     retries: int = 0
+    repeats: int | None = None
 
 
 def sequential(folder: Path, work: list[envs.Instruction]) -> list[list[str]]:

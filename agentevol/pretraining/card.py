@@ -21,8 +21,10 @@ pipeline_tag: text-generation
 
 # AgentEvol's base model
 
-A Llama of {record["parameters"]:,} parameters ({shape}) that can copy from its context, read lists and views, and knows how text worlds
-speak. It is what behavioural cloning starts from. It has seen no goal pursued and no expert: alone it solves next to nothing.
+A Llama of {record["parameters"]:,} parameters ({shape}) that can copy from its context, read
+lists and views, and knows how text worlds
+speak. It is what behavioural cloning starts from. It has seen no goal pursued and no expert play. Some exercises are worded as the
+experts' thoughts are ("I see grey key 1.", "pattern _ a _ e _"): they teach to read off how things stand, not what to do.
 
 `make base-model` makes it again from the seed; nothing is downloaded.
 

@@ -25,6 +25,7 @@ class Settings:
     max_new_tokens: int = 12
     context: int = 512
     retries: int = 1
+    repeats: int | None = None
 
 
 INSTRUCTIONS = Counting.instructions("explore")
@@ -220,3 +221,14 @@ def test_every_environment_can_be_rolled_out(small_models: dict[str, Path]) -> N
     played = roll_out(small_models["llama"], work, settings=Settings(context=1024))
     assert {one.env for one in played} == set(envs.ENVIRONMENTS)
     assert all(one.status == "truncated" for one in played)
+
+
+def test_a_loop_is_cut_when_asked(small_models: dict[str, Path], counting: str) -> None:
+    """A policy of random weights says the same nonsense every round: the third time ends it."""
+    free = roll_out(small_models["llama"], INSTRUCTIONS[:3], settings=Settings())
+    cut = roll_out(small_models["llama"], INSTRUCTIONS[:3], settings=Settings(repeats=2))
+    for long, short in zip(free, cut, strict=True):
+        said = [message.content for message in long.messages]
+        loops = [n for n in range(1, 4) if said[2 * n - 1 : 2 * n + 1] == said[2 * n + 1 : 2 * n + 3]]
+        assert short.rounds == (loops[0] + 1 if loops and loops[0] < 3 else long.rounds)
+        assert (short.error == "the same answer to the same observation 2 times in a row") == (bool(loops) and loops[0] < 3)

@@ -35,7 +35,7 @@ def resolve_model(name_or_folder: str | Path) -> Path:
     folder = Path(name_or_folder)
     if (folder / "config.json").is_file():
         return folder
-    if folder.exists() or str(name_or_folder).startswith((".", "/", "models/", "runs/")):
+    if is_place(name_or_folder):
         raise ModelNotFound(f"{folder} is not a model folder (no config.json); `make base-model` rebuilds models/base")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -47,6 +47,11 @@ def resolve_model(name_or_folder: str | Path) -> Path:
         raise ModelNotFound(
             f"{str(name_or_folder)!r} is neither a model folder (config.json) nor a model the hub gave: {reason}"
         ) from error
+
+
+def is_place(name_or_folder: str | Path) -> bool:
+    """Whether a place on this machine is meant, rather than a name on the hub."""
+    return Path(name_or_folder).exists() or str(name_or_folder).startswith((".", "/", "models/", "runs/"))
 
 
 def model_digest(folder: Path) -> str:

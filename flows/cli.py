@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ app = typer.Typer(
 ParamsFile = Annotated[Path, typer.Option("--params", help="The file of parameters.")]
 Overrides = Annotated[list[str], typer.Option("-S", "--set", metavar="KEY=VALUE", help="Another value for a parameter; may be repeated.")]
 PARAMS = Path("params.yaml")
+TABLE = "table.txt"
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -37,6 +38,18 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+
+EXPECTED = (
+    "agentevol.chat.UnusableTemplate",
+    "agentevol.collect.ExpertFailed",
+    "agentevol.finetune.NothingToLearn",
+    "agentevol.gate.GateFailed",
+    "agentevol.models.ModelNotFound",
+    "agentevol.optimize.NotFinite",
+    "agentevol.storage.Incomplete",
+    "tasks.rollout.NothingPlayed",
+)
+"""Errors that a user can put right, whose message says how."""
 
 
 @app.command()
@@ -71,13 +84,13 @@ def evaluate(
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Score any model on AgentEval."""
-    _run("flows.evaluate:evaluate", params, overrides, model=model)
+    _run("flows.evaluate:evaluate", params, overrides, models=[model], model=model)
 
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")] = Path("runs/latest")) -> None:
     """Print the table of a run that is done."""
-    if not (folder / "scores.json").is_file():
+    if not (folder / TABLE).is_file():
         _fail(f"{folder}: no report there; `agentevol evolve` makes one")
     _print_report(folder)
 
@@ -107,13 +120,19 @@ def main() -> None:
     app()
 
 
-def _run(flow: str, params: Path, overrides: list[str], **more: Any) -> Any:
-    """Check the parameters, then run a flow with a Prefect API beside it. Known errors become one line."""
-    _check(params, overrides)
+def _run(flow: str, params: Path, overrides: list[str], models: Sequence[str] = (), **more: Any) -> Any:
+    """Check the parameters, then run a flow with a Prefect API beside it; known errors become one line.
+
+    `models`: those that the flow needs besides the base model.
+    """
+    _check(params, overrides, models)
     _be_quiet()
     from flows.server import ServerFailed, prefect_api
 
-    with prefect_api(Path(os.environ["PREFECT_HOME"])) as server:
+    home = Path(os.environ["PREFECT_HOME"])
+    if not (home / "prefect.db").exists() and not os.environ.get("PREFECT_API_URL"):
+        print("making Prefect's database, the first time only (some ten seconds)", file=sys.stderr)
+    with prefect_api(home) as server:
         try:
             found = _load(flow)  # its imports take as long as the API's start, and run beside it
             if server:
@@ -124,14 +143,14 @@ def _run(flow: str, params: Path, overrides: list[str], **more: Any) -> Any:
             _fail(str(error), code=1)
 
 
-def _check(params: Path, overrides: list[str]) -> None:
+def _check(params: Path, overrides: list[str], models: Sequence[str]) -> None:
     from agentevol.settings import SettingsError, load_params
 
     try:
         settings = load_params(params, overrides)
     except SettingsError as error:
         _fail(str(error))
-    if Path(settings.model.base).exists():
+    if all(Path(model).exists() for model in (settings.model.base, *models)):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a local model is not worth a bar
 
@@ -155,26 +174,30 @@ def _load(name: str) -> Callable[..., Any]:
 @contextmanager
 def _expected_errors() -> Iterator[None]:
     """What a user can put right ends in its message; anything else keeps its traceback."""
-    from agentevol.chat import UnusableTemplate
-    from agentevol.gate import GateFailed
-    from agentevol.models import ModelNotFound
     from agentevol.settings import SettingsError
-    from agentevol.storage import Incomplete
 
     try:
         yield
-    except (GateFailed, Incomplete, ModelNotFound, UnusableTemplate) as error:
-        _fail(str(error), code=1)
     except SettingsError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("stopped; the same command goes on from here", code=130)
+    except Exception as error:
+        if not isinstance(error, _expected()):
+            raise
+        _fail(str(error), code=1)
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """The classes of EXPECTED that can have been raised: those whose module is loaded. Loading torch to name an error takes seconds."""
+    places = (name.rpartition(".") for name in EXPECTED)
+    return tuple(getattr(sys.modules[module], name) for module, _, name in places if module in sys.modules)
 
 
 def _print_report(folder: Path) -> None:
     from rich.console import Console
 
-    text = (folder / "table.txt").read_text(encoding="utf-8")
+    text = (folder / TABLE).read_text(encoding="utf-8")
     Console(highlight=False).print(text, markup=False, soft_wrap=True)
     typer.echo(f"\nreport: {folder}    pages: make ui")
 

@@ -33,6 +33,7 @@ class Finding(NamedTuple):
 
 def examine(params_file: Path, *, full: bool = False) -> bool:
     """Print a line per finding; True where nothing needs a remedy."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: looking must not download a model
     console = Console(highlight=False)
     good = True
     for finding in _findings(params_file, full):
@@ -69,7 +70,6 @@ def _package(name: str) -> Finding:
 
 
 def _project(params_file: Path) -> Iterator[Finding]:
-    from agentevol.models import ModelNotFound, model_digest, resolve_model
     from agentevol.settings import SettingsError, load_params
     from agentevol.storage import is_complete
 
@@ -79,16 +79,25 @@ def _project(params_file: Path) -> Iterator[Finding]:
         yield Finding("parameters", False, str(params_file), str(error))
         return
     yield Finding("parameters", True, str(params_file))
-    try:
-        folder = resolve_model(params.model.base)
-        weights = any(folder.glob("*.safetensors"))
-        seen = f"{params.model.base}, sha256 {model_digest(folder)[:12]}"
-        yield Finding("base model", weights, seen, "it holds no *.safetensors: make base-model makes the embedded one again")
-    except ModelNotFound as error:
-        yield Finding("base model", False, params.model.base, str(error))
+    yield _base_model(params.model.base)
     for name in ("agenttraj", "agenttraj_l", "agenteval", "explore"):
         folder = Path(params.data.folder) / name
         yield Finding("data", is_complete(folder), str(folder), "agentevol collect makes it (so does every run)")
+
+
+def _base_model(name: str) -> Finding:
+    """A folder, or a model of the hub that is in its cache; nothing is downloaded (see examine)."""
+    from agentevol.models import ModelNotFound, is_place, model_digest, resolve_model
+
+    try:
+        folder = resolve_model(name)
+    except ModelNotFound as error:
+        if is_place(name):
+            return Finding("base model", False, name, str(error))
+        return Finding("base model", None, f"{name}: not in the hub's cache here; a run downloads it")
+    weights = any(folder.glob("*.safetensors"))
+    remedy = "it holds no *.safetensors: make base-model makes the embedded one again"
+    return Finding("base model", weights, f"{name}, sha256 {model_digest(folder)[:12]}", remedy)
 
 
 def _database(path: Path) -> Finding:

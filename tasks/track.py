@@ -26,6 +26,7 @@ from agentevol.settings import Params
 from agentevol.storage import digest_json, folder_digest, read_dataset
 from tasks import places
 from tasks.artifact import Artifact
+from tasks.progress import say
 from tasks.rounds import Round
 from tasks.traces import forget, replay, sampled
 
@@ -203,6 +204,8 @@ def _database() -> str:
     """The tracking database, in the mode in which its writers do not wait for its readers."""
     uri = places.tracking_uri()
     if uri.startswith("sqlite:///"):
+        if not Path(uri.removeprefix("sqlite:///")).exists():
+            say("making MLflow's database, the first time only (some ten seconds)")
         with sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=30) as database:
             database.execute("PRAGMA journal_mode=WAL")
     mlflow.set_tracking_uri(uri)

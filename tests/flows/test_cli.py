@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
+
+from flows import cli
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("prefect", "mlflow", "torch", "transformers", "pandas", "great_expectations", "gymnasium")
@@ -21,6 +26,7 @@ def test_help_names_the_commands_and_is_quick(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run(tmp_path, "--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
     for command in ("collect", "pretrain", "clone", "evolve", "evaluate", "report", "ui", "doctor"):
         assert command in done.stdout
     # Processor time, which a busy machine does not change.
@@ -29,6 +35,7 @@ def test_help_names_the_commands_and_is_quick(tmp_path: Path) -> None:
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-X", "importtime", "-m", "flows.cli", "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert not imported & set(HEAVY)
 
@@ -63,3 +70,54 @@ def test_report_without_a_run_says_how_to_get_one(tmp_path: Path) -> None:
     done = run(tmp_path, "report")
     assert done.returncode == 2
     assert "agentevol evolve" in done.stderr
+
+
+def test_report_prints_the_table_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "table.txt").write_text("the table [1.0, 2.0]\n")
+    done = run(tmp_path, "report", ".")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the table [1.0, 2.0]\n")
+
+
+def test_the_hub_is_asked_only_where_a_name_on_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, folder = tmp_path / "params.yaml", tmp_path / "model"
+    params.write_text(f"model: {{base: {folder}}}\n")
+    folder.mkdir()
+    for models, offline in ([], "1"), ([str(folder)], "1"), (["somebody/something"], None):
+        monkeypatch.setattr(os, "environ", {})
+        cli._check(params, [], models)
+        assert os.environ.get("HF_HUB_OFFLINE") == offline
+
+
+@pytest.mark.parametrize("name", cli.EXPECTED)
+def test_an_error_that_a_user_can_put_right_is_one_message(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module, _, attribute = name.rpartition(".")
+    error = getattr(import_module(module), attribute)
+    with pytest.raises(typer.Exit) as caught, cli._expected_errors():
+        raise error("do this and that")
+    assert caught.value.exit_code == 1
+    assert capsys.readouterr().err == "agentevol: do this and that\n"
+
+
+def test_any_other_error_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), cli._expected_errors():
+        raise ZeroDivisionError
+
+
+def test_doctor_names_what_is_missing_and_touches_nothing(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    done = run(tmp_path, "doctor")
+    assert done.returncode == 1
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert any(line.startswith("ok  parameters") for line in lines)
+    assert any(line.startswith("--  base model") for line in lines)
+    assert any("make base-model" in line for line in lines)
+    assert any("agentevol collect makes it" in line for line in lines)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_doctor_downloads_nothing(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("model: {base: somebody/something}\n")
+    done = run(tmp_path, "doctor")
+    assert "somebody/something: not in the hub's cache here; a run downloads it" in done.stdout
+    assert done.stderr == ""

@@ -79,6 +79,13 @@ def mcnemar(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> Paired:
     return _mcnemar(_pairs(a, b))
 
 
+def discordant(n: int, only_a: int, only_b: int) -> Paired:
+    """The test from its counts: of `n` pairs, those in which only a, and only b, succeeded."""
+    changed = only_a + only_b
+    tail = sum(comb(changed, count) for count in range(min(only_a, only_b) + 1))
+    return Paired(n, only_a, only_b, min(1.0, 2 * tail / 2**changed), (only_a - only_b) / n if n else nan)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment of several p-values, in the order given."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
@@ -155,7 +162,4 @@ def _by_episode(trajectories: Sequence[Trajectory]) -> dict[tuple[str, int], Tra
 def _mcnemar(pairs: list[tuple[Trajectory, Trajectory]]) -> Paired:
     only_a = sum(a.success and not b.success for a, b in pairs)
     only_b = sum(b.success and not a.success for a, b in pairs)
-    changed = only_a + only_b
-    tail = sum(comb(changed, count) for count in range(min(only_a, only_b) + 1))
-    p_value = min(1.0, 2 * tail / 2**changed)
-    return Paired(len(pairs), only_a, only_b, p_value, (only_a - only_b) / len(pairs) if pairs else nan)
+    return discordant(len(pairs), only_a, only_b)

@@ -60,9 +60,11 @@ class Trajectory:
         return cls(**{**row, "messages": messages})
 
     @property
-    def cut_by_context(self) -> bool:
-        """Whether the model's context ended the episode, rather than the world's round limit: the record then has a cause."""
-        return self.status == "truncated" and self.error is not None
+    def cut_by(self) -> Literal["context", "loop"] | None:
+        """What cut the episode where it was not the world's round limit: the record then has a cause, told by its words."""
+        if self.status != "truncated" or self.error is None:
+            return None
+        return "context" if " context of " in self.error else "loop"
 
     def text_key(self) -> str:
         """What makes two trajectories duplicates: the same instruction, answered word for word the same."""

@@ -161,7 +161,7 @@ class Job:
             seed=self.params.seed,
             settings=self.params.rollout,
         )
-        if cut := played.facts["cut_by_context"]:
+        if cut := played.facts["cut"]["context"]:
             say(f"{name}: {cut} of {played.rows} episodes ended because the context of {self.params.rollout.context} tokens was full")
         return played
 

@@ -121,7 +121,7 @@ def play(
     return Made(made.digest, "dataset", made.counts, facts)
 
 
-@stored("trajectories", version="2")
+@stored("trajectories", version="3")
 def gather(out: Path, *, chunks: list[Artifact]) -> Made:
     """The chunks of a rollout as one dataset; its facts are their sums, and what ended the episodes other than the world."""
     rows = [row for chunk in chunks for row in storage.read_dataset(chunk.folder)]
@@ -129,6 +129,6 @@ def gather(out: Path, *, chunks: list[Artifact]) -> Made:
     facts: dict[str, Any] = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
     causes = Counter(str(row.error) for row in rows if row.status == "error")
     facts |= {"errors": causes.total(), "commonest_error": causes.most_common(1)[0][0] if causes else None}
-    facts["cut_by_context"] = sum(row.cut_by_context for row in rows)
+    facts["cut"] = {why: sum(row.cut_by == why for row in rows) for why in ("context", "loop")}
     facts["successes"] = sum(row.success and row.status != "error" for row in rows)
     return Made(made.digest, "dataset", made.counts, facts)

@@ -52,16 +52,16 @@ class Round:
         """What the filter dropped, by reason."""
         return dict(self.kept.facts["dropped"]) if self.kept else {}
 
-    def cut(self) -> dict[str, int]:
-        """Episodes that ended because the model's context was full, by phase."""
+    def cut(self) -> dict[tuple[str, str], int]:
+        """Episodes that something other than the world ended, by what ("context": the model's was full; "loop") and phase."""
         phases = {"explore": self.explored, "evaluate": self.episodes}
-        return {phase: int(played.facts["cut_by_context"]) for phase, played in phases.items() if played}
+        return {(why, phase): count for phase, played in phases.items() if played for why, count in played.facts["cut"].items()}
 
     def left_out(self) -> str:
         """All of that in one line; empty where there was none of it."""
         parts = [f"{count} dropped ({reason})" for reason, count in self.dropped().items() if count]
         parts += [f"{self.too_long()} too long to learn from"] if self.too_long() else []
-        parts += [f"{count} cut by the context ({phase})" for phase, count in self.cut().items() if count]
+        parts += [f"{count} cut, {why} ({phase})" for (why, phase), count in self.cut().items() if count]
         return f"{self.label} left out: {', '.join(parts)}" if parts else ""
 
     def phases(self) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -185,7 +185,7 @@ def _costs(done: Round) -> dict[str, Any]:
 def _left_out(done: Round) -> dict[str, Any]:
     figures: dict[str, Any] = {"data/too_long": done.too_long()}
     figures |= {f"data/dropped/{reason.replace(' ', '_')}": count for reason, count in done.dropped().items()}
-    return figures | {f"truncated/context/{phase}": count for phase, count in done.cut().items()}
+    return figures | {f"truncated/{why}/{phase}": count for (why, phase), count in done.cut().items()}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

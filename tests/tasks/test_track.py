@@ -38,7 +38,7 @@ def test_what_decides_a_figure_decides_the_run() -> None:
 @pytest.mark.slow
 def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
     write_dataset(project / "played", EPISODES, {})
-    played = {"seconds": 2.0, "episodes": 3, "tokens": 30, "cut_by_context": 1, "errors": 0}
+    played = {"seconds": 2.0, "episodes": 3, "tokens": 30, "cut": {"context": 1, "loop": 2}, "errors": 0}
     learnt = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
     scores = dict.fromkeys(("success", "success_low", "success_high", "reward", "reward_low", "reward_high"), 0.5) | {"errors": 0, "n": 3}
     done = Round(
@@ -58,4 +58,4 @@ def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
     figures = client.get_run(track.id).data.metrics
     expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}
     assert {name: figures[f"bc_large/{name}"] for name in expected} == expected
-    assert done.left_out() == "BC-Large left out: 1 too long to learn from, 1 cut by the context (evaluate)"
+    assert done.left_out() == "BC-Large left out: 1 too long to learn from, 1 cut, context (evaluate), 2 cut, loop (evaluate)"

@@ -76,10 +76,8 @@ def main() -> None:
     tokens = sum(one.tokens for one in played)
     chosen = sum(sum(one.loss_mask or []) for one in played)
     print(f"plain loop     {plain_rate:8.2f} episodes/s  ({len(few)} episodes)")
-    print(
-        f"{Settings.slots} slots       {len(work) / seconds:8.2f} episodes/s  ({len(work)} episodes, {tokens / seconds:.0f} tokens/s, of them"
-    )
-    print(f"               sampled {chosen / seconds:.0f}/s)")
+    print(f"{Settings.slots} slots       {len(work) / seconds:8.2f} episodes/s  ({len(work)} episodes)")
+    print(f"               {tokens / seconds:8.0f} tokens/s, of which sampled {chosen / seconds:.0f}")
     print(f"ratio          {len(work) / seconds / plain_rate:8.1f}       same answers: {same} of {len(few)}")
 
 

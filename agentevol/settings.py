@@ -89,11 +89,11 @@ class RolloutParams(_Section):
     """
 
     slots: Count = 64
-    max_new_tokens: Count = 160
-    context: Count = 2048
+    max_new_tokens: Count = 128
+    context: Count = 1280
     chunk: Count = 512
     retries: Natural = 1
-    repeats: Annotated[int, Field(ge=2)] | None = 4
+    repeats: Annotated[int, Field(ge=2)] | None = 3
 
 
 class ExploreParams(_Section):

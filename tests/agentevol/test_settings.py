@@ -79,7 +79,7 @@ def test_schedules_repeat_their_last_entry() -> None:
         ("seed=-1", "seed: -1 given; allowed: greater than or equal to 0"),
         ("seed.x=1", "seed is a value, not a section"),
         ("finetune.epochs=0", "finetune.epochs: 0 given; allowed: a number above 0"),
-        ("finetune.max_tokens=64", "finetune.max_tokens: 64 given; allowed: at least rollout.context, 2048"),
+        ("finetune.max_tokens=64", "finetune.max_tokens: 64 given; allowed: at least rollout.context, 1280"),
         ("rollout.context=4096", "finetune.max_tokens: 2048 given; allowed: at least rollout.context, 4096"),
         ("gate.max_tokens=64", "gate.max_tokens: 64 given"),
         ("evolve.samples", "expected key=value"),

@@ -141,9 +141,7 @@ class View:
 
     def _path_facing(self, place: Place) -> tuple[int, ...] | None:
         """The shortest way to stand before a place and look at it; None where there is none over visible free cells."""
-        ends = (
-            self._reach().get(((place[0] - step[0], place[1] - step[1]), heading)) for heading, step in enumerate(HEADINGS)
-        )
+        ends = (self._reach().get(((place[0] - step[0], place[1] - step[1]), heading)) for heading, step in enumerate(HEADINGS))
         return min((path for path in ends if path is not None), key=len, default=None)
 
     def _path_onto(self, place: Place) -> tuple[int, ...] | None:

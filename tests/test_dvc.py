@@ -23,8 +23,7 @@ def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
     from envs.registry import ENVIRONMENTS
 
     recorded = recorded_md5(ROOT / "data.dvc")
-    if recorded is None:
-        pytest.skip("data.dvc is not there yet: `make data` makes it")
+    assert recorded is not None, "data.dvc is missing: `make data` makes it"
     collect(tmp_path / "data", sorted(ENVIRONMENTS))
     assert folder_md5(tmp_path / "data") == recorded, "the environments or experts changed: `make data`, then commit data.dvc"
 

@@ -1,0 +1,65 @@
+"""MLflow's pages as `agentevol ui` serves them, in a real browser that reaches nothing but this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import ROOT, Command
+from tests.flows.tiny import make_project
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt-get install chromium` brings it")]
+
+
+@pytest.fixture(scope="module")
+def chart_page(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The link that `agentevol ui` prints, with its server up over a finished run."""
+    project = make_project(tmp_path_factory.mktemp("ui"), evolve={"iterations": 1}, evaluate={"large": False})
+    done = agentevol(project, "evolve")
+    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "flows.cli", "ui", "--port", str(port)]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DVC_", "MLFLOW_"))}
+    server = subprocess.Popen(
+        command, cwd=project, env={**inherited, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        assert server.stdout is not None
+        link = re.search(r"http://\S+compareRunsMode=CHART", server.stdout.readline())
+        assert link
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(1)
+        yield link[0]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+def test_the_chart_page_shows_the_run_and_its_figures(chart_page: str, tmp_path: Path) -> None:
+    assert CHROMIUM is not None
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+    flags += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={tmp_path}", "--window-size=1400,1000"]
+    page = subprocess.run(
+        [CHROMIUM, *flags, "--virtual-time-budget=30000", "--dump-dom", chart_page], capture_output=True, text=True, timeout=180
+    ).stdout
+    assert "M1-K1-s0" in page
+    assert "overall/success" in page

@@ -208,7 +208,9 @@ def _database() -> str:
             say("making MLflow's database, the first time only (some ten seconds)")
         with sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=30) as database:
             database.execute("PRAGMA journal_mode=WAL")
-    mlflow.set_tracking_uri(uri)
+    if mlflow.get_tracking_uri() != uri:
+        mlflow.set_tracking_uri(uri)
+        mlflow.tracing.reset()  # its exporter would go on writing into the database of before
     return uri
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -53,7 +52,7 @@ def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
         track.client.delete_tag(track.id, "traces.bc-large")  # as if it was killed before it was written
         track.large(done)
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    traces = mlflow.search_traces(locations=[track.experiment], return_type="list", include_spans=False)
+    traces = client.search_traces(locations=[track.experiment], include_spans=False)
     assert sorted(trace.info.tags["mlflow.traceName"] for trace in traces) == ["maze_0", "maze_1", "maze_2"]
     figures = client.get_run(track.id).data.metrics
     expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}

@@ -153,7 +153,7 @@ class GateParams(_Section):
     `min_coverage`: the share of the instructions of every environment and difficulty that the data must reach.
     """
 
-    max_tokens: Count = 2048
+    max_tokens: Count = 4096
     replay: Literal["none", "sample", "all"] = "sample"
     min_coverage: Share = 0.0
 

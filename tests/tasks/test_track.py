@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tasks.artifact import Artifact
 from tasks.rounds import Round
 from tasks.track import Tracker, run_key
 
+ROOT = Path(__file__).parents[2]
 BASE = Artifact(kind="model", path="models/base", digest="base")
 MADE_FROM = {"sets": {"agenteval": "a"}, "worlds": {"maze": "w"}, "tasks": {"play": "1"}}
 EPISODES = [
@@ -36,6 +40,13 @@ def test_what_decides_a_figure_decides_the_run() -> None:
 
 @pytest.mark.slow
 def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
+    """In a process of its own, as every run is: MLflow binds a process's traces to the first database it was given."""
+    command = [sys.executable, "-m", "tests.tasks.test_track"]
+    done = subprocess.run(command, cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def tell_twice(project: Path) -> None:
     write_dataset(project / "played", EPISODES, {})
     played = {"seconds": 2.0, "episodes": 3, "tokens": 30, "cut": {"context": 1, "loop": 2}, "errors": 0}
     learnt = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
@@ -58,3 +69,7 @@ def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
     expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}
     assert {name: figures[f"bc_large/{name}"] for name in expected} == expected
     assert done.left_out() == "BC-Large left out: 1 too long to learn from, 1 cut, context (evaluate), 2 cut, loop (evaluate)"
+
+
+if __name__ == "__main__":
+    tell_twice(Path.cwd())

@@ -21,6 +21,8 @@ from agentevol.trajectory import Trajectory
 
 LENGTH_STEP = 64
 """Rows are padded to a multiple of this: few shapes keep the allocator small, sorted lengths keep the padding small."""
+WINDOW = 256
+"""Rows that are sorted by length together."""
 
 
 class FinetuneSettings(Protocol):
@@ -110,14 +112,12 @@ def batches(rows: Sequence[tuple[Encoded, float]], *, tokens: int, epochs: float
     Rows are shuffled, sorted by length within windows of several batches, and the batches shuffled again: little padding, little order.
     """
     rng = np.random.default_rng(seed)
-    order: list[int] = []
     for epoch in range(int(np.ceil(epochs))):
         share = min(1.0, epochs - epoch)
         order = [int(i) for i in rng.permutation(len(rows))[: max(1, round(share * len(rows)))]]
         groups: list[list[int]] = []
-        window = max(256, 1)
-        for start in range(0, len(order), window):
-            by_length = sorted(order[start : start + window], key=lambda i: len(rows[i][0].ids))
+        for start in range(0, len(order), WINDOW):
+            by_length = sorted(order[start : start + WINDOW], key=lambda i: len(rows[i][0].ids))
             groups += _fill(by_length, rows, tokens)
         for position in rng.permutation(len(groups)):
             yield _collate([rows[i] for i in groups[int(position)]], pad)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Status = Literal["finished", "truncated", "error"]
@@ -72,20 +72,11 @@ class Trajectory:
         return hashlib.sha256(json.dumps([self.item_id, answers]).encode()).hexdigest()
 
 
-@dataclass(slots=True)
-class _Digest:
-    state: Any = field(default_factory=hashlib.sha256)
-
-    def add(self, trajectory: Trajectory) -> None:
-        row = trajectory.to_row()
-        del row["seconds"]
-        self.state.update(json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode())
-        self.state.update(b"\n")
-
-
 def content_digest(trajectories: Iterable[Trajectory]) -> str:
     """SHA-256 over the rows in order, without their `seconds`."""
-    digest = _Digest()
+    digest = hashlib.sha256()
     for trajectory in trajectories:
-        digest.add(trajectory)
-    return str(digest.state.hexdigest())
+        row = trajectory.to_row()
+        del row["seconds"]
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+    return digest.hexdigest()

@@ -128,9 +128,8 @@ def repeating(rng: random.Random) -> Exercise:
             few = rng.sample(words, min(len(words), rng.randint(2, 4)))
             question, answer = f"Say one after the other: {', '.join(few)}", ", ".join(few)
         else:
-            answer, question = words[-1] if rng.random() < 0.5 else words[0], ""
-            question = "The last word, twice" if answer == words[-1] else "The first word, twice"
-            answer = f"{answer} . {answer}"
+            said = words[-1] if rng.random() < 0.5 else words[0]
+            question, answer = f"The {'last' if said == words[-1] else 'first'} word, twice", f"{said} . {said}"
         turns.append(((f"Words: {', '.join(words)}\n" if turn == 0 else "") + question, answer))
     return turns
 

@@ -100,9 +100,10 @@ def play_expert(env_name: str, instruction: Instruction, split: Split = "train")
 
 @lru_cache(maxsize=None)
 def expert_hash(env_name: str) -> str:
-    """SHA-256 over the source and data files of an environment: its module or package, and what lies beside it under its name."""
+    """SHA-256 over the source and data files of an environment: the package right below `envs` that it is in, or its module and what
+    lies beside it under its name."""
     environment_class(env_name)  # an unknown name is told with those that exist
-    module = ENVIRONMENTS[env_name].partition(":")[0]
+    module = ".".join(ENVIRONMENTS[env_name].partition(":")[0].split(".")[:2])
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise FileNotFoundError(f"the source of {module} cannot be found; install the project from its folder")

@@ -145,11 +145,11 @@ class TextEnv(gymnasium.Env[str, str]):
             raise UnknownItem(f"{cls.name} has no instruction {item_id!r}; see {cls.__name__}.instructions(split)") from None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start `options["item_id"]`, or a training instruction drawn from the seed where none is named."""
+        """Start `options["item_id"]`, or an instruction drawn from the seed: a training one, where there are any."""
         super().reset(seed=seed)
         item_id = (options or {}).get("item_id")
         if item_id is None:
-            pool = self.instructions("explore")
+            pool = self.instructions("explore") or self.instructions("eval")
             item_id = pool[int(self.np_random.integers(len(pool)))].item_id
         self._observation = self.begin(item_id)
         self.item_id, self.rounds, self.reward, self.done = item_id, 0, 0.0, False

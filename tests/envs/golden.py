@@ -1,6 +1,6 @@
-"""The text of every environment as three digests each; `python -m tests.envs.golden` writes them to golden.json.
+"""The text of every environment as three digests each; `python -m tests.envs.golden [NAME ...]` writes them to golden/NAME.json.
 
-Invariant: golden.json changes only when an environment's text is changed on purpose, which makes earlier datasets of it another thing.
+Invariant: a file there changes only when its environment's text is changed on purpose, which makes earlier datasets of it another thing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from envs import ENVIRONMENTS, TextEnv, make
 
-FILE = Path(__file__).with_name("golden.json")
+FOLDER = Path(__file__).with_name("golden")
 EPISODES = 20
 
 
@@ -44,12 +44,14 @@ def digests(env: TextEnv) -> dict[str, str]:
     return {
         "instructions": _digest([env.prompt, env.max_rounds, splits]),
         "first_observations": _digest([env.reset(options={"item_id": item.item_id})[0] for item in env.instructions("eval")]),
-        "expert_episodes": _digest([_told(env, item.item_id) for item in env.instructions("train")[:EPISODES]]),
+        "expert_episodes": _digest([_told(env, item.item_id) for item in (env.instructions("train") or env.instructions("eval"))[:EPISODES]]),
     }
 
 
-def all_digests() -> dict[str, dict[str, str]]:
-    return {name: digests(make(name)) for name in sorted(ENVIRONMENTS)}
+def written(name: str) -> dict[str, str]:
+    """The digests as they are committed."""
+    digests: dict[str, str] = json.loads((FOLDER / f"{name}.json").read_text("ascii"))
+    return digests
 
 
 def _told(env: TextEnv, item_id: str) -> list[object]:
@@ -62,9 +64,12 @@ def _digest(value: object) -> str:
 
 
 if __name__ == "__main__":
-    text = json.dumps(all_digests(), indent=2) + "\n"
-    if sys.argv[1:] == ["--print"]:
-        sys.stdout.write(text)
-    else:
-        FILE.write_text(text, encoding="ascii")
-        print(f"{FILE}: the digests of {len(ENVIRONMENTS)} environments")
+    only_print = sys.argv[1:2] == ["--print"]
+    for name in sys.argv[1 + only_print :] or sorted(ENVIRONMENTS):
+        text = json.dumps(digests(make(name)), indent=2) + "\n"
+        if only_print:
+            sys.stdout.write(text)
+        else:
+            FOLDER.mkdir(exist_ok=True)
+            (FOLDER / f"{name}.json").write_text(text, encoding="ascii")
+            print(f"{FOLDER / name}.json")

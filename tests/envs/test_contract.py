@@ -58,8 +58,8 @@ each_environment = pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
 
 
 def sample(name: str, count: int = 20) -> list[str]:
-    """Item ids spread over AgentTraj."""
-    items = environment_class(name).instructions("train")
+    """Item ids spread over AgentTraj, or over AgentEval where an environment has no expert trajectories."""
+    items = environment_class(name).instructions("train") or environment_class(name).instructions("eval")
     return [items[index * len(items) // count].item_id for index in range(count)]
 
 
@@ -233,13 +233,14 @@ def test_render_shows_the_last_observation(name: str) -> None:
     assert env.render() == first
 
 
+@each_environment
 @pytest.mark.parametrize(("hash_seed", "locale"), [("0", "C.UTF-8"), ("1", "C"), ("2", "POSIX")])
-def test_text_is_the_committed_one_in_any_process(hash_seed: str, locale: str) -> None:
-    """Where this fails on purpose (an environment's text was changed), write the file anew: python -m tests.envs.golden"""
+def test_text_is_the_committed_one_in_any_process(name: str, hash_seed: str, locale: str) -> None:
+    """Where this fails on purpose (an environment's text was changed), write the file anew: python -m tests.envs.golden NAME"""
     asked = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "PYTHONUTF8": "0"}
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.envs.golden", "--print"], cwd=root, env=asked, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.envs.golden", "--print", name], cwd=root, env=asked, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == json.loads(golden.FILE.read_text("ascii"))
+    assert json.loads(done.stdout) == golden.written(name)

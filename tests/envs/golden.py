@@ -41,10 +41,11 @@ def expert_episode(env: TextEnv, item_id: str) -> tuple[str, list[Turn]]:
 def digests(env: TextEnv) -> dict[str, str]:
     """What an environment says: its instructions and prompt, how every eval instruction begins, and expert episodes word for word."""
     splits = {split: [astuple(item) for item in env.instructions(split)] for split in ("train", "train_large", "explore", "eval")}
+    played = (env.instructions("train") or env.instructions("eval"))[:EPISODES]
     return {
         "instructions": _digest([env.prompt, env.max_rounds, splits]),
         "first_observations": _digest([env.reset(options={"item_id": item.item_id})[0] for item in env.instructions("eval")]),
-        "expert_episodes": _digest([_told(env, item.item_id) for item in (env.instructions("train") or env.instructions("eval"))[:EPISODES]]),
+        "expert_episodes": _digest([_told(env, item.item_id) for item in played]),
     }
 
 

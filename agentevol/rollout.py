@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 
 import envs
 from agentevol.chat import first_message
 from agentevol.engine import TransformersEngine, choose, usable
+from agentevol.sampling import Sampling
 from agentevol.trajectory import Message, Status, Trajectory
+from agentevol.workers import share_out
+from envs.registry import ENVIRONMENTS
 
 Progress = Callable[[int, int], None]
+GREEDY = Sampling()
+_FEWEST_EACH = 8  # episodes: fewer are not worth a process
+_TOKENS_A_PASS = 2048  # what bounds the memory of a forward pass
 NOT_FINITE = "the model's logits are not finite; its weights are damaged or the precision is too low"
 
 
@@ -37,21 +44,9 @@ class RolloutSettings(Protocol):
     @property
     def retries(self) -> int: ...
     @property
+    def workers(self) -> int: ...
+    @property
     def repeats(self) -> int | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How tokens are drawn. The stream of an episode is seeded by (seed, iteration, item_id, sample) and nothing else."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int = 0
-    iteration: int = 0
-
-    def stream(self, item_id: str, sample: int) -> np.random.Generator:
-        key = f"{self.seed}:{self.iteration}:{item_id}:{sample}".encode()
-        return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16], "little")))
 
 
 @dataclass(slots=True)
@@ -79,10 +74,7 @@ def roll_out(
     instructions: Sequence[envs.Instruction],
     *,
     samples: int | Sequence[int] = 1,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-    iteration: int = 0,
+    sampling: Sampling = GREEDY,
     split: str = "eval",
     policy: str = "policy",
     settings: RolloutSettings,
@@ -90,13 +82,41 @@ def roll_out(
 ) -> list[Trajectory]:
     """Play every instruction with the model in `folder`: `samples` times each, or the given sample indices.
 
-    Returns one trajectory per (instruction, sample), instruction by instruction, errors included. Raises ModelNotFound.
+    On a CPU the episodes are dealt out to `settings.workers` processes, which share the slots. Returns one trajectory per (instruction,
+    sample), instruction by instruction, errors included. Raises ModelNotFound, workers.WorkerLost.
     """
-    engine = TransformersEngine(folder, slots=settings.slots, context=settings.context)
     indices = range(samples) if isinstance(samples, int) else samples
     work = [(instruction, sample) for instruction in instructions for sample in indices]
-    sampling = Sampling(temperature, top_p, seed, iteration)
-    return Rollout(engine, sampling, settings, split=split, policy=policy).play(work, progress)
+    hands = max(1, min(settings.workers, settings.slots, len(work) // _FEWEST_EACH)) if not torch.cuda.is_available() else 1
+    slots = -(-settings.slots // hands)
+    # Dealt out shuffled: a list that alternates between quick and slow worlds would otherwise give one process all the slow ones.
+    shuffled = sorted(range(len(work)), key=lambda index: hashlib.sha256(f"{work[index][0].item_id}:{work[index][1]}".encode()).digest())
+    hand = [sorted(shuffled[number::hands]) for number in range(hands)]
+    parts = [_Part(folder, slots, [work[index] for index in mine], sampling, settings, split, policy, dict(ENVIRONMENTS)) for mine in hand]
+    played: dict[int, Trajectory] = {}
+    for mine, some in zip(hand, share_out(_play, parts, progress), strict=True):
+        played |= zip(mine, some, strict=True)
+    return [played[index] for index in range(len(work))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one process plays, and all it must know for it."""
+
+    folder: Path
+    slots: int
+    work: list[tuple[envs.Instruction, int]]
+    sampling: Sampling
+    settings: RolloutSettings
+    split: str
+    policy: str
+    environments: dict[str, str]
+
+
+def _play(part: _Part, progress: Progress) -> list[Trajectory]:
+    ENVIRONMENTS.update(part.environments)
+    engine = TransformersEngine(part.folder, slots=part.slots, context=part.settings.context)
+    return Rollout(engine, part.sampling, part.settings, split=part.split, policy=part.policy).play(part.work, progress)
 
 
 class Rollout:
@@ -148,17 +168,16 @@ class Rollout:
         return episode
 
     def _advance(self, episodes: list[_Episode]) -> None:
-        """One forward pass: episodes with something new to read first, since they would otherwise hold back a full decoding batch."""
-        running = [episode for episode in episodes if episode.status is None]
-        reading = [episode for episode in running if len(episode.pending) > 1]
-        speaking = [episode for episode in running if len(episode.pending) == 1]
-        # Reading costs the longest row: it waits until a quarter of the slots have something to read or nobody can speak.
-        turn = reading if reading and (not speaking or 4 * len(reading) >= len(running)) else speaking
+        """One forward pass: everybody who says the next token, and of those who have something to read as many as the budget takes."""
+        running = sorted((episode for episode in episodes if episode.status is None), key=lambda episode: episode.slot)
+        turn: list[_Episode] = []
+        budget = _TOKENS_A_PASS
+        for episode in sorted(running, key=lambda episode: len(episode.pending) > 1):
+            if not turn or len(episode.pending) <= budget:
+                turn.append(episode)
+                budget -= len(episode.pending)
         if not turn:
             return
-        if turn is reading:
-            turn = sorted(reading, key=lambda episode: (-len(episode.pending), episode.index))[:16]
-        turn = sorted(turn, key=lambda episode: episode.slot)
         try:
             logits = self.engine.append([episode.slot for episode in turn], [episode.pending for episode in turn])
         except RuntimeError as error:  # torch's: out of memory, most often

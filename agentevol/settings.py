@@ -86,9 +86,11 @@ class RolloutParams(_Section):
 
     `context`: tokens at which an episode is cut. `repeats`: cut an episode after so many times the same answer with the same outcome
     in a row (its policy is in a loop); null never does. `chunk`: episodes that one task explores, what a kill can cost at the most.
+    `workers`: processes that share the slots where there is no GPU, a processor thread each.
     """
 
     slots: Count = 64
+    workers: Count = 2
     max_new_tokens: Count = 128
     context: Count = 1280
     chunk: Count = 512

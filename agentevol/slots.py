@@ -1,7 +1,8 @@
-"""The key-value cache of many conversations: a row for each, the live ones always in front.
+"""The key-value cache of many conversations, a row for each, and attention over them row by row.
 
-Reading the cache is most of decoding on a CPU, and picking rows out of it would copy it at every token. So the live rows are kept together:
-when one leaves, the last one moves into its place, and a forward pass over all of them works on the front of the cache as it lies.
+A forward pass is given as one line of tokens: those of the first row, then those of the second, and so on, so that a row that reads fifty
+tokens and one that says its next word share a pass without a pad between them. Each row attends to what it has itself, at its true
+length: nothing is masked that need not be read. The plan of a pass travels in the place of the attention mask.
 """
 
 from __future__ import annotations
@@ -11,62 +12,137 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
 from transformers.cache_utils import CacheLayerMixin
 
+BY_ROW = "agentevol_by_row"
+_NOT_SUPPORTED = ("softcap", "s_aux")
 
-@dataclass(slots=True)
-class View:
-    """The forward pass at hand: its row i writes row rows[i] of the cache, at `positions` [rows, width]; it reads as far as `limit`."""
 
-    rows: Tensor
-    positions: Tensor
-    limit: int
-    front: bool
-    """Whether `rows` are the first ones in order: then they are read as they lie."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The forward pass at hand: row rows[i] of the cache holds starts[i] positions and is given sizes[i] more."""
+
+    rows: list[int]
+    starts: list[int]
+    sizes: list[int]
+
+    def as_mask(self) -> Tensor:
+        """The plan in the shape that models hand on untouched to their attention, [1, 1, 3, rows]; not on a GPU, as no kernel reads it."""
+        return torch.tensor([self.rows, self.starts, self.sizes])[None, None]
+
+    @classmethod
+    def of_mask(cls, mask: Tensor) -> Plan:
+        return cls(*mask[0, 0].tolist())
+
+    def places(self) -> tuple[list[int], list[int]]:
+        """The row and the position of every token of the line."""
+        rows = [row for row, size in zip(self.rows, self.sizes, strict=True) for _ in range(size)]
+        return rows, [start + step for start, size in zip(self.starts, self.sizes, strict=True) for step in range(size)]
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
-    """Keys and values of one layer: [rows, heads, capacity, width]."""
+    """Keys and values of one layer: [rows, heads, capacity, width]. What lies beyond a row's length is never read."""
 
     is_sliding = False
 
     def __init__(self, rows: int, capacity: int) -> None:
         super().__init__()
         self.rows, self.capacity = rows, capacity
-        self.view: View | None = None
+        self.places: tuple[Tensor, Tensor] | None = None
+        """Row and position of every token of the forward pass at hand."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         for name, states in (("keys", key_states), ("values", value_states)):
             shape = (self.rows, states.shape[1], self.capacity, states.shape[3])
-            setattr(self, name, torch.zeros(shape, dtype=states.dtype, device=states.device))
+            setattr(self, name, torch.empty(shape, dtype=states.dtype, device=states.device))
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Store the line's keys and values; returns the whole cache, of which `attend_by_row` reads what the plan says."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        view = self.view
-        assert view is not None
-        read = []
-        for store, states in ((self.keys, key_states), (self.values, value_states)):
-            assert store is not None
-            store[view.rows[:, None], :, view.positions] = states.transpose(1, 2)
-            read.append(store[: len(view.rows), :, : view.limit] if view.front else store[view.rows, :, : view.limit])
-        return read[0], read[1]
+        assert self.places is not None
+        assert self.keys is not None
+        assert self.values is not None
+        rows, positions = self.places
+        self.keys[rows, :, positions] = key_states[0].transpose(0, 1)
+        self.values[rows, :, positions] = value_states[0].transpose(0, 1)
+        return self.keys, self.values
 
-    def move(self, row: int, to: int) -> None:
-        """Put `row` in place of `to`, and leave zeros behind: a mask hides old numbers from a new conversation, but not NaN or infinity."""
-        if self.is_initialized:
-            for store in (self.keys, self.values):
-                assert store is not None
-                if row != to:
-                    store[to] = store[row]
-                store[row].zero_()
+    def copy(self, source: int, to: int, length: int) -> None:
+        """Give row `to` the first `length` positions of row `source`."""
+        for store in (self.keys, self.values):
+            assert store is not None
+            store[to, :, :length] = store[source, :, :length]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.get_seq_length(), 0
+        return self.capacity, 0
 
     def get_seq_length(self) -> int:
-        return self.view.limit if self.view else 0
+        return 0
 
     def get_max_length(self) -> int:
         return self.capacity
+
+
+def attend_by_row(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float | None = None, **options: Any
+) -> tuple[Tensor, None]:
+    """Attention of a line of tokens, query [1, heads, tokens, width], over the cache, key and value [rows, key heads, capacity, width].
+
+    `attention_mask` is a Plan. Returns [1, tokens, heads, width]. Raises NotImplementedError for what row-wise attention leaves out.
+    """
+    if asked := [name for name in _NOT_SUPPORTED if options.get(name) is not None]:
+        raise NotImplementedError(f"this engine cannot play a model whose attention has {', '.join(asked)}")
+    plan, window = Plan.of_mask(attention_mask), options.get("sliding_window")
+    _, heads, tokens, width = query.shape
+    key_heads = key.shape[1]
+    line = query[0].transpose(0, 1).reshape(tokens, key_heads, heads // key_heads, width)  # queries by the key head that they read
+    out = query.new_empty(tokens, key_heads, heads // key_heads, width)
+    single = set(plan.sizes) == {1}
+    if single and query.device.type != "cpu" and len(plan.rows) > 1:
+        out[:] = together(line, key, value, plan, scaling, window)
+        return out.reshape(1, tokens, heads, width), None
+    place = 0
+    for row, start, size in zip(plan.rows, plan.starts, plan.sizes, strict=True):
+        end, first = start + size, max(0, start + 1 - window) if window else 0
+        keys, values = key[row : row + 1, :, first:end], value[row : row + 1, :, first:end]
+        if size == 1:
+            out[place] = scaled_dot_product_attention(line[place : place + 1], keys, values, scale=scaling)[0]
+        else:
+            asking = line[place : place + size].permute(1, 2, 0, 3)  # key heads, group, size, width
+            found = scaled_dot_product_attention(
+                asking.reshape(1, heads, size, width),
+                keys.repeat_interleave(heads // key_heads, dim=1),
+                values.repeat_interleave(heads // key_heads, dim=1),
+                attn_mask=None if start == first == 0 and not window else _causal(start, size, first, window, query.device),
+                is_causal=start == first == 0 and not window,
+                scale=scaling,
+            )
+            out[place : place + size] = found.reshape(key_heads, heads // key_heads, size, width).permute(2, 0, 1, 3)
+        place += size
+    return out.reshape(1, tokens, heads, width), None
+
+
+def _causal(start: int, size: int, first: int, window: int | None, device: torch.device) -> Tensor:
+    """Which of the positions from `first` on each of `size` new ones may see: [size, positions]."""
+    asking = torch.arange(start, start + size, device=device)[:, None]
+    seen = torch.arange(first, start + size, device=device)[None, :]
+    return (seen <= asking) & (seen > asking - window) if window else seen <= asking
+
+
+def together(line: Tensor, key: Tensor, value: Tensor, plan: Plan, scaling: float | None, window: int | None) -> Tensor:
+    """One token for each row in one call, padded to the longest: a GPU waits for every call more than it reads."""
+    limit = max(plan.starts) + 1
+    rows = torch.tensor(plan.rows, device=key.device)
+    ends = torch.tensor(plan.starts, device=key.device)[:, None, None, None]
+    seen = torch.arange(limit, device=key.device)[None, None, None, :]
+    visible = (seen <= ends) & (seen > ends - window) if window else seen <= ends
+    # What lies beyond a row's end was never written and may be NaN; 0 times NaN would spoil the sum.
+    values = value[rows, :, :limit].masked_fill(~visible.transpose(2, 3), 0.0)
+    return scaled_dot_product_attention(line, key[rows, :, :limit], values, attn_mask=visible, scale=scaling)
+
+
+AttentionInterface.register(BY_ROW, attend_by_row)

@@ -26,6 +26,7 @@ class Settings:
     context: int = 2048
     retries: int = 0
     repeats: int | None = None
+    workers: int = 2
 
 
 def sequential(folder: Path, work: list[envs.Instruction]) -> list[list[str]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from agentevol.sampling import Sampling
 from agentevol.settings import Params, load_params
 from envs.base import Split
 from tasks.artifact import Artifact
@@ -101,8 +102,9 @@ class Job:
 
     def explore(self, name: str, policy: Artifact, iteration: int) -> Artifact:
         """K sampled episodes on every instruction that may be learnt from, also on those that no expert ever solved."""
-        settings, samples = self.params.explore, self.params.evolve.samples_at(iteration)
-        return self._play(name, policy, self.sets.explore, "explore", iteration, samples, settings.temperature, settings.top_p)
+        how, samples = self.params.explore, self.params.evolve.samples_at(iteration)
+        sampling = Sampling(temperature=how.temperature, top_p=how.top_p, seed=self.params.seed, iteration=iteration)
+        return self._play(name, policy, self.sets.explore, "explore", samples, sampling)
 
     def keep(self, explored: Artifact) -> Artifact:
         """Filter by reward; what is kept passes the gate.
@@ -128,7 +130,8 @@ class Job:
 
     def evaluate(self, name: str, policy: Artifact, iteration: int) -> tuple[Artifact, Artifact]:
         """The policy's episodes on AgentEval, and their scores; the overall one is said at once."""
-        episodes = self._play(name, policy, self.sets.agenteval, "eval", iteration, 1, self.params.evaluate.temperature, 1.0)
+        sampling = Sampling(temperature=self.params.evaluate.temperature, seed=self.params.seed, iteration=iteration)
+        episodes = self._play(name, policy, self.sets.agenteval, "eval", 1, sampling)
         scores = score(episodes=episodes, label=name)
         overall = scores.facts["overall"]
         say(
@@ -137,29 +140,11 @@ class Job:
         )
         return episodes, scores
 
-    def _play(
-        self,
-        name: str,
-        policy: Artifact,
-        instructions: Artifact,
-        split: Split,
-        iteration: int,
-        samples: int,
-        temperature: float,
-        top_p: float,
-    ) -> Artifact:
+    def _play(self, name: str, policy: Artifact, instructions: Artifact, split: Split, samples: int, sampling: Sampling) -> Artifact:
         self._limit_threads()
+        settings = self.params.rollout
         played = roll_out(
-            policy=policy,
-            name=name,
-            instructions=instructions,
-            split=split,
-            iteration=iteration,
-            samples=samples,
-            temperature=temperature,
-            top_p=top_p,
-            seed=self.params.seed,
-            settings=self.params.rollout,
+            policy=policy, name=name, instructions=instructions, split=split, samples=samples, sampling=sampling, settings=settings
         )
         if cut := played.facts["cut"]["context"]:
             say(f"{name}: {cut} of {played.rows} episodes ended because the context of {self.params.rollout.context} tokens was full")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol import storage
+from agentevol.sampling import Sampling
 from agentevol.settings import RolloutParams
 from envs.base import Split
 from tasks.artifact import Artifact
@@ -31,11 +32,8 @@ def roll_out(
     name: str,
     instructions: Artifact,
     split: Split,
-    iteration: int,
     samples: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    sampling: Sampling,
     settings: RolloutParams,
 ) -> Artifact:
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the instructions' order).
@@ -52,10 +50,7 @@ def roll_out(
             stop=min(start + settings.chunk, instructions.rows),
             sample=sample,
             split=split,
-            iteration=iteration,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
+            sampling=sampling,
             settings=settings,
             worlds=worlds(instructions),
             label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}",
@@ -75,7 +70,7 @@ def roll_out(
     return played
 
 
-@stored("trajectories", version="1", ignore=("settings.chunk", "settings.retries"))
+@stored("trajectories", version="2", ignore=("settings.chunk", "settings.retries"))
 def play(
     out: Path,
     *,
@@ -86,10 +81,7 @@ def play(
     stop: int,
     sample: int,
     split: Split,
-    iteration: int,
-    temperature: float,
-    top_p: float,
-    seed: int,
+    sampling: Sampling,
     settings: RolloutParams,
     worlds: dict[str, str],
 ) -> Made:
@@ -106,10 +98,7 @@ def play(
             policy.folder,
             wanted,
             samples=[sample],
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-            iteration=iteration,
+            sampling=sampling,
             split=split,
             policy=name,
             settings=settings,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +13,8 @@ from agentevol.chat import Chat
 from agentevol.engine import TransformersEngine, choose
 from agentevol.models import ModelNotFound, load_model, load_tokenizer
 from agentevol.rollout import NOT_FINITE, roll_out
+from agentevol.sampling import Sampling
+from agentevol.slots import Plan, attend_by_row, together
 from agentevol.trajectory import Trajectory
 from tests.agentevol.counting import Counting
 from tests.small_models import FAMILIES
@@ -26,6 +27,7 @@ class Settings:
     context: int = 512
     retries: int = 1
     repeats: int | None = None
+    workers: int = 1
 
 
 INSTRUCTIONS = Counting.instructions("explore")
@@ -63,7 +65,7 @@ def test_batched_and_cached_equals_plain_token_for_token(family: str, small_mode
 def test_sampled_tokens_are_the_trained_tokens(small_models: dict[str, Path], counting: str) -> None:
     """The ids with loss decode to the answers, in order: nothing was tokenised anew in between."""
     chat = Chat(load_tokenizer(small_models["llama"]))
-    for trajectory in roll_out(small_models["llama"], INSTRUCTIONS[:4], temperature=1.0, settings=Settings()):
+    for trajectory in roll_out(small_models["llama"], INSTRUCTIONS[:4], sampling=Sampling(temperature=1.0), settings=Settings()):
         encoded = chat.encode_trajectory(trajectory)
         assert encoded.ids == trajectory.token_ids
         answers: list[list[int]] = []
@@ -76,12 +78,13 @@ def test_sampled_tokens_are_the_trained_tokens(small_models: dict[str, Path], co
 
 
 def test_a_sample_depends_on_its_episode_not_on_its_company(small_models: dict[str, Path], counting: str) -> None:
-    together = roll_out(small_models["qwen"], INSTRUCTIONS, samples=2, temperature=1.0, seed=3, settings=Settings())
-    alone = roll_out(small_models["qwen"], INSTRUCTIONS[4:5], samples=[1], temperature=1.0, seed=3, settings=Settings(slots=1))
-    assert alone[0].token_ids == together[9].token_ids
-    other = roll_out(small_models["qwen"], INSTRUCTIONS[4:5], samples=[1], temperature=1.0, seed=4, settings=Settings(slots=1))
+    model, drawn, single = small_models["qwen"], Sampling(temperature=1.0, seed=3), Settings(slots=1)
+    many = roll_out(model, INSTRUCTIONS, samples=2, sampling=drawn, settings=Settings())
+    alone = roll_out(model, INSTRUCTIONS[4:5], samples=[1], sampling=drawn, settings=single)
+    assert alone[0].token_ids == many[9].token_ids
+    other = roll_out(model, INSTRUCTIONS[4:5], samples=[1], sampling=drawn.model_copy(update={"seed": 4}), settings=single)
     assert other[0].token_ids != alone[0].token_ids
-    assert together[8].token_ids != together[9].token_ids
+    assert many[8].token_ids != many[9].token_ids
 
 
 def test_a_fault_of_the_world_is_an_error_after_a_retry_never_a_failure(
@@ -155,21 +158,68 @@ def test_a_slot_after_infinite_numbers_is_as_good_as_new(small_models: dict[str,
     assert torch.allclose(first[0], again[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_conversation_that_begins_like_a_live_one_reads_only_what_differs(family: str, small_models: dict[str, Path]) -> None:
+    engine, alone = (TransformersEngine(small_models[family], slots=3, context=64) for _ in range(2))
+    begun = [7, 8, 9, 10, 11]
+    engine.append([2], [[*begun, 12]])
+    read: list[list[int]] = []
+    plain = engine._forward
+    engine._forward = lambda plan, tokens: read.append(tokens) or plain(plan, tokens)  # type: ignore[method-assign, func-returns-value]
+    shared = engine.append([0, 1], [[*begun, 13, 14], begun])
+    assert read == [[13, 14, 11]]
+    for row, piece in enumerate(([*begun, 13, 14], begun)):
+        alone.clear(0)
+        assert torch.allclose(alone.append([0], [piece])[0], shared[row], atol=1e-5)
+
+
+def test_a_gpus_way_of_attending_gives_the_same() -> None:
+    torch.manual_seed(0)
+    key, value, line = torch.randn(4, 2, 30, 8), torch.randn(4, 2, 30, 8), torch.randn(3, 2, 2, 8)
+    key[:, :, 25:], value[:, :, 25:] = float("nan"), float("nan")  # what was never written
+    plan = Plan(rows=[3, 0, 1], starts=[24, 5, 17], sizes=[1, 1, 1])
+    query = line.reshape(3, 4, 8).transpose(0, 1)[None]
+    for window in (None, 6):
+        by_row, _ = attend_by_row(None, query, key, value, plan.as_mask(), sliding_window=window)
+        assert torch.allclose(by_row[0].reshape(3, 2, 2, 8), together(line, key, value, plan, None, window), atol=1e-6)
+
+
+def test_a_sliding_window_hides_what_is_far() -> None:
+    torch.manual_seed(0)
+    key, value = torch.randn(1, 2, 30, 8), torch.randn(1, 2, 30, 8)
+    query = torch.randn(1, 4, 5, 8)
+    pieces = [Plan([0], [10 + step], [1]) for step in range(5)]
+    singly = [
+        attend_by_row(None, query[:, :, step : step + 1], key, value, plan.as_mask(), sliding_window=6)[0]
+        for step, plan in enumerate(pieces)
+    ]
+    at_once, _ = attend_by_row(None, query, key, value, Plan([0], [10], [5]).as_mask(), sliding_window=6)
+    assert torch.allclose(torch.cat(singly, dim=1), at_once, atol=1e-6)
+    wide, _ = attend_by_row(None, query, key, value, Plan([0], [10], [5]).as_mask())
+    assert not torch.allclose(wide, at_once, atol=1e-3)
+
+
+def test_an_attention_that_would_be_played_wrongly_is_refused() -> None:
+    with pytest.raises(NotImplementedError, match="softcap"):
+        attend_by_row(None, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), torch.zeros(1), softcap=30.0)
+
+
 def test_a_forward_pass_without_memory_ends_its_episodes_as_errors(
     small_models: dict[str, Path], counting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
     plain = TransformersEngine._forward
 
-    def short(self: TransformersEngine, rows: list[int], *given: Any) -> torch.Tensor:
-        passes.append(len(rows))
+    def short(self: TransformersEngine, plan: Plan, tokens: list[int]) -> torch.Tensor:
+        passes.append(len(plan.rows))
         if len(passes) == 3:
             raise torch.OutOfMemoryError("tried to allocate\n20 GiB")
-        return plain(self, rows, *given)
+        return plain(self, plan, tokens)
 
     monkeypatch.setattr(TransformersEngine, "_forward", short)
     played = roll_out(small_models["llama"], INSTRUCTIONS, settings=Settings(retries=0))
     faults = [one for one in played if one.status == "error"]
+    assert len(faults) == passes[2]
     assert 0 < len(faults) < len(played)
     assert {one.error for one in faults} == {
         "engine: OutOfMemoryError: tried to allocate 20 GiB; where memory is short, lower rollout.slots or rollout.context"

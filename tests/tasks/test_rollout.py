@@ -10,6 +10,7 @@ import pytest
 
 import agentevol.rollout
 import tasks.worlds
+from agentevol.sampling import Sampling
 from agentevol.settings import RolloutParams
 from agentevol.storage import read_dataset, write_instructions
 from agentevol.trajectory import Message, Trajectory
@@ -69,9 +70,9 @@ def explore(samples: int, chunk: int = 2, **changes: Any) -> Artifact:
         name="bc-base",
         instructions=instructions(5),
         split="explore",
-        iteration=1,
         samples=samples,
-        **{"settings": RolloutParams(chunk=chunk), "temperature": 0.7, "top_p": 1.0, "seed": 0} | changes,
+        sampling=Sampling(**{"temperature": 0.7, "iteration": 1} | changes.pop("sampling", {})),
+        **{"settings": RolloutParams(chunk=chunk)} | changes,
     )
 
 
@@ -95,7 +96,7 @@ def test_other_sampling_is_other_work(played: list[tuple[str, int]]) -> None:
     explore(samples=1)
     for change in ({"temperature": 1.0}, {"top_p": 0.9}, {"seed": 1}):
         played.clear()
-        explore(samples=1, **change)
+        explore(samples=1, sampling=change)
         assert len(played) == 5
 
 

@@ -1,0 +1,26 @@
+"""How tokens are drawn, and from which stream of random numbers.
+
+Invariant: the stream of an episode is seeded by (seed, iteration, item_id, sample) and nothing else. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+
+class Sampling(BaseModel):
+    """`temperature` 0 is greedy; `top_p` keeps the likeliest tokens that together have that share of the probability."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    iteration: int = 0
+
+    def stream(self, item_id: str, sample: int) -> np.random.Generator:
+        key = f"{self.seed}:{self.iteration}:{item_id}:{sample}".encode()
+        return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16], "little")))

@@ -20,6 +20,7 @@ from envs.base import ExpertStuck, Instruction, Split
 from envs.registry import ENVIRONMENTS, environment_class, make
 
 AGENT_TRAJ, AGENT_TRAJ_L, AGENT_EVAL, EXPLORE = "agenttraj", "agenttraj_l", "agenteval", "explore"
+SPLITS: dict[str, Split] = {AGENT_TRAJ: "train", AGENT_TRAJ_L: "train_large", AGENT_EVAL: "eval", EXPLORE: "explore"}
 Progress = Callable[[int, int], None]
 _RECORDING = 1  # raise it when play_expert records an episode differently, so that sets made before are made again
 
@@ -31,31 +32,24 @@ class ExpertFailed(RuntimeError):
 def collect(folder: Path, environments: Sequence[str], on_progress: Progress | None = None) -> dict[str, Dataset]:
     """Make AgentTraj, AgentTraj-L, AgentEval and the explore list below `folder`, or leave those that are complete and current.
 
-    Current means: made from the same environments, instructions and expert sources. Every instruction is played once, as AgentTraj is
-    part of AgentTraj-L. `on_progress(done, total)` is called per episode. Raises ExpertFailed.
+    Current means: made from the same instructions and expert sources, of these environments or of these and more. Every instruction is
+    played once, as AgentTraj is part of AgentTraj-L. `on_progress(done, total)` is called per episode. Raises ExpertFailed.
     """
+    there = _sources(folder)
     names = sorted(set(environments))
-    large = [item for name in names for item in environment_class(name).instructions("train_large")]
-    small = {item.item_id for name in names for item in environment_class(name).instructions("train")}
-    lists = {
-        AGENT_EVAL: ("eval", [item for name in names for item in environment_class(name).instructions("eval")]),
-        EXPLORE: ("explore", [item for name in names for item in environment_class(name).instructions("explore")]),
-    }
-    made = {}
-    for kind, (split, items) in lists.items():
-        lineage = _lineage(names, items)
-        made[kind] = _current(folder / kind, lineage) or write_instructions(folder / kind, {split: items}, lineage)
-
-    lineage_large = _lineage(names, large)
-    lineage_small = _lineage(names, [item for item in large if item.item_id in small])
-    current_small = _current(folder / AGENT_TRAJ, lineage_small)
-    current_large = _current(folder / AGENT_TRAJ_L, lineage_large)
-    if current_small is None or current_large is None:
-        trajectories = _play(large, on_progress)
-        first = [replace(trajectory, split="train") for trajectory in trajectories if trajectory.item_id in small]
-        current_small = current_small or write_dataset(folder / AGENT_TRAJ, first, lineage_small)
-        current_large = current_large or write_dataset(folder / AGENT_TRAJ_L, trajectories, lineage_large)
-    return {AGENT_TRAJ: current_small, AGENT_TRAJ_L: current_large, **made}
+    if set(names) < there <= set(ENVIRONMENTS) and all(_current_sets(folder, sorted(there)).values()):
+        names = sorted(there)
+    made = _current_sets(folder, names)
+    for kind in (AGENT_EVAL, EXPLORE):
+        split = SPLITS[kind]
+        made[kind] = made[kind] or write_instructions(folder / kind, {split: _items(names, split)}, _lineage(names, split))
+    if made[AGENT_TRAJ] is None or made[AGENT_TRAJ_L] is None:
+        large = _play(_items(names, "train_large"), on_progress)
+        chosen = {item.item_id for item in _items(names, "train")}
+        small = [replace(trajectory, split="train") for trajectory in large if trajectory.item_id in chosen]
+        made[AGENT_TRAJ] = made[AGENT_TRAJ] or write_dataset(folder / AGENT_TRAJ, small, _lineage(names, "train"))
+        made[AGENT_TRAJ_L] = made[AGENT_TRAJ_L] or write_dataset(folder / AGENT_TRAJ_L, large, _lineage(names, "train_large"))
+    return {kind: dataset for kind, dataset in made.items() if dataset is not None}
 
 
 def play_expert(env_name: str, instruction: Instruction, split: Split = "train") -> Trajectory:
@@ -133,13 +127,30 @@ def _play(instructions: Sequence[Instruction], on_progress: Progress | None) -> 
     return trajectories
 
 
-def _lineage(names: Sequence[str], instructions: Sequence[Instruction]) -> dict[str, Any]:
+def _items(names: Sequence[str], split: Split) -> list[Instruction]:
+    """The instructions of a split; those of AgentTraj in the order that they have in AgentTraj-L."""
+    if split != "train":
+        return [item for name in names for item in environment_class(name).instructions(split)]
+    small = {item.item_id for name in names for item in environment_class(name).instructions("train")}
+    return [item for item in _items(names, "train_large") if item.item_id in small]
+
+
+def _lineage(names: Sequence[str], split: Split) -> dict[str, Any]:
     return {
         "policy": "expert",
         "recording": _RECORDING,
         "sources": {name: expert_hash(name) for name in names},
-        "instructions": digest_json([[item.item_id, item.text] for item in instructions]),
+        "instructions": digest_json([[item.item_id, item.text] for item in _items(names, split)]),
     }
+
+
+def _sources(folder: Path) -> set[str]:
+    """The environments that the data below `folder` was made of."""
+    return set(read_manifest(folder / EXPLORE).get("lineage", {}).get("sources", ())) if is_complete(folder / EXPLORE) else set()
+
+
+def _current_sets(folder: Path, names: Sequence[str]) -> dict[str, Dataset | None]:
+    return {kind: _current(folder / kind, _lineage(names, split)) for kind, split in SPLITS.items()}
 
 
 def _current(folder: Path, lineage: dict[str, Any]) -> Dataset | None:

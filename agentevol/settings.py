@@ -187,7 +187,7 @@ class Params(_Section):
     """
 
     seed: Natural = 0
-    environments: list[str] = Field(default_factory=lambda: _known_environments())
+    environments: list[str] = ["babyai", "maze", "textcraft", "wordle"]
     model: ModelParams = ModelParams()
     data: DataParams = DataParams()
     rollout: RolloutParams = RolloutParams()

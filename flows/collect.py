@@ -28,7 +28,7 @@ def collect(params_file: str = "params.yaml", overrides: list[str] = []) -> None
         overrides: Further parameters as key=value.
     """
     params = parameters(params_file, overrides=overrides)
-    sets = collect_data(params.data.folder)
+    sets = collect_data(params.data.folder, params.environments)
     for artifact in sets.values():
         counts = ", ".join(f"{env} {rows}" for env, rows in artifact.counts.items())
         say(f"{artifact.path}: {artifact.rows} {artifact.kind} ({counts}), sha256 {artifact.digest[:12]}")

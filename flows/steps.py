@@ -171,7 +171,7 @@ class Job:
 
     def _sets(self) -> Sets:
         params, limits = self.params, self.params.data.limits
-        data = collect(params.data.folder)
+        data = collect(params.data.folder, params.environments)
         say("data: " + ", ".join(f"{name} {artifact.rows}" for name, artifact in data.items()))
         wanted: dict[str, tuple[Split, int | None]] = {
             "agenttraj": ("train", limits.train),

@@ -1,6 +1,7 @@
 """Tasks on the given data: collect the expert sets and instruction lists, and take the part of them that a run uses.
 
-Invariant: `data/` is the same byte for byte on every machine and holds all environments; what a run leaves out is left out afterwards.
+Invariant: `data/` is the same byte for byte on every machine and holds at least a run's environments; what a run leaves out of it is left
+out afterwards.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from prefect import task
 
 from agentevol import datasets, storage
 from envs.base import Split
-from envs.registry import ENVIRONMENTS
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
@@ -20,13 +20,13 @@ from tasks.progress import bar
 SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval": "instructions", "explore": "instructions"}
 
 
-@task(version="1")
-def collect(folder: str) -> dict[str, Artifact]:
+@task(version="2")
+def collect(folder: str, environments: list[str]) -> dict[str, Artifact]:
     """Verify AgentTraj, AgentTraj-L, AgentEval and the exploration list in `folder`; make what is missing or out of date."""
     from agentevol.collect import collect as collect_data
 
     with bar("collecting") as tick:
-        made = collect_data(places.resolve(folder), sorted(ENVIRONMENTS), on_progress=tick)
+        made = collect_data(places.resolve(folder), environments, on_progress=tick)
     return {
         name: Artifact(kind=kind, path=places.record(places.resolve(folder) / name), digest=made[name].digest, counts=made[name].counts)
         for name, kind in SETS.items()

@@ -20,11 +20,11 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.slow
 def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
     from agentevol.collect import collect
-    from envs.registry import ENVIRONMENTS
+    from agentevol.settings import load_params
 
     recorded = recorded_md5(ROOT / "data.dvc")
     assert recorded is not None, "data.dvc is missing: `make data` makes it"
-    collect(tmp_path / "data", sorted(ENVIRONMENTS))
+    collect(tmp_path / "data", load_params(ROOT / "params.yaml").environments)
     assert folder_md5(tmp_path / "data") == recorded, "the environments or experts changed: `make data`, then commit data.dvc"
 
 

@@ -63,6 +63,15 @@ def test_what_is_current_is_left_and_what_is_damaged_or_out_of_date_is_made_agai
     assert collect(tmp_path, ["counting"])["agenttraj"].digest != made["agenttraj"].digest
 
 
+def test_data_of_more_environments_serves_and_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = collect(tmp_path, ["counting", "maze"])
+    before = contents(tmp_path)
+    assert collect(tmp_path, ["counting"]) == both
+    assert contents(tmp_path) == before
+    monkeypatch.setattr(collecting, "expert_hash", lambda name: f"another source of {name}")
+    assert set(collect(tmp_path, ["counting"])["agenteval"].counts) == {"counting"}, "out of date: only what is asked for is made again"
+
+
 def test_an_expert_that_fails_is_named_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Muddled:
         def act(self, observation: str) -> tuple[str, str]:

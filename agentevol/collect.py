@@ -14,7 +14,8 @@ from typing import Any
 
 import envs.base
 from agentevol.chat import answer_text, first_message
-from agentevol.storage import Dataset, digest_json, is_complete, open_dataset, read_manifest, sha256_file, write_dataset, write_instructions
+from agentevol.folders import digest_json, is_complete, read_manifest, sha256_file
+from agentevol.storage import Dataset, open_dataset, write_dataset, write_instructions
 from agentevol.trajectory import Message, Trajectory
 from envs.base import ExpertStuck, Instruction, Split
 from envs.registry import ENVIRONMENTS, environment_class, make

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from agentevol.storage import sha256_file
+from agentevol.folders import sha256_file
 
 _OF_THE_MODEL = (
     "config.json",

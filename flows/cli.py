@@ -46,7 +46,8 @@ EXPECTED = (
     "agentevol.gate.GateFailed",
     "agentevol.models.ModelNotFound",
     "agentevol.optimize.NotFinite",
-    "agentevol.storage.Incomplete",
+    "agentevol.folders.Incomplete",
+    "agentevol.workers.WorkerLost",
     "tasks.rollout.NothingPlayed",
 )
 """Errors that a user can put right, whose message says how."""
@@ -144,7 +145,7 @@ def _run(flow: str, params: Path, overrides: list[str], models: Sequence[str] = 
 
 
 def _check(params: Path, overrides: list[str], models: Sequence[str]) -> None:
-    from agentevol.settings import SettingsError, load_params
+    from agentevol.params import SettingsError, load_params
 
     try:
         settings = load_params(params, overrides)
@@ -174,7 +175,7 @@ def _load(name: str) -> Callable[..., Any]:
 @contextmanager
 def _expected_errors() -> Iterator[None]:
     """What a user can put right ends in its message; anything else keeps its traceback."""
-    from agentevol.settings import SettingsError
+    from agentevol.params import SettingsError
 
     try:
         yield

@@ -70,8 +70,8 @@ def _package(name: str) -> Finding:
 
 
 def _project(params_file: Path) -> Iterator[Finding]:
-    from agentevol.settings import SettingsError, load_params
-    from agentevol.storage import is_complete
+    from agentevol.folders import is_complete
+    from agentevol.params import SettingsError, load_params
 
     try:
         params = load_params(params_file)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from agentevol.storage import atomic_folder
+from agentevol.folders import atomic_folder
 from flows.steps import parameters
 from tasks.learn import pretrain as make_base
 from tasks.progress import say

@@ -13,8 +13,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from agentevol.params import load_params
 from agentevol.sampling import Sampling
-from agentevol.settings import Params, load_params
+from agentevol.settings import Params
 from envs.base import Split
 from tasks.artifact import Artifact
 from tasks.collect import collect, part, take_instructions, take_trajectories

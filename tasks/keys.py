@@ -18,7 +18,7 @@ from typing import Any
 from prefect import Task
 from pydantic import BaseModel
 
-from agentevol.storage import atomic_folder, digest_json, folder_digest, is_complete, read_manifest, write_manifest
+from agentevol.folders import atomic_folder, digest_json, folder_digest, is_complete, read_manifest, write_manifest
 from tasks import places
 from tasks.artifact import Artifact
 

@@ -17,10 +17,11 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from agentevol.folders import atomic_folder
 from agentevol.report import BC_BASE, Comparison, Phase, ReportInput, write_report
 from agentevol.scoring import Score, paired
 from agentevol.settings import Params
-from agentevol.storage import atomic_folder, read_dataset
+from agentevol.storage import read_dataset
 from tasks.artifact import Artifact
 from tasks.rounds import Round
 

@@ -22,8 +22,9 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 
+from agentevol.folders import digest_json, folder_digest
 from agentevol.settings import Params
-from agentevol.storage import digest_json, folder_digest, read_dataset
+from agentevol.storage import read_dataset
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.progress import say

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.slow
 def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
     from agentevol.collect import collect
-    from agentevol.settings import load_params
+    from agentevol.params import load_params
 
     recorded = recorded_md5(ROOT / "data.dvc")
     assert recorded is not None, "data.dvc is missing: `make data` makes it"

@@ -8,7 +8,8 @@ import pytest
 
 from agentevol import collect as collecting
 from agentevol.collect import ExpertFailed, collect, play_expert
-from agentevol.storage import is_complete, read_dataset, read_instructions
+from agentevol.folders import is_complete
+from agentevol.storage import read_dataset, read_instructions
 from envs.base import Expert
 from tests.agentevol.counting import Counting
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentevol.settings import EvolveParams, FinetuneParams, Params, SettingsError, load_params
+from agentevol.params import SettingsError, load_params
+from agentevol.settings import EvolveParams, FinetuneParams, Params
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentevol import storage
-from agentevol.storage import Incomplete
+from agentevol import folders, storage
+from agentevol.folders import Incomplete
 from agentevol.trajectory import Message, Trajectory
 from envs.base import Instruction
 
@@ -64,7 +64,7 @@ def test_rows_changed_behind_the_manifest_are_refused(tmp_path: Path) -> None:
     storage.write_dataset(tmp_path / "set", ROWS, {})
     storage.write_dataset(tmp_path / "other", ROWS[:1], {})
     (tmp_path / "other" / storage.TRAJECTORIES).replace(tmp_path / "set" / storage.TRAJECTORIES)
-    assert not storage.is_complete(tmp_path / "set")
+    assert not folders.is_complete(tmp_path / "set")
     with pytest.raises(Incomplete, match=r"set is not complete: its rows are not those.*Remove it and run"):
         storage.read_dataset(tmp_path / "set")
 
@@ -81,27 +81,27 @@ def test_what_is_not_complete_is_refused_and_named(tmp_path: Path, damage: str) 
     elif damage == "no file":
         (folder / storage.TRAJECTORIES).unlink()
     elif damage == "no manifest":
-        (folder / storage.MANIFEST).unlink()
+        (folder / folders.MANIFEST).unlink()
     elif damage == "broken manifest":
-        (folder / storage.MANIFEST).write_text('{"kind": ')
+        (folder / folders.MANIFEST).write_text('{"kind": ')
     with pytest.raises(Incomplete, match=r"set is not complete"):
         storage.read_dataset(folder)
-    assert storage.is_complete(folder) == (damage == "other kind")
+    assert folders.is_complete(folder) == (damage == "other kind")
 
 
 def test_a_failed_write_leaves_the_old_folder_and_no_other(tmp_path: Path) -> None:
     storage.write_dataset(tmp_path / "set", ROWS, {})
-    with pytest.raises(IsADirectoryError), storage.atomic_folder(tmp_path / "set") as folder:
+    with pytest.raises(IsADirectoryError), folders.atomic_folder(tmp_path / "set") as folder:
         folder.write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
-    assert storage.is_complete(tmp_path / "set")
+    assert folders.is_complete(tmp_path / "set")
 
 
 def test_an_unfinished_folder_is_replaced_whole(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "rubbish").write_text("x")
     storage.write_dataset(tmp_path / "set", ROWS, {})
-    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [storage.MANIFEST, storage.TRAJECTORIES]
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [folders.MANIFEST, storage.TRAJECTORIES]
 
 
 def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_kill_between_setting_aside_and_taking_the_place_loses_nothing(tmp_pat
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "set")], cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
     assert not (tmp_path / "set").exists()
-    with storage.atomic_folder(tmp_path / "set") as folder:
+    with folders.atomic_folder(tmp_path / "set") as folder:
         assert storage.read_dataset(tmp_path / "set") == ROWS
         (folder / "new").write_text("x")
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
@@ -139,21 +139,21 @@ def test_a_kill_between_setting_aside_and_taking_the_place_loses_nothing(tmp_pat
 
 def test_a_dataset_does_not_know_the_product_s_version(tmp_path: Path) -> None:
     storage.write_dataset(tmp_path / "set", ROWS, {})
-    assert set(storage.read_manifest(tmp_path / "set")) == {"kind", "files", "digest", "rows", "counts", "lineage"}
+    assert set(folders.read_manifest(tmp_path / "set")) == {"kind", "files", "digest", "rows", "counts", "lineage"}
 
 
 def test_a_folder_digest_sees_names_and_contents_but_not_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_text("1")
-    before = storage.folder_digest(tmp_path)
-    storage.write_manifest(tmp_path, "model", base="x")
-    assert storage.folder_digest(tmp_path) == before
-    assert storage.read_manifest(tmp_path)["base"] == "x"
+    before = folders.folder_digest(tmp_path)
+    folders.write_manifest(tmp_path, "model", base="x")
+    assert folders.folder_digest(tmp_path) == before
+    assert folders.read_manifest(tmp_path)["base"] == "x"
     (tmp_path / "sub" / "a").rename(tmp_path / "sub" / "b")
-    assert storage.folder_digest(tmp_path) != before
+    assert folders.folder_digest(tmp_path) != before
 
 
 def test_a_json_digest_does_not_depend_on_the_order_of_keys() -> None:
-    assert storage.digest_json({"a": 1, "b": [2.5, None]}) == storage.digest_json({"b": [2.5, None], "a": 1})
+    assert folders.digest_json({"a": 1, "b": [2.5, None]}) == folders.digest_json({"b": [2.5, None], "a": 1})
     with pytest.raises(ValueError, match="JSON"):
-        storage.digest_json(float("nan"))
+        folders.digest_json(float("nan"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentevol.settings import load_params
+from agentevol.params import load_params
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -11,6 +11,7 @@ from envs.base import TextEnv
 
 ENVIRONMENTS = {
     "babyai": "envs.babyai:BabyAI",
+    "bird": "envs.bird:Bird",
     "maze": "envs.maze:Maze",
     "textcraft": "envs.textcraft:TextCraft",
     "wordle": "envs.wordle:Wordle",

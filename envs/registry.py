@@ -10,10 +10,15 @@ import gymnasium
 from envs.base import TextEnv
 
 ENVIRONMENTS = {
+    "academia": "envs.tools.academia:Academia",
     "babyai": "envs.babyai:BabyAI",
     "bird": "envs.bird:Bird",
     "maze": "envs.maze:Maze",
+    "movie": "envs.tools.movie:Movie",
+    "sheet": "envs.tools.sheet:Sheet",
     "textcraft": "envs.textcraft:TextCraft",
+    "todo": "envs.tools.todo:Todo",
+    "weather": "envs.tools.weather:Weather",
     "wordle": "envs.wordle:Wordle",
 }
 

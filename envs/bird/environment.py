@@ -24,9 +24,10 @@ class Bird(TextEnv):
 
     Observation: the tables, the question, what one must know of codes; later, what was wrong with a query. Action: one SELECT statement,
     after `Action:` on a line, or in a ```sql block. Reward: 1 when the rows are those of the gold query as a set (BIRD's rule, numbers to
-    six digits), else 0; a query that gives rows ends the episode. At most 5 rounds. Instructions: 3,200 questions over 13 databases made
-    from a seed (envs/bird/schemas.txt), 200 of them eval; simple, moderate and challenging as filtering and figures; grouping, joins, dates;
-    nesting, having, shares. The project's own text and data; `Bird(Folder(path))` reads the real BIRD where a user has it.
+    six digits), else 0; a query that gives rows ends the episode. At most 5 rounds. Instructions: 3,200 questions over 13 databases
+    made from a seed (envs/bird/schemas.txt), 200 of them eval; simple, moderate and challenging as filtering and
+    figures; grouping, joins, dates; nesting, having, shares. The project's own text and data;
+    `Bird(Folder(path))` reads the real BIRD where a user has it.
 
     Where it differs from AgentGym's, and why:
     - The real BIRD cannot be shipped: databases, questions and queries are generated.

@@ -1,0 +1,241 @@
+"""The tool environments: how calls are read, what counts as an answer, and what the tools do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from envs import make
+from envs.base import InvalidAction
+from envs.tools.base import ToolEnv
+from envs.tools.sheet import Sheet
+from envs.tools.sheet_table import Table, likeness
+from envs.tools.todo import Todo
+from envs.tools.values import BadArguments, arguments_of, same_answer
+from envs.tools.weather import Weather
+
+TOOLS = {
+    "weather": """get_user_current_date get_user_current_location get_latitude_longitude get_historical_temp get_historical_rain
+        get_historical_snow get_temp_forecast get_rain_forecast get_snow_forecast get_current_temp get_current_rain get_current_snow
+        get_elevation get_distance get_historical_air_quality_index get_current_air_quality_index get_air_quality_level""",
+    "movie": """get_search_movie get_movie_details get_movie_production_companies get_movie_production_countries get_movie_cast
+        get_movie_crew get_movie_keywords get_movie_alternative_titles get_movie_translation get_search_person get_person_details
+        get_person_cast get_person_crew get_person_external_ids""",
+    "academia": "loadPaperNet loadAuthorNet neighbourCheck paperNodeCheck authorNodeCheck authorEdgeCheck paperEdgeCheck",
+    "todo": """get_user_current_date get_user_current_location get_projects update_project get_tasks get_task_description
+        get_task_duration complete_task update_task delete_task""",
+    "sheet": """open_sheet del_sheet freeze_data get_A1_annotation insert_cols insert_rows delete_batch_data update_cell
+        update_cell_by_formula update_range sort_sheet_by_col merge_cells update_note get_all_values get_range_values get_cell_value
+        get_value_by_formula filter_cells get_note""",
+}
+
+
+def begun(name: str, number: int = 0) -> Any:
+    env = make(name)
+    env.reset(options={"item_id": f"{name}_{number}"})
+    return env
+
+
+def call(env: ToolEnv, name: str, /, **arguments: Any) -> Any:
+    observation = env.step(f"{name} with Action Input: {json.dumps(arguments)}")[0]
+    try:
+        return json.loads(observation)
+    except ValueError:
+        return observation
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_tools_are_agentgyms_and_the_prompt_names_them_all(name: str) -> None:
+    env = make(name)
+    assert isinstance(env, ToolEnv)
+    assert set(env.tools) == {*TOOLS[name].split(), "check_valid_actions", "finish"}
+    assert all(f"\n{tool}(" in env.prompt for tool in env.tools)
+    assert call(begun(name), "check_valid_actions") == list(env.tools)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_every_problem_is_solved_by_its_own_calls(name: str) -> None:
+    env = make(name)
+    for item in (*env.instructions("explore"), *env.instructions("eval")):
+        observation, _ = env.reset(options={"item_id": item.item_id})
+        expert = env.expert()
+        while not env.done:
+            observation, *_ = env.step(expert.act(observation)[1])
+        assert env.succeeded(env.reward), item
+        assert item.difficulty == f"{env.rounds - 1} calls" or name in ("todo", "sheet"), item
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ('{"a": [1, 2.5, null, true]}', {"a": [1, 2.5, None, True]}),
+        ("{'a': [1, None, True], 'b': (1, 2)}", {"a": [1, None, True], "b": (1, 2)}),
+        ("{}", {}),
+        ("`{'a': 1}`", {"a": 1}),
+    ],
+)
+def test_arguments_are_json_or_python_literals(text: str, arguments: dict[str, Any]) -> None:
+    assert arguments_of(text) == arguments
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('true')",
+        "{'a': __import__('os')}",
+        "{'a': 1 + 1}",
+        "[1]",
+        "{1: 2}",
+        "{'a': {1, 2}}",
+        "{'a': b'x'}",
+        "{" * 5000,
+        "[" * 100 + "]" * 100,
+        '{"a": 1e999}',
+        '{"a": ' + "9" * 3999 + "}",
+        "x" * 100_000,
+        "",
+    ],
+)
+def test_anything_else_is_refused_and_never_evaluated(text: str) -> None:
+    with pytest.raises(BadArguments):
+        arguments_of(text)
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        ("get_latitude_longitude with Action Input: {}", "get_latitude_longitude needs name"),
+        ('get_elevation with Action Input: {"latitude": 1, "longitude": 2, "height": 3}', "has no argument"),
+        ('get_elevation with Action Input: {"latitude": "north", "longitude": 2}', "latitude must be a number"),
+        ("get_everything with Action Input: {}", "There is no tool of that name"),
+        ("I finish here", "This is no call"),
+        ('get_latitude_longitude with Action Input: {"name": "Atlantis"}', "There is no city of that name"),
+        ('get_historical_temp with Action Input: {"latitude": 0, "longitude": 0, "start_date": "x", "end_date": "y"}', "Nothing is known"),
+    ],
+)
+def test_a_wrong_call_is_told_and_costs_a_round(action: str, told: str) -> None:
+    env = begun("weather")
+    observation, reward, terminated, *_ = env.step(action)
+    assert told in observation
+    assert (reward, terminated, env.rounds) == (0.0, False, 1)
+
+
+def test_only_the_call_of_finish_ends_the_episode() -> None:
+    env = begun("weather")
+    assert not env.step("check_valid_actions with Action Input: {}")[2]
+    assert not env.step("the finish line is near")[2]
+    assert env.step('finish with Action Input: {"answer": "wrong"}')[1:3] == (0.0, True)
+
+
+def test_passing_the_answer_by_is_worth_nothing() -> None:
+    env = begun("movie", next(i for i, problem in enumerate(make("movie").problems()) if problem.text.startswith("How many minutes")))
+    for _, action in env.way:
+        assert env.step(action)[1] == 0.0
+    assert env.step("finish with Action Input: {}")[1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "gold", "same"),
+    [
+        (12.504, 12.5, True),
+        ("12.5", 12.5, True),
+        ("12.5 mm", 12.5, False),
+        (100_050, 100_000, True),
+        (101, 100, False),
+        ("  NORLAND. ", "Norland", True),
+        (["b", "A"], ["a", "B"], True),
+        (["a"], ["a", "b"], False),
+        ("a", ["a"], True),
+        (["a"], "a", True),
+        (None, [], False),
+        ([], [], True),
+        ("nan", 1, False),
+    ],
+)
+def test_when_two_answers_are_the_same(given: Any, gold: Any, same: bool) -> None:
+    assert same_answer(given, gold) is same
+
+
+def test_weather_knows_today_and_does_not_tell_the_future_as_history() -> None:
+    env = begun("weather")
+    today = call(env, "get_user_current_date")
+    place = {key: value for key, value in call(env, "get_latitude_longitude", name="torford").items() if key != "name"}
+    assert "future" in call(env, "get_historical_temp", **place, start_date=today, end_date="2023-12-30")
+    assert "A forecast covers" in call(env, "get_rain_forecast", **place, start_date=today, end_date=today)
+    assert isinstance(call(env, "get_current_temp", **place, current_date=today), float)
+    assert "At most 31 days" in call(env, "get_historical_rain", **place, start_date="2022-01-01", end_date="2022-03-01")
+    assert Weather.max_rounds == 10
+
+
+def test_academia_asks_for_a_graph_to_be_loaded() -> None:
+    env = begun("academia")
+    assert call(env, "neighbourCheck", graph="PaperNet", node="x") == "PaperNet is not loaded; call loadPaperNet first."
+    call(env, "loadPaperNet")
+    assert call(env, "neighbourCheck", graph="PaperNet", node="x") == "There is no such node in PaperNet."
+
+
+def test_a_todo_change_counts_by_the_state_and_a_question_must_change_nothing() -> None:
+    problems = Todo.problems()
+    change = next(i for i, problem in enumerate(problems) if problem.text.startswith("Complete"))
+    env = begun("todo", change)
+    assert env.step('finish with Action Input: {"answer": "done"}')[1] == 0.0
+    question = next(i for i, problem in enumerate(problems) if problem.text.startswith("How many tasks"))
+    env = begun("todo", question)
+    project = call(env, "get_projects")[0]
+    call(env, "update_project", project_id=project["id"], is_favorite=not project["is_favorite"])
+    assert env.step(f"finish with Action Input: {json.dumps({'answer': env.gold})}")[1] == 0.0
+
+
+def test_todo_episodes_share_nothing() -> None:
+    one, other = begun("todo", 0), begun("todo", 0)
+    project = call(one, "get_projects")[0]
+    call(one, "update_project", project_id=project["id"], is_favorite=not project["is_favorite"])
+    assert call(other, "get_projects")[0] == project
+
+
+def test_an_untouched_sheet_is_worth_nothing_and_a_half_done_one_something() -> None:
+    number = next(i for i, problem in enumerate(Sheet.problems()) if "Value" in problem.text)
+    assert begun("sheet", number).step("finish with Action Input: {}")[1] == 0.0
+    env = begun("sheet", number)
+    call(env, "open_sheet", name=env._target)
+    call(env, "update_cell", position="E1", value="Value")
+    _, reward, terminated, _, info = env.step("finish with Action Input: {}")
+    assert 0 < reward < 1
+    assert (terminated, info["success"]) == (True, False)
+
+
+def test_likeness_counts_what_is_beyond_the_overlap() -> None:
+    one, other = Table([["a", 1], ["b", 2]]), Table([["a", 1], ["b", 2], ["c", 3], ["d", 4]])
+    assert likeness(one, one) == 1.0
+    assert likeness(one, other) == 0.5
+
+
+def test_what_the_sheets_tools_do() -> None:
+    env = begun("sheet")
+    assert "No sheet is open" in call(env, "get_all_values")
+    call(env, "open_sheet", name=env._target)
+    call(env, "update_range", start_position="A1", end_position="B2", values_list=[["x", "3"], ["y", 1.5]])
+    assert call(env, "get_range_values", start_position="A1", end_position="B2") == [["x", 3], ["y", 1.5]]
+    assert call(env, "get_value_by_formula", operator="SUM", start_position="B1", end_position="B2") == 4.5
+    assert call(env, "get_value_by_formula", operator="product", position_list=["B1", "B2"]) == 4.5
+    assert "operators are" in call(env, "get_value_by_formula", operator="__import__", start_position="B1", end_position="B2")
+    assert call(env, "get_A1_annotation", row=3, col=28) == "AB3"
+    assert call(env, "filter_cells", query="x") == ["A1"]
+    call(env, "update_note", position="A1", content="look")
+    assert call(env, "get_note", position="a1") == "look"
+    assert "A position looks like" in call(env, "get_cell_value", position="1A")
+    call(env, "insert_cols", values_list=[["c1", "c2"]], col_idx=1)
+    assert call(env, "get_cell_value", position="A2") == "c2"
+
+
+@pytest.mark.parametrize("text", ["Thought: x", "Action: \n", "Action: a\nAction: b"])
+def test_more_or_less_than_one_action_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAction):
+        Weather.parse_action(text)
+
+
+def test_a_call_over_several_lines_is_read() -> None:
+    text = 'Thought: x\n\nAction: get_latitude_longitude with Action Input: {\n  "name": "Torford"\n}'
+    assert Weather.parse_action(text) == 'get_latitude_longitude with Action Input: { "name": "Torford" }'

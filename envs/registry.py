@@ -11,6 +11,7 @@ from envs.base import TextEnv
 
 ENVIRONMENTS = {
     "academia": "envs.tools.academia:Academia",
+    "alfworld": "envs.alfworld:ALFWorld",
     "babyai": "envs.babyai:BabyAI",
     "bird": "envs.bird:Bird",
     "maze": "envs.maze:Maze",

@@ -20,6 +20,7 @@ ENVIRONMENTS = {
     "textcraft": "envs.textcraft:TextCraft",
     "todo": "envs.tools.todo:Todo",
     "weather": "envs.tools.weather:Weather",
+    "webshop": "envs.webshop:WebShop",
     "wordle": "envs.wordle:Wordle",
 }
 

@@ -106,6 +106,11 @@ class TextEnv(gymnasium.Env[str, str]):
         return None
 
     @classmethod
+    def missing(cls) -> str | None:
+        """What must be installed before it can be played here, in one line, or None. Its instructions and prompt need nothing."""
+        return None
+
+    @classmethod
     def succeeded(cls, reward: float) -> bool:
         """The one definition of success: a rule on the episode's reward (the sum of its step rewards)."""
         return reward >= 1.0

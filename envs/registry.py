@@ -1,8 +1,12 @@
-"""The environments by name. Adding one is one new file (or folder) and one line here; modules are imported when first used."""
+"""The environments by name. Adding one is one new file (or folder) and one line here; modules are imported when first used.
+
+Another package adds its own by an entry point of the group `agentevol.environments` (name = "module:Class"), a program by `add`.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 import gymnasium
@@ -23,6 +27,7 @@ ENVIRONMENTS = {
     "webshop": "envs.webshop:WebShop",
     "wordle": "envs.wordle:Wordle",
 }
+ENVIRONMENTS |= {point.name: point.value for point in entry_points(group="agentevol.environments") if point.name not in ENVIRONMENTS}
 
 
 class UnknownEnvironment(KeyError):
@@ -42,9 +47,19 @@ def environment_class(name: str) -> type[TextEnv]:
     return found
 
 
-def make(name: str, **options: Any) -> TextEnv:
-    """A new environment by its short name, without Gymnasium's wrappers."""
-    return environment_class(name)(**options)
+def add(name: str, place: str) -> None:
+    """Make an environment known to this process: `place` is "module:Class". Raises ValueError where the name stands for another one."""
+    if ENVIRONMENTS.setdefault(name, place) != place:
+        raise ValueError(f"there is an environment {name!r} already: {ENVIRONMENTS[name]}; give yours another name")
+
+
+def make(name: str, *, server: str | None = None, **options: Any) -> TextEnv:
+    """A new environment by its short name, without Gymnasium's wrappers; with `server`, the URL of one, it is played there."""
+    if server is None:
+        return environment_class(name)(**options)
+    from envs.serve.client import RemoteEnv
+
+    return RemoteEnv(name, server, **options)
 
 
 def environment_of(item_id: str) -> str:

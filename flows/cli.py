@@ -106,6 +106,39 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a token in AGENTEVOL_TOKEN.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 36001,
+    environments: Annotated[list[str], typer.Option("--environment", "-e", help="Only this one; may be repeated.")] = [],  # noqa: B006
+    cap: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 1024,
+    idle: Annotated[float, typer.Option(min=1, help="Seconds after which a session that nobody asks is closed.")] = 1800,
+    step: Annotated[float, typer.Option(min=0.1, help="Seconds that a world may take for a step.")] = 60,
+) -> None:
+    """Serve the environments over HTTP; the description of its requests is at /docs."""
+    from envs.serve.run import Refused, run
+
+    try:
+        run(host, port, environments, cap=cap, idle=idle, step=step)
+    except Refused as error:
+        _fail(str(error))
+
+
+@app.command()
+def play(
+    environment: Annotated[str, typer.Argument(help="Its name, such as textcraft.")],
+    item: Annotated[str, typer.Option(help="The instruction, such as textcraft_31; the first of AgentEval by default.")] = "",
+    server: Annotated[str, typer.Option(help="Play on a server, such as http://127.0.0.1:36001.")] = "",
+) -> None:
+    """Play an environment in the terminal: an action a line; ? lists actions, ! lets the expert move."""
+    from envs.play import Unplayable, play
+
+    try:
+        raise typer.Exit(play(environment, item or None, server or None))
+    except Unplayable as error:
+        _fail(str(error))
+
+
+@app.command()
 def doctor(
     full: Annotated[bool, typer.Option("--full", help="Also run a flow of one task, which takes some seconds.")] = False,
     params: ParamsFile = PARAMS,

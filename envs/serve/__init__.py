@@ -1,0 +1,1 @@
+"""The environments over HTTP: sessions, the server, the client."""

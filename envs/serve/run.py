@@ -1,0 +1,38 @@
+"""Running the server until it is told to stop: it finishes what it is answering, closes the worlds and ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from envs.registry import ENVIRONMENTS
+from envs.serve.app import make_app
+from envs.serve.sessions import Limits
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_GRACE_SECONDS = 10
+
+
+class Refused(ValueError):
+    """The server cannot be started so; the message says why and what to do."""
+
+
+def run(host: str, port: int, environments: list[str], *, cap: int, idle: float, step: float) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises Refused."""
+    import uvicorn
+
+    token = os.environ.get("AGENTEVOL_TOKEN") or None
+    if host not in _LOOPBACK and token is None:
+        raise Refused(f"to listen on {host}, not on this machine alone, set a token that clients must send: AGENTEVOL_TOKEN=...")
+    if unknown := sorted(set(environments) - set(ENVIRONMENTS)):
+        raise Refused(f"no such environment: {', '.join(unknown)}; there are: {', '.join(sorted(ENVIRONMENTS))}")
+    try:
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as error:
+        raise Refused(f"cannot listen on {host}:{port}: {error.strerror}; give another --port") from None
+    app = make_app(environments or None, Limits(cap, idle, step), token)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS)
+    with listening:
+        print(f"serving {', '.join(sorted(environments or ENVIRONMENTS))}", flush=True)
+        print(f"http://{host}:{listening.getsockname()[1]}  (requests are described at /docs; stop with Ctrl-C)", flush=True)
+        uvicorn.Server(config).run(sockets=[listening])

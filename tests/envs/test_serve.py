@@ -1,0 +1,265 @@
+"""The server as its clients meet it: a real process, real connections, worlds that fail."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from envs import UnknownItem, make
+from envs.play import Unplayable, play
+from envs.registry import ENVIRONMENTS, add, environment_class
+from envs.serve.client import Connection, ServerFailed
+from envs.serve.run import Refused, run
+
+ROOT = Path(__file__).parents[2]
+PLAIN = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
+
+
+def start(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.envs.faulty", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process, process.stdout.readline().split()[0]
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    process, url = start("1800", "400")
+    yield url
+    stop(process)
+
+
+def session(url: str, environment: str = "faulty", item_id: str | None = "faulty_0") -> str:
+    key: str = httpx.post(f"{url}/sessions", json={"environment": environment}).json()["session"]
+    if item_id:
+        assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": item_id}).status_code == 200
+    return key
+
+
+def step(url: str, key: str, **body: object) -> httpx.Response:
+    return httpx.post(f"{url}/sessions/{key}/step", json=body, timeout=30)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_an_episode_on_the_server_is_the_embedded_one(name: str, server: str) -> None:
+    here, there = make(name), make(name, server=server)
+    item_id = environment_class(name).instructions("eval")[0].item_id
+    observation, info = here.reset(options={"item_id": item_id})
+    assert there.reset(options={"item_id": item_id}) == (observation, info)
+    expert = here.expert()
+    while not here.done:
+        thought, action = expert.act(observation)
+        told = here.step(action)
+        assert there.answer(f"Thought: {thought}\nAction: {action}") == told
+        observation = told[0]
+    assert (there.done, there.reward, there.rounds, there.succeeded(there.reward)) == (True, here.reward, here.rounds, True)
+    there.close()
+
+
+def test_cards_and_instructions(server: str) -> None:
+    cards = {card["name"]: card for card in httpx.get(f"{server}/environments").json()}
+    assert set(cards) == {*ENVIRONMENTS, "faulty"}
+    assert cards["maze"]["instructions"] == 240
+    listed = httpx.get(f"{server}/environments/maze/instructions", params={"split": "train"}).json()
+    assert [one["item_id"] for one in listed] == [one.item_id for one in environment_class("maze").instructions("train")]
+    assert "/sessions/{key}/step" in httpx.get(f"{server}/openapi.json").json()["paths"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "told"),
+    [
+        ("POST", "/sessions", {"environment": "atlantis"}, 404, "there is no environment"),
+        ("POST", "/sessions", {}, 422, "environment"),
+        ("POST", "/sessions", {"environment": "faulty", "colour": "red"}, 422, "colour"),
+        ("POST", "/sessions/nowhere/reset", {}, 404, "create another"),
+        ("POST", "/sessions/nowhere/step", {"action": "x"}, 404, "create another"),
+        ("POST", "/sessions/KEY/step", {}, 422, "either action or answer"),
+        ("POST", "/sessions/KEY/step", {"action": "a", "answer": "b"}, 422, "either action or answer"),
+        ("POST", "/sessions/KEY/step", {"action": 5}, 422, "string"),
+        ("POST", "/sessions/KEY/step", {"action": "x" * 200_000}, 422, "100000"),
+        ("POST", "/sessions/KEY/step", {"action": "x", "turn": 7}, 409, "turn 7 was given, but the episode is at turn 0"),
+        ("POST", "/sessions/KEY/reset", {"item_id": "faulty_99"}, 404, "faulty has no instruction 'faulty_99'"),
+        ("POST", "/sessions/KEY/reset", {"seed": -1}, 422, "greater than or equal to 0"),
+        ("GET", "/sessions/nowhere", None, 404, "create another"),
+        ("DELETE", "/sessions/nowhere", None, 404, "create another"),
+        ("GET", "/environments/atlantis/instructions", None, 404, "there are"),
+        ("GET", "/environments/maze/instructions?split=all", None, 422, "train"),
+        ("POST", "/steps", {"steps": 5}, 422, "list"),
+    ],
+)
+def test_a_clients_mistake_is_told(method: str, path: str, body: object, status: int, told: str, server: str) -> None:
+    reply = httpx.request(method, server + path.replace("KEY", session(server)), json=body)
+    assert (reply.status_code, told in reply.text) == (status, True), reply.text
+
+
+def test_what_is_no_json_is_told(server: str) -> None:
+    for content in (b"", b"{", b"\xff\xfe", b"[" * 10_000):
+        reply = httpx.post(f"{server}/sessions", content=content, headers={"content-type": "application/json"})
+        assert reply.status_code in (400, 422)
+
+
+def test_a_session_without_an_episode_or_after_its_end_says_reset(server: str) -> None:
+    key = session(server, item_id=None)
+    assert "reset it" in step(server, key, action="x").text
+    assert httpx.get(f"{server}/sessions/{key}").status_code == 409
+    httpx.post(f"{server}/sessions/{key}/reset", json={"item_id": "faulty_0"})
+    assert step(server, key, action="win").json()["terminated"]
+    assert step(server, key, action="win").status_code == 409
+    assert httpx.delete(f"{server}/sessions/{key}").status_code == 204
+    assert httpx.get(f"{server}/sessions/{key}").status_code == 404
+
+
+def test_a_step_that_is_sent_again_is_not_done_again(server: str) -> None:
+    key = session(server)
+    first = step(server, key, action="abc", turn=0).json()
+    assert step(server, key, action="abc", turn=0).json() == first
+    assert step(server, key, action="other", turn=0).status_code == 409
+    assert step(server, key, action="abc", turn=1).json()["turn"] == 2
+
+
+def test_a_world_that_raises_ends_its_own_session_with_the_cause(server: str) -> None:
+    broken, sound = session(server), session(server)
+    reply = step(server, broken, action="raise")
+    assert (reply.status_code, "ConnectionError: the world fell over" in reply.text) == (500, True)
+    assert "ended with a fault" in step(server, broken, action="x").text
+    assert step(server, sound, action="x").status_code == 200
+    httpx.post(f"{server}/sessions/{broken}/reset", json={"item_id": "faulty_1"})
+    assert step(server, broken, action="x").status_code == 200
+
+
+def test_a_world_that_hangs_is_given_up_while_the_others_go_on(server: str) -> None:
+    hanging, sound = session(server), session(server)
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(step, server, hanging, action="hang")
+        for turn in range(4):
+            assert step(server, sound, action="x").json()["turn"] == turn + 1
+        assert reply.result(10).status_code == 504
+    assert httpx.get(f"{server}/health").json()["hung"] >= 1
+    assert "agentevol_step_seconds_count" in httpx.get(f"{server}/metrics").text
+
+
+def test_many_steps_at_once_keep_their_order_and_one_bad_one_spoils_none(server: str) -> None:
+    keys = [session(server) for _ in range(5)]
+    steps = [{"session": key, "action": "x" * number} for number, key in enumerate(keys, 1)]
+    steps[2]["session"] = "nowhere"
+    steps[3]["action"] = "raise"
+    replies = Connection(server).step_many(steps)
+    assert [reply.get("observation", reply.get("status")) for reply in replies] == [
+        "did 1 characters",
+        "did 2 characters",
+        404,
+        500,
+        "did 5 characters",
+    ]
+
+
+def test_256_sessions_at_once(server: str) -> None:
+    names = [PLAIN[number % len(PLAIN)] for number in range(256)]
+    connection = Connection(server)
+    keys = [connection.ask("POST", "/sessions", {"environment": name})["session"] for name in names]
+    for number, (key, name) in enumerate(zip(keys, names, strict=True)):
+        items = environment_class(name).instructions("eval")
+        connection.ask("POST", f"/sessions/{key}/reset", {"item_id": items[number % len(items)].item_id})
+    for turn in range(3):
+        replies = connection.step_many([{"session": key, "answer": "Action: look around", "turn": turn} for key in keys])
+        assert all("observation" in reply for reply in replies)
+    for key in keys:
+        connection.ask("DELETE", f"/sessions/{key}")
+
+
+def test_the_cap_and_idle_sessions() -> None:
+    process, url = start("1", "2")
+    try:
+        session(url), session(url)
+        full = httpx.post(f"{url}/sessions", json={"environment": "faulty"})
+        assert (full.status_code, full.headers["retry-after"], "all 2 sessions are taken" in full.text) == (503, "5", True)
+        deadline = time.monotonic() + 20
+        while httpx.get(f"{url}/health").json()["sessions"] and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert httpx.post(f"{url}/sessions", json={"environment": "faulty"}).status_code == 201
+    finally:
+        stop(process)
+
+
+def test_a_token_is_asked_for_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    process, url = start("1800", "2", AGENTEVOL_TOKEN="secret")
+    try:
+        assert httpx.get(f"{url}/health").status_code == 200
+        assert httpx.get(f"{url}/environments").status_code == 401
+        assert httpx.get(f"{url}/environments", headers={"Authorization": "Bearer wrong"}).status_code == 401
+        monkeypatch.setenv("AGENTEVOL_TOKEN", "secret")
+        there = make("maze", server=url)
+        assert there.reset(options={"item_id": environment_class("maze").instructions("eval")[0].item_id})[0]
+        there.close()
+    finally:
+        stop(process)
+
+
+def test_beyond_this_machine_nothing_is_served_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AGENTEVOL_TOKEN", raising=False)
+    with pytest.raises(Refused, match="AGENTEVOL_TOKEN"):
+        run("0.0.0.0", 0, [], cap=1, idle=1, step=1)
+    with pytest.raises(Refused, match="no such environment: atlantis"):
+        run("127.0.0.1", 0, ["atlantis"], cap=1, idle=1, step=1)
+
+
+def test_a_running_request_is_answered_before_the_server_ends() -> None:
+    process, url = start("1800", "10")
+    key = session(url)
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(step, url, key, action="hang")
+        time.sleep(0.4)
+        process.send_signal(signal.SIGTERM)
+        assert reply.result(15).status_code == 504
+    assert process.wait(20) is not None
+
+
+def test_a_server_that_is_not_there_is_a_fault_and_an_unknown_item_is_told(server: str) -> None:
+    with pytest.raises(ServerFailed, match="does not answer"):
+        make("maze", server="http://127.0.0.1:9").reset()
+    with pytest.raises(UnknownItem, match="maze_99999"):
+        make("maze", server=server).reset(options={"item_id": "maze_99999"})
+
+
+def test_a_name_can_be_added_once() -> None:
+    add("maze", ENVIRONMENTS["maze"])
+    with pytest.raises(ValueError, match="give yours another name"):
+        add("maze", "somewhere:Else")
+
+
+def played(name: str, typed: str) -> tuple[int, str]:
+    out = io.StringIO()
+    return play(name, None, None, io.StringIO(typed), out), out.getvalue()
+
+
+def test_a_person_can_play_and_ask_the_expert() -> None:
+    code, said = played("maze", "?\n" + "!\n" * 15)
+    assert code == 0
+    assert all(f"\nmove {way}\n" in said for way in ("up", "down", "left"))
+    assert "success: reward 1" in said
+    code, said = played("maze", "move up\n")
+    assert code == 1
+    assert "stopped: reward 0 after 1 rounds" in said
+    with pytest.raises(Unplayable, match="unknown environment"):
+        play("atlantis", None, None)

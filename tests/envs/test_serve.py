@@ -256,7 +256,7 @@ def played(name: str, typed: str) -> tuple[int, str]:
 def test_a_person_can_play_and_ask_the_expert() -> None:
     code, said = played("maze", "?\n" + "!\n" * 15)
     assert code == 0
-    assert all(f"\nmove {way}\n" in said for way in ("up", "down", "left"))
+    assert {"move left", "move right"} <= {line.removeprefix("> ") for line in said.splitlines()}
     assert "success: reward 1" in said
     code, said = played("maze", "move up\n")
     assert code == 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,8 @@ class RolloutSettings(Protocol):
     def retries(self) -> int: ...
     @property
     def workers(self) -> int: ...
+    @property
+    def servers(self) -> Mapping[str, str]: ...
     @property
     def repeats(self) -> int | None: ...
 
@@ -158,7 +160,7 @@ class Rollout:
         episode = _Episode(index, instruction, sample, slot, self.sampling.stream(instruction.item_id, sample), time.perf_counter())
         # Named boundary: whatever an environment raises is a fault of the world, to be told apart from a policy that fails.
         try:
-            episode.env = envs.make(instruction.env)
+            episode.env = envs.make(instruction.env, server=self.settings.servers.get(instruction.env))
             observation, _ = episode.env.reset(options={"item_id": instruction.item_id})
         except Exception as error:
             return self._fault(episode, f"environment: {_told(error)}")

@@ -76,7 +76,8 @@ class RolloutParams(_Section):
 
     `context`: tokens at which an episode is cut. `repeats`: cut an episode after so many times the same answer with the same outcome
     in a row (its policy is in a loop); null never does. `chunk`: episodes that one task explores, what a kill can cost at the most.
-    `workers`: processes that share the slots where there is no GPU, a processor thread each.
+    `workers`: processes that share the slots where there is no GPU, a processor thread each. `servers`: environments that are played on a
+    server (`agentevol serve`), by name: its URL.
     """
 
     slots: Count = 64
@@ -86,6 +87,7 @@ class RolloutParams(_Section):
     chunk: Count = 512
     retries: Natural = 1
     repeats: Annotated[int, Field(ge=2)] | None = 3
+    servers: dict[str, Annotated[str, Field(pattern=r"^https?://")]] = {}
 
 
 class ExploreParams(_Section):

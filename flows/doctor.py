@@ -52,11 +52,21 @@ def _findings(params_file: Path, full: bool) -> Iterator[Finding]:
         yield _package(name)
     yield Finding("processor", None, f"{os.cpu_count()} cores, {_memory()}")
     yield Finding("git", shutil.which("git") is not None, shutil.which("git") or "not found", "install git; DVC needs it")
+    yield from _environments()
     yield from _project(params_file)
     yield _database(Path("mlflow.db"))
     yield Finding("chromium", None, shutil.which("chromium") or "not found (only the test of MLflow's pages would use it)")
     if full:
         yield _prefect()
+
+
+def _environments() -> Iterator[Finding]:
+    from envs.registry import ENVIRONMENTS, environment_class
+
+    lacking = {name: reason for name in sorted(ENVIRONMENTS) if (reason := environment_class(name).missing())}
+    yield Finding("environments", True, ", ".join(name for name in sorted(ENVIRONMENTS) if name not in lacking))
+    for name, reason in lacking.items():
+        yield Finding(name, None, f"cannot be played here: {reason}")
 
 
 def _package(name: str) -> Finding:

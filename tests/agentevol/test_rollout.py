@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ from agentevol.rollout import NOT_FINITE, roll_out
 from agentevol.sampling import Sampling
 from agentevol.slots import Plan, attend_by_row, together
 from agentevol.trajectory import Trajectory
+from envs import environment_class
 from tests.agentevol.counting import Counting
+from tests.envs.test_serve import start, stop
 from tests.small_models import FAMILIES
 
 
@@ -28,6 +30,7 @@ class Settings:
     retries: int = 1
     repeats: int | None = None
     workers: int = 1
+    servers: dict[str, str] = field(default_factory=dict)
 
 
 INSTRUCTIONS = Counting.instructions("explore")
@@ -268,10 +271,25 @@ def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_every_environment_can_be_rolled_out(small_models: dict[str, Path]) -> None:
-    work = [envs.environment_class(name).instructions("eval")[0] for name in envs.ENVIRONMENTS]
-    played = roll_out(small_models["llama"], work, settings=Settings(context=1024))
-    assert {one.env for one in played} == set(envs.ENVIRONMENTS)
-    assert all(one.status == "truncated" for one in played)
+    names = [name for name in envs.ENVIRONMENTS if environment_class(name).missing() is None]
+    work = [environment_class(name).instructions("eval")[0] for name in names]
+    played = roll_out(small_models["llama"], work, settings=Settings(context=2048, repeats=3))
+    assert {one.env for one in played} == set(names)
+    assert all(one.status == "truncated" for one in played), [one.error for one in played]
+    assert sum(one.rounds > 0 for one in played) >= len(names) // 2
+
+
+def test_an_environment_can_be_played_on_a_server(small_models: dict[str, Path]) -> None:
+    work = environment_class("maze").instructions("eval")[:3]
+    process, url = start("60", "10")
+    try:
+        there = roll_out(small_models["llama"], work, settings=Settings(servers={"maze": url}))
+    finally:
+        stop(process)
+    here = roll_out(small_models["llama"], work, settings=Settings())
+    assert [one.token_ids for one in there] == [one.token_ids for one in here]
+    gone = roll_out(small_models["llama"], work[:1], settings=Settings(servers={"maze": url}, retries=0))
+    assert (gone[0].status, "ServerFailed" in str(gone[0].error)) == ("error", True)
 
 
 def test_a_loop_is_cut_when_asked(small_models: dict[str, Path], counting: str) -> None:

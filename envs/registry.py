@@ -20,6 +20,7 @@ ENVIRONMENTS = {
     "bird": "envs.bird:Bird",
     "maze": "envs.maze:Maze",
     "movie": "envs.tools.movie:Movie",
+    "sciworld": "envs.sciworld:SciWorld",
     "sheet": "envs.tools.sheet:Sheet",
     "textcraft": "envs.textcraft:TextCraft",
     "todo": "envs.tools.todo:Todo",

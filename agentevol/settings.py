@@ -87,7 +87,7 @@ class RolloutParams(_Section):
     chunk: Count = 512
     retries: Natural = 1
     repeats: Annotated[int, Field(ge=2)] | None = 3
-    servers: dict[str, Annotated[str, Field(pattern=r"^https?://")]] = {}
+    servers: dict[str, Annotated[str, Field(pattern=r"^(agentgym\+)?https?://")]] = {}
 
 
 class ExploreParams(_Section):

@@ -55,9 +55,16 @@ def add(name: str, place: str) -> None:
 
 
 def make(name: str, *, server: str | None = None, **options: Any) -> TextEnv:
-    """A new environment by its short name, without Gymnasium's wrappers; with `server`, the URL of one, it is played there."""
+    """A new environment by its short name, without Gymnasium's wrappers; with `server`, the URL of one, it is played there.
+
+    `agentgym+http://...` is the URL of one of AgentGym's servers.
+    """
     if server is None:
         return environment_class(name)(**options)
+    if server.startswith("agentgym+"):
+        from envs.serve.agentgym_client import AgentGymEnv
+
+        return AgentGymEnv(name, server, **options)
     from envs.serve.client import RemoteEnv
 
     return RemoteEnv(name, server, **options)

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from envs.registry import ENVIRONMENTS, UnknownEnvironment, environment_class
+from envs.serve import agentgym
 from envs.serve.sessions import Limits, Reply, Session, SessionError, Sessions
 
 _SWEEP_SECONDS = 5.0
@@ -194,6 +195,7 @@ def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: s
         figures.step(session.environment, time.perf_counter() - began)
         return reply
 
+    app.include_router(agentgym.routes(offered, sessions))
     return app
 
 

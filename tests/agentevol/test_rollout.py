@@ -281,7 +281,7 @@ def test_every_environment_can_be_rolled_out(small_models: dict[str, Path]) -> N
 
 def test_an_environment_can_be_played_on_a_server(small_models: dict[str, Path]) -> None:
     work = environment_class("maze").instructions("eval")[:3]
-    process, url = start("60", "10")
+    process, url = start("60", "10", "60")
     try:
         there = roll_out(small_models["llama"], work, settings=Settings(servers={"maze": url}))
     finally:

@@ -1,4 +1,4 @@
-"""A world that raises, hangs or works as its action says, and a server of it: `python -m tests.envs.faulty [SECONDS OF IDLENESS] [CAP]`."""
+"""A world that raises, hangs or works as its action says, and a server: `python -m tests.envs.faulty IDLE_SECONDS CAP STEP_SECONDS`."""
 
 from __future__ import annotations
 
@@ -39,4 +39,4 @@ if __name__ == "__main__":
     from envs.serve.run import run
 
     add("faulty", "tests.envs.faulty:Faulty")
-    run("127.0.0.1", 0, [], idle=float(sys.argv[1]), cap=int(sys.argv[2]), step=1.0)
+    run("127.0.0.1", 0, [], idle=float(sys.argv[1]), cap=int(sys.argv[2]), step=float(sys.argv[3]))

@@ -17,6 +17,7 @@ from agentevol.params import load_params
 from agentevol.sampling import Sampling
 from agentevol.settings import Params
 from envs.base import Split
+from envs.registry import environment_class
 from tasks.artifact import Artifact
 from tasks.collect import collect, part, take_instructions, take_trajectories
 from tasks.datasets import keep_by_reward, merge, validate
@@ -158,10 +159,14 @@ class Job:
             limit=self.params.gate,
             tokenizer=self.base,
             expert=expert,
-            environments=self.params.environments if expert else [],
+            environments=self._taught() if expert else [],
             covering=covering,
             worlds=worlds(data, *(covering or [])),
         )
+
+    def _taught(self) -> list[str]:
+        """The environments that have expert trajectories: of three the paper has none, they are explored or scored only."""
+        return [name for name in self.params.environments if environment_class(name).sizes.agent_traj]
 
     def _limit_threads(self) -> None:
         threads = self.params.model.threads

@@ -20,6 +20,7 @@ PARAMS = {
     "environments": ["pushing"],
     "model": {"base": "models/base", "threads": 1},
     "rollout": {"slots": 8, "workers": 1, "max_new_tokens": 32, "context": 512, "chunk": 8},
+    "explore": {"temperature": 0.3},  # so that something succeeds
     "evolve": {"iterations": 2},
     "evaluate": {"large": False},
     "finetune": {"epochs": 30, "learning_rate": 0.003, "batch_tokens": 512, "precision": "float32", "max_tokens": 512},

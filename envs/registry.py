@@ -25,6 +25,7 @@ ENVIRONMENTS = {
     "textcraft": "envs.textcraft:TextCraft",
     "todo": "envs.tools.todo:Todo",
     "weather": "envs.tools.weather:Weather",
+    "webarena": "envs.webarena:WebArena",
     "webshop": "envs.webshop:WebShop",
     "wordle": "envs.wordle:Wordle",
 }

@@ -55,7 +55,7 @@ def _findings(params_file: Path, full: bool) -> Iterator[Finding]:
     yield from _environments()
     yield from _project(params_file)
     yield _database(Path("mlflow.db"))
-    yield Finding("chromium", None, shutil.which("chromium") or "not found (only the test of MLflow's pages would use it)")
+    yield Finding("chromium", None, shutil.which("chromium") or "not found (WebArena and the tests of pages use it)")
     if full:
         yield _prefect()
 

@@ -131,6 +131,9 @@ class _Family:
             known = {"task_name": self._task_type(session), "var_num": selected or 0, "task_description": task}
             return known | {"observation": rest, "reward": 0, "score": 0, "deleted": False, "done": False}
         told = self._reply(session, reply)
+        if self.name == "webarena":
+            objective = reply.observation.partition("\n")[0].removeprefix("OBJECTIVE: ")
+            return {"observation": told["observation"], "sites": [self._site(session)], "object": objective}
         return (
             {"observation": told["observation"]} if self.wire.base == "lmrlgym" else told | ({"deleted": False} if self.wire.score else {})
         )
@@ -141,7 +144,7 @@ class _Family:
             raise SessionError(422, "the field action must be text")
         if session.last is not None and session.env.done:
             raise SessionError(400, f"The task with environment {body[self.wire.key]} has finished.")
-        reply = await self.sessions.step(session, "answer" if "Action:" in text else "action", text)
+        reply = await self.sessions.step(session, "answer" if "Action:" in text or "```" in text else "action", text)
         return self._reply(session, reply)
 
     async def close(self, body: dict[str, Any]) -> Any:
@@ -149,7 +152,7 @@ class _Family:
         session = self.sessions.live.get(key)
         if session is not None:
             await self.sessions.close(session)
-        return session is not None
+        return {"closed": "closed"} if self.name == "webarena" else session is not None
 
     def observe(self, session: Session) -> Any:
         return session.last.observation if session.last else ""
@@ -171,7 +174,15 @@ class _Family:
             told["available_actions"] = reply.info.get("available_actions", [])
         if self.name in ("webshop", "bird"):
             told["info"] = None
+        if self.name == "webarena":
+            told = {"observation": reply.observation, "reward": reply.reward, "terminated": reply.terminated, "truncated": reply.truncated}
+            told["info"] = {}
         return told
+
+    def _site(self, session: Session) -> str:
+        """The kind of site that a WebArena task starts on: the first word of its difficulty."""
+        assert session.env.item_id is not None
+        return session.env.instruction(session.env.item_id).difficulty.partition(",")[0]
 
     def _task_type(self, session: Session) -> str:
         assert session.env.item_id is not None

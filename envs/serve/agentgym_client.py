@@ -46,7 +46,7 @@ class AgentGymEnv(TextEnv):
     def act(self, action: str) -> tuple[str, float, bool]:
         told = self._ask("step", {self.wire.key: self._number, "action": action})
         try:
-            observation, reward, done = str(told[self.wire.observation]), float(told["reward"]), bool(told["done"])
+            observation, reward, done = str(told[self.wire.observation]), float(told["reward"]), _over(told)
         except (KeyError, TypeError, ValueError):
             raise ServerFailed(f"{self.url} answered a step with {str(told)[:200]}") from None
         return observation, reward / (100 if self.name == "sciworld" else 1), done
@@ -83,6 +83,11 @@ def selected(name: str, chosen: str) -> int:
             raise ServerFailed(f"AgentGym's servers have no selector for {chosen}")
         return found
     return int(chosen.rpartition("_")[2])
+
+
+def _over(told: Any) -> bool:
+    """WebArena's server tells the two ways of ending apart."""
+    return bool(told["terminated"] or told["truncated"] if "terminated" in told else told["done"])
 
 
 def _more(name: str) -> dict[str, Any]:

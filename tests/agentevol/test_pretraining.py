@@ -70,6 +70,8 @@ def test_random_play_meets_no_instruction() -> None:
     """The player's worlds are its own: what it is told at the start is told in no AgentEval instruction."""
     evaluation = set()
     for name in envs.ENVIRONMENTS:
+        if envs.environment_class(name).missing():
+            continue
         world = envs.make(name)
         for instruction in envs.environment_class(name).instructions("eval"):
             evaluation.add(world.reset(options={"item_id": instruction.item_id})[0])

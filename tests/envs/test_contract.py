@@ -55,6 +55,14 @@ NONSENSE = [
 ]
 
 each_environment = pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
+each_playable = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(reason is not None, reason=f"{name}: {reason}"))
+        for name in sorted(ENVIRONMENTS)
+        for reason in [environment_class(name).missing()]
+    ],
+)
 
 
 def sample(name: str, count: int = 20) -> list[str]:
@@ -69,7 +77,7 @@ def begin(name: str) -> TextEnv:
     return env
 
 
-@each_environment
+@each_playable
 def test_gymnasium_accepts_it_without_a_warning(name: str) -> None:
     env = gymnasium.make(f"agentevol/{environment_class(name).__name__}-v0").unwrapped
     with warnings.catch_warnings():
@@ -114,7 +122,7 @@ def test_prompt_says_how_to_answer(name: str) -> None:
     assert "Action:" in prompt
 
 
-@each_environment
+@each_playable
 def test_an_item_id_begins_the_same_every_time(name: str) -> None:
     env, other = make(name), make(name)
     ids = sample(name, 10)
@@ -123,7 +131,7 @@ def test_an_item_id_begins_the_same_every_time(name: str) -> None:
     assert begun == again[::-1]
 
 
-@each_environment
+@each_playable
 def test_expert_wins_in_time_and_its_actions_replay(name: str) -> None:
     env, replayed = make(name), make(name)
     for item_id in sample(name):
@@ -140,7 +148,7 @@ def test_expert_wins_in_time_and_its_actions_replay(name: str) -> None:
         assert info["success"]
 
 
-@each_environment
+@each_playable
 def test_expert_answers_are_parsed_back(name: str) -> None:
     env = make(name)
     for turn in golden.expert_episode(env, sample(name, 1)[0])[1]:
@@ -148,7 +156,7 @@ def test_expert_answers_are_parsed_back(name: str) -> None:
         assert env.parse_action(f"Thought:\n{turn.thought}\n\nAction:\n{turn.action}") == turn.action
 
 
-@each_environment
+@each_playable
 def test_episodes_side_by_side_do_not_touch_each_other(name: str) -> None:
     alone = make(name)
     episodes = {item_id: golden.expert_episode(alone, item_id) for item_id in sample(name, 3)}
@@ -161,7 +169,7 @@ def test_episodes_side_by_side_do_not_touch_each_other(name: str) -> None:
                 assert live[item_id].step(turns[index].action)[0] == turns[index].observation
 
 
-@each_environment
+@each_playable
 @pytest.mark.parametrize("action", NONSENSE, ids=range(len(NONSENSE)))
 def test_nonsense_is_answered_and_costs_a_round(name: str, action: str) -> None:
     env = begin(name)
@@ -171,7 +179,7 @@ def test_nonsense_is_answered_and_costs_a_round(name: str, action: str) -> None:
     assert (reward, terminated, info["success"], env.rounds) == (0.0, False, False, 1)
 
 
-@each_environment
+@each_playable
 def test_nothing_but_nonsense_ends_the_episode_without_success(name: str) -> None:
     env = begin(name)
     while not env.done:
@@ -179,7 +187,7 @@ def test_nothing_but_nonsense_ends_the_episode_without_success(name: str) -> Non
     assert (terminated, truncated, info["success"], env.rounds) == (False, True, False, env.max_rounds)
 
 
-@each_environment
+@each_playable
 def test_random_play_among_the_available_actions_never_breaks(name: str) -> None:
     env, draw = make(name), random.Random(0)
     for item_id in sample(name, 10):
@@ -191,7 +199,7 @@ def test_random_play_among_the_available_actions_never_breaks(name: str) -> None
             assert env.lowest_reward <= reward <= env.highest_reward
 
 
-@each_environment
+@each_playable
 def test_stepping_after_the_end_is_refused(name: str) -> None:
     env = make(name)
     with pytest.raises(RuntimeError, match="reset"):
@@ -217,7 +225,7 @@ def test_an_id_of_another_environment_is_refused(name: str) -> None:
         make(name).reset(options={"item_id": "nowhere_0"})
 
 
-@each_environment
+@each_playable
 @pytest.mark.parametrize("text", ["I do not know what to do.", "Action: \n", "Action: look\nAction: look again", ""])
 def test_an_answer_without_exactly_one_action_is_told(name: str, text: str) -> None:
     env = begin(name)
@@ -226,14 +234,14 @@ def test_an_answer_without_exactly_one_action_is_told(name: str, text: str) -> N
     assert (reward, terminated, env.rounds) == (0.0, False, 1)
 
 
-@each_environment
+@each_playable
 def test_render_shows_the_last_observation(name: str) -> None:
     env = make(name, render_mode="ansi")
     first, _ = env.reset(options={"item_id": sample(name, 1)[0]})
     assert env.render() == first
 
 
-@each_environment
+@each_playable
 @pytest.mark.parametrize(("hash_seed", "locale"), [("0", "C.UTF-8"), ("1", "C"), ("2", "POSIX")])
 def test_text_is_the_committed_one_in_any_process(name: str, hash_seed: str, locale: str) -> None:
     """Where this fails on purpose (an environment's text was changed), write the file anew: python -m tests.envs.golden NAME"""

@@ -1,0 +1,18 @@
+create table products (id integer primary key, name text, category text, price real, stock integer);
+create table reviews (id integer primary key, product integer, author text, stars integer, title text);
+create table customers (id integer primary key, name text, email text, city text);
+create table orders (id integer primary key, customer integer, day text, status text);
+create table order_lines (purchase integer, product integer, quantity integer, price real);
+create table cart (product integer primary key, quantity integer);
+create table wishes (product integer primary key);
+create table forums (name text primary key, about text);
+create table posts (id integer primary key, forum text, title text, body text, author text, votes integer, day text);
+create table comments (id integer primary key, post integer, author text, body text);
+create table votes (post integer primary key);
+create table repositories (id integer primary key, name text, owner text, about text, stars integer);
+create table starred (repository integer primary key);
+create table members (repository integer, user text, role text, primary key (repository, user));
+create table issues (id integer primary key, repository integer, number integer, title text, label text, state text, author text, assignee text);
+create table merges (id integer primary key, repository integer, number integer, title text, state text, author text);
+create table towns (id integer primary key, name text, region text, founded integer, population integer, river text, product text);
+create table places (id integer primary key, name text, kind text, street text, town text, x integer, y integer);

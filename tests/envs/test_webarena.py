@@ -1,0 +1,252 @@
+"""WebArena as a policy meets it: a real browser on the project's own sites, and a user's own tasks and sites."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+from envs import make
+from envs.base import InvalidAction
+from envs.webarena import WebArena, browser
+from envs.webarena.actions import read
+from envs.webarena.checks import same_page
+from envs.webarena.config import read_tasks
+from envs.webarena.tasks import tasks
+from tests.envs.golden import expert_episode
+
+KITCHEN, NEXT = "link 'Kitchen'", "link 'Next'"
+needs_browser = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
+
+
+def task_id(start: str) -> str:
+    """The first task whose intent begins so."""
+    return f"webarena_{next(number for number, task in enumerate(tasks()) if task.intent.startswith(start))}"
+
+
+def number_of(observation: str, element: str) -> str:
+    found = re.search(rf"\[(\d+)\] {re.escape(element)}", observation)
+    assert found, f"no {element} in\n{observation}"
+    return found[1]
+
+
+@pytest.fixture
+def env() -> Iterator[WebArena]:
+    made = WebArena()
+    yield made
+    made.close()
+
+
+def test_tasks_are_in_webarenas_proportions() -> None:
+    counted = [
+        sum(task.site == site for task in tasks()) for site in ("shopping", "shopping_admin", "gitlab", "map", "reddit", "wikipedia")
+    ]
+    assert counted == [187, 182, 180, 109, 106, 48]
+    assert len({task.intent for task in tasks()}) == 812
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Thought: it is there\nAction: click [12]", "click [12]"),
+        ("Let's think step-by-step. In summary, the next action I will perform is ```type [164] [lamp] [1]```", "type [164] [lamp] [1]"),
+        ("Thought: done\nAction: stop [$12.34]", "stop [$12.34]"),
+    ],
+)
+def test_both_ways_of_answering_are_read(text: str, action: str) -> None:
+    assert WebArena.parse_action(text) == action
+    assert read(action) is not None
+
+
+def test_two_actions_at_once_are_refused() -> None:
+    with pytest.raises(InvalidAction, match="exactly one"):
+        WebArena.parse_action("```click [1]``` and ```click [2]```")
+
+
+@pytest.mark.parametrize(
+    "text", ["click [x]", "click 12", "type [3]", "goto []", "click [１２]", "stop it", "scroll [left]", "press [a b]"]
+)
+def test_what_is_no_action_is_not_read(text: str) -> None:
+    assert read(text) is None
+
+
+@needs_browser
+@pytest.mark.parametrize("start", ["Add ", "Change the status", "Close the issue", "Show the way", "Comment on", "Find out on"])
+def test_each_site_can_be_used_to_the_end(env: WebArena, start: str) -> None:
+    _, turns = expert_episode(env, task_id(start))
+    assert turns[-1].reward == 1.0
+    assert len(turns) <= 8
+
+
+@needs_browser
+def test_a_wrong_answer_or_none_fails(env: WebArena) -> None:
+    item_id = task_id("What does the ")
+    for answer in ("stop [$0.00]", "stop []", "stop"):
+        env.reset(options={"item_id": item_id})
+        _, reward, terminated, _, info = env.step(answer)
+        assert (reward, terminated, info["success"]) == (0.0, True, False)
+
+
+@needs_browser
+def test_what_one_episode_changes_no_other_one_sees(env: WebArena) -> None:
+    other = WebArena()
+    item_id = task_id("Put the ")
+    other.reset(options={"item_id": item_id})
+    _, turns = expert_episode(env, item_id)
+    assert turns[-1].reward == 1.0
+    assert other.step("goto [http://shop.test/wishes]")[0].count("link 'Alto") == 0
+    assert other.step("stop []")[1] == 0.0
+    assert "cell" not in env.reset(options={"item_id": item_id})[0].split("Categories")[1]
+    assert env.step("stop []")[1] == 0.0
+    other.close()
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    "url", ["http://example.com", "file:///etc/passwd", "javascript:alert(1)", "http://127.0.0.1:80", "chrome://version", "x.test"]
+)
+def test_nothing_but_the_sites_can_be_opened(env: WebArena, url: str) -> None:
+    env.reset(options={"item_id": "webarena_0"})
+    assert "Only the sites" in env.step(f"goto [{url}]")[0]
+    assert env.step("goto [//[]")[0] == "That is no address."
+
+
+@needs_browser
+def test_tabs_history_and_numbers(env: WebArena) -> None:
+    first, _ = env.reset(options={"item_id": "webarena_0"})
+    opened = env.step(f"click [{number_of(first, KITCHEN)}]")[0]
+    assert "URL: http://shop.test/category/Kitchen" in opened
+    assert env.step("go_forward")[0] == "There is nothing to go forward to."
+    back = env.step("go_back")[0]
+    assert back.split("\n")[1:] == first.split("\n")[2:], "the same page shows the same numbers"
+    assert env.step("go_back")[0] == "There is nothing to go back to."
+    assert "Tab 1 (current)" in env.step("new_tab")[0]
+    assert "Welcome to Openpedia" in env.step("goto [http://wiki.test/]")[0]
+    assert "Tab 0 (current): Everyday Shop | Tab 1: Openpedia" in env.step("tab_focus [0]")[0]
+    assert env.step("tab_focus [7]")[0] == "There is no tab 7."
+    assert "Tab 0 (current): Openpedia" in env.step("close_tab")[0]
+    assert env.step("close_tab")[0] == "The last tab stays."
+    assert env.step("click [999]")[0] == "There is no [999] on this page."
+
+
+@needs_browser
+def test_what_is_out_of_view_is_not_shown_until_scrolled_to(env: WebArena) -> None:
+    env.reset(options={"item_id": task_id("What is the email")})
+    top = env.step("goto [http://admin.test/customers]")[0]
+    below = env.step("scroll [down]")[0]
+    people = set(re.findall(r"[a-z.]+@mail\.test", top)), set(re.findall(r"[a-z.]+@mail\.test", below))
+    assert all(10 < len(seen) < 41 for seen in people)
+    assert len(people[0] | people[1]) == 41
+    assert env.step("scroll [up]")[0] == top
+
+
+@needs_browser
+def test_typing_replaces_and_pressing_enter_sends(env: WebArena) -> None:
+    first, _ = env.reset(options={"item_id": "webarena_0"})
+    box = number_of(first, "textbox")
+    env.step(f"type [{box}] [kettle] [0]")
+    assert "value: 'kite'" in env.step(f"type [{box}] [kite] [0]")[0]
+    assert "4 products found" in env.step("press [enter]")[0]
+    assert "could not do that" in env.step("press [Nokey]")[0]
+
+
+@needs_browser
+def test_a_browser_that_dies_is_a_fault_and_the_next_episode_goes_on() -> None:
+    env = WebArena()
+    env.reset(options={"item_id": "webarena_0"})
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "--headless" in process.cmdline() and not any(part.startswith("--type=") for part in process.cmdline()):
+                os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(browser.BrowserDied):
+        env.step("scroll [down]")
+    assert "OBJECTIVE" in env.reset(options={"item_id": "webarena_0"})[0]
+    env.close()
+
+
+def test_without_a_browser_all_but_playing_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("AGENTEVOL_CHROMIUM", raising=False)
+    assert len(WebArena.instructions("explore")) == 792
+    assert "Chromium" in str(WebArena.missing())
+    with pytest.raises(browser.BrowserDied, match="apt-get install chromium"):
+        make("webarena").reset(options={"item_id": "webarena_0"})
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = f"<title>Own</title><h1 id='what'>Page {self.path}</h1><a href='/next?x=1&y=2'>Next</a>".encode()
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def task_file(folder: Path, *evals: dict[str, object]) -> Path:
+    entries = [{"intent": f"Task {number}", "start_url": "__SHOPPING__/start", "eval": one} for number, one in enumerate(evals)]
+    (folder / "test.raw.json").write_text(json.dumps(entries))
+    return folder / "test.raw.json"
+
+
+@needs_browser
+def test_webarenas_own_tasks_on_a_users_sites(tmp_path: Path, site: str) -> None:
+    shown = {
+        "url": "last",
+        "locator": "document.querySelector('#what').outerText",
+        "required_contents": {"must_include": ["page |OR| leaf", "/next"]},
+    }
+    file = task_file(
+        tmp_path,
+        {"eval_types": ["string_match"], "reference_answers": {"must_include": ["start"]}},
+        {"eval_types": ["url_match"], "reference_url": "__SHOPPING__/next?x=1"},
+        {"eval_types": ["program_html"], "program_html": [shown]},
+        {"eval_types": ["string_match"], "reference_answers": {"fuzzy_match": ["start"]}},
+    )
+    env = WebArena(config=file, urls={"shopping": site})
+    first, _ = env.reset(options={"item_id": "webarena_0"})
+    assert first.startswith(f"OBJECTIVE: Task 0\nURL: {site}/start")
+    assert env.step("stop [it is the start page]")[1] == 1.0
+    for item_id in ("webarena_1", "webarena_2"):
+        for walks, reward in ((False, 0.0), (True, 1.0)):
+            first, _ = env.reset(options={"item_id": item_id})
+            if walks:
+                env.step(f"click [{number_of(first, NEXT)}]")
+            assert env.step("stop []")[1] == reward
+    with pytest.raises(ValueError, match="fuzzy_match, which takes a language model"):
+        env.reset(options={"item_id": "webarena_3"})
+    env.close()
+
+
+def test_a_task_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    file = task_file(tmp_path, {"eval_types": ["url_match"], "reference_url": "__SHOPPING__"})
+    with pytest.raises(ValueError, match=r"has tasks on shopping; say where it is"):
+        read_tasks(file, {})
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    with pytest.raises(ValueError, match="is not a list of WebArena's tasks"):
+        read_tasks(tmp_path / "other.json", {})
+
+
+def test_addresses_are_compared_by_what_they_mean() -> None:
+    assert same_page("http://a.test/x/?b=2&a=1", "http://a.test/x?a=1")
+    assert not same_page("http://a.test/x", "http://a.test/x?a=1")
+    assert not same_page("http://b.test/x", "http://a.test/x")

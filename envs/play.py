@@ -7,30 +7,39 @@ from typing import TextIO
 
 from envs.base import ExpertStuck, TextEnv, UnknownItem
 from envs.registry import UnknownEnvironment, environment_class, make
+from envs.serve.client import ServerFailed
 
 _HELP = "Each line is an action. ? lists the actions, ! lets the expert move, Ctrl-D ends."
 
 
 class Unplayable(ValueError):
-    """There is no such environment or instruction, or something is not installed; the message says what to do."""
+    """There is no such environment, instruction or server, or something is not installed; the message says what to do."""
 
 
-def play(name: str, item_id: str | None, server: str | None, given: TextIO = sys.stdin, out: TextIO = sys.stdout) -> int:
-    """Play until the episode or the input ends. Returns 0 after a success, else 1. Raises Unplayable."""
+def play(name: str, item_id: str | None, server: str | None, given: TextIO | None = None, out: TextIO | None = None) -> int:
+    """Play until the episode or the input (by default the terminal's) ends. Returns 0 after a success, else 1. Raises Unplayable."""
     try:
-        cls = environment_class(name)
-        if server is None and (reason := cls.missing()):
+        if server is None and (reason := environment_class(name).missing()):
             raise Unplayable(f"{name} cannot be played here: {reason}")
-        item_id = item_id or cls.instructions("eval")[0].item_id
         env = make(name, server=server)
-        observation, info = env.reset(options={"item_id": item_id})
-    except (UnknownEnvironment, UnknownItem) as error:
+        try:
+            return _played(env, item_id or env.instructions("eval")[0].item_id, server is None, given or sys.stdin, out or sys.stdout)
+        finally:
+            env.close()
+    except (UnknownEnvironment, UnknownItem, ServerFailed) as error:
         raise Unplayable(str(error)) from None
-    expert = None if server else env.expert()
+
+
+def _played(env: TextEnv, item_id: str, here: bool, given: TextIO, out: TextIO) -> int:
+    observation, info = env.reset(options={"item_id": item_id})
+    expert = env.expert() if here else None
     print(f"{env.prompt}\n\n{_HELP}\n\n{item_id}\n{observation}", file=out)
     while not env.done:
         print("> ", end="", flush=True, file=out)
-        line = given.readline()
+        try:
+            line = given.readline()
+        except KeyboardInterrupt:
+            line = ""
         if not line:
             print(file=out)
             break
@@ -49,9 +58,8 @@ def play(name: str, item_id: str | None, server: str | None, given: TextIO = sys
             print(f"(expert: {thought})\n> {typed}", file=out)
         observation, reward, _, _, info = env.step(typed)
         print(observation + (f"\n[reward {reward:g}]" if reward else ""), file=out)
-    won = env.succeeded(env.reward) if env.done else False
+    won = env.done and env.succeeded(env.reward)
     print(_verdict(env, won), file=out)
-    env.close()
     return 0 if won else 1
 
 

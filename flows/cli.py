@@ -107,18 +107,19 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a token in AGENTEVOL_TOKEN.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 36001,
     environments: Annotated[list[str], typer.Option("--environment", "-e", help="Only this one; may be repeated.")] = [],  # noqa: B006
     cap: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 1024,
     idle: Annotated[float, typer.Option(min=1, help="Seconds after which a session that nobody asks is closed.")] = 1800,
-    step: Annotated[float, typer.Option(min=0.1, help="Seconds that a world may take for a step.")] = 60,
+    step: Annotated[float, typer.Option("--step-limit", "--step", min=0.1, help="Seconds that a world may take for a step.")] = 60,
+    token_file: Annotated[Path | None, typer.Option(help="Holds the token that clients must send; else AGENTEVOL_TOKEN does.")] = None,
 ) -> None:
     """Serve the environments over HTTP; the description of its requests is at /docs."""
     from envs.serve.run import Refused, run
 
     try:
-        run(host, port, environments, cap=cap, idle=idle, step=step)
+        run(host, port, environments, cap=cap, idle=idle, step=step, token_file=token_file)
     except Refused as error:
         _fail(str(error))
 

@@ -8,37 +8,44 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 import httpx
 
-from envs.base import Step, TextEnv, UnknownItem
-from envs.registry import environment_class
+from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem
+from envs.registry import ENVIRONMENTS, UnknownEnvironment, environment_class
 
 _TRIES, _PAUSE, _SECONDS = 4, 0.25, 120.0
+_CARD = ("name", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action")
 
 
 class ServerFailed(RuntimeError):
     """The server is not there, refuses, or says that its world failed: a fault, not a failure of the policy."""
 
 
+class SessionLost(ServerFailed):
+    """The server does not know the session (it was idle for too long, or the server was started anew); reset() begins another one."""
+
+
 class Connection:
-    """A server's address with its connections, which are kept. The token comes from AGENTEVOL_TOKEN."""
+    """A server's address with its connections, which are kept; may be used by several threads. The token comes from AGENTEVOL_TOKEN."""
 
     def __init__(self, url: str, seconds: float = _SECONDS) -> None:
         token = os.environ.get("AGENTEVOL_TOKEN")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=headers)
+        self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=headers, limits=httpx.Limits(max_connections=None))
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The reply's JSON. Sent again when the connection breaks or the server is full; every request of this client may be. Raises
-        ServerFailed and UnknownItem."""
+    def ask(self, method: str, path: str, body: Any = None, *, again: bool = True) -> Any:
+        """The reply's JSON. Sent again when the server is full and, with `again`, when the connection breaks: then what is asked may be
+        done twice. Raises ServerFailed, SessionLost, UnknownItem and UnknownEnvironment."""
         for attempt in range(1, _TRIES + 1):
             try:
                 reply = self._client.request(method, path, json=body)
             except httpx.HTTPError as error:
-                if attempt == _TRIES:
+                if attempt == _TRIES or not again:
                     raise ServerFailed(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
             else:
                 if reply.status_code < 400:
@@ -49,32 +56,45 @@ class Connection:
         raise AssertionError("the loop ends by returning or raising")
 
     def step_many(self, steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Many steps in one request: [{"session", "action" or "answer"}]; replies in order, {"status", "error"} for a failed one."""
-        replies: list[dict[str, Any]] = self.ask("POST", "/steps", {"steps": list(steps)})
+        """Many steps in one request: [{"session", "action" or "answer", "turn"}]. Replies in order, {"status", "error", "kind"} for one
+        that failed. Without `turn` in each it is not sent again after a broken connection."""
+        again = all(step.get("turn") is not None for step in steps)
+        replies: list[dict[str, Any]] = self.ask("POST", "/steps", {"steps": list(steps)}, again=again)
         return replies
 
     def close(self) -> None:
         self._client.close()
 
 
+def connection(url: str) -> Connection:
+    """The connection to a server that all environments of this process share."""
+    return _connection(url, os.environ.get("AGENTEVOL_TOKEN"), os.getpid())
+
+
 class RemoteEnv(TextEnv):
-    """An environment of the registry, played on a server; made by `envs.make(name, server=url)`."""
+    """An environment played on a server; made by `envs.make(name, server=url)`.
+
+    Its card and instructions are those of the registry; the server's, where the registry does not have it.
+    """
 
     def __init__(self, name: str, server: str, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
-        self.local = environment_class(name)
-        for what in ("name", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action"):
+        self.connection = connection(server)
+        self.local = environment_class(name) if name in ENVIRONMENTS else _from_card(self.connection, name)
+        for what in (*_CARD, "instructions", "instruction", "catalogue"):
             setattr(self, what, getattr(self.local, what))
-        self.connection = Connection(server)
         self.session: str | None = None
+        self._actions: list[str] | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        if self.session is None:
-            self.session = self.connection.ask("POST", "/sessions", {"environment": self.name})["session"]
-        item_id = (options or {}).get("item_id")
-        told = self.connection.ask("POST", f"/sessions/{self.session}/reset", {"item_id": item_id, "seed": seed})
+        body = {"item_id": (options or {}).get("item_id"), "seed": seed}
+        try:
+            told = self._begun(body)
+        except SessionLost:
+            self.session = None
+            told = self._begun(body)
         self.item_id, self.rounds, self.reward, self.done = told["info"]["item_id"], 0, 0.0, False
-        self._observation = told["observation"]
+        self._hear(told)
         return told["observation"], told["info"]
 
     def step(self, action: str) -> Step:
@@ -83,20 +103,60 @@ class RemoteEnv(TextEnv):
     def answer(self, text: str) -> Step:
         return self._ask("answer", text)
 
+    def available_actions(self) -> list[str] | None:
+        return self._actions
+
     def close(self) -> None:
-        if self.session is not None:
-            session, self.session = self.session, None
-            self.connection.ask("DELETE", f"/sessions/{session}")
-        self.connection.close()
+        session, self.session, self.done = self.session, None, True
+        if session is not None:
+            with suppress(ServerFailed):  # the server closes it by itself when nobody asks for it
+                self.connection.ask("DELETE", f"/sessions/{session}", again=False)
+
+    def _begun(self, body: dict[str, Any]) -> dict[str, Any]:
+        if self.session is None:
+            self.session = self.connection.ask("POST", "/sessions", {"environment": self.name})["session"]
+        told: dict[str, Any] = self.connection.ask("POST", f"/sessions/{self.session}/reset", body)
+        return told
 
     def _ask(self, kind: str, text: str) -> Step:
         if self.done or self.session is None:
             raise RuntimeError(f"{self.name}: the episode is over (or never began); call reset() first")
         told = self.connection.ask("POST", f"/sessions/{self.session}/step", {kind: _sendable(text), "turn": self.rounds})
-        self.rounds, self._observation = told["turn"], told["observation"]
+        self.rounds = told["turn"]
         self.reward += told["reward"]
         self.done = told["terminated"] or told["truncated"]
+        self._hear(told)
         return told["observation"], told["reward"], told["terminated"], told["truncated"], told["info"]
+
+    def _hear(self, told: dict[str, Any]) -> None:
+        self._observation, self._actions = told["observation"], told["info"].get("available_actions")
+
+
+@lru_cache(maxsize=None)
+def _connection(url: str, token: str | None, process: int) -> Connection:
+    """One for each token and, since connections do not survive a fork, each process."""
+    return Connection(url)
+
+
+@lru_cache(maxsize=None)
+def _from_card(server: Connection, name: str) -> type[TextEnv]:
+    """A class with the card that the server tells; success is a reward of 1."""
+    cards = {card["name"]: card for card in server.ask("GET", "/environments")}
+    if name not in cards:
+        raise UnknownEnvironment(f"unknown environment {name!r}; on {server.url} there are: {', '.join(cards)}")
+    card = cards[name]
+
+    def catalogue(cls: type[TextEnv]) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
+        training, held_out = (
+            tuple(Instruction(env=name, **item) for item in server.ask("GET", f"/environments/{name}/instructions?split={split}"))
+            for split in ("explore", "eval")
+        )
+        return training, held_out
+
+    plain = {what: card[what] for what in ("name", "prompt", "max_rounds", "lowest_reward", "highest_reward")}
+    sizes = Sizes(card["instructions"], card["eval"], card["agent_traj"], card["agent_traj_l"])
+    members = {**plain, "task_types": tuple(card["task_types"]), "sizes": sizes, "catalogue": classmethod(catalogue)}
+    return type(f"Remote{name.title()}", (TextEnv,), members)
 
 
 def _sendable(text: str) -> str:
@@ -106,9 +166,12 @@ def _sendable(text: str) -> str:
 
 def _refusal(url: str, reply: httpx.Response) -> Exception:
     try:
-        told = reply.json().get("error") or reply.text
-    except ValueError:
-        told = reply.text
-    if reply.status_code == 404 and "no instruction" in str(told):
-        return UnknownItem(str(told))
-    return ServerFailed(f"{url} answered {reply.status_code}: {str(told)[:300]}")
+        told = reply.json()
+        error, kind = str(told["error"]), told.get("kind")
+    except (ValueError, KeyError, TypeError):
+        error, kind = reply.text, None
+    if kind == "item":
+        return UnknownItem(error)
+    if kind == "environment":
+        return UnknownEnvironment(error)
+    return (SessionLost if kind == "session" else ServerFailed)(f"{url} answered {reply.status_code}: {error[:300]}")

@@ -27,6 +27,8 @@ class Faulty(TextEnv):
     def act(self, action: str) -> tuple[str, float, bool]:
         if action == "raise":
             raise ConnectionError("the world fell over")
+        if action == "look up":
+            raise KeyError("no such room")
         if action == "hang":
             time.sleep(15)
         return f"did {len(action)} characters", float(action == "win"), action == "win"

@@ -18,7 +18,7 @@ import pytest
 from envs import UnknownItem, make
 from envs.play import Unplayable, play
 from envs.registry import ENVIRONMENTS, add, environment_class
-from envs.serve.client import Connection, ServerFailed
+from envs.serve.client import Connection, ServerFailed, SessionLost
 from envs.serve.run import Refused, run
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ def test_cards_and_instructions(server: str) -> None:
 )
 def test_a_clients_mistake_is_told(method: str, path: str, body: object, status: int, told: str, server: str) -> None:
     reply = httpx.request(method, server + path.replace("KEY", session(server)), json=body)
-    assert (reply.status_code, told in reply.text) == (status, True), reply.text
+    assert (reply.status_code, told in reply.json()["error"]) == (status, True), reply.text
 
 
 def test_what_is_no_json_is_told(server: str) -> None:
@@ -161,6 +161,56 @@ def test_a_world_that_hangs_is_given_up_while_the_others_go_on() -> None:
         assert "agentevol_step_seconds_count" in httpx.get(f"{url}/metrics").text
     finally:
         stop(process)
+
+
+def test_a_world_that_was_given_up_is_another_one_after_a_reset() -> None:
+    process, url = start("1800", "10", "1")
+    try:
+        key = session(url)
+        assert step(url, key, action="hang").status_code == 504
+        assert "ended with a fault" in step(url, key, action="x").text
+        assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": "faulty_1"}).json()["observation"] == "number 1"
+        assert step(url, key, action="x").json()["turn"] == 1
+    finally:
+        stop(process)
+
+
+def test_a_slip_inside_a_world_is_not_taken_for_the_clients(server: str) -> None:
+    reply = step(server, session(server), action="look up")
+    assert (reply.status_code, reply.json()["kind"]) == (500, "fault")
+    assert "KeyError" in reply.json()["error"]
+
+
+def test_a_session_that_was_lost_is_begun_anew_by_the_next_reset(server: str) -> None:
+    there = make("maze", server=server)
+    first = there.reset(options={"item_id": "maze_1"})
+    httpx.delete(f"{server}/sessions/{there.session}")  # type: ignore[attr-defined]
+    with pytest.raises(SessionLost, match="create another"):
+        there.step("move up")
+    assert there.reset(options={"item_id": "maze_1"}) == first
+    there.close()
+
+
+def test_an_environment_that_only_the_server_has_can_be_played() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONLY_THERE.format(url=(started := start("1800", "10", "60"))[1])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    stop(started[0])
+    assert done.stdout.split() == ["faulty_3", "1.0", "True", "2"], done.stderr
+
+
+ONLY_THERE = """
+import envs
+world = envs.make("faulty", server="{url}")
+item_id = world.instructions("eval")[0].item_id
+world.reset(options={{"item_id": "faulty_3"}})
+_, reward, ended, _, _ = world.step("win")
+print("faulty_3", reward, ended, len(world.instructions("eval")))
+"""
 
 
 def test_many_steps_at_once_keep_their_order_and_one_bad_one_spoils_none(server: str) -> None:
@@ -226,6 +276,26 @@ def test_beyond_this_machine_nothing_is_served_without_a_token(monkeypatch: pyte
         run("0.0.0.0", 0, [], cap=1, idle=1, step=1)
     with pytest.raises(Refused, match="no such environment: atlantis"):
         run("127.0.0.1", 0, ["atlantis"], cap=1, idle=1, step=1)
+
+
+def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
+    for text, told in (("", "is empty"), (None, "cannot be read")):
+        file = tmp_path / str(text is None)
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(Refused, match=told):
+            run("0.0.0.0", 0, [], cap=1, idle=1, step=1, token_file=file)
+    (tmp_path / "token").write_text("secret\n")
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "serve", "--port", "0", "--token-file", str(tmp_path / "token")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    url = process.stdout.readline().split()[0]
+    try:
+        assert httpx.get(f"{url}/environments").status_code == 401
+        assert httpx.get(f"{url}/environments", headers={"Authorization": "Bearer secret"}).status_code == 200
+    finally:
+        stop(process)
 
 
 def test_a_running_request_is_answered_before_the_server_ends() -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Merge = Literal["initial", "cumulative", "none"]
+StartFrom = Literal["base", "previous"]
 Rule = Literal["reward_weighted", "threshold"]
 
 
@@ -106,7 +107,7 @@ class EvolveParams(_Section):
     iterations: Count = 4
     samples: Counts = 1
     merge: Merge = "initial"
-    start_from: Literal["base", "previous"] = "base"
+    start_from: StartFrom = "base"
     rule: Rule = "reward_weighted"
     keep_per_instruction: Count | None = None
     patience: Count | None = None
@@ -172,6 +173,25 @@ class PretrainParams(_Section):
     precision: Literal["float32", "bfloat16"] = "bfloat16"
 
 
+class SweepParams(_Section):
+    """The grid of `agentevol sweep`: every combination is a run. `at_once`: chains of runs side by side."""
+
+    iterations: Annotated[list[Count], Field(min_length=1)] = [4]
+    samples: Annotated[list[Counts], Field(min_length=1)] = [1]
+    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
+    merge: Annotated[list[Merge], Field(min_length=1)] = ["initial"]
+    start_from: Annotated[list[StartFrom], Field(min_length=1)] = ["base"]
+    rule: Annotated[list[Rule], Field(min_length=1)] = ["reward_weighted"]
+    at_once: Count = 1
+
+    @field_validator("iterations", "samples", "seeds", "merge", "start_from", "rule")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        if any(value in values[:index] for index, value in enumerate(values)):
+            raise ValueError("a list of values, each once")
+        return values
+
+
 class Params(_Section):
     """Everything a run depends on. The same Params on the same commit give the same datasets and scores.
 
@@ -188,6 +208,7 @@ class Params(_Section):
     finetune: FinetuneParams = FinetuneParams()
     evaluate: EvaluateParams = EvaluateParams()
     gate: GateParams = GateParams()
+    sweep: SweepParams = SweepParams()
     pretrain: PretrainParams = PretrainParams()
 
     @model_validator(mode="after")

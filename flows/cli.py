@@ -79,6 +79,17 @@ def evolve(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # n
 
 
 @app.command()
+def sweep(
+    params: ParamsFile = PARAMS,
+    overrides: Overrides = [],  # noqa: B006
+    name: Annotated[str, typer.Option(help="Of the sweep; by default the grid in short.")] = "",
+) -> None:
+    """Every combination of M, K, seeds and rules (params.yaml: sweep), compared in one report."""
+    page = _run("flows.sweep:sweep", params, overrides, name=name)
+    typer.echo(f"report: {page}")
+
+
+@app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model folder, or a name on the Hugging Face hub.")],
     params: ParamsFile = PARAMS,

@@ -23,6 +23,7 @@ def evolve(
     samples: int | None = None,
     seed: int | None = None,
     overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form; it is never changed)
+    experiment: str = "",
 ) -> str:
     """Run AgentEvol and return the folder of its report.
 
@@ -32,10 +33,11 @@ def evolve(
         samples: K episodes per instruction, instead of evolve.samples.
         seed: The seed of everything random, instead of seed.
         overrides: Further parameters as key=value, e.g. explore.temperature=1.0.
+        experiment: In MLflow, for the runs of a sweep; "agentevol" by default.
     """
     params = parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=overrides)
     job = Job(params)
-    with Tracker(params, job.base, job.made_from()) as track:
+    with Tracker(params, job.base, job.made_from(), experiment) as track:
         track.inputs({"agenttraj": job.sets.agenttraj, "explore": job.sets.explore, "agenteval": job.sets.agenteval})
         rounds = [clone(job)]
         track.round(rounds[0])

@@ -16,12 +16,15 @@ def serve(port: int) -> int:
     from tasks.track import EXPERIMENT, be_quiet
 
     be_quiet()
-    found = MlflowClient(places.tracking_uri()).get_experiment_by_name(EXPERIMENT)
-    if found is None:
+    experiments = [one for one in MlflowClient(places.tracking_uri()).search_experiments() if one.name != "Default"]
+    if not experiments:
         print("no runs yet: `agentevol evolve` (or `make evolve`) makes the first", file=sys.stderr)
         return 1
-    print(f"the curves of all runs:  http://127.0.0.1:{port}/#/experiments/{found.experiment_id}/runs?compareRunsMode=CHART")
-    print(f"sampled trajectories:    http://127.0.0.1:{port}/#/experiments/{found.experiment_id}/traces")
+    for found in sorted(experiments, key=lambda one: one.name != EXPERIMENT):
+        place = f"http://127.0.0.1:{port}/#/experiments/{found.experiment_id}"
+        print(found.name if found.name == EXPERIMENT else f"sweep {found.name}")
+        print(f"  the curves of all runs:  {place}/runs?compareRunsMode=CHART")
+        print(f"  sampled trajectories:    {place}/traces")
     print("(ready in about ten seconds; Ctrl-C ends it)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", places.tracking_uri(), "--default-artifact-root", places.artifact_root()]

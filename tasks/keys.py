@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from prefect import Task
 from pydantic import BaseModel
 
@@ -78,7 +79,11 @@ class StoredTask:
     def make(self, **inputs: Any) -> dict[str, Any]:
         """The work itself, without Prefect: nothing where the folder is complete. Returns the artifact as a JSON value."""
         final = self.folder(inputs)
-        if not is_complete(final):
+        if is_complete(final):
+            return self.describe(inputs).model_dump()
+        with _alone(final):
+            if is_complete(final):  # another process made it meanwhile
+                return self.describe(inputs).model_dump()
             with atomic_folder(final) as out:
                 made = self.body(out, **inputs)
                 artifact = Artifact(
@@ -134,6 +139,13 @@ def identity(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"a task's input must be an Artifact, settings or a plain value, not {type(value).__name__}: its content is its key")
+
+
+def _alone(final: Path) -> FileLock:
+    """One process at a time makes a result; a lock of a process that was killed is free."""
+    locks = places.root() / "runs" / ".locks"  # beside the store: what lies in that are results alone
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{final.name}.lock")
 
 
 def _without_out(body: Body, make: Callable[..., Any]) -> Callable[..., Any]:

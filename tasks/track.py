@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from agentevol.folders import digest_json, folder_digest
 from agentevol.settings import Params
@@ -40,14 +41,15 @@ COSTS = ("seconds", "episodes", "tokens", "trained_tokens", "steps")
 class Tracker:
     """A run in MLflow, opened for the duration of a `with` block."""
 
-    def __init__(self, params: Params, base: Artifact, made_from: Mapping[str, Any]) -> None:
-        """`made_from`: what decides the figures besides the parameters (digests of sets and worlds, versions of tasks), as JSON values."""
+    def __init__(self, params: Params, base: Artifact, made_from: Mapping[str, Any], experiment: str = "") -> None:
+        """`made_from`: what decides the figures besides the parameters (digests of sets and worlds, versions of tasks), as JSON values.
+        `experiment`: the sweep's that it is a run of."""
         be_quiet()
         self.params, self.base = params, base
         self.key = run_key(params, base, made_from)
         self.name = run_name(params)
         self.client = MlflowClient(_database())
-        self.experiment = _experiment(self.client)
+        self.experiment = _experiment(self.client, experiment or EXPERIMENT)
         self.run = self._find_or_create()
         self.id: str = self.run.info.run_id
 
@@ -106,7 +108,7 @@ class Tracker:
         if found:
             return found[0]
         run = self.client.create_run(self.experiment, run_name=self.name, tags={"run_key": self.key, "model.base": self.base.digest})
-        params = {"M": self.params.evolve.iterations, "K": _k(self.params), **_flat(self.params.model_dump(mode="json"))}
+        params = {"M": self.params.evolve.iterations, "K": _k(self.params), **_flat(self.params.model_dump(mode="json", exclude={"sweep"}))}
         self.client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
         return self.client.get_run(run.info.run_id)
 
@@ -160,7 +162,7 @@ def run_key(params: Params, base: Artifact, made_from: Mapping[str, Any]) -> str
 
     A run in MLflow never gets a second figure for a step, so whatever may change a figure must make it another run.
     """
-    values = params.model_dump(mode="json", exclude={"model", "pretrain"})
+    values = params.model_dump(mode="json", exclude={"model", "pretrain", "sweep"})
     return digest_json({"params": values, "base": base.digest, "made_from": made_from})
 
 
@@ -215,9 +217,15 @@ def _database() -> str:
     return uri
 
 
-def _experiment(client: MlflowClient) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
-    location = f"{places.artifact_root()}/{EXPERIMENT}" if places.tracking_uri().startswith("sqlite:") else None
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    location = f"{places.artifact_root()}/{name}" if places.tracking_uri().startswith("sqlite:") else None
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException:  # another run of the same sweep was quicker
+        made = client.get_experiment_by_name(name)
+        if made is None:
+            raise
+        return str(made.experiment_id)

@@ -1,0 +1,160 @@
+"""What a report of a sweep is made from: chains of policies, and figures pooled over their seeds.
+
+Invariant: a chain of M iterations contains the shorter ones, so of each (setting, seed) the longest is read; a policy is pooled over seeds
+by its episodes, a pair of policies within each seed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentevol.report import BC_LARGE
+from agentevol.scoring import OVERALL, Paired, Score, discordant, paired, score
+from agentevol.trajectory import Trajectory
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Setting:
+    """What tells two chains of one seed apart. `samples`: K as it is written."""
+
+    samples: str
+    merge: str
+    start_from: str
+    rule: str
+
+    def told(self, among: Iterable[Setting]) -> str:
+        """`K = 3, merge cumulative`: K, and what differs among the settings of the sweep."""
+        others = list(among)
+        parts = [f"K = {self.samples}"]
+        for name, words in (("merge", "merge"), ("start_from", "from"), ("rule", "rule")):
+            if len({getattr(other, name) for other in others}) > 1:
+                parts.append(f"{words} {getattr(self, name).replace('_', ' ')}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A step of a run: what it made (`made`, by path: the same path is the same work) and what that cost."""
+
+    label: str
+    what: str
+    made: str
+    seconds: float
+    episodes: int
+    tokens: int
+    trained_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run of the sweep. `folder`: its report's."""
+
+    setting: Setting
+    iterations: int
+    seed: int
+    folder: str
+    costs: Sequence[Cost] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The longest run of a setting and seed.
+
+    `policies`: episodes on AgentEval by label, in the order BC-Base, Iteration 1, …, BC-Large; `kept`: by label, the instructions of which
+    the exploring of that iteration kept a success; `lineage`: by label, what its run's `run.json` says.
+    """
+
+    setting: Setting
+    seed: int
+    policies: Mapping[str, Sequence[Trajectory]]
+    kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def curve(self) -> list[str]:
+        """The labels along M; the first is BC-Base."""
+        return [label for label in self.policies if label != BC_LARGE]
+
+    @property
+    def final(self) -> str:
+        return self.curve[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Everything that the report is made from. `explored`: the instructions that are explored, as (env, difficulty, item_id)."""
+
+    chains: Sequence[Chain]
+    cells: Sequence[Cell]
+    random: Sequence[Trajectory] = ()
+    explored: Sequence[tuple[str, str, str]] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> list[Setting]:
+        return sorted({chain.setting for chain in self.chains})
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({chain.seed for chain in self.chains})
+
+    @property
+    def environments(self) -> list[str]:
+        """By name, then "overall"."""
+        return [*sorted({episode.env for chain in self.chains for episodes in chain.policies.values() for episode in episodes}), OVERALL]
+
+    def of(self, setting: Setting) -> list[Chain]:
+        return [chain for chain in self.chains if chain.setting == setting]
+
+    def once_per_seed(self) -> list[Chain]:
+        """A chain of each seed, for what all settings have in common."""
+        return list({chain.seed: chain for chain in reversed(self.chains)}.values())
+
+
+def pooled(chains: Iterable[Chain], label: str) -> dict[str, Score]:
+    """The score of a policy over its seeds, per environment and overall; empty where no chain has it."""
+    episodes = [episode for chain in chains for episode in chain.policies.get(label, ())]
+    return score(episodes) if episodes else {}
+
+
+def finals(chains: Sequence[Chain]) -> dict[str, Score]:
+    """The same of the last policies."""
+    episodes = [episode for chain in chains for episode in chain.policies[chain.final]]
+    return score(episodes) if episodes else {}
+
+
+def compared(chains: Sequence[Chain], other: str) -> dict[str, Paired]:
+    """The last policies against another one of the same seed, by environment: pairs of one instruction and seed, counted together."""
+    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for chain in chains:
+        if other in chain.policies:
+            _count(counts, paired(chain.policies[chain.final], chain.policies[other]))
+    return {env: discordant(*found) for env, found in counts.items()}
+
+
+def between(chains: Sequence[Chain], others: Sequence[Chain]) -> dict[str, Paired]:
+    """The last policies of two settings against each other, by environment."""
+    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    of_seed = {chain.seed: chain for chain in others}
+    for chain in chains:
+        if chain.seed in of_seed:
+            other = of_seed[chain.seed]
+            _count(counts, paired(chain.policies[chain.final], other.policies[other.final]))
+    return {env: discordant(*found) for env, found in counts.items()}
+
+
+def _count(counts: Mapping[str, list[int]], results: Mapping[str, Paired]) -> None:
+    for env, result in results.items():
+        for index, name in enumerate(("n", "only_a", "only_b")):
+            counts[env][index] += getattr(result, name)
+
+
+def shared(cells: Sequence[Cell]) -> tuple[float, float]:
+    """(seconds of all cells' steps, seconds of the distinct ones): what is in several cells was computed once."""
+    everything = [cost for cell in cells for cost in cell.costs]
+    return sum(cost.seconds for cost in everything), sum({cost.made: cost.seconds for cost in everything}.values())

@@ -1,0 +1,126 @@
+"""What a sweep adds to its runs: the random player's score, and one report from all of them.
+
+Invariant: a report is made from the runs' folders and the store alone.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from agentevol import storage
+from agentevol.folders import atomic_folder
+from agentevol.report import BC_LARGE
+from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep
+from agentevol.sweeps.page import HTML, write_report
+from agentevol.trajectory import Message, Trajectory
+from envs.registry import make
+from tasks import places
+from tasks.artifact import Artifact
+from tasks.keys import Made, stored
+from tasks.progress import bar
+
+SWEEPS = Path("runs") / "sweeps"
+_MADE_BY = {"learn": "model", "explore": "explored", "evaluate": "played"}
+"""What a step of a run leaves, by its name in run.json."""
+
+
+@stored("trajectories", version="1")
+def play_at_random(out: Path, *, instructions: Artifact, seed: int, worlds: dict[str, str]) -> Made:
+    """One episode of a player that picks among the available actions, on each instruction of a world that lists them."""
+    wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows]
+    episodes = []
+    with bar("playing at random") as tick:
+        for done, instruction in enumerate(wanted, 1):
+            with make(instruction.env) as env:
+                _, info = env.reset(options={"item_id": instruction.item_id})
+                if "available_actions" not in info:
+                    continue
+                draw, messages = random.Random(f"{seed} {instruction.item_id}"), [Message("user", "")]
+                while not env.done:
+                    action = draw.choice(info["available_actions"])
+                    observation, *_, info = env.step(action)
+                    messages += [Message("assistant", action, False), Message("user", observation)]
+                episodes.append(_recorded(env.reward, env.rounds, bool(info["success"]), instruction, messages))
+            tick(done, len(wanted))
+    made = storage.write_dataset(out / "dataset", episodes, {"policy": "random", "instructions": instructions.digest})
+    return Made(made.digest, "dataset", made.counts)
+
+
+def _recorded(reward: float, rounds: int, success: bool, instruction: Any, messages: list[Message]) -> Trajectory:
+    return Trajectory(
+        item_id=instruction.item_id,
+        env=instruction.env,
+        task_type=instruction.task_type,
+        split="eval",
+        policy="random",
+        policy_hash="",
+        iteration=0,
+        sample=0,
+        messages=messages,
+        reward=reward,
+        success=success,
+        rounds=rounds,
+        status="finished",
+    )
+
+
+@task(version="1", cache_policy=NO_CACHE, persist_result=False)
+def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | None, name: str, sets: dict[str, str]) -> Path:
+    """Write `runs/sweeps/<name>/`: report.html, report.md and the pictures; returns the HTML file. `chosen`: the explored instructions."""
+    priced = [_priced(cell) for cell in cells]
+    longest: dict[tuple[Setting, int], Cell] = {}
+    for cell in sorted(priced, key=lambda one: one.iterations):
+        longest[cell.setting, cell.seed] = cell
+    explored = [row for rows in storage.read_instructions(chosen.folder).values() for row in rows]
+    sweep = Sweep(
+        chains=[_chain(cell) for cell in longest.values()],
+        cells=priced,
+        random=storage.read_dataset(by_chance.folder) if by_chance is not None and by_chance.rows else [],
+        explored=[(row.env, row.difficulty, row.item_id) for row in explored],
+        meta={"commit": _commit(), **sets, "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"},
+    )
+    folder = SWEEPS / name
+    with atomic_folder(folder) as out:
+        write_report(out, sweep, f"AgentEvol: {name}")
+    return folder / HTML
+
+
+def _priced(cell: Cell) -> Cell:
+    """The cell with what its steps cost and made."""
+    phases, lineage = _read(cell, "scores.json")["phases"], _read(cell, "run.json")
+    costs = []
+    for phase in phases:
+        label, _, what = phase["name"].rpartition(": ")
+        numbers = {name: phase[name] for name in ("seconds", "episodes", "tokens", "trained_tokens")}
+        costs.append(Cost(label, what, lineage[label][_MADE_BY[what]]["path"], **numbers))
+    return Cell(cell.setting, cell.iterations, cell.seed, cell.folder, costs)
+
+
+def _chain(cell: Cell) -> Chain:
+    lineage = _read(cell, "run.json")
+    labels = sorted(lineage, key=lambda label: label == BC_LARGE)  # BC-Large last, the others in their order
+    policies = {label: storage.read_dataset(places.resolve(lineage[label]["played"]["path"])) for label in labels}
+    kept = {
+        label: frozenset(row.item_id for row in storage.read_dataset(places.resolve(parts["kept"]["path"])))
+        for label, parts in lineage.items()
+        if "kept" in parts
+    }
+    return Chain(cell.setting, cell.seed, policies, kept, lineage)
+
+
+def _read(cell: Cell, name: str) -> Any:
+    return json.loads((Path(cell.folder) / name).read_text(encoding="utf-8"))
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "not a git checkout"

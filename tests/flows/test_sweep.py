@@ -1,0 +1,135 @@
+"""A sweep as a user runs it, on the tiny project: cells share what they have in common, a kill costs little, one page shows everything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from agentevol.settings import SweepParams
+from flows.sweep import cells, short
+from tests.flows.conftest import ROOT
+from tests.flows.tiny import make_project
+
+GRID = ("-S", "sweep.iterations=[1,2]", "-S", "sweep.samples=[1,2]", "-S", "sweep.seeds=[0]")
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def swept(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = make_project(tmp_path_factory.mktemp("sweep") / "project")
+    killed = agentevol(project, "sweep", *GRID, KILL_AT="fine-tuning")
+    assert killed.returncode == -9
+    # A run that is a process of its own knows the toy world as it would know another package's.
+    (project / "sitecustomize.py").write_text("from tests.flows.tiny import register\nregister()\n")
+    done = agentevol(project, "sweep", *GRID, "-S", "sweep.at_once=2", PYTHONPATH=f"{ROOT}:{project}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "report: runs/sweeps/M1.2-K1.2-s0/report.html"
+    return project
+
+
+def results(project: Path, task: str) -> list[Path]:
+    return sorted((project / "runs" / "store").glob(f"{task}-v*"))
+
+
+def test_the_grid_is_every_combination_once() -> None:
+    grid = SweepParams(iterations=[4, 1], samples=[1, [3, 1]], seeds=[0, 1], merge=["initial", "none"])
+    found = [(cell.seed, cell.setting.merge, cell.setting.samples, cell.iterations) for cell in cells(grid)]
+    assert len(set(found)) == len(found) == 16
+    assert found[:2] == [(0, "initial", "1", 1), (0, "initial", "1", 4)]
+    assert short(grid) == "M4.1-K1.3+1-s0.1_initial-none"
+
+
+@pytest.mark.slow
+def test_what_cells_have_in_common_is_computed_once(swept: Path) -> None:
+    # BC-Base; iterations 1 and 2 of K = 1 and of K = 2: five policies for four runs of together ten.
+    assert len(results(swept, "finetune")) == 5
+    runs = [json.loads((folder / "run.json").read_text()) for folder in sorted((swept / "runs").glob("M*"))]
+    assert len(runs) == 4
+    assert len({run["BC-Base"]["model"]["sha256"] for run in runs}) == 1
+
+
+@pytest.mark.slow
+def test_side_by_side_gives_what_one_after_the_other_gives(swept: Path, agentevol: Command, tmp_path: Path) -> None:
+    alone = make_project(tmp_path / "project")
+    assert agentevol(alone, "evolve", "-S", "evolve.samples=2", "-S", "sweep.at_once=3").returncode == 0
+    (folder,) = (alone / "runs").glob("M2-K2-*")
+    (same,) = (swept / "runs").glob("M2-K2-*")
+    lineages = [json.loads((one / "run.json").read_text()) for one in (folder, same)]
+    assert folder.name == same.name
+    assert lineages[0] == lineages[1]
+
+
+@pytest.mark.slow
+def test_the_runs_are_flat_in_an_experiment_of_the_sweep(swept: Path) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{swept / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("M1.2-K1.2-s0")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["M1-K1-s0", "M1-K2-s0", "M2-K1-s0", "M2-K2-s0"]
+    assert {(run.data.params["M"], run.data.params["K"]) for run in runs} == {("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")}
+
+
+class _Outline(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.titles: list[str] = []
+        self.links: list[str] = []
+        self._in_title = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_title = tag == "h2"
+        self.links += [str(value) for name, value in attrs if name in ("src", "href", "xlink:href") and tag != "image"]
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.titles.append(data)
+            self._in_title = False
+
+
+@pytest.mark.slow
+def test_the_report_shows_everything_and_needs_nothing_else(swept: Path) -> None:
+    folder = swept / "runs" / "sweeps" / "M1.2-K1.2-s0"
+    page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
+    outline = _Outline()
+    outline.feed(page)
+    assert outline.titles == [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert {"Methods", "The curve over M", "The K comparison", "Paired tests", "Lineage"} <= set(outline.titles)
+    assert all(link.startswith("#") for link in outline.links), "nothing is loaded from elsewhere"
+    assert "| BC-Base |" in text
+    assert "AgentEvol, M = 2, K = 2" in text
+    assert "The grid has one way of merging" in text
+    assert "were spent" in text
+    for picture in ("methods", "curve-overall", "curve-pushing", "balance"):
+        assert f"]({picture}.svg)" in text
+        assert (folder / f"{picture}.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
+def test_a_browser_shows_the_report_without_a_complaint_or_a_request(swept: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    page_file = swept / "runs" / "sweeps" / "M1.2-K1.2-s0" / "report.html"
+    said: list[str] = []
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(page_file.as_uri())
+        assert page.locator("svg").count() >= 4
+        assert page.locator("table").count() >= 6
+        assert page.locator("svg").first.bounding_box()["width"] > 300
+        browser.close()
+    assert said == []
+    assert asked == [page_file.as_uri()]

@@ -37,7 +37,8 @@ def curves(lines: Mapping[str, Points], levels: Mapping[str, Score | None], titl
     for name, level in levels.items():
         if level is not None and level.n:
             axes.axhline(100 * level.success, color=_GREY, linestyle=(0, (4, 3)) if name != "random" else (0, (1, 2)), linewidth=1.2)
-            axes.text(longest - 0.95, 100 * level.success, f" {name}", color=_GREY, va="center", fontsize=8)
+            label = {"color": _GREY, "va": "center", "fontsize": 8, "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}}
+            axes.text(longest - 0.9, 100 * level.success, name, **label)
     axes.set_xlim(-0.1, longest - 0.98 + (0.55 if small else 0.35))
     axes.set_xticks(range(longest))
     axes.set_ylim(bottom=0)
@@ -45,7 +46,7 @@ def curves(lines: Mapping[str, Points], levels: Mapping[str, Score | None], titl
     if not small:
         axes.set_xlabel("iteration (0 is BC-Base)")
         axes.set_ylabel("success on AgentEval, %")
-        axes.legend(frameon=False, fontsize=9, loc="upper left")
+        figure.legend(frameon=False, fontsize=9, loc="outside lower center", ncols=3)
     return _svg(figure)
 
 
@@ -77,7 +78,7 @@ def balance(seconds: Mapping[str, Mapping[str, float]], title: str) -> str:
         left = [before + width for before, width in zip(left, widths, strict=True)]
     axes.invert_yaxis()
     axes.set_xlabel("minutes, one seed")
-    axes.legend(frameon=False, fontsize=9, ncols=3, loc="lower right")
+    figure.legend(frameon=False, fontsize=9, ncols=3, loc="outside lower center")
     axes.set_title(title, fontsize=12, loc="left")
     return _svg(figure)
 

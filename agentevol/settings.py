@@ -176,8 +176,8 @@ class PretrainParams(_Section):
 class SweepParams(_Section):
     """The grid of `agentevol sweep`: every combination is a run. `at_once`: chains of runs side by side."""
 
-    iterations: Annotated[list[Count], Field(min_length=1)] = [4]
-    samples: Annotated[list[Counts], Field(min_length=1)] = [1]
+    iterations: Annotated[list[Count], Field(min_length=1)] = [1, 2, 3, 4]
+    samples: Annotated[list[Counts], Field(min_length=1)] = [1, 2, 3]
     seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
     merge: Annotated[list[Merge], Field(min_length=1)] = ["initial"]
     start_from: Annotated[list[StartFrom], Field(min_length=1)] = ["base"]

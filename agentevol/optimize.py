@@ -1,4 +1,4 @@
-"""One optimisation loop for pretraining and fine-tuning: AdamW, warm-up then linear decay, clipping, bf16 autocast where asked.
+"""One optimisation loop for pretraining and fine-tuning: AdamW, warm-up then linear decay, clipping, bf16 autocast where it pays.
 
 Invariant: the same seed, batches and machine give the same weights; nothing here draws a random number.
 """
@@ -15,6 +15,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional
 
+from agentevol.precision import resolve
+
 IGNORED = -100
 Progress = Callable[[int, int, float], None]
 
@@ -28,8 +30,13 @@ class Batch:
     weights: Tensor
 
     @property
+    def learnt(self) -> Tensor:
+        """Where the next token is learnt: bool [rows, length - 1]."""
+        return self.labels[:, 1:] != IGNORED
+
+    @property
     def trained_tokens(self) -> int:
-        return int((self.labels[:, 1:] != IGNORED).sum())
+        return int(self.learnt.sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +66,11 @@ class Optimizer:
     def __init__(self, model: Any, *, precision: str, weight_decay: float, clip: float, betas: tuple[float, float] = (0.9, 0.95)) -> None:
         # Accelerate allows one precision per process; autocast here lets a float32 and a bfloat16 training follow one another.
         self.accelerator = Accelerator()
-        self.half = precision == "bfloat16"
+        self.half = resolve(precision) == "bfloat16"
         decayed = [p for p in model.parameters() if p.ndim >= 2]
         plain = [p for p in model.parameters() if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.model, self.adamw = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-8))
+        self.model, self.adamw = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-8, fused=True))
         self.clip = clip
 
     def step(self, batch: Batch, learning_rate: float) -> float:
@@ -93,21 +100,31 @@ class Optimizer:
         return weighted_nll(self._logits(batch), batch)
 
     def _logits(self, batch: Batch) -> Tensor:
-        # No attention mask: rows are padded on the right, so under a causal mask no learnt position ever sees a pad.
+        """What predicts each learnt token: [learnt tokens, vocabulary], row by row."""
         device = self.accelerator.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
-            logits: Tensor = self.model(input_ids=batch.ids.to(device), use_cache=False).logits
-        return logits
+        learnt = batch.learnt.to(device)
+        # Only the positions with loss go through the output layer: most of a trajectory is the world's text. A hook at that layer leaves
+        # all else to the model's own forward pass, so that what an architecture does with its logits (scaling, capping) is kept.
+        head = self.unwrapped().get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, given: (given[0][:, :-1][learnt][None], *given[1:]))
+        try:
+            # No attention mask: rows are padded on the right, so under a causal mask no learnt position ever sees a pad.
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
+                logits: Tensor = self.model(input_ids=batch.ids.to(device), use_cache=False).logits
+        finally:
+            hook.remove()
+        return logits[0]
 
 
 def weighted_nll(logits: Tensor, batch: Batch) -> Tensor:
-    """Sum over learnt tokens of weight(row) * -log p(token), divided by the number of learnt tokens: Eq. 8 of the paper per token."""
-    labels = batch.labels[:, 1:].to(logits.device)
-    learnt = labels != IGNORED
-    # Only the positions with loss go through the softmax: most of a trajectory is the world's text.
-    nll = functional.cross_entropy(logits[:, :-1][learnt].float(), labels[learnt], reduction="none")
-    weights = batch.weights.to(logits.device)[:, None].expand_as(labels)[learnt]
-    return (nll * weights).sum() / learnt.sum().clamp(min=1)
+    """Sum over learnt tokens of weight(row) * -log p(token), divided by the number of learnt tokens: Eq. 8 of the paper per token.
+
+    `logits`: [learnt tokens, vocabulary], those that predict the tokens where `batch.learnt`.
+    """
+    learnt = batch.learnt
+    nll = functional.cross_entropy(logits.float(), batch.labels[:, 1:][learnt].to(logits.device), reduction="none")
+    weights = batch.weights[:, None].expand_as(learnt)[learnt].to(logits.device)
+    return (nll * weights).sum() / learnt.sum().clamp(min=1).to(logits.device)
 
 
 def run(optimizer: Optimizer, batches: Iterable[Batch], schedule: Schedule, progress: Progress | None = None) -> list[list[float]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentevol.params import load_params
+from agentevol.precision import resolve
 from agentevol.sampling import Sampling
 from agentevol.settings import Params
 from envs.base import Split
@@ -90,7 +91,9 @@ class Job:
         model = finetune(
             base=start or self.base,
             data=data,
-            settings=params.finetune,
+            settings=params.finetune.model_copy(
+                update={"precision": resolve(params.finetune.precision)}
+            ),  # the key says what was computed in
             epochs=params.finetune.epochs_at(iteration),
             seed=params.seed,
             rule=params.evolve.rule,

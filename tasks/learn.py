@@ -23,7 +23,7 @@ def base_model(name_or_folder: str) -> Artifact:
     return Artifact(kind="model", path=places.record(folder), digest=model_digest(folder))
 
 
-@stored("model", version="1", ignore=("name", "settings.epochs"))
+@stored("model", version="2", ignore=("name", "settings.epochs"))
 def finetune(
     out: Path, *, base: Artifact, data: Artifact, settings: FinetuneParams, epochs: float, seed: int, rule: Rule, name: str
 ) -> Made:

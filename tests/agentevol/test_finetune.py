@@ -11,7 +11,7 @@ import torch
 from agentevol.chat import Chat, Encoded
 from agentevol.finetune import NothingToLearn, batches, encode_all, finetune
 from agentevol.models import load_model, load_tokenizer, model_digest
-from agentevol.optimize import IGNORED, Batch, Schedule, weighted_nll
+from agentevol.optimize import IGNORED, Batch, Optimizer, Schedule, weighted_nll
 from agentevol.rollout import roll_out
 from tests.agentevol.counting import Counting, played
 from tests.agentevol.test_rollout import Settings as RolloutSettings
@@ -66,7 +66,21 @@ def test_the_loss_is_the_papers_weighted_likelihood() -> None:
     labels = torch.tensor([[IGNORED, IGNORED, 3, 4], [IGNORED, 3, IGNORED, IGNORED]])
     log = torch.log_softmax(logits, dim=-1)
     by_hand = -(1.0 * (log[0, 1, 3] + log[0, 2, 4]) + 0.25 * log[1, 0, 3]) / 3
-    assert float(weighted_nll(logits, Batch(ids, labels, torch.tensor([1.0, 0.25])))) == pytest.approx(float(by_hand), rel=1e-6)
+    batch = Batch(ids, labels, torch.tensor([1.0, 0.25]))
+    assert float(weighted_nll(logits[:, :-1][batch.learnt], batch)) == pytest.approx(float(by_hand), rel=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
+def test_the_loss_is_that_of_the_whole_output_layer(family: str, small_models: dict[str, Path], counting: str) -> None:
+    """What skips the output layer changes nothing of the loss."""
+    chat, model = Chat(load_tokenizer(small_models[family])), load_model(small_models[family])
+    rows, _ = encode_all([EASY[0], replace(HARD[0], reward=0.5)], chat, 512, "reward_weighted")
+    batch = next(batches(rows, tokens=4096, epochs=1, seed=0, pad=0))
+    with torch.no_grad():
+        log = torch.log_softmax(model(input_ids=batch.ids).logits.float(), dim=-1)
+    of_each = -log[:, :-1].gather(2, batch.ids[:, 1:, None])[..., 0] * batch.weights[:, None]
+    optimizer = Optimizer(model, precision="float32", weight_decay=0.0, clip=1.0)
+    assert optimizer.loss_of(batch) == pytest.approx(float(of_each[batch.learnt].sum() / batch.trained_tokens), rel=1e-5)
 
 
 def test_too_long_is_left_out_whole_and_named(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:

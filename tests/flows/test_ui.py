@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -39,8 +40,9 @@ def chart_page(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     try:
         assert server.stdout is not None
-        link = re.search(r"http://\S+compareRunsMode=CHART", server.stdout.readline())
-        assert link
+        printed = "".join(itertools.takewhile(lambda line: not line.startswith("(ready"), server.stdout))
+        link = re.search(r"http://\S+compareRunsMode=CHART", printed)
+        assert link, printed
         until = time.monotonic() + 120
         while time.monotonic() < until:
             try:

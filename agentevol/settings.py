@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 Merge = Literal["initial", "cumulative", "none"]
 StartFrom = Literal["base", "previous"]
 Rule = Literal["reward_weighted", "threshold"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def _positive_int(value: object) -> int:
@@ -126,7 +127,7 @@ class FinetuneParams(_Section):
     warmup: Share = 0.1
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     clip: Positive = 1.0
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Precision = "auto"
     max_tokens: Count = 2048
     min_lr_ratio: Share = 0.1
 
@@ -154,23 +155,31 @@ class GateParams(_Section):
 
 
 class PretrainParams(_Section):
-    """The embedded base model and how it is made. `hidden`, `layers`, `heads` (of width 64), `vocabulary` give its shape.
+    """The embedded base model and how it is made. `hidden`, `layers`, `heads` (of width 64) with their
+    `key_value_heads`, and `vocabulary` give its shape.
 
     `induction_steps` and `induction_tokens` (per step) bound the lesson in copying; `reading_steps` of `batch_tokens` are the rest.
     """
 
     seed: Natural = 0
-    hidden: Count = 128
-    layers: Count = 4
-    heads: Count = 2
-    vocabulary: Count = 1024
+    hidden: Count = 256
+    layers: Count = 3
+    heads: Count = 4
+    key_value_heads: Count = 2
+    vocabulary: Count = 2048
     context: Count = 2048
     induction_steps: Count = 6000
     induction_tokens: Count = 1536
-    reading_steps: Count = 3000
+    reading_steps: Count = 2000
     batch_tokens: Count = 4096
-    learning_rate: Positive = 2e-3
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    learning_rate: Positive = 1.5e-3
+    precision: Precision = "auto"
+
+    @model_validator(mode="after")
+    def _heads_share_evenly(self) -> PretrainParams:
+        if self.heads % self.key_value_heads:
+            raise ValueError(f"key_value_heads: {self.key_value_heads} given; allowed: a divisor of heads, {self.heads}")
+        return self
 
 
 class SweepParams(_Section):

@@ -11,6 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from agentevol.folders import atomic_folder
+from agentevol.precision import resolve
 from flows.steps import parameters
 from tasks.learn import pretrain as make_base
 from tasks.progress import say
@@ -27,7 +28,7 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
         overrides: Further parameters as key=value, e.g. pretrain.steps=1000.
     """
     params = parameters(params_file, overrides=overrides)
-    model = make_base(settings=params.pretrain)
+    model = make_base(settings=params.pretrain.model_copy(update={"precision": resolve(params.pretrain.precision)}))
     with atomic_folder(PLACE) as place:
         shutil.copytree(model.folder, place, dirs_exist_ok=True)
     say(f"{PLACE}: sha256 {model.digest[:12]}, {model.facts.get('seconds', 0):.0f} s")

@@ -11,7 +11,10 @@ from agentevol.pretraining.shape import PretrainSettings
 
 def write(record: Mapping[str, Any], settings: PretrainSettings, note: str = "") -> str:
     """Markdown. `record` as `pretrain` returns it; `note`: what else there is to say of this one's making."""
-    shape = f"{settings.layers} layers of width {settings.hidden}, {settings.heads} heads of width 64, {settings.vocabulary} tokens"
+    shape = (
+        f"{settings.layers} layers of width {settings.hidden}, {settings.heads} heads of width 64 that share {settings.key_value_heads} of"
+    )
+    shape += f" keys and values, {settings.vocabulary} tokens"
     kinds = ", ".join(f"{kind.__name__} ({share})" for kind, share in exercises.ALL.items())
     return f"""---
 license: mit

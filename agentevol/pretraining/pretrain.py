@@ -93,7 +93,7 @@ def new_model(settings: PretrainSettings) -> Any:
         hidden_size=settings.hidden,
         num_hidden_layers=settings.layers,
         num_attention_heads=settings.heads,
-        num_key_value_heads=settings.heads,
+        num_key_value_heads=settings.key_value_heads,
         intermediate_size=-(-settings.hidden * 8 // 3 // 64) * 64,
         max_position_embeddings=settings.context,
         tie_word_embeddings=True,

@@ -19,7 +19,16 @@ from agentevol.pretraining.pretrain import encode_play, pretrain
 from agentevol.settings import PretrainParams
 
 BASE = Path(__file__).parents[2] / "models" / "base"
-TINY = {"hidden": 64, "layers": 2, "heads": 1, "induction_steps": 3, "induction_tokens": 96, "reading_steps": 3, "batch_tokens": 1024}
+TINY = {
+    "hidden": 64,
+    "layers": 2,
+    "heads": 1,
+    "key_value_heads": 1,
+    "induction_steps": 3,
+    "induction_tokens": 96,
+    "reading_steps": 3,
+    "batch_tokens": 1024,
+}
 
 
 def test_induction_learns_only_from_what_came_before() -> None:

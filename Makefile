@@ -48,4 +48,4 @@ lint: $(READY)  ## Style, types and the floors
 	@$(BIN)/mypy
 
 test: lint  ## Lint and all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -12,6 +12,7 @@ from flows.cli import QUIET
 
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes run side by side: two threads each would wait for one another
 
 
 def pytest_configure(config: pytest.Config) -> None:

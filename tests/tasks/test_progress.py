@@ -1,0 +1,22 @@
+"""What is said of long work where no terminal shows a bar."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks import progress
+
+
+def test_a_log_is_told_how_far_it_is_and_only_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 59.0, 61.0, 62.0, 130.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    progress.console.cache_clear()
+    with progress.bar("fine-tuning iteration-1") as tick:
+        for done in (1, 20, 25, 26, 50):
+            tick(done, 100, 0.5)
+    progress.console.cache_clear()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "fine-tuning iteration-1: 25 of 100, about 3 min left (0.500)",
+        "fine-tuning iteration-1: 50 of 100, about 2 min left (0.500)",
+    ]

@@ -6,6 +6,7 @@ Invariant: a client's mistake is answered with 4xx and what to do; 5xx is told o
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hmac
 from collections import Counter
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from envs.base import TextEnv
 from envs.registry import ENVIRONMENTS, environment_class
-from envs.serve import agentgym
+from envs.serve import agentgym, openenv
 from envs.serve.bodies import Batch, Card, Create, Created, Failed, Health, Item, OneOf, Refusal, Reset, Said, Step
 from envs.serve.sessions import Limits, Reply, SessionError, Sessions
 
@@ -147,6 +148,7 @@ def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: s
         return JSONResponse({"error": error, "kind": kind}, status, {"Retry-After": "5"} if status == 503 else None)
 
     app.include_router(agentgym.routes(offered, sessions))
+    app.include_router(openenv.routes(offered, sessions))
     return app
 
 
@@ -154,16 +156,30 @@ class _Guard:
     """Lets requests with the token pass. Plain ASGI: a middleware of Starlette's kind costs half of a quick step."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
-        self.app, self._expected = app, f"Bearer {token}".encode()
+        self.app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/health":
+        if scope["type"] in ("http", "websocket") and scope["path"] != "/health":
             given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            if not hmac.compare_digest(given, self._expected):
+            if not hmac.compare_digest(_secret(given), self._token):
+                if scope["type"] == "websocket":
+                    await send({"type": "websocket.close", "code": 1008})
+                    return
                 told = {"error": "a token is needed: send the header Authorization: Bearer <token>", "kind": "token"}
                 await JSONResponse(told, 401, {"WWW-Authenticate": "Bearer"})(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _secret(header: bytes) -> bytes:
+    """The token in the header: Bearer, or the password of Basic, which is what a client sends to http://any:TOKEN@host."""
+    scheme, _, rest = header.partition(b" ")
+    if scheme.lower() != b"basic":
+        return rest if scheme == b"Bearer" else b""
+    try:
+        return base64.b64decode(rest, validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 async def _sweep(sessions: Sessions) -> None:

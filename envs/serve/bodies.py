@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,16 +25,19 @@ class Reset(_Body):
     seed: int | None = Field(None, description="For the drawing", ge=0, lt=2**32)
 
 
-class Step(_Body):
+class _Either(_Body):
     action: str | None = Field(None, description="An action, taken out of the policy's text", examples=["inventory"], max_length=LONGEST)
     answer: str | None = Field(None, description="Or the policy's whole text: Thought: ... Action: ...", max_length=LONGEST)
-    turn: int | None = Field(None, description="How many steps the client has seen: makes sending a step again safe", ge=0)
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Step:
+    def _one_of_them(self) -> Self:
         if (self.action is None) == (self.answer is None):
             raise ValueError("give either action or answer")
         return self
+
+
+class Step(_Either):
+    turn: int | None = Field(None, description="How many steps the client has seen: makes sending a step again safe", ge=0)
 
 
 class OneOf(Step):
@@ -43,6 +46,20 @@ class OneOf(Step):
 
 class Batch(_Body):
     steps: list[OneOf] = Field(max_length=_MOST_AT_ONCE)
+
+
+class Begin(Reset):
+    """An OpenEnv client's reset. Arguments that this environment does not have are passed over, as OpenEnv's own servers do."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    episode_id: str | None = Field(None, description="A name for the episode, told back in its state", max_length=255)
+
+
+class Action(_Either):
+    """An OpenEnv client's action."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Not read")
 
 
 class Said(BaseModel):

@@ -53,7 +53,7 @@ class Game:
     def won(self, world: World) -> bool:
         if self.task_type == LIGHT:
             here = world.contents.get(world.place or "", [])
-            lit = any(kind_of(thing) == self.target and "on" in world.states.get(thing, ()) for thing in here)
+            lit = any(kind_of(thing) == self.target and "used" in world.states.get(thing, ()) for thing in here)
             return lit and world.held is not None and kind_of(world.held) == self.thing
         wanted = STATE.get(self.task_type)
         for name, things in world.contents.items():

@@ -36,7 +36,7 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`fits`: receptacle to the objects that it takes; `able`: heatable, coolable, cleanable, toggleable to the objects that are."""
+    """`fits`: receptacle to the objects that it takes; `able`: heatable, coolable, cleanable, toggleable, sliceable to what is."""
 
     rooms: tuple[Room, ...]
     fits: dict[str, tuple[str, ...]]
@@ -77,7 +77,7 @@ def extract(folder: Path) -> dict[str, Any]:
         "fits": {name: sorted(one.lower() for one in inside[name] if "Sliced" not in one) for name in used},
         "able": {
             name.lower(): sorted(one.lower() for one in actions[name] if "Sliced" not in one)
-            for name in ("Heatable", "Coolable", "Cleanable", "Toggleable")
+            for name in ("Heatable", "Coolable", "Cleanable", "Toggleable", "Sliceable")
         },
     }
 

@@ -12,6 +12,9 @@ NOTHING = "Nothing happens."
 OPENABLE = frozenset({"fridge", "cabinet", "microwave", "drawer", "safe"})
 _CHANGES = {"heat": ("heatable", "microwave", "hot"), "cool": ("coolable", "fridge", "cold"), "clean": ("cleanable", "sinkbasin", "clean")}
 _UNDONE = {"hot": "cold", "cold": "hot"}
+_FIXED = frozenset({"desklamp", "floorlamp"})  # they cannot be taken along
+_KNIVES = frozenset({"knife", "butterknife"})
+_HOLLOW = frozenset({"bowl", "box", "cup", "mug", "pan", "plate", "pot"})
 _PUT = re.compile(r"(?:move (?P<o>[a-z]+ \d+) to|put (?P<p>[a-z]+ \d+) (?:in/on|in|on|into|onto)) (?P<r>[a-z]+ \d+)")
 
 
@@ -31,7 +34,7 @@ class World:
     held: str | None = None
     opened: set[str] = field(default_factory=set)
     states: dict[str, set[str]] = field(default_factory=dict)
-    """What has become of an object: hot, cold, clean, on."""
+    """What has become of an object: hot, cold, clean, sliced, used."""
 
     def look(self) -> str:
         if self.place is None:
@@ -53,11 +56,15 @@ class World:
                 found.append(f"{'close' if here in self.opened else 'open'} {here}")
             if self._reachable(here):
                 if self.held is None:
-                    found += [f"take {thing} from {here}" for thing in self.contents[here]]
+                    found += [f"take {thing} from {here}" for thing in self.contents[here] if kind_of(thing) not in _FIXED]
                 elif kind_of(self.held) in self.fits[kind_of(here)]:
                     found.append(f"move {self.held} to {here}")
             found += [f"use {thing}" for thing in self.contents[here] if kind_of(thing) in self.able["toggleable"]]
             if self.held:
+                if kind_of(self.held) in _KNIVES:
+                    found += [
+                        f"slice {thing} with {self.held}" for thing in self.contents[here] if kind_of(thing) in self.able["sliceable"]
+                    ]
                 found += [
                     f"{verb} {self.held} with {here}"
                     for verb, (able, receptacle, _) in _CHANGES.items()
@@ -88,7 +95,12 @@ class World:
             self.opened.discard(rest)
             return f"You close the {rest}."
         if verb == "use":
-            return self._use(rest)
+            self.states.setdefault(rest, set()).add("used")
+            return f"You turn on the {rest}."
+        if verb == "slice":
+            thing, knife = rest.split(" with ")
+            self.states.setdefault(thing, set()).add("sliced")
+            return f"You sliced the {thing} with the {knife}."
         return self._handle(verb, *re.split(r" from | to | with ", rest))
 
     def _handle(self, verb: str, thing: str, receptacle: str) -> str:
@@ -106,11 +118,6 @@ class World:
         of_thing.add(state)
         return f"You {verb} the {thing} using the {receptacle}."
 
-    def _use(self, thing: str) -> str:
-        of_thing = self.states.setdefault(thing, set())
-        of_thing ^= {"on"}
-        return f"You turn {'on' if 'on' in of_thing else 'off'} the {thing}."
-
     def _reachable(self, receptacle: str) -> bool:
         return kind_of(receptacle) not in OPENABLE or receptacle in self.opened
 
@@ -122,9 +129,13 @@ class World:
         return f"On the {receptacle}, you see {_listed(self.contents[receptacle])}."
 
     def _described(self, thing: str) -> str:
+        if kind_of(thing) in _HOLLOW:
+            return f"This is a normal {thing}. In it, you see nothing."
         states = self.states.get(thing, set())
-        heat = "hot" if "hot" in states else "cool" if "cold" in states and "clean" in states else "cold" if "cold" in states else ""
+        more = states & {"clean", "sliced"}
+        heat = "hot" if "hot" in states else "" if "cold" not in states else "cool" if more else "cold"
         words = " and ".join(word for word in (heat, "clean" if "clean" in states else "") if word)
+        words = f"{words} sliced".strip() if "sliced" in states else words
         return f"This is a {words} {thing}." if words else f"There's nothing special about {thing}."
 
 

@@ -74,10 +74,30 @@ def test_where_one_is_one_cannot_go_and_only_what_is_held_is_examined() -> None:
     ]
 
 
-def test_a_lamp_is_turned_on_and_off() -> None:
+def test_a_lamp_is_turned_on_and_stays_where_it_is() -> None:
     world = bedroom()
     do(world, "go to desk 1")
-    assert do(world, "use desklamp 1", "use desklamp 1") == ["You turn on the desklamp 1.", "You turn off the desklamp 1."]
+    assert do(world, "use desklamp 1", "use desklamp 1", "take desklamp 1 from desk 1") == [
+        "You turn on the desklamp 1.",
+        "You turn on the desklamp 1.",
+        NOTHING,
+    ]
+
+
+def test_a_knife_slices_what_lies_there_and_what_is_hollow_is_looked_into() -> None:
+    world = kitchen()
+    world.contents["countertop 1"].append("knife 1")
+    assert do(world, "go to countertop 1", "slice egg 2 with knife 1", "take knife 1 from countertop 1", "slice egg 2 with knife 1")[
+        1::2
+    ] == [
+        NOTHING,
+        "You sliced the egg 2 with the knife 1.",
+    ]
+    do(world, "move knife 1 to countertop 1", "take egg 2 from countertop 1")
+    assert world.do("examine egg 2") == "This is a sliced egg 2."
+    assert do(world, "go to fridge 1", "cool egg 2 with fridge 1", "examine egg 2")[-1] == "This is a cool sliced egg 2."
+    do(world, "go to countertop 1", "move egg 2 to countertop 1", "take mug 1 from countertop 1")
+    assert world.do("examine mug 1") == "This is a normal mug 1. In it, you see nothing."
 
 
 def test_what_is_admissible_is_what_does_something() -> None:

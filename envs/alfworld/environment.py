@@ -27,15 +27,15 @@ class ALFWorld(TextEnv):
     `take mug 1 from desk 1`, `move mug 1 to shelf 1` (or `put mug 1 in/on shelf 1`), `use desklamp 1`, `heat|cool|clean mug 1 with ...`,
     `slice egg 1 with knife 1`, `examine`, `inventory`, `look`; those that are possible are in `available_actions`. Reward: 1 when the task
     is done, which ends the episode; else 0. At most 30 rounds. Task types: the six of ALFWorld. Instructions: 3,827 games in ALFWorld's 120
-    rooms (which room has which receptacles and objects: rooms.json, from the wheel of alfworld, MIT), 200 of them eval, in rooms of their own.
+    rooms (what each has is in rooms.json, from the wheel of alfworld, MIT), 200 of them eval, in rooms of their own.
 
     Where it differs from AgentGym's, and why:
     - An engine of its own in plain Python: TextWorld's needs packages under the GPL, and steps a thousand times slower.
     - Games are generated from a number (objects lie where they fit); there, they are files that must be downloaded.
     - Both wordings of putting are understood; there, a newer package changes the words and a policy's score with them.
-    - Rules and texts are TextWorld's with the files of alfworld 0.4.2, compared step by step (tests/envs/test_alfworld_textworld.py), but for:
-      "an apple" where it says "a apple"; no command `help`; lists may come in another order; mugs, plates and the like are always empty,
-      since alfworld itself has no command that puts something into them.
+    - Rules and texts are TextWorld's with the files of alfworld 0.4.2 (tests/envs/test_alfworld_textworld.py compares them step by step),
+      but for: "an apple" where it says "a apple"; no command `help`; lists may come in another order; mugs, plates and the like are
+      always empty, since alfworld itself has no command that puts something into them.
     - Eval has rooms that training does not have; there, its games come from the training rooms.
     - A game whose expert needs more than 30 rounds is not chosen (games.json; `python -m envs.alfworld.choose` makes it again).
     """

@@ -1,22 +1,29 @@
 """Datasets on disk, in folders that are whole or absent: trajectories as Parquet, instructions as JSON lines, named by their content.
 
-Invariant: what is read is what was written, row for row, or Incomplete is raised.
+Invariant: what is read is what was written, row for row, or Incomplete is raised. Trajectories are written and read as a stream: a set of any
+size takes the memory of a row group.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from agentevol.folders import atomic_folder, damaged, digest_json, read_manifest, write_manifest
-from agentevol.trajectory import Trajectory, content_digest
+from agentevol.columns import from_batch, schema, to_table
+from agentevol.folders import atomic_folder, damaged, digest_json, read_manifest, sha256_file, write_manifest
+from agentevol.trajectory import ContentDigest, Trajectory
 from envs.base import Instruction
 
 TRAJECTORIES = "trajectories.parquet"
+ROW_GROUP = 16_384
+"""Rows of a Parquet row group. It is part of what decides a file's bytes."""
+_AT_ONCE = 512
+"""Rows that are Python objects at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,43 +37,47 @@ class Dataset:
     lineage: dict[str, Any] = field(default_factory=dict)
 
 
-def write_dataset(folder: Path, trajectories: Sequence[Trajectory], lineage: Mapping[str, Any]) -> Dataset:
+def write_dataset(folder: Path, trajectories: Iterable[Trajectory], lineage: Mapping[str, Any]) -> Dataset:
     """Write trajectories as one Parquet file (zstd) with its manifest, replacing what is there. Equal rows give equal bytes.
 
-    The digest is `trajectory.content_digest`: it leaves `seconds` out, the file keeps them.
+    The rows are taken as they come; what their iterator raises leaves the folder as it was. The digest is `trajectory.content_digest`: it
+    leaves `seconds` out, the file keeps them.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pylist([trajectory.to_row() for trajectory in trajectories], schema=_schema())
-    dataset = _describe(folder, content_digest(trajectories), trajectories, lineage)
+    digest, counts = ContentDigest(), Counter[str]()
     with atomic_folder(folder) as temporary:
-        pq.write_table(table, temporary / TRAJECTORIES, compression="zstd")
+        _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts))
+        dataset = _describe(folder, digest.hexdigest(), counts, lineage)
         _write_dataset_manifest(temporary, "trajectories", dataset)
     return dataset
 
 
 def read_dataset(folder: Path) -> list[Trajectory]:
-    """The trajectories of a dataset, in order. Raises Incomplete unless their digest is the one in the manifest."""
+    """The trajectories of a dataset, in order. Raises Incomplete unless its file is the one that the manifest was written for."""
+    return list(stream_dataset(folder))
+
+
+def stream_dataset(folder: Path) -> Iterator[Trajectory]:
+    """The same one by one, with few in memory. The file is checked before the first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     manifest = _manifest_of_kind(folder, "trajectories")
+    path = folder / TRAJECTORIES
     try:
-        rows = pq.read_table(folder / TRAJECTORIES, schema=_schema(), partitioning=None).to_pylist()
+        if sha256_file(path) != manifest["files"].get(TRAJECTORIES):
+            raise damaged(folder, "its rows are not those that the manifest was written for")
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_AT_ONCE, columns=schema().names):
+                yield from from_batch(batch)
     except (OSError, pa.ArrowException) as error:
         raise damaged(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
-    trajectories = [Trajectory.from_row(row) for row in rows]
-    if content_digest(trajectories) != manifest["digest"]:
-        raise damaged(folder, "its rows are not those that the manifest was written for")
-    return trajectories
 
 
 def write_instructions(folder: Path, splits: Mapping[str, Sequence[Instruction]], lineage: Mapping[str, Any] | None = None) -> Dataset:
     """Write lists of instructions, one `<split>.jsonl` each, with a manifest. Equal lists give equal bytes."""
     everything = [instruction for instructions in splits.values() for instruction in instructions]
     rows = {split: [asdict(instruction) for instruction in instructions] for split, instructions in splits.items()}
-    dataset = _describe(folder, digest_json(rows), everything, lineage or {})
+    dataset = _describe(folder, digest_json(rows), Counter(instruction.env for instruction in everything), lineage or {})
     with atomic_folder(folder) as temporary:
         for split, entries in rows.items():
             lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
@@ -106,35 +117,33 @@ def _manifest_of_kind(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
-def _describe(folder: Path, digest: str, items: Iterable[Trajectory | Instruction], lineage: Mapping[str, Any]) -> Dataset:
-    counts = Counter(item.env for item in items)
+def _counted(trajectories: Iterable[Trajectory], digest: ContentDigest, counts: Counter[str]) -> Iterator[Trajectory]:
+    for trajectory in trajectories:
+        digest.add(trajectory)
+        counts[trajectory.env] += 1
+        yield trajectory
+
+
+def _write_rows(path: Path, trajectories: Iterator[Trajectory]) -> None:
+    """Row groups of ROW_GROUP rows; each is gathered as columns, which are a tenth of the objects they are made of."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
+        whole = None
+        while whole is None or whole.num_rows == ROW_GROUP:
+            parts = [to_table([])]
+            while rows := list(islice(trajectories, min(_AT_ONCE, ROW_GROUP - sum(part.num_rows for part in parts)))):
+                parts.append(to_table(rows))
+            first, whole = whole is None, pa.concat_tables(parts).combine_chunks()
+            if first or whole.num_rows:
+                writer.write_table(whole, row_group_size=ROW_GROUP)
+
+
+def _describe(folder: Path, digest: str, counts: Counter[str], lineage: Mapping[str, Any]) -> Dataset:
     return Dataset(Path(folder), digest, counts.total(), dict(sorted(counts.items())), dict(lineage))
 
 
 def _write_dataset_manifest(folder: Path, kind: str, dataset: Dataset, **fields: Any) -> None:
     described = {"digest": dataset.digest, "rows": dataset.rows, "counts": dataset.counts, "lineage": dataset.lineage}
     write_manifest(folder, kind, **described, **fields)
-
-
-def _schema() -> Any:
-    """The columns of a trajectory file, as Arrow types; a field is null only where the Trajectory may hold None."""
-    import pyarrow as pa
-
-    message = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string()), pa.field("loss", pa.bool_())])
-    text = ["item_id", "env", "task_type", "split", "policy", "policy_hash"]
-    return pa.schema(
-        [pa.field(name, pa.string(), nullable=False) for name in text]
-        + [pa.field(name, pa.int32(), nullable=False) for name in ("iteration", "sample")]
-        + [
-            pa.field("messages", pa.list_(message), nullable=False),
-            pa.field("reward", pa.float64(), nullable=False),
-            pa.field("success", pa.bool_(), nullable=False),
-            pa.field("rounds", pa.int32(), nullable=False),
-            pa.field("status", pa.string(), nullable=False),
-            pa.field("error", pa.string()),
-            pa.field("tokens", pa.int32(), nullable=False),
-            pa.field("seconds", pa.float64(), nullable=False),
-            pa.field("token_ids", pa.list_(pa.int32())),
-            pa.field("loss_mask", pa.list_(pa.bool_())),
-        ]
-    )

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Status = Literal["finished", "truncated", "error"]
+_CONTENT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(slots=True)
@@ -52,7 +53,12 @@ class Trajectory:
     loss_mask: list[bool] | None = None
 
     def to_row(self) -> dict[str, Any]:
-        return asdict(self)
+        """All fields by name, as JSON values in lists and dictionaries of their own."""
+        row = {name: getattr(self, name) for name in _FIELDS}  # `asdict` copies value by value and takes ten times as long
+        row["messages"] = [{"role": message.role, "content": message.content, "loss": message.loss} for message in self.messages]
+        for name in ("token_ids", "loss_mask"):
+            row[name] = None if row[name] is None else list(row[name])
+        return row
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> Trajectory:
@@ -72,11 +78,27 @@ class Trajectory:
         return hashlib.sha256(json.dumps([self.item_id, answers]).encode()).hexdigest()
 
 
-def content_digest(trajectories: Iterable[Trajectory]) -> str:
-    """SHA-256 over the rows in order, without their `seconds`."""
-    digest = hashlib.sha256()
-    for trajectory in trajectories:
+_FIELDS = [field.name for field in fields(Trajectory)]
+
+
+class ContentDigest:
+    """SHA-256 over rows in order, without their `seconds`, as they come by."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def add(self, trajectory: Trajectory) -> None:
         row = trajectory.to_row()
         del row["seconds"]
-        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+        self._state.update(_CONTENT.encode(row).encode() + b"\n")
+
+    def hexdigest(self) -> str:
+        return self._state.hexdigest()
+
+
+def content_digest(trajectories: Iterable[Trajectory]) -> str:
+    """SHA-256 over the rows in order, without their `seconds`."""
+    digest = ContentDigest()
+    for trajectory in trajectories:
+        digest.add(trajectory)
     return digest.hexdigest()

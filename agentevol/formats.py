@@ -98,11 +98,16 @@ def from_messages(row: Row, *, reward: float | None = None) -> Trajectory:
 
 def write_rows(path: Path, trajectories: Iterable[Trajectory], form: Form) -> None:
     """Write a file of one form: AgentGym's is one JSON list, `messages` is one JSON value a line (what `datasets` loads)."""
-    if form == "agentgym":
-        text = json.dumps([to_agentgym(trajectory) for trajectory in trajectories], ensure_ascii=False, indent=1) + "\n"
-    else:
-        text = "".join(json.dumps(to_messages(trajectory), ensure_ascii=False) + "\n" for trajectory in trajectories)
-    Path(path).write_text(text, encoding="utf-8")
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        if form == "messages":
+            file.writelines(json.dumps(to_messages(trajectory), ensure_ascii=False) + "\n" for trajectory in trajectories)
+            return
+        mark = "["
+        for trajectory in trajectories:
+            # a list's own indentation, row by row: line breaks inside of texts are escaped in JSON
+            file.write(mark + "\n " + json.dumps(to_agentgym(trajectory), ensure_ascii=False, indent=1).replace("\n", "\n "))
+            mark = ","
+        file.write("[]\n" if mark == "[" else "\n]\n")
 
 
 def read_rows(path: Path, form: Form, *, reward: float | None = None) -> list[Trajectory]:

@@ -1,18 +1,18 @@
 """The gate in front of fine-tuning: a training set passes every check or stops the run.
 
 Invariant: a set that fails is never learnt from; the message names the check, the rows, the reason and what to do. The table-shaped
-checks are Great Expectations' (gate_table.py), the recorded actions are played again in replay.py.
+checks are Great Expectations' (gate_table.py), the recorded actions are played again in replay.py. The set passes by once, row by row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from agentevol.datasets import Coverage, coverage
 from agentevol.findings import Finding
 from agentevol.gate_table import table_findings
-from agentevol.replay import replay_findings
+from agentevol.replay import Replays
 from agentevol.settings import GateParams
 from agentevol.trajectory import Trajectory
 from envs.base import Instruction
@@ -62,7 +62,7 @@ class GateReport:
 
 
 def check(
-    trajectories: Sequence[Trajectory],
+    trajectories: Iterable[Trajectory],
     *,
     evaluation: Sequence[Instruction],
     limit: GateParams,
@@ -77,34 +77,51 @@ def check(
     `expert`: whether these are expert episodes, which must replay and must reach every one of `required_environments`.
     `instructions`: those the set should cover; by default the whole splits that its rows come from.
     """
-    checks, findings = table_findings(trajectories, evaluation, limit.max_tokens, token_count)
+    seen = _Seen(Replays(everything=limit.replay == "all") if expert and limit.replay != "none" else None)
+    checks, findings = table_findings(seen.watch(trajectories), evaluation, limit.max_tokens, token_count)
     skipped = {} if token_count else {"length": "no tokenizer was given"}
-    known = [trajectory for trajectory in trajectories if trajectory.env in ENVIRONMENTS]
-    if expert and limit.replay != "none":
-        found = replay_findings(known, everything=limit.replay == "all")
+    if seen.replays:
+        found = seen.replays.findings()
         checks["replay"] = sum(finding.count for finding in found)
         findings += found
     elif expert:
         skipped["replay"] = "gate.replay is none"
-    covered = coverage(known, _intended(known) if instructions is None else instructions)
-    found = _coverage_findings(known, covered, limit.min_coverage, required_environments if expert else ())
+    covered = coverage(seen.item_ids, _intended(seen.splits) if instructions is None else instructions)
+    environments = {env for env, _ in seen.splits}
+    found = _coverage_findings(environments, covered, limit.min_coverage, required_environments if expert else ())
     checks["coverage"] = len(found)
-    return GateReport(len(trajectories), checks, findings + found, covered, skipped)
+    return GateReport(seen.rows, checks, findings + found, covered, skipped)
 
 
-def _intended(trajectories: Sequence[Trajectory]) -> list[Instruction]:
-    splits = sorted({(trajectory.env, trajectory.split) for trajectory in trajectories})
+class _Seen:
+    """What the checks on the whole set need to know of its rows; of rows of unknown environments only that they are there."""
+
+    def __init__(self, replays: Replays | None) -> None:
+        self.replays = replays
+        self.rows = 0
+        self.item_ids: set[str] = set()
+        self.splits: set[tuple[str, str]] = set()
+
+    def watch(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
+        for trajectory in trajectories:
+            self.rows += 1
+            if trajectory.env in ENVIRONMENTS:
+                self.item_ids.add(trajectory.item_id)
+                self.splits.add((trajectory.env, trajectory.split))
+                if self.replays:
+                    self.replays.add(trajectory)
+            yield trajectory
+
+
+def _intended(splits: Iterable[tuple[str, str]]) -> list[Instruction]:
     found: dict[str, Instruction] = {}
-    for env, split in splits:
+    for env, split in sorted(splits):
         if split in ("train", "train_large", "explore"):
             found.update((item.item_id, item) for item in environment_class(env).instructions(split))  # type: ignore[arg-type]
     return list(found.values())
 
 
-def _coverage_findings(
-    trajectories: Sequence[Trajectory], covered: Sequence[Coverage], least: float, required: Sequence[str]
-) -> list[Finding]:
-    present = {trajectory.env for trajectory in trajectories}
+def _coverage_findings(present: set[str], covered: Sequence[Coverage], least: float, required: Sequence[str]) -> list[Finding]:
     findings = [
         Finding("coverage", [], 1, f"there is no trajectory of {env}", "collect its expert set, or take it out of `environments`")
         for env in required

@@ -1,14 +1,16 @@
 """The table-shaped checks of the gate: one line per trajectory, one Great Expectations expectation per check.
 
 Invariant: whatever needs the environments is computed into a column first, so that every judgement is an expectation on a column and
-every failure names its rows.
+every failure names its rows. The table holds what is judged (counts, ids, digests), never the texts.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from hashlib import sha256
 from math import isfinite
 from typing import Any
 
@@ -26,7 +28,7 @@ _COLUMNS = [
     "row", "wrong", "item_id", "env", "unknown", "status", "roles", "learnt", "reward", "lowest", "highest", "success", "by_rule", "text",
     "opening_of", "key", "length",
 ]  # fmt: skip
-
+_LETTERS = {"user": "u", "assistant": "a"}
 
 _HELD_OUT = "remove these rows: AgentEval must stay unseen; the lineage in the set's manifest.json tells which step put them in"
 _AGAIN = "record the episode again: a reward is the sum of the step rewards"
@@ -57,24 +59,28 @@ _MEANING = {
 
 
 def table_findings(
-    trajectories: Sequence[Trajectory],
+    trajectories: Iterable[Trajectory],
     evaluation: Sequence[Instruction],
     max_tokens: int,
     token_count: Callable[[Trajectory], int] | None,
 ) -> tuple[dict[str, int], list[Finding]]:
     """The checks made, by name with the number of rows that fail each, and a finding for each that fails."""
-    if not trajectories:
+    table: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    openings = _Openings(evaluation)
+    for trajectory in trajectories:
+        line = _line(trajectory, openings, token_count)
+        for name, column in table.items():
+            column.append(line.get(name))
+    if not table["row"]:
         remedy = "look at the filter's report: no episode succeeded; explore with more samples, or learn longer first"
         return {"rows": 1}, [Finding("rows", [], 1, "the set is empty", remedy)]
-    openings = _openings({trajectory.env for trajectory in trajectories}, evaluation)
-    lines = [_line(trajectory, openings, token_count) for trajectory in trajectories]
-    failed = _validate(lines, _expectations(evaluation, max_tokens))
+    failed = _validate(table, _expectations(evaluation, max_tokens))
     if token_count is None:
         del failed["length"]
     findings = [Finding(check, rows, len(rows), *_MEANING[check]) for check, rows in failed.items() if rows]
     if failed["schema"]:
-        example = next(line for line in lines if line.get("wrong"))
-        findings[0] = replace(findings[0], what=f"{findings[0].what}: {example['wrong']}")
+        example = next(wrong for wrong in table["wrong"] if wrong)
+        findings[0] = replace(findings[0], what=f"{findings[0].what}: {example}")
     return {check: len(rows) for check, rows in failed.items()}, findings
 
 
@@ -105,8 +111,8 @@ def _expectations(evaluation: Sequence[Instruction], max_tokens: int) -> dict[st
     }
 
 
-def _validate(lines: list[dict[str, Any]], expectations: dict[str, Any]) -> dict[str, list[str]]:
-    """Run the expectations over the lines: per check, the labels of the rows that fail it."""
+def _validate(table: dict[str, list[Any]], expectations: dict[str, Any]) -> dict[str, list[str]]:
+    """Run the expectations over the columns: per check, the labels of the rows that fail it."""
     import great_expectations as gx
     import pandas as pd
 
@@ -115,7 +121,7 @@ def _validate(lines: list[dict[str, Any]], expectations: dict[str, Any]) -> dict
     context.variables.progress_bars = {"globally": False}
     definition = context.data_sources.add_pandas("gate").add_dataframe_asset("trajectories").add_batch_definition_whole_dataframe("all")
     # object columns throughout: pandas 3 would make text and None its own types, column by column, and whole rewards integers
-    batch = definition.get_batch({"dataframe": pd.DataFrame(lines, columns=_COLUMNS, dtype=object)})
+    batch = definition.get_batch({"dataframe": pd.DataFrame(table, dtype=object)})
     for check, expectation in expectations.items():
         expectation.meta = {"check": check}
     suite = gx.ExpectationSuite("gate", expectations=list(expectations.values()))
@@ -130,24 +136,22 @@ def _validate(lines: list[dict[str, Any]], expectations: dict[str, Any]) -> dict
     return failed
 
 
-def _line(trajectory: Trajectory, openings: dict[str, dict[str, str]], token_count: Callable[[Trajectory], int] | None) -> dict[str, Any]:
+def _line(trajectory: Trajectory, openings: _Openings, token_count: Callable[[Trajectory], int] | None) -> dict[str, Any]:
     """A trajectory as the expectations see it; a column is left out where it has nothing to say."""
     wrong = _wrong(trajectory)
     if wrong is not None:
         return {"row": _label(trajectory), "wrong": wrong}
     messages = trajectory.messages
-    first = messages[0].content if messages else ""
-    held_out = openings.get(trajectory.env, {}).items()
     line: dict[str, Any] = {
         "row": _label(trajectory),
         "item_id": trajectory.item_id,
         "env": trajectory.env,
         "status": trajectory.status,
-        "roles": "".join({"user": "u", "assistant": "a"}.get(message.role, "?") for message in messages),
+        "roles": sys.intern("".join(_LETTERS.get(message.role, "?") for message in messages)),
         "learnt": sum(message.role == "assistant" and message.loss is True for message in messages),
         "reward": float(trajectory.reward),
         "success": trajectory.success,
-        "opening_of": next((item_id for item_id, opening in held_out if item_id != trajectory.item_id and opening in first), None),
+        "opening_of": openings.told_by(trajectory),
         "key": trajectory.text_key(),
         "length": token_count(trajectory) if token_count else None,
     }
@@ -161,17 +165,32 @@ def _line(trajectory: Trajectory, openings: dict[str, dict[str, str]], token_cou
     return line
 
 
-def _openings(environments: set[str], evaluation: Sequence[Instruction]) -> dict[str, dict[str, str]]:
-    """The first observation of every held-out instruction: {environment: {item id: observation}}.
+class _Openings:
+    """The first observation of every held-out instruction, by environment as they are asked for.
 
     Instruction.text alone would not do: TextCraft's "craft 1 oak fence" stands in the recipes of many training instructions.
     """
-    found: dict[str, dict[str, str]] = {}
-    for name in sorted(environments & set(ENVIRONMENTS)):
-        with make(name) as env:
-            held_out = [item.item_id for item in evaluation if item.env == name]
-            found[name] = {item_id: env.reset(options={"item_id": item_id})[0] for item_id in held_out}
-    return found
+
+    def __init__(self, evaluation: Sequence[Instruction]) -> None:
+        self.evaluation = evaluation
+        self._of: dict[str, dict[str, str]] = {}
+        self._known: dict[tuple[str, bytes], str | None] = {}
+
+    def told_by(self, trajectory: Trajectory) -> str | None:
+        """The first instruction, other than its own, whose opening stands in the first message. Rows that begin alike are looked at once."""
+        first = trajectory.messages[0].content if trajectory.messages else ""
+        key = (trajectory.item_id, sha256(f"{trajectory.env}\n{first}".encode()).digest())
+        if key not in self._known:
+            held_out = self._openings(trajectory.env).items()
+            self._known[key] = next((item_id for item_id, opening in held_out if item_id != trajectory.item_id and opening in first), None)
+        return self._known[key]
+
+    def _openings(self, name: str) -> dict[str, str]:
+        if name not in self._of and name in ENVIRONMENTS:
+            with make(name) as env:
+                held_out = [item.item_id for item in self.evaluation if item.env == name]
+                self._of[name] = {item_id: env.reset(options={"item_id": item_id})[0] for item_id in held_out}
+        return self._of.get(name, {})
 
 
 def _label(trajectory: Trajectory) -> str:

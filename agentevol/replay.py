@@ -6,7 +6,7 @@ Invariant: a difference is told with the first turn where it shows; a fault of t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import heapq
 
 from agentevol.chat import first_message
 from agentevol.findings import Finding
@@ -18,19 +18,44 @@ SAMPLE = 25
 """Trajectories per environment that are played again when not all are; which ones depends on their ids alone."""
 
 
-def replay_findings(trajectories: Sequence[Trajectory], everything: bool) -> list[Finding]:
-    """Play all, or a fixed sample per environment, and tell those that differ from their record: one finding at most."""
-    differences = {}
-    for trajectory in trajectories if everything else _sample(trajectories):
+class Replays:
+    """Episodes played again as they pass by: all of them, or a fixed sample per environment once all have passed."""
+
+    def __init__(self, everything: bool) -> None:
+        self.everything = everything
+        self._differences: dict[str, str] = {}
+        self._samples: dict[str, list[tuple[int, int, Trajectory]]] = {}
+        self._passed = 0
+
+    def add(self, trajectory: Trajectory) -> None:
+        if self.everything:
+            self._play(trajectory)
+            return
+        self._passed += 1
+        place = int.from_bytes(hashlib.sha256(f"replay:{trajectory.item_id}:{trajectory.sample}".encode()).digest(), "big")
+        sample, entry = self._samples.setdefault(trajectory.env, []), (-place, -self._passed, trajectory)
+        if len(sample) < SAMPLE:
+            heapq.heappush(sample, entry)
+        else:
+            heapq.heappushpop(sample, entry)  # the greatest place leaves
+
+    def findings(self) -> list[Finding]:
+        """Those that differ from their record, in one finding at most."""
+        for env in sorted(self._samples):
+            for *_, trajectory in sorted(self._samples[env], key=lambda entry: entry[:2], reverse=True):
+                self._play(trajectory)
+        self._samples.clear()
+        if not self._differences:
+            return []
+        first, difference = next(iter(self._differences.items()))
+        remedy = "the environment has changed since, or the data was edited: remove the expert sets and collect them again"
+        what = f"the recorded actions do not give the recorded episode: {first}, {difference}"
+        return [Finding("replay", list(self._differences), len(self._differences), what, remedy)]
+
+    def _play(self, trajectory: Trajectory) -> None:
         difference = replay(trajectory)
         if difference is not None:
-            differences[trajectory.item_id] = difference
-    if not differences:
-        return []
-    first, difference = next(iter(differences.items()))
-    remedy = "the environment has changed since, or the data was edited: remove the expert sets and collect them again"
-    what = f"the recorded actions do not give the recorded episode: {first}, {difference}"
-    return [Finding("replay", list(differences), len(differences), what, remedy)]
+            self._differences[trajectory.item_id] = difference
 
 
 def replay(trajectory: Trajectory) -> str | None:
@@ -55,16 +80,6 @@ def replay(trajectory: Trajectory) -> str | None:
         if env.rounds != trajectory.rounds:
             return f"{trajectory.rounds} rounds are recorded, {env.rounds} were played"
     return None
-
-
-def _sample(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    def place(trajectory: Trajectory) -> bytes:
-        return hashlib.sha256(f"replay:{trajectory.item_id}:{trajectory.sample}".encode()).digest()
-
-    by_env: dict[str, list[Trajectory]] = {}
-    for trajectory in sorted(trajectories, key=place):
-        by_env.setdefault(trajectory.env, []).append(trajectory)
-    return [trajectory for env in sorted(by_env) for trajectory in by_env[env][:SAMPLE]]
 
 
 def _short(text: str) -> str:

@@ -1,7 +1,7 @@
 """Datasets on disk, in folders that are whole or absent: trajectories as Parquet, instructions as JSON lines, named by their content.
 
-Invariant: what is read is what was written, row for row, or Incomplete is raised. Trajectories are written and read as a stream: a set of any
-size takes the memory of a row group.
+Invariant: what is read is what was written, row for row, or Incomplete is raised. Trajectories are written and read as a stream: a set of
+any size takes the memory of a row group.
 """
 
 from __future__ import annotations

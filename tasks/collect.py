@@ -45,7 +45,7 @@ def part(data: Artifact, *, split: Split, environments: list[str], limit: int | 
 @stored("trajectories", version="1")
 def take_trajectories(out: Path, *, data: Artifact, environments: list[str], limit: int | None) -> Made:
     """The trajectories on the first `limit` instructions of a set, per environment."""
-    rows = datasets.head(storage.read_dataset(data.folder), environments, limit)
+    rows = datasets.stream_head(storage.stream_dataset(data.folder), environments, limit)
     made = storage.write_dataset(out / "dataset", rows, {"parents": [data.digest], "limit": limit, "environments": environments})
     return Made(made.digest, "dataset", made.counts)
 

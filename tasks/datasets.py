@@ -29,9 +29,10 @@ def keep_by_reward(out: Path, *, explored: Artifact, cap: int | None, worlds: di
     """
     from agentevol import datasets
 
-    kept, report = datasets.keep_by_reward(storage.read_dataset(explored.folder), cap=cap)
+    chosen = datasets.RewardFilter(cap)
+    kept = chosen.keep(storage.stream_dataset(explored.folder))
     made = storage.write_dataset(out / "dataset", kept, {"parents": [explored.digest], "cap": cap})
-    return Made(made.digest, "dataset", made.counts, asdict(report))
+    return Made(made.digest, "dataset", made.counts, asdict(chosen.report()))
 
 
 @stored("trajectories", version="1")
@@ -39,10 +40,11 @@ def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge)
     """What an iteration learns from: the expert set and the explored ones (per iteration, the oldest first), duplicates removed."""
     from agentevol import datasets
 
-    merged, report = datasets.merge(storage.read_dataset(initial.folder), [storage.read_dataset(one.folder) for one in explored], how)
+    merger = datasets.Merger(how)
+    merged = merger.merge(storage.stream_dataset(initial.folder), [storage.stream_dataset(one.folder) for one in explored])
     parents = [initial.digest, *(one.digest for one in explored)]
     made = storage.write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})
-    return Made(made.digest, "dataset", made.counts, asdict(report))
+    return Made(made.digest, "dataset", made.counts, asdict(merger.report()))
 
 
 @stored("gate", version="1")
@@ -65,18 +67,18 @@ def validate(
     digests of the environments, which judge reward and success and replay what is recorded.
     """
     from agentevol import gate
-    from agentevol.chat import token_count
+    from agentevol.chat import Chat
     from agentevol.models import load_tokenizer
 
     logging.getLogger(CHATTY).addFilter(lambda record: record.levelno >= logging.WARNING)
     say(f"gate: checking {data.rows} trajectories")
     with bar("checking"):
-        words = load_tokenizer(tokenizer.folder)
+        chat = Chat(load_tokenizer(tokenizer.folder))
         report = gate.check(
-            storage.read_dataset(data.folder),
+            storage.stream_dataset(data.folder),
             evaluation=_instructions(evaluation),
             limit=limit,
-            token_count=lambda trajectory: token_count(trajectory, words),
+            token_count=lambda row: len(chat.encode(row.messages).ids if row.token_ids is None else row.token_ids),
             expert=expert,
             required_environments=environments,
             instructions=None if covering is None else _different(covering),
@@ -94,5 +96,6 @@ def _different(sets: list[Artifact]) -> list[Instruction]:
 def _instructions(data: Artifact) -> list[Instruction]:
     """Those of a list, or those that trajectories are about."""
     if data.kind == "trajectories":
-        return [environment_class(row.env).instruction(row.item_id) for row in storage.read_dataset(data.folder)]
+        about = {row.item_id: row.env for row in storage.stream_dataset(data.folder)}
+        return [environment_class(env).instruction(item_id) for item_id, env in about.items()]
     return [row for rows in storage.read_instructions(data.folder).values() for row in rows]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from agentevol import storage
 from agentevol.sampling import Sampling
 from agentevol.settings import RolloutParams
+from agentevol.trajectory import Trajectory
 from envs.base import Split
 from tasks.artifact import Artifact
 from tasks.keys import Made, forget, stored
@@ -113,11 +115,21 @@ def play(
 @stored("trajectories", version="3")
 def gather(out: Path, *, chunks: list[Artifact]) -> Made:
     """The chunks of a rollout as one dataset; its facts are their sums, and what ended the episodes other than the world."""
-    rows = [row for chunk in chunks for row in storage.read_dataset(chunk.folder)]
-    made = storage.write_dataset(out / "dataset", rows, {"parents": [chunk.digest for chunk in chunks]})
+    causes, cut, successes = Counter[str](), Counter({"context": 0, "loop": 0}), 0
+
+    def rows() -> Iterator[Trajectory]:
+        nonlocal successes
+        for chunk in chunks:
+            for row in storage.stream_dataset(chunk.folder):
+                if row.status == "error":
+                    causes[str(row.error)] += 1
+                elif row.cut_by:
+                    cut[row.cut_by] += 1
+                successes += row.success and row.status != "error"
+                yield row
+
+    made = storage.write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]})
     facts: dict[str, Any] = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
-    causes = Counter(str(row.error) for row in rows if row.status == "error")
     facts |= {"errors": causes.total(), "commonest_error": causes.most_common(1)[0][0] if causes else None}
-    facts["cut"] = {why: sum(row.cut_by == why for row in rows) for why in ("context", "loop")}
-    facts["successes"] = sum(row.success and row.status != "error" for row in rows)
+    facts |= {"cut": dict(cut), "successes": successes}
     return Made(made.digest, "dataset", made.counts, facts)

@@ -15,12 +15,17 @@ from typing import Annotated, Any
 
 import typer
 
+from flows import artifacts
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="LLM agents that evolve: clone the expert, then explore, filter, merge and learn. Parameters come from params.yaml.",
 )
+
+app.add_typer(artifacts.data, name="data")
+app.add_typer(artifacts.model, name="model")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="The file of parameters.")]
 Overrides = Annotated[list[str], typer.Option("-S", "--set", metavar="KEY=VALUE", help="Another value for a parameter; may be repeated.")]
@@ -48,7 +53,9 @@ EXPECTED = (
     "agentevol.optimize.NotFinite",
     "agentevol.folders.Incomplete",
     "agentevol.workers.WorkerLost",
+    "tasks.artifact.OtherSchema",
     "tasks.rollout.NothingPlayed",
+    "tasks.tracking.TrackingUnusable",
 )
 """Errors that a user can put right, whose message says how."""
 

@@ -11,7 +11,6 @@ import inspect
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from pydantic import BaseModel
 
 from agentevol.folders import atomic_folder, digest_json, folder_digest, is_complete, read_manifest, write_manifest
 from tasks import places
-from tasks.artifact import Artifact
+from tasks.artifact import PRODUCT, SCHEMA, Artifact, artifact_of
 
 KEY_DIGITS = 16
-PRODUCT = f"agentevol {version('agentevol')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +92,15 @@ class StoredTask:
                     facts=dict(made.facts),
                 )
                 known = {"task": self.name, "version": self.version, "inputs": self._identity(inputs), "created_by": PRODUCT}
-                write_manifest(out, self.kind, **known, artifact=artifact.model_dump())
+                write_manifest(out, self.kind, schema=SCHEMA, **known, artifact=artifact.model_dump())
         return self.describe(inputs).model_dump()
 
     def is_done(self, **inputs: Any) -> bool:
         return is_complete(self.folder(inputs))
 
     def describe(self, inputs: Mapping[str, Any]) -> Artifact:
-        return Artifact.model_validate(read_manifest(self.folder(inputs))["artifact"])
+        folder = self.folder(inputs)
+        return artifact_of(read_manifest(folder), folder)
 
     def folder(self, inputs: Mapping[str, Any]) -> Path:
         return places.store() / self.key(inputs)

@@ -7,6 +7,7 @@ temporary copy (`dvc exp run --queue`) shares them with all others: they are fou
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 STORE = Path("runs") / "store"
@@ -33,8 +34,15 @@ def record(path: Path) -> str:
 
 
 def tracking_uri() -> str:
-    """MLflow's database: what MLFLOW_TRACKING_URI says, else `mlflow.db` in the project's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    """MLflow's database or server: what MLFLOW_TRACKING_URI says, else `mlflow.db` in the project's root.
+
+    A postgresql:// address that names no driver gets the one that the extra `postgres` installs, where SQLAlchemy's own choice is missing.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    scheme, separator, rest = uri.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        scheme = "postgresql+pg8000" if find_spec("pg8000") and not find_spec("psycopg2") else "postgresql"
+    return f"{scheme}{separator}{rest}"
 
 
 def artifact_root() -> str:

@@ -6,9 +6,7 @@ and traces, inputs and files only where their tag is missing; so a flow that was
 
 from __future__ import annotations
 
-import logging
 import os
-import sqlite3
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,21 +14,17 @@ from types import TracebackType
 from typing import Any
 
 os.environ.setdefault("MLFLOW_ASYNC_TRACE_LOGGING_MAX_SPAN_BATCH_SIZE", "512")  # one transaction for many spans; the default loses traces
-import mlflow
-from mlflow import MlflowClient
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 
 from agentevol.folders import digest_json, folder_digest
 from agentevol.settings import Params
 from agentevol.storage import read_dataset
-from tasks import places
 from tasks.artifact import Artifact
-from tasks.progress import say
 from tasks.rounds import Round
 from tasks.traces import forget, replay, sampled
+from tasks.tracking import connect, experiment
 
 EXPERIMENT = "agentevol"
 DIGEST_LENGTH = 36  # MLflow's limit
@@ -41,15 +35,14 @@ COSTS = ("seconds", "episodes", "tokens", "trained_tokens", "steps")
 class Tracker:
     """A run in MLflow, opened for the duration of a `with` block."""
 
-    def __init__(self, params: Params, base: Artifact, made_from: Mapping[str, Any], experiment: str = "") -> None:
+    def __init__(self, params: Params, base: Artifact, made_from: Mapping[str, Any], sweep: str = "") -> None:
         """`made_from`: what decides the figures besides the parameters (digests of sets and worlds, versions of tasks), as JSON values.
-        `experiment`: the sweep's that it is a run of."""
-        be_quiet()
+        `sweep`: the name of the one that it is a run of, which is its experiment."""
         self.params, self.base = params, base
         self.key = run_key(params, base, made_from)
         self.name = run_name(params)
-        self.client = MlflowClient(_database())
-        self.experiment = _experiment(self.client, experiment or EXPERIMENT)
+        self.client = connect()
+        self.experiment = experiment(self.client, sweep or EXPERIMENT)
         self.run = self._find_or_create()
         self.id: str = self.run.info.run_id
 
@@ -196,36 +189,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def be_quiet() -> None:
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-
-
-def _database() -> str:
-    """The tracking database, in the mode in which its writers do not wait for its readers."""
-    uri = places.tracking_uri()
-    if uri.startswith("sqlite:///"):
-        if not Path(uri.removeprefix("sqlite:///")).exists():
-            say("making MLflow's database, the first time only (some ten seconds)")
-        with sqlite3.connect(uri.removeprefix("sqlite:///"), timeout=30) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-    if mlflow.get_tracking_uri() != uri:
-        mlflow.set_tracking_uri(uri)
-        mlflow.tracing.reset()  # its exporter would go on writing into the database of before
-    return uri
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    location = f"{places.artifact_root()}/{name}" if places.tracking_uri().startswith("sqlite:") else None
-    try:
-        return str(client.create_experiment(name, artifact_location=location))
-    except MlflowException:  # another run of the same sweep was quicker
-        made = client.get_experiment_by_name(name)
-        if made is None:
-            raise
-        return str(made.experiment_id)

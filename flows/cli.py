@@ -124,6 +124,48 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 
 @app.command()
+def up(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of Prefect's server; 4200 by default.")] = None,
+    ui_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of MLflow's pages; 5000 by default.")] = None,
+    at_once: Annotated[int | None, typer.Option(min=1, help="Runs that share this machine; by default one per two cores.")] = None,
+) -> None:
+    """Bring up Prefect's server, a worker with the deployments of prefect.yaml, and MLflow's pages."""
+    _be_quiet()
+    from flows.up.commands import up
+    from flows.up.services import UpFailed
+
+    try:
+        up(Path(os.environ["PREFECT_HOME"]), port, ui_port, at_once)
+    except UpFailed as error:
+        _fail(str(error), code=1)
+    except KeyboardInterrupt:
+        _fail("stopped; what this call had started is ended", code=130)
+
+
+@app.command()
+def down() -> None:
+    """End what `agentevol up` has brought up, and the runs that are going; `prefect flow-run retry` goes on with those."""
+    _be_quiet()
+    from flows.up.commands import down
+    from flows.up.services import UpFailed
+
+    try:
+        ended = down(Path(os.environ["PREFECT_HOME"]))
+    except UpFailed as error:
+        _fail(str(error), code=1)
+    typer.echo(f"ended {ended} processes" if ended else "nothing was up")
+
+
+@app.command()
+def status() -> None:
+    """Say what of `agentevol up` is up; exit code 1 where something is not."""
+    _be_quiet()
+    from flows.up.commands import status
+
+    raise typer.Exit(0 if status(Path(os.environ["PREFECT_HOME"])) else 1)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 36001,

@@ -1,7 +1,8 @@
 """The Prefect API that a command brings along: a child process over `.prefect/prefect.db`, so that no server is started by hand.
 
 Invariant: the child never outlives its parent, however that ends (kill -9 too): it reads a pipe that only the parent holds open and stops
-at its end. What it prints goes to `.prefect/server.log`. A PREFECT_API_URL that the user has set is used instead, and nothing is started.
+at its end. What it prints goes to `.prefect/server.log`. A PREFECT_API_URL that the user has set is used instead, or else the server of
+`agentevol up` where it is up; then nothing is started.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from flows.up.state import api_url
 
 STARTUP_SECONDS = 120.0
 STOP_SECONDS = 5.0
@@ -76,6 +79,13 @@ def prefect_api(home: Path) -> Iterator[LocalServer | None]:
     """Have PREFECT_API_URL set for the duration. Must be entered before Prefect is imported; yields None where the user has set one."""
     if os.environ.get("PREFECT_API_URL"):
         yield None
+        return
+    if url := api_url(home):
+        os.environ["PREFECT_API_URL"] = url
+        try:
+            yield None
+        finally:
+            del os.environ["PREFECT_API_URL"]
         return
     server = LocalServer(home)
     os.environ["PREFECT_API_URL"] = server.url

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
+from agentevol.settings import Natural
 from flows.evolve import clone as clone_expert
+from flows.page import RunPage
 from flows.steps import Job, parameters
 from tasks.progress import say
 
@@ -12,7 +14,7 @@ from tasks.progress import say
 @flow(name="clone", description="Behavioural cloning of AgentTraj, scored on AgentEval.")
 def clone(
     params_file: str = "params.yaml",
-    seed: int | None = None,
+    seed: Natural | None = None,
     overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form)
 ) -> str:
     """Train BC-Base and return its folder.
@@ -22,6 +24,8 @@ def clone(
         seed: The seed of everything random, instead of seed.
         overrides: Further parameters as key=value.
     """
-    done = clone_expert(Job(parameters(params_file, seed=seed, overrides=overrides)))
+    with RunPage() as page:
+        done = clone_expert(Job(parameters(params_file, seed=seed, overrides=overrides), page.gates))
+        page.scores([done])
     say(f"model: {done.model.path}")
     return done.model.path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.page import RunPage
 from flows.steps import Job, parameters
 from tasks.learn import base_model
 from tasks.progress import say
@@ -23,8 +24,11 @@ def evaluate(
         overrides: Further parameters as key=value.
     """
     artifact = base_model(model)
-    job = Job(parameters(params_file, overrides=overrides))
-    _, scores = job.evaluate(f"model {artifact.digest[:8]}", artifact, 0)
+    with RunPage() as page:
+        job = Job(parameters(params_file, overrides=overrides), page.gates)
+        name = f"model {artifact.digest[:8]}"
+        _, scores = job.evaluate(name, artifact, 0)
+        page.table({name: scores.facts})
     for env, score in scores.facts.items():
         if score["n"]:
             success, low, high = (100 * score[f"success{part}"] for part in ("", "_low", "_high"))

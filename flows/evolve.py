@@ -8,20 +8,25 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.steps import Job, parameters
+from agentevol.settings import Count, Merge, Natural, Rule, StartFrom
+from flows.page import RunPage
+from flows.steps import Job, evolving, parameters, taking_turns
 from tasks.artifact import Artifact
 from tasks.progress import say
 from tasks.report import report
 from tasks.rounds import BASE, LARGE, Round, iteration_name
-from tasks.track import Tracker
+from tasks.track import Tracker, run_key
 
 
 @flow(name="evolve", description="Agents that evolve: clone the expert, then explore, filter, merge and learn, M times.")
 def evolve(
     params_file: str = "params.yaml",
-    iterations: int | None = None,
-    samples: int | None = None,
-    seed: int | None = None,
+    iterations: Count | None = None,
+    samples: Count | list[Count] | None = None,
+    seed: Natural | None = None,
+    merge: Merge | None = None,
+    start_from: StartFrom | None = None,
+    rule: Rule | None = None,
     overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form; it is never changed)
     experiment: str = "",
 ) -> str:
@@ -30,32 +35,43 @@ def evolve(
     Args:
         params_file: The file of parameters, relative to the project.
         iterations: M, instead of evolve.iterations.
-        samples: K episodes per instruction, instead of evolve.samples.
+        samples: K episodes per instruction, instead of evolve.samples; a list gives one number per iteration.
         seed: The seed of everything random, instead of seed.
+        merge: With what the explored data is merged, instead of evolve.merge.
+        start_from: What every iteration learns from, instead of evolve.start_from.
+        rule: The learning rule, instead of evolve.rule.
         overrides: Further parameters as key=value, e.g. explore.temperature=1.0.
         experiment: In MLflow, for the runs of a sweep; "agentevol" by default.
     """
-    params = parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=overrides)
-    job = Job(params)
-    with Tracker(params, job.base, job.made_from(), experiment) as track:
-        track.inputs({"agenttraj": job.sets.agenttraj, "explore": job.sets.explore, "agenteval": job.sets.agenteval})
-        rounds = [clone(job)]
-        track.round(rounds[0])
+    chosen = {"merge": merge, "start_from": start_from, "rule": rule}
+    params = parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=[*overrides, *evolving(chosen)])
+    with RunPage() as page:
+        job = Job(params, page.gates)
+        made_from = job.made_from()
+        with taking_turns(run_key(params, job.base, made_from)), Tracker(params, job.base, made_from, experiment) as track:
+            page.links(experiment=track.experiment, run=track.id)
+            track.inputs({"agenttraj": job.sets.agenttraj, "explore": job.sets.explore, "agenteval": job.sets.agenteval})
+            rounds = [clone(job)]
+            track.round(rounds[0])
+            page.scores(rounds)
 
-        kept: list[Artifact] = []
-        for iteration in range(1, params.evolve.iterations + 1):
-            rounds.append(iterate(job, rounds[-1], kept, iteration))
-            track.round(rounds[-1])
-            if out_of_patience(rounds, params.evolve.patience):
-                say(f"stopping after iteration {iteration}: no better score for {params.evolve.patience} iterations (evolve.patience)")
-                break
+            kept: list[Artifact] = []
+            for iteration in range(1, params.evolve.iterations + 1):
+                rounds.append(iterate(job, rounds[-1], kept, iteration))
+                track.round(rounds[-1])
+                page.scores(rounds)
+                if out_of_patience(rounds, params.evolve.patience):
+                    say(f"stopping after iteration {iteration}: no better score for {params.evolve.patience} iterations (evolve.patience)")
+                    break
 
-        large = clone_large(job) if params.evaluate.large else None
-        if large:
-            track.large(large)
+            large = clone_large(job) if params.evaluate.large else None
+            if large:
+                track.large(large)
+                page.scores([*rounds, large])
 
-        folder = report(params, job.base, rounds, large, track.folder_name)
-        track.report(folder, rounds)
+            folder = report(params, job.base, rounds, large, track.folder_name)
+            track.report(folder, rounds)
+            page.links(experiment=track.experiment, run=track.id, folder=folder)
     return str(folder)
 
 
@@ -76,7 +92,7 @@ def iterate(job: Job, previous: Round, kept: list[Artifact], iteration: int) -> 
     """One iteration: explore with the previous policy, keep what succeeded, merge, learn, evaluate. Appends to `kept`."""
     name = iteration_name(iteration)
     explored = job.explore(previous.name, previous.model, iteration)
-    kept.append(job.keep(explored))
+    kept.append(job.keep(explored, iteration))
     merged = job.merge(kept)
     start = previous.model if job.params.evolve.start_from == "previous" else None
     model = job.learn(name, merged, iteration, start)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import Timeout
 
 from agentevol.params import load_params
 from agentevol.precision import resolve
@@ -19,6 +22,7 @@ from agentevol.sampling import Sampling
 from agentevol.settings import Params
 from envs.base import Split
 from envs.registry import environment_class
+from tasks import places
 from tasks.artifact import Artifact
 from tasks.collect import collect, part, take_instructions, take_trajectories
 from tasks.datasets import keep_by_reward, merge, validate
@@ -50,7 +54,7 @@ def parameters(
     params_file: str = "params.yaml",
     *,
     iterations: int | None = None,
-    samples: int | None = None,
+    samples: int | list[int] | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Params:
@@ -59,11 +63,36 @@ def parameters(
     return load_params(Path(params_file), [*overrides, *(f"{key}={value}" for key, value in named.items() if value is not None)])
 
 
+EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
+
+
+@contextmanager
+def taking_turns(run: str) -> Iterator[None]:
+    """One run with the same figures at a time, for they would write to the same run in MLflow; the next takes over what the first made."""
+    lock = places.lock(f"run-{run[:16]}")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("the same run is going already, in another process; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def evolving(chosen: Mapping[str, str | None]) -> list[str]:
+    """Overrides for the keys of `evolve` that have been chosen."""
+    return [f"evolve.{key}={value}" for key, value in chosen.items() if value is not None]
+
+
 class Job:
     """The steps. Building one verifies the data and lets the expert sets through the gate."""
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, gates: dict[str, str] | None = None) -> None:
+        """`gates`: takes what the gate says of each set, by its name."""
         self.params = params
+        self.gates = {} if gates is None else gates
         self.base = base_model(params.model.base)
         self.sets = self._sets()
         self.expert_gate("agenttraj")
@@ -82,7 +111,7 @@ class Job:
         limits = self.params.data.limits
         data: Artifact = getattr(self.sets, name)
         cut = limits.train if name == "agenttraj" else limits.train_large
-        self._gate(data, expert=True, covering=[data] if cut else None)
+        self._gate(EXPERT_SETS[name], data, expert=True, covering=[data] if cut else None)
 
     def learn(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
         """A policy: the base model (or `start`) fine-tuned on `data`; iteration 0 is behavioural cloning."""
@@ -111,7 +140,7 @@ class Job:
         sampling = Sampling(temperature=how.temperature, top_p=how.top_p, seed=self.params.seed, iteration=iteration)
         return self._play(name, policy, self.sets.explore, "explore", samples, sampling)
 
-    def keep(self, explored: Artifact) -> Artifact:
+    def keep(self, explored: Artifact, iteration: int) -> Artifact:
         """Filter by reward; what is kept passes the gate.
 
         Where nothing succeeded, there is only what it is merged with to be judged, unless `gate.min_coverage` asks for something.
@@ -123,14 +152,15 @@ class Job:
             + (f" (dropped: {dropped})" if dropped else "")
         )
         if kept.rows or self.params.gate.min_coverage > 0:
-            self._gate(kept, covering=[self.sets.explore])
+            self._gate(f"Iteration {iteration}: kept", kept, covering=[self.sets.explore])
         return kept
 
     def merge(self, kept: list[Artifact]) -> Artifact:
         """AgentTraj and what was explored, by `evolve.merge`; the result passes the gate too."""
         how = self.params.evolve.merge
         merged = merge(initial=self.sets.agenttraj, explored=kept, how=how)
-        self._gate(merged, covering=[self.sets.explore, *([self.sets.agenttraj] if how != "none" else [])])
+        covering = [self.sets.explore, *([self.sets.agenttraj] if how != "none" else [])]
+        self._gate(f"Iteration {len(kept)}: merged", merged, covering=covering)
         return merged
 
     def evaluate(self, name: str, policy: Artifact, iteration: int) -> tuple[Artifact, Artifact]:
@@ -155,17 +185,22 @@ class Job:
             say(f"{name}: {cut} of {played.rows} episodes ended because the context of {self.params.rollout.context} tokens was full")
         return played
 
-    def _gate(self, data: Artifact, *, covering: list[Artifact] | None, expert: bool = False) -> None:
-        validate(
-            data=data,
-            evaluation=self.sets.held_out,
-            limit=self.params.gate,
-            tokenizer=self.base,
-            expert=expert,
-            environments=self._taught() if expert else [],
-            covering=covering,
-            worlds=worlds(data, *(covering or [])),
-        )
+    def _gate(self, name: str, data: Artifact, *, covering: list[Artifact] | None, expert: bool = False) -> None:
+        try:
+            said = validate(
+                data=data,
+                evaluation=self.sets.held_out,
+                limit=self.params.gate,
+                tokenizer=self.base,
+                expert=expert,
+                environments=self._taught() if expert else [],
+                covering=covering,
+                worlds=worlds(data, *(covering or [])),
+            )
+        except Exception as error:
+            self.gates[name] = f"# Gate: **stopped the run**\n\n{error}"
+            raise
+        self.gates[name] = said.facts["markdown"]
 
     def _taught(self) -> list[str]:
         """The environments that have expert trajectories: of three the paper has none, they are explored or scored only."""

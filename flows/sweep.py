@@ -19,9 +19,10 @@ from itertools import product
 
 from prefect import flow
 
-from agentevol.settings import Params, SweepParams
+from agentevol.settings import Count, Natural, Params, SweepParams
 from agentevol.sweeps.chains import Cell, Setting
 from flows.evolve import evolve
+from flows.page import RunPage
 from flows.steps import Job, parameters
 from tasks.progress import say
 from tasks.sweep import play_at_random, sweep_report
@@ -32,6 +33,9 @@ from tasks.worlds import worlds
 def sweep(
     params_file: str = "params.yaml",
     name: str = "",
+    iterations: list[Count] | None = None,
+    samples: list[Count] | None = None,
+    seeds: list[Natural] | None = None,
     overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form)
 ) -> str:
     """Run every cell of the grid and return the report.
@@ -39,8 +43,13 @@ def sweep(
     Args:
         params_file: The file of parameters, relative to the project; its section sweep is the grid.
         name: Of the sweep: its experiment in MLflow and its folder below runs/sweeps. By default the grid in short: M1.4-K1.3-s0.1.2.
-        overrides: Further parameters as key=value, e.g. sweep.samples=[1,3].
+        iterations: The values of M, instead of sweep.iterations.
+        samples: The values of K, instead of sweep.samples.
+        seeds: The seeds, instead of sweep.seeds.
+        overrides: Further parameters as key=value, e.g. sweep.merge=[initial,none].
     """
+    grid_of = {"iterations": iterations, "samples": samples, "seeds": seeds}
+    overrides = [*overrides, *(f"sweep.{key}={values}" for key, values in grid_of.items() if values is not None)]
     params = parameters(params_file, overrides=overrides)
     name = name or short(params.sweep)
     grid = cells(params.sweep)
@@ -51,7 +60,9 @@ def sweep(
     job = Job(params)
     by_chance = play_at_random(instructions=job.sets.agenteval, seed=params.seed, worlds=worlds(job.sets.agenteval))
     sets = {f"data: {what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))}
-    return str(sweep_report(done, job.sets.explore, by_chance, name, {**sets, "base model": job.base.digest}))
+    page = sweep_report(done, job.sets.explore, by_chance, name, {**sets, "base model": job.base.digest})
+    RunPage().links(folder=page)
+    return str(page)
 
 
 def cells(grid: SweepParams) -> list[Cell]:

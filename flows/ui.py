@@ -8,7 +8,6 @@ import sys
 
 from tasks import places
 
-
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from prefect import Task
 from pydantic import BaseModel
 
@@ -79,7 +78,7 @@ class StoredTask:
         final = self.folder(inputs)
         if is_complete(final):
             return self.describe(inputs).model_dump()
-        with _alone(final):
+        with places.lock(final.name):
             if is_complete(final):  # another process made it meanwhile
                 return self.describe(inputs).model_dump()
             with atomic_folder(final) as out:
@@ -138,13 +137,6 @@ def identity(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(f"a task's input must be an Artifact, settings or a plain value, not {type(value).__name__}: its content is its key")
-
-
-def _alone(final: Path) -> FileLock:
-    """One process at a time makes a result; a lock of a process that was killed is free."""
-    locks = places.root() / "runs" / ".locks"  # beside the store: what lies in that are results alone
-    locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{final.name}.lock")
 
 
 def _without_out(body: Body, make: Callable[..., Any]) -> Callable[..., Any]:

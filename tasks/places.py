@@ -10,6 +10,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from filelock import FileLock
+
 STORE = Path("runs") / "store"
 
 
@@ -20,6 +22,13 @@ def root() -> Path:
 
 def store() -> Path:
     return root() / STORE
+
+
+def lock(name: str) -> FileLock:
+    """Held by one process at a time; that of a process that was killed is free."""
+    folder = root() / "runs" / ".locks"  # beside the store: what lies in that are results alone
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{name}.lock")
 
 
 def resolve(path: str | Path) -> Path:

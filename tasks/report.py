@@ -22,6 +22,7 @@ from agentevol.report import BC_BASE, Comparison, Phase, ReportInput, write_repo
 from agentevol.scoring import Score, paired
 from agentevol.settings import Params
 from agentevol.storage import read_dataset
+from tasks import places
 from tasks.artifact import Artifact
 from tasks.rounds import Round
 
@@ -46,11 +47,12 @@ def report(params: Params, base: Artifact, rounds: Sequence[Round], large: Round
     with atomic_folder(folder) as out:
         write_report(out, runs)
         (out / "run.json").write_text(json.dumps({one.label: _lineage(one) for one in everything}, indent=1) + "\n", encoding="utf-8")
-    with atomic_folder(LATEST) as out:
-        shutil.copytree(folder, out, dirs_exist_ok=True)
-        _link(last.model.folder, out / "model")
-        _link(last.learnt_from.folder, out / "learnt-from")
-    shutil.copy(folder / FOR_DVC, RUNS / FOR_DVC)
+    with places.lock("latest"):  # runs side by side end with one of them here, whole
+        with atomic_folder(LATEST) as out:
+            shutil.copytree(folder, out, dirs_exist_ok=True)
+            _link(last.model.folder, out / "model")
+            _link(last.learnt_from.folder, out / "learnt-from")
+        shutil.copy(folder / FOR_DVC, RUNS / FOR_DVC)
     return folder
 
 

@@ -61,9 +61,10 @@ def down(home: Path) -> int:
         known = record.services()
         before = len(record.marked())
         processes = {name: process for name, one in known.items() if (process := one.process())}
-        if worker := processes.pop("worker", None):
-            end([worker])  # it ends its runs, which still tell the server
+        worker = processes.pop("worker", None)
         lasting = {one.pid for process in processes.values() for one in family(process)}
+        # The worker takes no new run and waits for those that are going; they are told to end, and still tell the server.
+        end([*([worker] if worker else []), *record.runs()])
         end([process for process in record.marked() if process.pid not in lasting])
         end([one for process in processes.values() for one in family(process)])
         end(record.marked())

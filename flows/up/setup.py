@@ -15,7 +15,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import yaml
 
 from flows.up.services import POOL, UpFailed, inherited
@@ -23,6 +22,7 @@ from flows.up.state import Record
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events.schemas.automations import AutomationCore
 
 DEPLOYMENTS = Path("prefect.yaml")
 ZOMBIES = "Runs that died are crashed"
@@ -45,7 +45,7 @@ def crash_the_dead(record: Record) -> list[str]:
     from prefect.client.schemas.objects import StateType
     from prefect.states import Crashed
 
-    alive = {_environment(process).get("PREFECT__FLOW_RUN_ID") for process in record.marked()}
+    alive = set(record.runs().values())
     unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     with _client() as client:
         runs = client.read_flow_runs(
@@ -56,12 +56,6 @@ def crash_the_dead(record: Record) -> list[str]:
         for run in dead:
             client.set_flow_run_state(run.id, Crashed(message="Its process is gone; a retry goes on where it stopped."), force=True)
     return [run.name for run in dead]
-
-
-def _environment(process: psutil.Process) -> dict[str, str]:
-    with contextlib.suppress(psutil.Error, OSError):
-        return process.environ()
-    return {}
 
 
 @contextlib.contextmanager
@@ -103,33 +97,34 @@ def default_at_once() -> int:
 
 
 def _automation(client: SyncPrefectClient) -> None:
-    """Runs whose heartbeats stop without an end are marked crashed: killed with their worker, or lost with the machine's power."""
+    if not client.read_automations_by_name(ZOMBIES):
+        client.create_automation(zombies())
+
+
+def zombies(silence: timedelta = SILENCE, runs: str = "*", name: str = ZOMBIES) -> AutomationCore:
+    """Runs whose heartbeats stop without an end are marked as crashed: killed with their worker, or lost with the machine's power."""
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-    if client.read_automations_by_name(ZOMBIES):
-        return
     beat, ends = "prefect.flow-run.heartbeat", ("Completed", "Failed", "Cancelled", "Crashed")
-    client.create_automation(
-        AutomationCore(
-            name=ZOMBIES,
-            description=f"No heartbeat for {SILENCE.seconds} s and no end either: the process is gone, and a retry goes on.",
-            trigger=EventTrigger(
-                after={beat},
-                expect={beat, *(f"prefect.flow-run.{end}" for end in ends)},
-                match={"prefect.resource.id": "prefect.flow-run.*"},
-                for_each={"prefect.resource.id"},
-                posture=Posture.Proactive,
-                threshold=1,
-                within=SILENCE,
-            ),
-            actions=[
-                ChangeFlowRunState(
-                    state=StateType.CRASHED, message=f"No sign of life for {SILENCE.seconds} s; a retry goes on where it stopped."
-                )
-            ],
-        )
+    return AutomationCore(
+        name=name,
+        description=f"No heartbeat for {silence.seconds} s and no end either: the process is gone, and a retry goes on.",
+        trigger=EventTrigger(
+            after={beat},
+            expect={beat, *(f"prefect.flow-run.{end}" for end in ends)},
+            match={"prefect.resource.id": f"prefect.flow-run.{runs}"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=silence,
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED, message=f"No sign of life for {silence.seconds} s; a retry goes on where it stopped."
+            )
+        ],
     )
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import psutil
 
 MARK = "AGENTEVOL_UP"
 """An environment variable that all processes below `up` inherit: the folder that they belong to."""
+RUN = "PREFECT__FLOW_RUN_ID"
+"""Prefect's own, in the processes of a run: its id."""
 STOP_SECONDS = 15.0
 
 
@@ -68,12 +70,27 @@ class Record:
 
     def marked(self) -> list[psutil.Process]:
         """All processes that bear this folder's mark: services, runs, and what those have started."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.pid != os.getpid() and process.environ().get(MARK) == str(self.folder):
-                    found.append(process)
-        return found
+        return [process for process, environment in _environments() if environment.get(MARK) == str(self.folder)]
+
+    def runs(self) -> dict[psutil.Process, str]:
+        """The processes of flow runs, with the id of the run; not what they have started."""
+        found = {process: environment.get(RUN) for process, environment in _environments() if environment.get(MARK) == str(self.folder)}
+        ids = {process.pid for process, run in found.items() if run}
+        return {process: run for process, run in found.items() if run and _parent(process) not in ids}
+
+
+def _environments() -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                yield process, process.environ()
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with contextlib.suppress(psutil.Error):
+        parent: int = process.ppid()
+        return parent
+    return None
 
 
 def api_url(home: Path) -> str | None:

@@ -129,14 +129,16 @@ def zombies(silence: timedelta = SILENCE, runs: str = "*", name: str = ZOMBIES) 
 
 
 def _deploy(record: Record, known: set[tuple[str, str | None]]) -> bool:
-    """Deploy prefect.yaml where it or the project's folder has changed since, or a deployment is missing."""
+    """Deploy prefect.yaml where it, a flow (its parameters are part of its deployment) or the project's place has changed since."""
     root = Path.cwd()
     try:
         text = DEPLOYMENTS.read_bytes()
         wanted = {(one["name"], one["entrypoint"]) for one in yaml.safe_load(text)["deployments"]}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise UpFailed(f"{DEPLOYMENTS}: cannot be used ({error}); run from the project's root") from None
-    print_of, note = hashlib.sha256(str(root).encode() + b"\0" + text).hexdigest(), record.folder / "deployed"
+    files = sorted({Path(str(entrypoint).partition(":")[0]) for _, entrypoint in wanted})
+    parts = [str(root).encode(), text, *(path.read_bytes() for path in files if path.is_file())]
+    print_of, note = hashlib.sha256(b"\0".join(parts)).hexdigest(), record.folder / "deployed"
     if note.is_file() and note.read_text() == print_of and wanted <= known:
         return False
     done = subprocess.run(

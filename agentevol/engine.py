@@ -7,6 +7,7 @@ Works with any causal model of transformers whose attention can be chosen (Llama
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,26 @@ from transformers.cache_utils import Cache
 from agentevol.chat import Chat
 from agentevol.models import load_model, load_tokenizer, model_digest
 from agentevol.slots import BY_ROW, Plan, SlotLayer
+from agentevol.turns import Answer, Turn, in_one_line
+
+_TOKENS_A_PASS = 2048  # what bounds the memory of a forward pass
+NOT_FINITE = "the model's logits are not finite; its weights are damaged or the precision is too low"
+
+
+@dataclass(slots=True)
+class _Speech:
+    """A turn that is going on: what is still to be fed to the model, what has been said."""
+
+    turn: Turn
+    pending: list[int]
+    said: list[int] = field(default_factory=list)
 
 
 class TransformersEngine:
     """Model, tokenizer and cache. `append` feeds tokens to slots and returns the next-token logits of each: float32 [rows, vocabulary].
 
     A new conversation that begins like a live one (the same prompt, most often) takes over what that one has of it in the cache.
+    `answers` is one forward pass: everybody who is to speak says a token more.
     """
 
     def __init__(self, folder: Path, *, slots: int, context: int, dtype: str = "float32") -> None:
@@ -34,12 +49,66 @@ class TransformersEngine:
         self.slots = slots
         self.context = min(context, int(getattr(self.model.config, "max_position_embeddings", context) or context))
         self._heard: dict[int, list[int]] = {}
+        self._speeches: dict[int, _Speech] = {}
         self._layers = [SlotLayer(slots, self.context) for _ in range(self.model.config.num_hidden_layers)]
         self._cache = Cache(layers=self._layers)
+
+    def ask(self, turn: Turn) -> None:
+        # The last token of the answer before has not been fed yet: it goes with what was said to it.
+        self._speeches[turn.slot] = _Speech(turn, list(turn.ids[len(self._heard.get(turn.slot, ())) :]))
+
+    def answers(self) -> list[Answer]:
+        """One forward pass: everybody who says the next token, and of those who have something to read as many as the budget takes."""
+        line: list[_Speech] = []
+        budget = _TOKENS_A_PASS
+        speeches = sorted(self._speeches.values(), key=lambda speech: (len(speech.pending) > 1, speech.turn.slot))
+        for speech in speeches:
+            if not line or len(speech.pending) <= budget:
+                line.append(speech)
+                budget -= len(speech.pending)
+        if not line:
+            return []
+        try:
+            logits = self.append([speech.turn.slot for speech in line], [speech.pending for speech in line])
+        except RuntimeError as error:  # torch's: out of memory, most often
+            remedy = "where memory is short, lower rollout.slots or rollout.context"
+            return [self._done(Answer(speech.turn.slot, fault=f"{in_one_line(error)}; {remedy}")) for speech in line]
+        broken: list[Answer] = []
+        sound = usable(logits)
+        if not all(sound):
+            unsound = [speech for speech, fine in zip(line, sound, strict=True) if not fine]
+            broken = [self._done(Answer(speech.turn.slot, fault=NOT_FINITE)) for speech in unsound]
+            line, logits = [speech for speech, fine in zip(line, sound, strict=True) if fine], logits[sound]
+        return broken + self._say(line, logits) if line else broken
 
     def clear(self, slot: int) -> None:
         """Forget a slot's conversation."""
         self._heard.pop(slot, None)
+        self._speeches.pop(slot, None)
+
+    def close(self) -> None:
+        """Nothing is held beyond the object."""
+
+    def _say(self, line: list[_Speech], logits: Tensor) -> list[Answer]:
+        """One token more of each speech; the answers that are complete with it."""
+        how = line[0].turn.sampling  # of all of them: a rollout has one
+        uniforms = [float(speech.turn.stream.random()) for speech in line]
+        tokens = choose(logits, temperature=how.temperature, top_p=how.top_p, uniforms=uniforms)
+        done = []
+        for speech, token in zip(line, tokens, strict=True):
+            turn, said = speech.turn, speech.said
+            speech.pending = [token]
+            said.append(token)
+            ended = token in self.chat.stop_ids
+            if ended or len(said) >= turn.limit:
+                done.append(self._done(Answer(turn.slot, self.chat.text(said), said, ended)))
+            elif len(turn.ids) + len(said) + 1 >= self.context:
+                done.append(self._done(Answer(turn.slot, cut=f"the context of {self.context} tokens is full")))
+        return done
+
+    def _done(self, answer: Answer) -> Answer:
+        del self._speeches[answer.slot]
+        return answer
 
     @torch.inference_mode()
     def append(self, slots: Sequence[int], pieces: Sequence[Sequence[int]]) -> Tensor:

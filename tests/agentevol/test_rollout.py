@@ -10,9 +10,9 @@ import torch
 
 import envs
 from agentevol.chat import Chat
-from agentevol.engine import TransformersEngine, choose
+from agentevol.engine import NOT_FINITE, TransformersEngine, choose
 from agentevol.models import ModelNotFound, load_model, load_tokenizer
-from agentevol.rollout import NOT_FINITE, roll_out
+from agentevol.rollout import roll_out
 from agentevol.sampling import Sampling
 from agentevol.slots import Plan, attend_by_row, together
 from agentevol.trajectory import Trajectory

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -92,6 +92,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     target[parts[-1]] = _parse(text, f"override {override!r}")
 
 
+_MAY_BE_SECRET = ("url", "options")  # what stands there wrongly may be a key: it is not repeated
+
+
 def _one_line(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     first = problems[0]
@@ -108,14 +111,18 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] in {"model_type", "model_attributes_type"}:
         keys = _keys(first["loc"])
         allowed = f"a section with the keys {', '.join(keys)}" if keys else "a section of keys and values"
-    return f"{key}: {first['input']!r} given; allowed: {allowed}{more}"
+    given = "" if key.endswith(_MAY_BE_SECRET) else f"{first['input']!r} given; "
+    return f"{key}: {given}allowed: {allowed}{more}"
 
 
 def _keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys of the section at `location`."""
     section: type[BaseModel] = Params
     for part in location:
-        annotation = section.model_fields[str(part)].annotation
+        if isinstance(part, int):
+            continue  # a list's entry
+        annotation: Any = section.model_fields[part].annotation
+        annotation = next(iter(get_args(annotation)), None) if get_origin(annotation) is list else annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return []
         section = annotation

@@ -5,9 +5,10 @@ Invariant: a `Params` that exists is valid. Imports nothing but pydantic, so tha
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Merge = Literal["initial", "cumulative", "none"]
 StartFrom = Literal["base", "previous"]
@@ -35,6 +36,16 @@ def _schedule(value: object, one: Any) -> Any:
     return one(value)
 
 
+def _plain_url(value: str) -> str:
+    """An address alone: it is logged and stored, so nothing that may be a secret can be part of it."""
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value):
+        raise ValueError("an address such as http://127.0.0.1:8000/v1, without a user, a key or a query in it")
+    return value.rstrip("/")
+
+
+_POLICIES = ("bc-base", "bc-large", "overall", "random player")
+_SECRETS = ("api_key", "apikey", "authorization", "headers", "extra_headers", "key", "token", "password")
+
 Text = Annotated[str, Field(min_length=1)]
 Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -42,6 +53,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(ge=0, le=10)]
 TopP = Annotated[float, Field(gt=0, le=1)]
+Url = Annotated[str, AfterValidator(_plain_url)]
 Counts = Annotated[int | list[int], BeforeValidator(lambda value: _schedule(value, _positive_int))]
 Numbers = Annotated[float | list[float], BeforeValidator(lambda value: _schedule(value, _positive_number))]
 
@@ -92,6 +104,54 @@ class RolloutParams(_Section):
     servers: dict[str, Annotated[str, Field(pattern=r"^(agentgym\+)?https?://")]] = {}
 
 
+class EndpointParams(_Section):
+    """An OpenAI-compatible endpoint. `key_from`: the environment variable that holds its key; where that is not set none is sent.
+
+    `per_minute`: requests at most; null knows no limit. `timeout`: seconds for one request. `retries`: of a request that was not answered
+    (429, 5xx, a broken connection), with growing pauses. `options`: further fields of every request; null takes one out.
+    """
+
+    url: Url | None = None
+    model: Text | None = None
+    key_from: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    per_minute: Count | None = None
+    timeout: Positive = 120.0
+    retries: Natural = 6
+    options: dict[str, Any] = {}
+
+    @field_validator("options")
+    @classmethod
+    def _without_secrets(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if secret := [name for name in options if name.lower().replace("-", "_") in _SECRETS]:
+            raise ValueError(f"no secrets ({', '.join(secret)}): a key is read from the environment variable that key_from names")
+        return options
+
+
+class EngineParams(EndpointParams):
+    """What speaks for the policies of the run: `kind` transformers, vllm (both in this process) or openai (a server).
+
+    `url`, `model`, `key_from`, `per_minute`, `timeout`, `retries` are the server's. `refresh`: how it is given a new policy (vllm: by its
+    own requests, `VLLM_SERVER_DEV_MODE=1 vllm serve`); null: it never is, and can only be evaluated. `options`: fields of the requests,
+    or vLLM's engine arguments.
+    """
+
+    kind: Literal["transformers", "vllm", "openai"] = "transformers"
+    refresh: Literal["vllm"] | None = None
+
+
+class BaselineParams(EndpointParams):
+    """A hosted model to compare with: `name` heads its column in the report. `max_new_tokens`, `context`: as in rollout, for its episodes."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
+    url: Url
+    model: Text
+    max_new_tokens: Count = 512
+    context: Count = 32768
+
+    def engine(self) -> EngineParams:
+        return EngineParams(kind="openai", **self.model_dump(include=set(EndpointParams.model_fields)))
+
+
 class ExploreParams(_Section):
     """How exploration samples."""
 
@@ -137,10 +197,20 @@ class FinetuneParams(_Section):
 
 
 class EvaluateParams(_Section):
-    """How AgentEval is played, and whether BC-Large is trained too for comparison."""
+    """How AgentEval is played, and what is scored beside the run's policies: BC-Large, and hosted models (`baselines`)."""
 
     temperature: Temperature = 0.0
     large: bool = True
+    baselines: list[BaselineParams] = []
+
+    @field_validator("baselines")
+    @classmethod
+    def _each_with_its_name(cls, baselines: list[BaselineParams]) -> list[BaselineParams]:
+        names = [baseline.name.lower() for baseline in baselines]
+        taken = [name for name in names if names.count(name) > 1 or name in _POLICIES or name.startswith("iteration")]
+        if taken:
+            raise ValueError(f"baselines with a name of their own each; {taken[0]} is another's")
+        return baselines
 
 
 class GateParams(_Section):
@@ -212,6 +282,7 @@ class Params(_Section):
     model: ModelParams = ModelParams()
     data: DataParams = DataParams()
     rollout: RolloutParams = RolloutParams()
+    engine: EngineParams = EngineParams()
     explore: ExploreParams = ExploreParams()
     evolve: EvolveParams = EvolveParams()
     finetune: FinetuneParams = FinetuneParams()
@@ -227,6 +298,18 @@ class Params(_Section):
                 raise ValueError(
                     f"{section}.max_tokens: {most} given; allowed: at least rollout.context, {self.rollout.context} (or lower that one)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _the_engine_is_whole(self) -> Params:
+        engine, default = self.engine, EngineParams()
+        if engine.kind == "openai" and engine.url is None:
+            raise ValueError("engine.url: null given; allowed: an address such as http://127.0.0.1:8000/v1, where engine.kind is openai")
+        of_a_server = [name for name in ("url", "model", "refresh") if engine.kind != "openai" and getattr(engine, name) is not None]
+        if of_a_server:
+            raise ValueError(f"engine.{of_a_server[0]}: given, but engine.kind is {engine.kind}; allowed: only where it is openai")
+        if engine.kind == "transformers" and engine.options != default.options:
+            raise ValueError(f"engine.options: {engine.options} given; allowed: none where engine.kind is transformers")
         return self
 
     @field_validator("environments")

@@ -41,9 +41,7 @@ class OpenAIEngine:
 
     chat = None
 
-    def __init__(
-        self, policy: Path | None, how: EngineSettings, *, slots: int, context: int, usage: Usage, pause: float = _PAUSE
-    ) -> None:
+    def __init__(self, policy: Path | None, how: EngineSettings, *, slots: int, context: int, usage: Usage, pause: float = _PAUSE) -> None:
         assert how.url is not None, "settings.Params lets no such engine through"
         self.how, self.slots, self.context, self.usage, self.pause = how, slots, context, usage, pause
         self.url = how.url

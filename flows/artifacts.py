@@ -24,7 +24,7 @@ Out = Annotated[Path | None, typer.Option(help="A new folder to copy it into.")]
 Url = Annotated[str, typer.Argument(help="A folder, s3://bucket/folder, ssh://user@host/folder, or what else fsspec reaches.")]
 Digests = Annotated[list[str] | None, typer.Argument(help="Only these (SHA-256, or the first digits); everything by default.")]
 All = Annotated[bool, typer.Option("--all", help="Also what no run's report names, such as the pieces in which episodes are played.")]
-TRAJECTORIES_SHOWN = 12
+USES_SHOWN = 12
 
 
 @data.command("list")
@@ -120,20 +120,25 @@ def _get(kinds: tuple[str, ...], digest: str, out: Path | None) -> None:
 
 
 def _described(entry: Entry) -> Iterator[str]:
-    from tasks.catalogue import parents, settings
+    from tasks.catalogue import ancestry, settings
 
     artifact = entry.artifact
     yield f"{artifact.kind} sha256:{artifact.digest}"
     yield f"  where     {artifact.path}"
     if artifact.counts:
         yield f"  rows      {artifact.rows} ({', '.join(f'{env} {count}' for env, count in artifact.counts.items())})"
-    yield f"  made by   {' '.join(str(entry.origin[name]) for name in ('task', 'created_by') if entry.origin.get(name))}"
-    for name, value in parents(entry).items():
-        yield f"  from      {name} sha256:{value}"
+    yield f"  made by   {_maker(entry)}"
     if given := settings(entry):
         yield f"  given     {given}"
-    for use in entry.used[:TRAJECTORIES_SHOWN]:
+    for depth, name, digest, found in ancestry(entry):
+        yield f"  from      {'  ' * depth}{name} sha256:{digest[:16]} {f'by {_maker(found)}' if found else '(not here)'}"
+    for use in entry.used[:USES_SHOWN]:
         yield f"  shown as  {use}"
+
+
+def _maker(entry: Entry) -> str:
+    version = entry.origin.get("version")
+    return f"{entry.origin['task']}{f' v{version}' if version else ''}"
 
 
 def _size(folder: Path) -> int:

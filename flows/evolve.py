@@ -71,6 +71,7 @@ def evolve(
 
             folder = report(params, job.base, rounds, large, track.folder_name)
             track.report(folder, rounds)
+            track.champion(rounds[-1], job.sets.agenteval, made_from["worlds"])
             page.links(experiment=track.experiment, run=track.id, folder=folder)
     return str(folder)
 

@@ -1,48 +1,76 @@
-"""MLflow's pages, lean: one worker, no job runner, on this machine only."""
+"""MLflow's pages, lean: one worker, no job runner, on this machine only. Where a user has a server of their own, its links.
+
+Invariant: a database's address, which may hold a password, is handed on in the environment and never on a command line.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from tasks import places
 
-ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+READY = "(ready in about ten seconds; Ctrl-C ends it)"
 
 
 def serve(port: int) -> int:
-    """Serve until Ctrl-C; prints the link to the chart view first. Returns the server's exit code."""
-    found = links(f"http://127.0.0.1:{port}")
-    if not found:
-        print("no runs yet: `agentevol evolve` (or `make evolve`) makes the first", file=sys.stderr)
+    """Print the links first, then serve until Ctrl-C; where MLFLOW_TRACKING_URI is a server, only print. Returns an exit code."""
+    from tasks.tracking import TrackingUnusable, is_server, shown
+
+    uri = places.tracking_uri()
+    if not is_server(uri) and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return _nothing_yet()
+    try:
+        found = links(shown(uri.rstrip("/")) if is_server(uri) else f"http://127.0.0.1:{port}")
+    except TrackingUnusable as error:
+        print(f"agentevol: {error}", file=sys.stderr)
         return 1
+    if not found:
+        return _nothing_yet()
     for title, link in found:
         print(f"{title}: {link}")
-    print("(ready in about ten seconds; Ctrl-C ends it)", flush=True)
+    if is_server(uri):
+        return 0
+    print(READY, flush=True)
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     try:
-        return subprocess.call([sys.executable, *command(port)], env={**os.environ, **ENVIRONMENT})
+        return subprocess.call([sys.executable, *command(port)], env={**inherited, **environment()})
     except KeyboardInterrupt:
         return 0
 
 
 def command(port: int) -> list[str]:
-    """The server's arguments, for this Python."""
-    command = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    return [*command, "--backend-store-uri", places.tracking_uri(), "--default-artifact-root", places.artifact_root()]
+    """The server's arguments, for this Python; `environment` has the rest."""
+    return ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+
+
+def environment() -> dict[str, str]:
+    stores = {"MLFLOW_BACKEND_STORE_URI": places.tracking_uri(), "MLFLOW_DEFAULT_ARTIFACT_ROOT": places.artifact_root()}
+    return {**stores, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def links(url: str) -> list[tuple[str, str]]:
-    """What there is to see, by title: charts and trajectories of the main experiment, then of each sweep."""
-    from mlflow import MlflowClient
+    """What there is to see, by title: charts and trajectories of the main experiment, then of each sweep, and the champions.
 
-    from tasks.track import EXPERIMENT, be_quiet
+    Raises tracking.TrackingUnusable.
+    """
+    from tasks.champion import ALIAS
+    from tasks.track import EXPERIMENT
+    from tasks.tracking import connect
 
-    be_quiet()
-    experiments = [one for one in MlflowClient(places.tracking_uri()).search_experiments() if one.name != "Default"]
+    client = connect()
+    experiments = [one for one in client.search_experiments() if one.name != "Default"]
     found = []
     for one in sorted(experiments, key=lambda one: one.name != EXPERIMENT):
         of = "" if one.name == EXPERIMENT else f" (sweep {one.name})"
         place = f"{url}/#/experiments/{one.experiment_id}"
         found += [(f"curves of all runs{of}", f"{place}/runs?compareRunsMode=CHART"), (f"sampled trajectories{of}", f"{place}/traces")]
-    return found
+    champions = [model.name for model in client.search_registered_models() if ALIAS in model.aliases]
+    return found + [(f"champion of {name}", f"{url}/#/models/{name}") for name in champions]
+
+
+def _nothing_yet() -> int:
+    print("no runs yet: `agentevol evolve` (or `make evolve`) makes the first", file=sys.stderr)
+    return 1

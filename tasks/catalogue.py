@@ -58,7 +58,9 @@ def chosen(prefixes: Sequence[str], run: str = "") -> list[Entry]:
     """Results of the store: those that begin with one of the prefixes, those that a run's report names, or all. Raises NotHere."""
     everything = list(_in_store(_used()))
     if run:
-        everything = [entry for entry in everything if any(use.startswith(f"{run.removeprefix('runs/').strip('/')}: ") for use in entry.used)]
+        everything = [
+            entry for entry in everything if any(use.startswith(f"{run.removeprefix('runs/').strip('/')}: ") for use in entry.used)
+        ]
         if not everything:
             raise NotHere(f"{run}: no run of that name in runs/, or nothing of it in the store; `agentevol data list` shows their names")
     if not prefixes:
@@ -101,16 +103,39 @@ def take(entry: Entry, to: Path) -> None:
         shutil.copytree(entry.folder, out, dirs_exist_ok=True)
 
 
-def parents(entry: Entry) -> dict[str, str]:
-    """What it was made from: names of inputs with their digests."""
+def ancestry(entry: Entry, data: Path = Path("data")) -> Iterator[tuple[int, str, str, Entry | None]]:
+    """What it was made from, and that from what, as (depth, name of the input, digest, the entry where it is here).
+
+    Of several inputs of one name (the pieces in which episodes are played) the first stands for all: they differ in nothing else.
+    """
+    here = {one.artifact.digest: one for one in entries((*DATA, *MODEL), data)}
+    told: set[str] = set()
+
+    def walk(of: Entry, depth: int) -> Iterator[tuple[int, str, str, Entry | None]]:
+        for name, digest, count in _parents(of):
+            found = here.get(digest)
+            yield depth, f"{name} (1 of {count})" if count > 1 else name, digest, found
+            if found and digest not in told:
+                told.add(digest)
+                yield from walk(found, depth + 1)
+
+    yield from walk(entry, 0)
+
+
+def _parents(entry: Entry) -> Iterator[tuple[str, str, int]]:
     inputs: dict[str, Any] = entry.origin.get("inputs", {})
-    return dict(_digests(inputs))
+    for name, value in inputs.items():
+        found = list(_digests(value))
+        if found:
+            yield name, found[0], len(found)
 
 
 def settings(entry: Entry) -> str:
     """What it was made with besides, as one line: parameters, seeds, names."""
-    given = {name: value for name, value in entry.origin.get("inputs", {}).items() if not dict(_digests(value)) and name != "worlds"}
-    return ", ".join(f"{name} {json.dumps(value)}" if isinstance(value, dict | list) else f"{name} {value}" for name, value in given.items())
+    given = {name: value for name, value in entry.origin.get("inputs", {}).items() if not any(_digests(value)) and name != "worlds"}
+    return ", ".join(
+        f"{name} {json.dumps(value)}" if isinstance(value, dict | list) else f"{name} {value}" for name, value in given.items()
+    )
 
 
 def _checked(prefix: str) -> str:
@@ -120,15 +145,13 @@ def _checked(prefix: str) -> str:
     return start
 
 
-def _digests(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def _digests(value: Any) -> Iterator[str]:
+    """Those of artifacts, however deep in an input."""
     if isinstance(value, dict) and set(value) == {"kind", "digest"}:
-        yield name, value["digest"]
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield from _digests(part, f"{name}.{key}" if name else key)
-    elif isinstance(value, list):
-        for number, part in enumerate(value):
-            yield from _digests(part, f"{name}[{number}]")
+        yield value["digest"]
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _digests(part)
 
 
 def _in_store(used: dict[str, tuple[str, ...]]) -> Iterator[Entry]:

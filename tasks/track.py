@@ -21,7 +21,10 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from agentevol.folders import digest_json, folder_digest
 from agentevol.settings import Params
 from agentevol.storage import read_dataset
-from tasks.artifact import Artifact
+from tasks.artifact import PRODUCT, Artifact
+from tasks.champion import challenge
+from tasks.commit import changed, commit
+from tasks.progress import say
 from tasks.rounds import Round
 from tasks.traces import forget, replay, sampled
 from tasks.tracking import connect, experiment
@@ -41,6 +44,7 @@ class Tracker:
         self.params, self.base = params, base
         self.key = run_key(params, base, made_from)
         self.name = run_name(params)
+        self.sweep = sweep
         self.client = connect()
         self.experiment = experiment(self.client, sweep or EXPERIMENT)
         self.run = self._find_or_create()
@@ -48,6 +52,7 @@ class Tracker:
 
     def __enter__(self) -> Tracker:
         self.client.update_run(self.id, status="RUNNING")
+        self._tags(self._made_with())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -96,14 +101,35 @@ class Tracker:
             self.client.log_artifacts(self.id, str(folder), "report")
             self._tags({"report": digest})
 
+    def champion(self, last: Round, agenteval: Artifact, worlds: Mapping[str, str]) -> None:
+        """Let the last policy challenge the champion of its AgentEval set, once."""
+        if self._tag("champion"):
+            return
+        verdict = challenge(self.client, self.id, self.folder_name, last, agenteval, worlds)
+        said = f"{'yes' if verdict.champion else 'no'}: {verdict.why}"
+        self._tags({"champion": said, "champion.model": f"{verdict.name}/{verdict.version}"})
+        say(f"champion of {verdict.name}: {said}")
+
     def _find_or_create(self) -> Run:
         found = self.client.search_runs([self.experiment], f"tags.run_key = '{self.key}'", max_results=1)
         if found:
             return found[0]
-        run = self.client.create_run(self.experiment, run_name=self.name, tags={"run_key": self.key, "model.base": self.base.digest})
+        tags = {"run_key": self.key, "model.base": self.base.digest, **groups(self.params, self.sweep)}
+        run = self.client.create_run(self.experiment, run_name=self.name, tags=tags)
         params = {"M": self.params.evolve.iterations, "K": _k(self.params), **_flat(self.params.model_dump(mode="json", exclude={"sweep"}))}
         self.client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
         return self.client.get_run(run.info.run_id)
+
+    def _made_with(self) -> dict[str, str]:
+        """The commit, as MLflow's pages show it; where the run went on with another one, all of them in order, and DVC's experiment."""
+        tags = {"mlflow.source.name": "agentevol evolve", "mlflow.source.type": "LOCAL", "evo.version": PRODUCT}
+        if now := commit():
+            known = (self._tag("evo.commits") or "").split()
+            tags |= {"mlflow.source.git.commit": now, "evo.commits": " ".join(dict.fromkeys([*known, now]))}
+            tags |= {"evo.code_changed": str(changed()).lower()}
+        if named := os.environ.get("DVC_EXP_NAME"):
+            tags["evo.dvc_experiment"] = named
+        return tags
 
     def _figures(self, figures: Mapping[str, Any], step: int) -> None:
         now = int(time.time() * 1000)
@@ -162,6 +188,14 @@ def run_key(params: Params, base: Artifact, made_from: Mapping[str, Any]) -> str
 def run_name(params: Params) -> str:
     """M4-K1-s0, or M4-K3.2.1-s0 for a schedule of samples."""
     return f"M{params.evolve.iterations}-K{_k(params)}-s{params.seed}"
+
+
+def groups(params: Params, sweep: str = "") -> dict[str, str]:
+    """Tags to group runs by in MLflow's pages: everything but M and the seed is the setting, whose runs make a curve over M."""
+    evolve = params.evolve
+    setting = f"K{_k(params)} {evolve.merge} {evolve.start_from} {evolve.rule}"
+    tags = {"evo.setting": setting, "evo.seed": str(params.seed), "evo.environments": " ".join(params.environments)}
+    return tags | ({"evo.sweep": sweep} if sweep else {})
 
 
 def _k(params: Params) -> str:

@@ -7,7 +7,6 @@ of MLflow is never changed.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sqlite3
 import urllib.error
@@ -15,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 import mlflow
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -35,7 +35,9 @@ def connect() -> MlflowClient:
     if is_server(uri):
         _ask(uri)
     else:
-        _examine(uri)
+        with _alone():
+            if _examine(uri):
+                MlflowClient(uri).search_experiments(max_results=1)  # makes the schema, which two at once cannot
     if mlflow.get_tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
         mlflow.tracing.reset()  # its exporter would go on writing into the database of before
@@ -82,11 +84,13 @@ def _ask(uri: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise TrackingUnusable(
-            f"MLflow's server {shown(uri)} (MLFLOW_TRACKING_URI) does not answer: {reason}. Start it, or unset the variable to use mlflow.db"
+            f"MLflow's server {shown(uri)} (MLFLOW_TRACKING_URI) does not answer: {reason}."
+            " Start it, or unset the variable to use mlflow.db"
         ) from None
 
 
-def _examine(uri: str) -> None:
+def _examine(uri: str) -> bool:
+    """Whether the database is empty yet. Raises TrackingUnusable where it is of another version, or not to be had."""
     file = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
     if file and not file.exists():
         say("making MLflow's database, the first time only (some ten seconds)")
@@ -99,17 +103,24 @@ def _examine(uri: str) -> None:
         raise TrackingUnusable(_why_not(uri, error)) from None
     known = _known_revisions()
     if found is None or found == known[0]:
-        return
+        return found is None
     version = mlflow.__version__
     if found in known:
         raise TrackingUnusable(
-            f"MLflow's database {shown(uri)} was made by an older MLflow than {version} (its schema is {found}, not {known[0]}). Back it up,"
-            f" then: mlflow db upgrade '{shown(uri)}'"
+            f"MLflow's database {shown(uri)} was made by an older MLflow than {version} (its schema is {found}, not {known[0]})."
+            f" Back it up, then: mlflow db upgrade '{shown(uri)}'"
         )
     raise TrackingUnusable(
         f"MLflow's database {shown(uri)} was made by a newer MLflow than {version} (its schema {found} is not known here). Install that"
         " version, or keep this run's records elsewhere: MLFLOW_TRACKING_URI=sqlite:///other.db"
     )
+
+
+def _alone() -> FileLock:
+    """One process at a time: experiments of DVC's queue start together, on a new clone too."""
+    locks = places.root() / "runs" / ".locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / "mlflow.lock")
 
 
 def _revision(uri: str) -> str | None:

@@ -65,7 +65,7 @@ def start_mlflow(record: Record, port: int) -> Starting:
 
     free_port(port, "--ui-port")
     url = f"http://{HOST}:{port}"
-    return _start(record, "mlflow", ui.command(port), ui.ENVIRONMENT, url, f"{url}/health")
+    return _start(record, "mlflow", ui.command(port), ui.environment(), url, f"{url}/health")
 
 
 def start_worker(record: Record, api: str) -> Starting:

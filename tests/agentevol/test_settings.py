@@ -92,7 +92,10 @@ def test_schedules_repeat_their_last_entry() -> None:
         ("engine={kind: openai, url: 'http://host/v1', options: {api_key: x}}", "no secrets (api_key): a key is read from"),
         ("engine.retries=-1", "engine.retries: -1 given"),
         ("evaluate.baselines=[{name: GPT, model: gpt}]", "evaluate.baselines.0.url"),
-        ("evaluate.baselines=[{name: GPT, model: gpt, url: 'http://host', keys_from: X}]", "keys_from: unknown key; did you mean key_from?"),
+        (
+            "evaluate.baselines=[{name: GPT, model: gpt, url: 'http://host', keys_from: X}]",
+            "keys_from: unknown key; did you mean key_from?",
+        ),
         ("evaluate.baselines=[{name: BC-Base, model: gpt, url: 'http://host'}]", "bc-base is another's"),
         ("evolve.samples", "expected key=value"),
         ("evolve.samples=[", "not valid YAML"),

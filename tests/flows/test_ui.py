@@ -43,6 +43,7 @@ def chart_page(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> 
         printed = "".join(itertools.takewhile(lambda line: not line.startswith("(ready"), server.stdout))
         link = re.search(r"http://\S+compareRunsMode=CHART", printed)
         assert link, printed
+        assert re.search(r"champion of agentevol-6-\w{8}: http://\S+/#/models/agentevol-6-", printed), printed
         until = time.monotonic() + 120
         while time.monotonic() < until:
             try:

@@ -17,6 +17,7 @@ import torch
 from agentevol.chat import Chat, Encoded
 from agentevol.models import load_model, load_tokenizer
 from agentevol.optimize import IGNORED, Batch, Optimizer, Schedule, run
+from agentevol.packing import Line, lines, pack_attention
 from agentevol.trajectory import Trajectory
 
 LENGTH_STEP = 64
@@ -74,7 +75,11 @@ def finetune(
         raise NothingToLearn(
             f"none of the {len(trajectories)} trajectories can be learnt from ({len(too_long)} longer than {settings.max_tokens} tokens)"
         )
-    plan = list(batches(rows, tokens=settings.batch_tokens, epochs=epochs, seed=seed, pad=int(tokenizer.pad_token_id or 0)))
+    plan: list[Batch | Line]
+    if pack_attention(model):
+        plan = list(lines(rows, tokens=settings.batch_tokens, epochs=epochs, seed=seed))
+    else:
+        plan = list(batches(rows, tokens=settings.batch_tokens, epochs=epochs, seed=seed, pad=int(tokenizer.pad_token_id or 0)))
     optimizer = Optimizer(model, precision=settings.precision, weight_decay=settings.weight_decay, clip=settings.clip)
     schedule = Schedule(settings.learning_rate, len(plan), settings.warmup, settings.min_lr_ratio)
     curve = run(optimizer, plan, schedule, progress)
@@ -86,7 +91,8 @@ def finetune(
         "steps": len(plan),
         "sequences": len(rows),
         "trained_tokens": sum(batch.trained_tokens for batch in plan),
-        "tokens": sum(int(batch.ids.numel()) for batch in plan),
+        "tokens": sum(batch.tokens for batch in plan),
+        "precision": "bfloat16" if optimizer.half else "float32",
         "too_long": too_long,
         "seconds": round(time.perf_counter() - started, 2),
     }
@@ -109,6 +115,7 @@ def encode_all(trajectories: Sequence[Trajectory], chat: Chat, max_tokens: int, 
 def batches(rows: Sequence[tuple[Encoded, float]], *, tokens: int, epochs: float, seed: int, pad: int) -> Iterator[Batch]:
     """Every row once per epoch (the last epoch may be a part), in batches of about `tokens` padded tokens of like lengths.
 
+    For models whose attention cannot be packed, and for pretraining.
     Rows are shuffled, sorted by length within windows of several batches, and the batches shuffled again: little padding, little order.
     """
     rng = np.random.default_rng(seed)

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import functional
 
+from agentevol.packing import Line
 from agentevol.precision import resolve
 
 IGNORED = -100
@@ -28,6 +29,10 @@ class Batch:
     ids: Tensor
     labels: Tensor
     weights: Tensor
+
+    @property
+    def tokens(self) -> int:
+        return int(self.ids.numel())
 
     @property
     def learnt(self) -> Tensor:
@@ -73,7 +78,7 @@ class Optimizer:
         self.model, self.adamw = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-8, fused=True))
         self.clip = clip
 
-    def step(self, batch: Batch, learning_rate: float) -> float:
+    def step(self, batch: Batch | Line, learning_rate: float) -> float:
         """One update; returns the batch's loss in nats per learnt token. Raises NotFinite before the weights are touched."""
         self.model.train()
         for group in self.adamw.param_groups:
@@ -89,15 +94,18 @@ class Optimizer:
         return value
 
     @torch.no_grad()
-    def loss_of(self, batch: Batch) -> float:
+    def loss_of(self, batch: Batch | Line) -> float:
         self.model.eval()
         return float(self._loss(batch))
 
     def unwrapped(self) -> Any:
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
-    def _loss(self, batch: Batch) -> Tensor:
-        return weighted_nll(self._logits(batch), batch)
+    def _loss(self, batch: Batch | Line) -> Tensor:
+        device = self.accelerator.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
+            logits = batch.logits(self.model, device) if isinstance(batch, Line) else self._logits(batch)
+        return line_nll(logits, batch) if isinstance(batch, Line) else weighted_nll(logits, batch)
 
     def _logits(self, batch: Batch) -> Tensor:
         """What predicts each learnt token: [learnt tokens, vocabulary], row by row."""
@@ -109,25 +117,27 @@ class Optimizer:
         hook = head.register_forward_pre_hook(lambda _, given: (given[0][:, :-1][learnt][None], *given[1:]))
         try:
             # No attention mask: rows are padded on the right, so under a causal mask no learnt position ever sees a pad.
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
-                logits: Tensor = self.model(input_ids=batch.ids.to(device), use_cache=False).logits
+            logits: Tensor = self.model(input_ids=batch.ids.to(device), use_cache=False).logits
         finally:
             hook.remove()
         return logits[0]
 
 
-def weighted_nll(logits: Tensor, batch: Batch) -> Tensor:
-    """Sum over learnt tokens of weight(row) * -log p(token), divided by the number of learnt tokens: Eq. 8 of the paper per token.
+def line_nll(logits: Tensor, line: Line) -> Tensor:
+    """Sum over learnt tokens of weight(row) * -log p(token), divided by the number of learnt tokens: Eq. 8 of the paper per token."""
+    nll = functional.cross_entropy(logits.float(), line.targets.to(logits.device), reduction="none")
+    return (nll * line.weights.to(logits.device)).sum() / max(1, line.trained_tokens)
 
-    `logits`: [learnt tokens, vocabulary], those that predict the tokens where `batch.learnt`.
-    """
+
+def weighted_nll(logits: Tensor, batch: Batch) -> Tensor:
+    """The same of right-padded rows. `logits`: [learnt tokens, vocabulary], those that predict the tokens where `batch.learnt`."""
     learnt = batch.learnt
     nll = functional.cross_entropy(logits.float(), batch.labels[:, 1:][learnt].to(logits.device), reduction="none")
     weights = batch.weights[:, None].expand_as(learnt)[learnt].to(logits.device)
     return (nll * weights).sum() / learnt.sum().clamp(min=1).to(logits.device)
 
 
-def run(optimizer: Optimizer, batches: Iterable[Batch], schedule: Schedule, progress: Progress | None = None) -> list[list[float]]:
+def run(optimizer: Optimizer, batches: Iterable[Batch | Line], schedule: Schedule, progress: Progress | None = None) -> list[list[float]]:
     """Learn from the batches in order; returns the loss curve as [step, loss] pairs, about a hundred of them."""
     every = max(1, schedule.steps // 100)
     curve: list[list[float]] = []

@@ -179,7 +179,10 @@ class EvolveParams(_Section):
 
 
 class FinetuneParams(_Section):
-    """Learning. `batch_tokens`: tokens per optimiser step; `warmup`: share of the steps; `max_tokens`: of one trajectory."""
+    """Learning. `batch_tokens`: tokens per optimiser step; `warmup`: share of the steps; `max_tokens`: of one trajectory.
+
+    `precision`: auto is bfloat16 where the processor or GPU multiplies it natively, else float32.
+    """
 
     epochs: Numbers = 4.0
     learning_rate: Positive = 1.5e-3

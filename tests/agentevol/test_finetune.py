@@ -11,7 +11,8 @@ import torch
 from agentevol.chat import Chat, Encoded
 from agentevol.finetune import NothingToLearn, batches, encode_all, finetune
 from agentevol.models import load_model, load_tokenizer, model_digest
-from agentevol.optimize import IGNORED, Batch, Optimizer, Schedule, weighted_nll
+from agentevol.optimize import IGNORED, Batch, Optimizer, Schedule, line_nll, weighted_nll
+from agentevol.packing import Line, pack_attention
 from agentevol.rollout import roll_out
 from tests.agentevol.counting import Counting, played
 from tests.agentevol.test_rollout import Settings as RolloutSettings
@@ -108,3 +109,23 @@ def test_the_schedule_rises_then_falls() -> None:
     assert rates.index(max(rates)) in (9, 10)
     assert rates[0] == pytest.approx(0.1)
     assert 0.1 <= rates[-1] < 0.12
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
+def test_packed_loss_and_gradient_are_those_of_plain_rows(family: str, small_models: dict[str, Path]) -> None:
+    torch.manual_seed(0)
+    rows = [
+        (Encoded(torch.randint(2, 200, (size,)).tolist(), [i % 3 > 0 for i in range(size)]), w)
+        for size, w in ((40, 1.0), (7, 0.25), (90, 0.5))
+    ]
+    plain, packed = load_model(small_models[family]), load_model(small_models[family])
+    (batch,) = batches(rows, tokens=10_000, epochs=1, seed=0, pad=0)
+    expected = weighted_nll(plain(input_ids=batch.ids, use_cache=False).logits[:, :-1][batch.learnt], batch)
+    assert pack_attention(packed)
+    line = Line.of(rows)
+    loss = line_nll(line.logits(packed, torch.device("cpu")), line)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+    expected.backward()
+    loss.backward()
+    for one, other in zip(plain.parameters(), packed.parameters(), strict=True):
+        torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5)

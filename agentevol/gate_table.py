@@ -177,7 +177,7 @@ class _Openings:
         self._known: dict[tuple[str, bytes], str | None] = {}
 
     def told_by(self, trajectory: Trajectory) -> str | None:
-        """The first instruction, other than its own, whose opening stands in the first message. Rows that begin alike are looked at once."""
+        """The first instruction, other than its own, whose opening stands in the first message. Equal beginnings are looked at once."""
         first = trajectory.messages[0].content if trajectory.messages else ""
         key = (trajectory.item_id, sha256(f"{trajectory.env}\n{first}".encode()).digest())
         if key not in self._known:

@@ -50,7 +50,7 @@ class ReportInput:
 
     `scores`: by policy label, in the order of the table: BC-Base, iteration 1 to M, and BC-Large where it was trained. `meta`: whatever
     tells this run from another (seed, model, data digests, hardware); JSON values, shown as they are. `remarks`: lines to stand below the
-    tables, such as what was left out of learning.
+    tables, such as what was left out of learning. `baselines`: the labels of hosted models among the scores, which lie on no curve.
     """
 
     scores: Mapping[str, Scores]
@@ -58,11 +58,12 @@ class ReportInput:
     phases: Sequence[Phase] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
     remarks: Sequence[str] = ()
+    baselines: Sequence[str] = ()
 
     @property
     def curve(self) -> list[str]:
         """The labels along M: iteration 0 is BC-Base."""
-        return [label for label in self.scores if label != BC_LARGE]
+        return [label for label in self.scores if label != BC_LARGE and label not in self.baselines]
 
     @property
     def final(self) -> str:

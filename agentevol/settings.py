@@ -140,7 +140,7 @@ class EngineParams(EndpointParams):
 
 
 class BaselineParams(EndpointParams):
-    """A hosted model to compare with: `name` heads its column in the report. `max_new_tokens`, `context`: as in rollout, for its episodes."""
+    """A hosted model to compare with: `name` heads its column in the report. `max_new_tokens`, `context`: as in rollout."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
     url: Url

@@ -109,7 +109,8 @@ class VllmEngine:
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
         self._asked[name] = turn
-        self._engine.add_request(name, self._vllm.TokensPrompt(prompt_token_ids=list(turn.ids)), how)
+        (prompt,) = self._engine.renderer.render_cmpl([self._vllm.inputs.TokensPrompt(prompt_token_ids=list(turn.ids))])
+        self._engine.add_request(name, prompt, how)
 
     def answers(self) -> list[Answer]:
         while self._asked:

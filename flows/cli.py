@@ -52,6 +52,7 @@ EXPECTED = (
     "agentevol.models.ModelNotFound",
     "agentevol.optimize.NotFinite",
     "agentevol.folders.Incomplete",
+    "agentevol.turns.EngineRefused",
     "agentevol.workers.WorkerLost",
     "tasks.artifact.OtherSchema",
     "tasks.rollout.NothingPlayed",
@@ -98,7 +99,7 @@ def sweep(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model folder, or a name on the Hugging Face hub.")],
+    model: Annotated[str, typer.Argument(help="A model folder, a name on the Hugging Face hub, or (engine.kind=openai) on a server.")],
     params: ParamsFile = PARAMS,
     overrides: Overrides = [],  # noqa: B006
 ) -> None:

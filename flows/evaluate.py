@@ -6,8 +6,9 @@ from prefect import flow
 
 from flows.page import RunPage
 from flows.steps import Job, parameters
-from tasks.learn import base_model
+from tasks.learn import base_model, endpoint
 from tasks.progress import say
+from tasks.rollout import BILLED
 
 
 @flow(name="evaluate", description="Score a model on AgentEval.")
@@ -19,18 +20,24 @@ def evaluate(
     """Play AgentEval with a model; returns the scores per environment and overall.
 
     Args:
-        model: A model folder, or a name on the Hugging Face hub.
+        model: A model folder, or a name on the Hugging Face hub; where engine.kind is openai, the model's name on that server.
         params_file: The file of parameters, relative to the project.
         overrides: Further parameters as key=value.
     """
-    artifact = base_model(model)
+    params = parameters(params_file, overrides=overrides)
+    there = params.engine.kind == "openai" and params.engine.refresh is None
+    engine = params.engine.model_copy(update={"model": model}) if there else None
+    artifact = endpoint(engine) if engine else base_model(model)
     with RunPage() as page:
-        job = Job(parameters(params_file, overrides=overrides), page.gates)
+        job = Job(params, page.gates)
         name = f"model {artifact.digest[:8]}"
-        _, scores = job.evaluate(name, artifact, 0)
+        played, scores = job.evaluate(name, artifact, 0, engine=engine)
         page.table({name: scores.facts})
     for env, score in scores.facts.items():
         if score["n"]:
             success, low, high = (100 * score[f"success{part}"] for part in ("", "_low", "_high"))
             say(f"  {env:12} {success:5.1f} % [{low:.1f}, {high:.1f}], n = {score['n']}")
+    if "requests" in played.facts:
+        requests, repeated, read, wrote = (played.facts[what] for what in BILLED)
+        say(f"  asked over the network: {requests:,} requests ({repeated:,} repeated), {read:,} tokens in, {wrote:,} out")
     return scores.facts

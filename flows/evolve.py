@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from agentevol.settings import Count, Merge, Natural, Rule, StartFrom
+from agentevol.settings import BaselineParams, Count, Merge, Natural, Rule, StartFrom
 from flows.page import RunPage
 from flows.steps import Job, evolving, parameters, taking_turns
 from tasks.artifact import Artifact
@@ -69,7 +69,11 @@ def evolve(
                 track.large(large)
                 page.scores([*rounds, large])
 
-            folder = report(params, job.base, rounds, large, track.folder_name)
+            baselines = [compare(job, hosted) for hosted in params.evaluate.baselines]
+            for baseline in baselines:
+                track.baseline(baseline)
+
+            folder = report(params, job.base, rounds, large, track.folder_name, baselines)
             track.report(folder, rounds)
             track.champion(rounds[-1], job.sets.agenteval, made_from["worlds"])
             page.links(experiment=track.experiment, run=track.id, folder=folder)
@@ -87,6 +91,12 @@ def clone_large(job: Job) -> Round:
     job.expert_gate("agenttraj_l")
     model = job.learn(LARGE, job.sets.agenttraj_l, 0)
     return Round(LARGE, 0, model, job.sets.agenttraj_l, *job.evaluate(LARGE, model, 0))
+
+
+def compare(job: Job, hosted: BaselineParams) -> Round:
+    """A hosted model on AgentEval, to compare with."""
+    model, *played = job.baseline(hosted)
+    return Round(hosted.name, 0, model, None, *played)
 
 
 def iterate(job: Job, previous: Round, kept: list[Artifact], iteration: int) -> Round:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from filelock import Timeout
 
-from agentevol.params import load_params
+from agentevol.params import SettingsError, load_params
 from agentevol.precision import resolve
 from agentevol.sampling import Sampling
-from agentevol.settings import Params
+from agentevol.settings import BaselineParams, EngineParams, Params, RolloutParams
 from envs.base import Split
 from envs.registry import environment_class
 from tasks import places
@@ -27,7 +27,7 @@ from tasks.artifact import Artifact
 from tasks.collect import collect, part, take_instructions, take_trajectories
 from tasks.datasets import keep_by_reward, merge, validate
 from tasks.evaluate import score
-from tasks.learn import base_model, finetune
+from tasks.learn import base_model, endpoint, finetune
 from tasks.progress import say
 from tasks.rollout import gather, play, roll_out
 from tasks.worlds import worlds
@@ -115,6 +115,7 @@ class Job:
 
     def learn(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
         """A policy: the base model (or `start`) fine-tuned on `data`; iteration 0 is behavioural cloning."""
+        self._can_play_what_is_learnt()
         self._limit_threads()
         params = self.params
         model = finetune(
@@ -163,10 +164,19 @@ class Job:
         self._gate(f"Iteration {len(kept)}: merged", merged, covering=covering)
         return merged
 
-    def evaluate(self, name: str, policy: Artifact, iteration: int) -> tuple[Artifact, Artifact]:
+    def baseline(self, hosted: BaselineParams) -> tuple[Artifact, Artifact, Artifact]:
+        """A hosted model as a policy, its episodes on AgentEval, and their scores."""
+        engine = hosted.engine()
+        rollout = self.params.rollout.model_copy(update={"max_new_tokens": hosted.max_new_tokens, "context": hosted.context})
+        policy = endpoint(engine)
+        return policy, *self.evaluate(hosted.name, policy, 0, engine=engine, rollout=rollout)
+
+    def evaluate(
+        self, name: str, policy: Artifact, iteration: int, engine: EngineParams | None = None, rollout: RolloutParams | None = None
+    ) -> tuple[Artifact, Artifact]:
         """The policy's episodes on AgentEval, and their scores; the overall one is said at once."""
         sampling = Sampling(temperature=self.params.evaluate.temperature, seed=self.params.seed, iteration=iteration)
-        episodes = self._play(name, policy, self.sets.agenteval, "eval", 1, sampling)
+        episodes = self._play(name, policy, self.sets.agenteval, "eval", 1, sampling, engine, rollout)
         scores = score(episodes=episodes, label=name)
         overall = scores.facts["overall"]
         say(
@@ -175,15 +185,36 @@ class Job:
         )
         return episodes, scores
 
-    def _play(self, name: str, policy: Artifact, instructions: Artifact, split: Split, samples: int, sampling: Sampling) -> Artifact:
+    def _play(
+        self,
+        name: str,
+        policy: Artifact,
+        instructions: Artifact,
+        split: Split,
+        samples: int,
+        sampling: Sampling,
+        engine: EngineParams | None = None,
+        rollout: RolloutParams | None = None,
+    ) -> Artifact:
         self._limit_threads()
-        settings = self.params.rollout
+        settings = rollout or self.params.rollout
         played = roll_out(
-            policy=policy, name=name, instructions=instructions, split=split, samples=samples, sampling=sampling, settings=settings
+            policy=policy,
+            name=name,
+            instructions=instructions,
+            split=split,
+            samples=samples,
+            sampling=sampling,
+            settings=settings,
+            engine=engine or self._engine(),
         )
         if cut := played.facts["cut"]["context"]:
-            say(f"{name}: {cut} of {played.rows} episodes ended because the context of {self.params.rollout.context} tokens was full")
+            say(f"{name}: {cut} of {played.rows} episodes ended because the context of {settings.context} tokens was full")
         return played
+
+    def _engine(self) -> EngineParams | None:
+        """What speaks for the run's policies; None for the default, which then counts in no key."""
+        return None if self.params.engine.kind == "transformers" else self.params.engine
 
     def _gate(self, name: str, data: Artifact, *, covering: list[Artifact] | None, expert: bool = False) -> None:
         try:
@@ -205,6 +236,14 @@ class Job:
     def _taught(self) -> list[str]:
         """The environments that have expert trajectories: of three the paper has none, they are explored or scored only."""
         return [name for name in self.params.environments if environment_class(name).sizes.agent_traj]
+
+    def _can_play_what_is_learnt(self) -> None:
+        engine = self.params.engine
+        if engine.kind == "openai" and engine.refresh is None:
+            raise SettingsError(
+                f"engine.refresh: null given, but the policies of this run must be loaded into the server at {engine.url};"
+                " allowed: vllm (hosted models to compare with stand in evaluate.baselines)"
+            )
 
     def _limit_threads(self) -> None:
         threads = self.params.model.threads

@@ -41,7 +41,7 @@ def stored(kind: str, *, version: str, ignore: tuple[str, ...] = ()) -> Callable
     """Make a Prefect task of `body(out, *, ...) -> Made`, which writes into the folder `out`; called without `out`, it gives an Artifact.
 
     `version` is raised by hand when the body's meaning changes: comments and refactorings then cost nothing. `ignore` names inputs, or
-    fields of them ("settings.retries"), that cannot change the result.
+    fields of them ("settings.retries"), that cannot change the result. An input that is None by default counts only where it is given.
     """
     return lambda body: StoredTask(body, kind, version, ignore)
 
@@ -112,10 +112,11 @@ class StoredTask:
     def _identity(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         bound = inspect.signature(self.task.fn).bind(**inputs)
         bound.apply_defaults()
-        found = {name: identity(value) for name, value in bound.arguments.items()}
+        absent = {name for name, given in bound.signature.parameters.items() if given.default is None and bound.arguments[name] is None}
+        found = {name: identity(value) for name, value in bound.arguments.items() if name not in absent}
         for dotted in self.ignore:
             name, _, part = dotted.partition(".")
-            (found[name] if part else found).pop(part or name, None)
+            (found.get(name, {}) if part else found).pop(part or name, None)
         return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentevol.settings import FinetuneParams, PretrainParams, Rule
+from agentevol.settings import EngineParams, FinetuneParams, PretrainParams, Rule
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
@@ -21,6 +21,13 @@ def base_model(name_or_folder: str) -> Artifact:
 
     folder = resolve_model(name_or_folder)
     return Artifact(kind="model", path=places.record(folder), digest=model_digest(folder))
+
+
+def endpoint(engine: EngineParams) -> Artifact:
+    """A model that an endpoint has of its own, named by where it is and what it is called."""
+    from agentevol.openai_engine import endpoint_digest
+
+    return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
 
 
 @stored("model", version="2", ignore=("name", "settings.epochs"))

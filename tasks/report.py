@@ -18,7 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from agentevol.folders import atomic_folder
-from agentevol.report import BC_BASE, Comparison, Phase, ReportInput, write_report
+from agentevol.report import Comparison, Phase, ReportInput, write_report
 from agentevol.scoring import Score, paired
 from agentevol.settings import Params
 from agentevol.storage import read_dataset
@@ -32,21 +32,31 @@ FOR_DVC = "metrics.json"
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
-def report(params: Params, base: Artifact, rounds: Sequence[Round], large: Round | None, name: str) -> Path:
+def report(
+    params: Params, base: Artifact, rounds: Sequence[Round], large: Round | None, name: str, baselines: Sequence[Round] = ()
+) -> Path:
     """Write `runs/<name>/`, `runs/latest/` (the same with the last policy and what it learnt from) and DVC's metrics; returns the first."""
-    everything = [*rounds, *([large] if large else [])]
+    own = [*rounds, *([large] if large else [])]
+    everything = [*own, *baselines]
     last = rounds[-1]
+    assert last.learnt_from is not None
     runs = ReportInput(
         scores={one.label: _scores(one) for one in everything},
-        comparisons=[_compare(one, rounds[0]) for one in (last, large) if one is not None and one is not rounds[0]],
+        comparisons=[
+            *(_compare(one, rounds[0]) for one in (last, large) if one is not None and one is not rounds[0]),
+            *(_compare(last, one) for one in baselines),
+        ],
         phases=[_phase(one.label, what, facts) for one in everything for what, facts in one.phases()],
         meta=_meta(params, base),
-        remarks=[line for one in everything if (line := one.left_out())],
+        remarks=[line for one in everything for line in (one.left_out(), one.billed()) if line],
+        baselines=[one.label for one in baselines],
     )
     folder = RUNS / name
     with atomic_folder(folder) as out:
         write_report(out, runs)
-        (out / "run.json").write_text(json.dumps({one.label: _lineage(one) for one in everything}, indent=1) + "\n", encoding="utf-8")
+        _write_lineage(out / "run.json", own)
+        if baselines:
+            _write_lineage(out / "baselines.json", baselines)
     with places.lock("latest"):  # runs side by side end with one of them here, whole
         with atomic_folder(LATEST) as out:
             shutil.copytree(folder, out, dirs_exist_ok=True)
@@ -64,13 +74,17 @@ def _scores(one: Round) -> dict[str, Score]:
     return scores
 
 
-def _compare(one: Round, first: Round) -> Comparison:
-    return Comparison(one.label, BC_BASE, paired(read_dataset(one.episodes.folder), read_dataset(first.episodes.folder)))
+def _compare(one: Round, other: Round) -> Comparison:
+    return Comparison(one.label, other.label, paired(read_dataset(one.episodes.folder), read_dataset(other.episodes.folder)))
 
 
 def _phase(label: str, what: str, facts: dict[str, Any]) -> Phase:
     episodes, tokens = facts.get("episodes", 0), facts.get("tokens", 0) if what != "learn" else 0
     return Phase(f"{label}: {what}", facts["seconds"], episodes, tokens, facts.get("trained_tokens", 0))
+
+
+def _write_lineage(file: Path, rounds: Sequence[Round]) -> None:
+    file.write_text(json.dumps({one.label: _lineage(one) for one in rounds}, indent=1) + "\n", encoding="utf-8")
 
 
 def _lineage(one: Round) -> dict[str, Any]:

@@ -9,19 +9,23 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from agentevol import storage
 from agentevol.sampling import Sampling
-from agentevol.settings import RolloutParams
+from agentevol.settings import EngineParams, RolloutParams
 from agentevol.trajectory import Trajectory
 from envs.base import Split
 from tasks.artifact import Artifact
 from tasks.keys import Made, forget, stored
 from tasks.progress import bar
 from tasks.worlds import worlds
+
+BILLED = ("requests", "repeated", "tokens_in", "tokens_out")
+"""What an endpoint was asked for, as it counts it (turns.Usage)."""
 
 
 class NothingPlayed(RuntimeError):
@@ -37,10 +41,12 @@ def roll_out(
     samples: int,
     sampling: Sampling,
     settings: RolloutParams,
+    engine: EngineParams | None = None,
 ) -> Artifact:
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the instructions' order).
 
-    Raises NothingPlayed where a fault ended every episode; these are not kept, so that the same run plays again once the cause is gone.
+    `engine`: what speaks for it, where that is not `transformers`. Raises NothingPlayed where a fault ended every episode; these are not
+    kept, so that the same run plays again once the cause is gone.
     """
     starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk)))
     chunks = [
@@ -55,6 +61,7 @@ def roll_out(
             sampling=sampling,
             settings=settings,
             worlds=worlds(instructions),
+            engine=engine,
             label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}",
         )
         for sample in range(samples)
@@ -72,7 +79,11 @@ def roll_out(
     return played
 
 
-@stored("trajectories", version="2", ignore=("settings.chunk", "settings.retries"))
+HOW_ASKED = ("engine.key_from", "engine.per_minute", "engine.timeout", "engine.retries")
+"""Of an endpoint: how it is asked, not what."""
+
+
+@stored("trajectories", version="2", ignore=("settings.chunk", "settings.retries", *HOW_ASKED))
 def play(
     out: Path,
     *,
@@ -86,18 +97,21 @@ def play(
     sampling: Sampling,
     settings: RolloutParams,
     worlds: dict[str, str],
+    engine: EngineParams | None = None,
 ) -> Made:
     """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample).
 
     `worlds`: the digests of the environments, which the key needs; the body does not.
     """
     from agentevol.rollout import roll_out as play_episodes
+    from agentevol.turns import Usage
 
+    usage = Usage()
     wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows][start:stop]
     began = time.perf_counter()
     with bar(f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}") as tick:
         episodes = play_episodes(
-            policy.folder,
+            policy.folder if policy.kind == "model" else None,
             wanted,
             samples=[sample],
             sampling=sampling,
@@ -105,10 +119,12 @@ def play(
             policy=name,
             settings=settings,
             progress=tick,
+            **({"engine": engine, "usage": usage} if engine else {}),
         )
     seconds = time.perf_counter() - began
     made = storage.write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
     facts = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
+    facts |= asdict(usage) if usage.requests else {}
     return Made(made.digest, "dataset", made.counts, facts)
 
 
@@ -130,6 +146,7 @@ def gather(out: Path, *, chunks: list[Artifact]) -> Made:
 
     made = storage.write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]})
     facts: dict[str, Any] = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
+    facts |= {what: sum(chunk.facts.get(what, 0) for chunk in chunks) for what in BILLED if any(what in chunk.facts for chunk in chunks)}
     facts |= {"errors": causes.total(), "commonest_error": causes.most_common(1)[0][0] if causes else None}
     facts |= {"cut": dict(cut), "successes": successes}
     return Made(made.digest, "dataset", made.counts, facts)

@@ -8,6 +8,7 @@ from typing import Any
 
 from agentevol.report import BC_BASE, BC_LARGE, iteration_label
 from tasks.artifact import Artifact
+from tasks.rollout import BILLED
 
 BASE, LARGE = "bc-base", "bc-large"
 """Behavioural cloning by name, as it stands in trajectories, in MLflow and in Prefect."""
@@ -22,13 +23,13 @@ def iteration_name(iteration: int) -> str:
 class Round:
     """What the policy learnt from (in an iteration: what was explored and kept for it), and how it played AgentEval.
 
-    `iteration` is 0 for behavioural cloning, BC-Large included.
+    `iteration` is 0 for behavioural cloning, BC-Large included. A hosted model has learnt from nothing here; its name is its label.
     """
 
     name: str
     iteration: int
     model: Artifact
-    learnt_from: Artifact
+    learnt_from: Artifact | None
     episodes: Artifact
     scores: Artifact
     explored: Artifact | None = None
@@ -37,6 +38,8 @@ class Round:
     @property
     def label(self) -> str:
         """As the table calls it: BC-Base, Iteration 1, BC-Large."""
+        if self.learnt_from is None:
+            return self.name
         return LABELS.get(self.name) or iteration_label(self.iteration)
 
     @property
@@ -64,9 +67,18 @@ class Round:
         parts += [f"{count} cut, {why} ({phase})" for (why, phase), count in self.cut().items() if count]
         return f"{self.label} left out: {', '.join(parts)}" if parts else ""
 
+    def billed(self) -> str:
+        """What an endpoint was asked for, in one line; empty where none was."""
+        parts = [played.facts for played in (self.explored, self.episodes) if played and "requests" in played.facts]
+        if not parts:
+            return ""
+        requests, repeated, read, wrote = (sum(facts[what] for facts in parts) for what in BILLED)
+        return f"{self.label} was asked over the network: {requests:,} requests ({repeated:,} repeated), {read:,} tokens in, {wrote:,} out"
+
     def phases(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What was done for it, in order, with its cost."""
         if self.explored:
             yield "explore", self.explored.facts
-        yield "learn", self.model.facts
+        if self.learnt_from:
+            yield "learn", self.model.facts
         yield "evaluate", self.episodes.facts

@@ -25,6 +25,7 @@ from tasks.artifact import PRODUCT, Artifact
 from tasks.champion import challenge
 from tasks.commit import changed, commit
 from tasks.progress import say
+from tasks.rollout import BILLED
 from tasks.rounds import Round
 from tasks.traces import forget, replay, sampled
 from tasks.tracking import connect, experiment
@@ -32,7 +33,7 @@ from tasks.tracking import connect, experiment
 EXPERIMENT = "agentevol"
 DIGEST_LENGTH = 36  # MLflow's limit
 TRACES = 20
-COSTS = ("seconds", "episodes", "tokens", "trained_tokens", "steps")
+COSTS = ("seconds", "episodes", "tokens", "trained_tokens", "steps", *BILLED)
 
 
 class Tracker:
@@ -72,11 +73,11 @@ class Tracker:
     def round(self, done: Round) -> None:
         """A policy's scores, costs and data at its iteration, and some of its episodes as traces."""
         step, figures = done.iteration, _scores(done) | _costs(done) | _left_out(done)
-        figures["data/learnt_from"] = done.learnt_from.rows
+        figures["data/learnt_from"] = _learnt_from(done).rows
         if done.explored and done.kept:
             figures |= {"data/explored": done.explored.rows, "data/kept": done.kept.rows, "errors/explore": done.explored.facts["errors"]}
             self._input(f"explored-{step}", done.explored, "explored")
-            self._input(f"learnt-from-{step}", done.learnt_from, "training")
+            self._input(f"learnt-from-{step}", _learnt_from(done), "training")
         self._figures(figures, step)
         self._loss(f"loss/{done.name}", done.model)
         self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
@@ -84,10 +85,16 @@ class Tracker:
 
     def large(self, done: Round) -> None:
         """BC-Large, which belongs to no iteration: its scores and costs as single figures."""
-        figures = _scores(done) | _costs(done) | _left_out(done) | {"data/learnt_from": done.learnt_from.rows}
+        figures = _scores(done) | _costs(done) | _left_out(done) | {"data/learnt_from": _learnt_from(done).rows}
         self._figures({f"bc_large/{name}": value for name, value in figures.items()}, 0)
         self._loss(f"loss/{done.name}", done.model)
-        self._input("agenttraj_l", done.learnt_from, "training")
+        self._input("agenttraj_l", _learnt_from(done), "training")
+        self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
+        self._traces(done)
+
+    def baseline(self, done: Round) -> None:
+        """A hosted model: its scores and what it cost, below its name."""
+        self._figures({f"baseline/{done.name}/{name}": value for name, value in (_scores(done) | _costs(done)).items()}, 0)
         self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
         self._traces(done)
 
@@ -201,6 +208,11 @@ def groups(params: Params, sweep: str = "") -> dict[str, str]:
 def _k(params: Params) -> str:
     samples = params.evolve.samples
     return ".".join(map(str, samples)) if isinstance(samples, list) else str(samples)
+
+
+def _learnt_from(done: Round) -> Artifact:
+    assert done.learnt_from is not None, "a hosted model"
+    return done.learnt_from
 
 
 def _scores(done: Round) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class OpenAIEngine:
 
     def __init__(self, policy: Path | None, how: EngineSettings, *, slots: int, context: int, usage: Usage, pause: float = _PAUSE) -> None:
         assert how.url is not None, "settings.Params lets no such engine through"
-        self.how, self.slots, self.context, self.usage, self.pause = how, slots, context, usage, pause
+        self.how, self.slots, self.context, self.usage = how, slots, context, usage
         self.url = how.url
         self.model = how.model or (str(policy) if policy else "")
         self._key = _key(how.key_from)
@@ -184,7 +184,7 @@ class OpenAIEngine:
             await asyncio.sleep(at - now)
 
     def _pause_after(self, attempt: int) -> float:
-        return min(_LONGEST_PAUSE, self.pause * 2**attempt) * random.uniform(0.5, 1.0)
+        return min(_LONGEST_PAUSE, _PAUSE * 2**attempt) * random.uniform(0.5, 1.0)
 
     def _pause_for_all(self, reply: httpx.Response, pause: float) -> float:
         """Where the server says when to come again, everybody waits for that, a minute at most."""

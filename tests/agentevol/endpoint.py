@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible endpoint for tests: it counts well, and can be told to be full, slow, broken or strict."""
+"""A small OpenAI-compatible endpoint for tests: it counts well (or says what it is told), and can be full, slow, broken or strict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +18,7 @@ from typing import Any
 class Endpoint:
     """`before`: what happens to the first requests, before all is well: a status, "hang up", "slow" or "nonsense" each."""
 
+    say: Callable[[list[dict[str, str]]], str] = lambda messages: count(messages)
     url: str = ""
     key: str = ""
     before: list[int | str] = field(default_factory=list)
@@ -58,12 +59,12 @@ def serving(**how: Any) -> Iterator[Endpoint]:
                 self.close_connection = True
                 return self.connection.shutdown(socket.SHUT_RDWR)
             if trouble == "slow":
-                time.sleep(1.5)
+                time.sleep(3)
             if trouble == "nonsense":
                 return self.reply(200, {"choices": []})
             if isinstance(trouble, int):
                 return self.reply(trouble, {"error": {"message": "no", **endpoint.error}})
-            return self.reply(200, completion(body))
+            return self.reply(200, completion(body, endpoint.say))
 
         def reply(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()
@@ -98,12 +99,17 @@ def serving(**how: Any) -> Iterator[Endpoint]:
         server.server_close()
 
 
-def completion(body: dict[str, Any]) -> dict[str, Any]:
-    """Says the number after the last one that was told; cut at `max_tokens` words."""
-    told = int(re.findall(r"(?:from|at) (\d+)", body["messages"][-1]["content"])[-1])
-    words = f"Thought: After {told} comes the next.\nAction: {told + 1}"
-    cut = len(words.split()) > body["max_tokens"]
-    text = " ".join(words.split()[: body["max_tokens"]]) if cut else words
+def count(messages: list[dict[str, str]]) -> str:
+    """The number after the last one that was told."""
+    told = int(re.findall(r"(?:from|at) (\d+)", " ".join(message["content"] for message in messages))[-1])
+    return f"Thought: After {told} comes the next.\nAction: {told + 1}"
+
+
+def completion(body: dict[str, Any], say: Callable[[list[dict[str, str]]], str]) -> dict[str, Any]:
+    """What is said, cut at `max_tokens` words; a word is a token."""
+    text = say(body["messages"])
+    cut = len(text.split()) > body["max_tokens"]
+    text = " ".join(text.split()[: body["max_tokens"]]) if cut else text
     read = sum(len(message["content"].split()) for message in body["messages"])
     return {
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length" if cut else "stop"}],

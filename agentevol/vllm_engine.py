@@ -74,6 +74,7 @@ class VllmEngine:
             "disable_log_stats": True,
             **options,
         }
+        _free_memory()
         try:
             self._engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**given))
         except (TypeError, ValueError, RuntimeError) as error:
@@ -86,6 +87,7 @@ class VllmEngine:
         digest = model_digest(policy)
         other = digest != self.digest
         if self._asleep:
+            _free_memory()
             self._engine.wake_up(["weights"])
         if other:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
@@ -139,14 +141,8 @@ class VllmEngine:
 
     def end(self) -> None:
         """Let go of everything, for an engine of another shape."""
-        import gc
-
-        import torch
-
         del self._engine
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _free_memory()
 
     def _most(self, turn: Turn) -> int:
         """Tokens that may be said: the limit, or what the context leaves."""
@@ -167,6 +163,17 @@ class VllmEngine:
         self._engine.abort_request(list(self._asked))
         self._asked.clear()
         return [Answer(turn.slot, fault=cause) for turn in turns]
+
+
+def _free_memory() -> None:
+    """Give back what learning has left in this process: vLLM asks for a share of the GPU."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _shape(policy: Path, slots: int, context: int, options: Mapping[str, Any]) -> str:

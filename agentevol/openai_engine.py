@@ -23,6 +23,7 @@ from agentevol.folders import digest_json
 from agentevol.turns import Answer, EngineRefused, Turn, Usage, in_one_line
 
 if TYPE_CHECKING:
+    from agentevol.chat import Chat
     from agentevol.engines import EngineSettings
 
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -39,7 +40,7 @@ def endpoint_digest(how: EngineSettings) -> str:
 class OpenAIEngine:
     """Conversations as messages; a request for every answer, those of all slots at once, in a thread with an event loop of its own."""
 
-    chat = None
+    chat: Chat | None = None
 
     def __init__(self, policy: Path | None, how: EngineSettings, *, slots: int, context: int, usage: Usage, pause: float = _PAUSE) -> None:
         assert how.url is not None, "settings.Params lets no such engine through"
@@ -184,7 +185,7 @@ class OpenAIEngine:
             await asyncio.sleep(at - now)
 
     def _pause_after(self, attempt: int) -> float:
-        return min(_LONGEST_PAUSE, _PAUSE * 2**attempt) * random.uniform(0.5, 1.0)
+        return min(_LONGEST_PAUSE, _PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
 
     def _pause_for_all(self, reply: httpx.Response, pause: float) -> float:
         """Where the server says when to come again, everybody waits for that, a minute at most."""

@@ -60,7 +60,9 @@ class Engine(Protocol):
     digest: str
     slots: int
     context: int
-    chat: Chat | None
+
+    @property
+    def chat(self) -> Chat | None: ...
 
     def ask(self, turn: Turn) -> None:
         """Take over a turn; the answer comes from `answers`, sooner or later."""

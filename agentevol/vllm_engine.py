@@ -6,6 +6,7 @@ out, never text. It is woken for a rollout and put to sleep afterwards, so that 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,5 +179,7 @@ def _free_memory() -> None:
 
 def _shape(policy: Path, slots: int, context: int, options: Mapping[str, Any]) -> str:
     """What an engine is built for; models that differ in their weights alone have one."""
-    config = (policy / "config.json").read_text(encoding="utf-8")
+    config = json.loads((policy / "config.json").read_text(encoding="utf-8"))
+    for name in ("transformers_version", "_name_or_path"):  # who has saved it
+        config.pop(name, None)
     return digest_json({"config": config, "slots": slots, "context": context, "options": dict(options)})

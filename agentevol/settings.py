@@ -140,11 +140,15 @@ class EngineParams(EndpointParams):
 
 
 class BaselineParams(EndpointParams):
-    """A hosted model to compare with: `name` heads its column in the report. `max_new_tokens`, `context`: as in rollout."""
+    """A hosted model to compare with: `name` heads its column in the report. `at_once`: episodes, and so requests, under way.
+
+    `max_new_tokens`, `context`: as in rollout.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
     url: Url
     model: Text
+    at_once: Count = 16
     max_new_tokens: Count = 512
     context: Count = 32768
 

@@ -167,8 +167,8 @@ class Job:
     def baseline(self, hosted: BaselineParams) -> tuple[Artifact, Artifact, Artifact]:
         """A hosted model as a policy, its episodes on AgentEval, and their scores."""
         engine = hosted.engine()
-        rollout = self.params.rollout.model_copy(update={"max_new_tokens": hosted.max_new_tokens, "context": hosted.context})
-        policy = endpoint(engine)
+        own = {"slots": hosted.at_once, "workers": 1, "max_new_tokens": hosted.max_new_tokens, "context": hosted.context}
+        rollout, policy = self.params.rollout.model_copy(update=own), endpoint(engine)
         return policy, *self.evaluate(hosted.name, policy, 0, engine=engine, rollout=rollout)
 
     def evaluate(

@@ -31,7 +31,8 @@ def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A fresh repository with the product's dvc.yaml and the tiny project, whose `agentevol` knows the toy world."""
-    project = make_project(tmp_path / "clone", evolve={"iterations": 1}, data={"folder": "data"}, explore={"temperature": 0.7})
+    every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}}  # a section that dvc.yaml names must be there
+    project = make_project(tmp_path / "clone", evolve={"iterations": 1}, explore={"temperature": 0.7}, **every)
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage in pipeline["stages"].values():  # the code is not copied: here it is no dependency
         stage["deps"] = [path for path in stage.get("deps", []) if path.startswith(("runs/", "models/"))]

@@ -1,29 +1,31 @@
 """Fine-tuning a causal language model on trajectories: behavioural cloning, and the learning step of AgentEvol (the paper's Eq. 8).
 
 Invariants: only the policy's own messages are learnt from; a trajectory is learnt whole or, when too long, not at all and counted;
-the same base, data, settings and seed on the same machine give the same weights.
+the same base, data, settings and seed on the same machine give the same weights, also where the training was killed and went on.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
-from agentevol.chat import Chat, Encoded
-from agentevol.models import load_model, load_tokenizer
-from agentevol.optimize import IGNORED, Batch, Optimizer, Schedule, run
-from agentevol.packing import Line, lines, pack_attention
+from agentevol.adapters import merged, with_lora
+from agentevol.batches import Batch, like_lengths
+from agentevol.chat import Encoded
+from agentevol.checkpoints import Checkpoint
+from agentevol.folders import digest_json
+from agentevol.models import load_model, load_tokenizer, model_digest
+from agentevol.optimize import Curve, Optimizer, Piece, Schedule
+from agentevol.packing import Line, cut, in_lines, pack_attention
+from agentevol.tokens import Tokens, tokens_of
 from agentevol.trajectory import Trajectory
 
-LENGTH_STEP = 64
-"""Rows are padded to a multiple of this: few shapes keep the allocator small, sorted lengths keep the padding small."""
-WINDOW = 256
-"""Rows that are sorted by length together."""
+_VERSION = 2
+_NOT_IN_A_CHECKPOINT = ("checkpoint_minutes", "accelerate")
 
 
 class FinetuneSettings(Protocol):
@@ -33,6 +35,8 @@ class FinetuneSettings(Protocol):
     def learning_rate(self) -> float: ...
     @property
     def batch_tokens(self) -> int: ...
+    @property
+    def micro_tokens(self) -> int | None: ...
     @property
     def warmup(self) -> float: ...
     @property
@@ -45,6 +49,12 @@ class FinetuneSettings(Protocol):
     def max_tokens(self) -> int: ...
     @property
     def min_lr_ratio(self) -> float: ...
+    @property
+    def lora_rank(self) -> int | None: ...
+    @property
+    def lora_alpha(self) -> float | None: ...
+    @property
+    def checkpoint_minutes(self) -> float | None: ...
 
 
 class NothingToLearn(ValueError):
@@ -53,103 +63,121 @@ class NothingToLearn(ValueError):
 
 def finetune(
     base: Path,
-    trajectories: Sequence[Trajectory],
+    data: Sequence[Trajectory] | Path,
     out: Path,
     *,
     settings: FinetuneSettings,
     epochs: float,
     seed: int,
     rule: str = "reward_weighted",
+    work: Path | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Learn from `trajectories`, starting at the model in `base`; writes a complete model folder into `out`.
+    """Learn from trajectories, or the dataset in a folder, starting at the model in `base`; writes a complete model folder into `out`.
 
     rule: `reward_weighted` weighs each trajectory's log-likelihood by its reward, `threshold` weighs all that are given alike.
+    work: a folder for tokens and checkpoints; without it the one are made anew and the others not at all.
     Returns loss curve, steps, token counts, the item ids that were too long, seconds. Raises NothingToLearn, NotFinite, ModelNotFound.
     """
     started = time.perf_counter()
     torch.manual_seed(seed)
-    tokenizer, model = load_tokenizer(base), load_model(base)
-    rows, too_long = encode_all(trajectories, Chat(tokenizer), settings.max_tokens, rule)
+    tokens = tokens_of(data, base, work / "tokens" if work else None)
+    rows, too_long = weighed(tokens, settings.max_tokens, rule)
     if not rows:
         raise NothingToLearn(
-            f"none of the {len(trajectories)} trajectories can be learnt from ({len(too_long)} longer than {settings.max_tokens} tokens)"
+            f"none of the {len(tokens.encoded)} trajectories can be learnt from ({len(too_long)} longer than {settings.max_tokens} tokens)"
         )
-    plan: list[Batch | Line]
-    if pack_attention(model):
-        plan = list(lines(rows, tokens=settings.batch_tokens, epochs=epochs, seed=seed))
-    else:
-        plan = list(batches(rows, tokens=settings.batch_tokens, epochs=epochs, seed=seed, pad=int(tokenizer.pad_token_id or 0)))
+    tokenizer, model = load_tokenizer(base), load_model(base)
+    packed = pack_attention(model)
+    if settings.lora_rank:
+        model = with_lora(model, settings.lora_rank, settings.lora_alpha)
+    lengths = [len(encoded.ids) for encoded, _ in rows]
+    plan = list((in_lines if packed else like_lengths)(lengths, tokens=settings.batch_tokens, epochs=epochs, seed=seed))
     optimizer = Optimizer(model, precision=settings.precision, weight_decay=settings.weight_decay, clip=settings.clip)
+    pieces = Pieces(rows, None if packed else int(tokenizer.pad_token_id or 0), settings.micro_tokens, optimizer)
     schedule = Schedule(settings.learning_rate, len(plan), settings.warmup, settings.min_lr_ratio)
-    curve = run(optimizer, plan, schedule, progress)
-    trained = optimizer.unwrapped()
-    trained.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    checkpoint = None
+    if work and settings.checkpoint_minutes is not None and not optimizer.sharded:
+        known = {name: getattr(settings, name) for name in _fields() if name not in _NOT_IN_A_CHECKPOINT}
+        what = [_VERSION, model_digest(base), tokens.key, known, epochs, seed, rule, optimizer.processes, optimizer.half]
+        checkpoint = Checkpoint(work / "checkpoints" / digest_json(what)[:16], settings.checkpoint_minutes)
+    curve = _learn(optimizer, pieces, plan, schedule, checkpoint, progress)
+    _save(optimizer, tokenizer, out)
+    if checkpoint and optimizer.accelerator.is_main_process:
+        checkpoint.remove()
     return {
         "loss": curve,
         "steps": len(plan),
         "sequences": len(rows),
-        "trained_tokens": sum(batch.trained_tokens for batch in plan),
-        "tokens": sum(batch.tokens for batch in plan),
-        "precision": "bfloat16" if optimizer.half else "float32",
+        "trained_tokens": sum(pieces.learnt[i] for group in plan for i in group),
+        "tokens": sum(lengths[i] for group in plan for i in group),
         "too_long": too_long,
+        "precision": "bfloat16" if optimizer.half else "float32",
+        "packed": packed,
+        "processes": optimizer.processes,
         "seconds": round(time.perf_counter() - started, 2),
     }
 
 
-def encode_all(trajectories: Sequence[Trajectory], chat: Chat, max_tokens: int, rule: str) -> tuple[list[tuple[Encoded, float]], list[str]]:
-    """(token ids with loss flags, weight) of every trajectory that fits, and the item ids of those that don't."""
+def weighed(tokens: Tokens, max_tokens: int, rule: str) -> tuple[list[tuple[Encoded, float]], list[str]]:
+    """(token ids with loss flags, weight) of every trajectory that fits and teaches, and the item ids of those that are too long."""
     rows: list[tuple[Encoded, float]] = []
     too_long: list[str] = []
-    for trajectory in trajectories:
-        encoded = chat.encode_trajectory(trajectory)
-        weight = trajectory.reward if rule == "reward_weighted" else 1.0
+    for encoded, reward, item_id in zip(tokens.encoded, tokens.rewards, tokens.item_ids, strict=True):
+        weight = reward if rule == "reward_weighted" else 1.0
         if len(encoded.ids) > max_tokens:
-            too_long.append(trajectory.item_id)
+            too_long.append(item_id)
         elif weight > 0 and any(encoded.loss):
             rows.append((encoded, weight))
     return rows, too_long
 
 
-def batches(rows: Sequence[tuple[Encoded, float]], *, tokens: int, epochs: float, seed: int, pad: int) -> Iterator[Batch]:
-    """Every row once per epoch (the last epoch may be a part), in batches of about `tokens` padded tokens of like lengths.
+class Pieces:
+    """A step's rows as this process computes them: packed in lines, or padded with `pad`, of about `micro_tokens` tokens each."""
 
-    For models whose attention cannot be packed, and for pretraining.
-    Rows are shuffled, sorted by length within windows of several batches, and the batches shuffled again: little padding, little order.
-    """
-    rng = np.random.default_rng(seed)
-    for epoch in range(int(np.ceil(epochs))):
-        share = min(1.0, epochs - epoch)
-        order = [int(i) for i in rng.permutation(len(rows))[: max(1, round(share * len(rows)))]]
-        groups: list[list[int]] = []
-        for start in range(0, len(order), WINDOW):
-            by_length = sorted(order[start : start + WINDOW], key=lambda i: len(rows[i][0].ids))
-            groups += _fill(by_length, rows, tokens)
-        for position in rng.permutation(len(groups)):
-            yield _collate([rows[i] for i in groups[int(position)]], pad)
+    def __init__(self, rows: Sequence[tuple[Encoded, float]], pad: int | None, micro_tokens: int | None, optimizer: Optimizer) -> None:
+        self.rows, self.pad, self.micro_tokens = rows, pad, micro_tokens
+        self.processes, self.mine = optimizer.processes, int(optimizer.accelerator.process_index)
+        self.learnt = [sum(encoded.loss[1:]) for encoded, _ in rows]
 
+    def of(self, group: Sequence[int]) -> list[Piece]:
+        """As many as in every other process; where there are too few rows for that, one that weighs nothing."""
+        sizes = [len(self.rows[i][0].ids) for i in group]
+        each = 1 if self.micro_tokens is None else -(-sum(sizes) // (self.micro_tokens * self.processes))
+        parts = cut(group, sizes, each * self.processes)[self.mine :: self.processes]
+        return [self._piece([self.rows[i] for i in part] or [(self.rows[group[0]][0], 0.0)]) for part in parts]
 
-def _fill(by_length: Sequence[int], rows: Sequence[tuple[Encoded, float]], tokens: int) -> list[list[int]]:
-    groups: list[list[int]] = [[]]
-    for index in by_length:
-        width = _padded(len(rows[index][0].ids))
-        if groups[-1] and (len(groups[-1]) + 1) * width > tokens:
-            groups.append([])
-        groups[-1].append(index)
-    return [group for group in groups if group]
+    def _piece(self, rows: Sequence[tuple[Encoded, float]]) -> Piece:
+        return Line.of(rows) if self.pad is None else Batch.of(rows, self.pad)
 
 
-def _padded(length: int) -> int:
-    return -(-length // LENGTH_STEP) * LENGTH_STEP
+def _learn(
+    optimizer: Optimizer,
+    pieces: Pieces,
+    plan: Sequence[Sequence[int]],
+    schedule: Schedule,
+    checkpoint: Checkpoint | None,
+    progress: Callable[[int, int, float], None] | None,
+) -> list[list[float]]:
+    curve = Curve(len(plan))
+    done = checkpoint.resume(optimizer, curve) if checkpoint else 0
+    for step, group in enumerate(plan[done:], start=done):
+        loss = optimizer.step(pieces.of(group), schedule.at(step), trained_tokens=sum(pieces.learnt[i] for i in group))
+        curve.add(step + 1, loss)
+        if progress is not None:
+            progress(step + 1, len(plan), loss)
+        if checkpoint and step + 1 < len(plan):
+            checkpoint.offer(step + 1, optimizer, curve)
+    return curve.points
 
 
-def _collate(rows: Sequence[tuple[Encoded, float]], pad: int) -> Batch:
-    width = _padded(max(len(encoded.ids) for encoded, _ in rows))
-    ids = torch.full((len(rows), width), pad, dtype=torch.int64)
-    labels = torch.full((len(rows), width), IGNORED, dtype=torch.int64)
-    for row, (encoded, _) in enumerate(rows):
-        length = len(encoded.ids)
-        ids[row, :length] = torch.tensor(encoded.ids)
-        labels[row, :length] = torch.where(torch.tensor(encoded.loss), ids[row, :length], IGNORED)
-    return Batch(ids, labels, torch.tensor([weight for _, weight in rows], dtype=torch.float32))
+def _save(optimizer: Optimizer, tokenizer: Any, out: Path) -> None:
+    state = optimizer.accelerator.get_state_dict(optimizer.model) if optimizer.sharded else None
+    if optimizer.accelerator.is_main_process:
+        merged(optimizer.unwrapped()).save_pretrained(out, state_dict=state)
+        tokenizer.save_pretrained(out)
+    optimizer.accelerator.wait_for_everyone()
+
+
+def _fields() -> list[str]:
+    return [name for name, value in vars(FinetuneSettings).items() if isinstance(value, property)]

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional
+from torch.nn.functional import scaled_dot_product_attention as attention
 from transformers import AttentionInterface
 
+from agentevol.batches import orders
 from agentevol.chat import Encoded
 
 PACKED = "agentevol_packed"
@@ -51,6 +53,10 @@ class Line:
     def trained_tokens(self) -> int:
         return len(self.targets)
 
+    def nll(self, model: Any, device: torch.device) -> Tensor:
+        nll = functional.cross_entropy(self.logits(model, device).float(), self.targets.to(device), reduction="none")
+        return (nll * self.weights.to(device)).sum()
+
     def logits(self, model: Any, device: torch.device) -> Tensor:
         """[learnt tokens, vocabulary]. The model's attention must be PACKED."""
         positions = torch.cat([torch.arange(size) for size in self.sizes])
@@ -64,25 +70,21 @@ class Line:
         return logits[0]
 
 
-def lines(rows: Sequence[tuple[Encoded, float]], *, tokens: int, epochs: float, seed: int) -> Iterator[Line]:
-    """Every row once per epoch (the last epoch may be a part), in random order, in lines of about `tokens` tokens and like sizes."""
-    rng = np.random.default_rng(seed)
-    for epoch in range(int(np.ceil(epochs))):
-        share = min(1.0, epochs - epoch)
-        order = [int(i) for i in rng.permutation(len(rows))[: max(1, round(share * len(rows)))]]
-        for group in _cut(order, [len(rows[i][0].ids) for i in order], tokens):
-            yield Line.of([rows[i] for i in group])
+def in_lines(lengths: Sequence[int], *, tokens: int, epochs: float, seed: int) -> Iterator[list[int]]:
+    """The rows of each step: every row once per epoch (the last epoch may be a part), in random order, about `tokens` tokens a step."""
+    for order in orders(len(lengths), epochs, np.random.default_rng(seed)):
+        sizes = [lengths[i] for i in order]
+        yield from (group for group in cut(order, sizes, -(-sum(sizes) // tokens)) if group)
 
 
-def _cut(order: Sequence[int], sizes: Sequence[int], tokens: int) -> list[list[int]]:
-    """Groups of neighbours, as many as `tokens` asks for; a row belongs to the group in whose stretch its middle lies."""
-    total = sum(sizes)
-    groups: list[list[int]] = [[] for _ in range(-(-total // tokens))]
-    place = 0
+def cut(order: Sequence[int], sizes: Sequence[int], parts: int) -> list[list[int]]:
+    """`parts` groups of neighbours of like sizes; a row belongs to the group in whose stretch its middle lies, so some may be empty."""
+    total, place = sum(sizes), 0
+    groups: list[list[int]] = [[] for _ in range(parts)]
     for index, size in zip(order, sizes, strict=True):
-        groups[(2 * place + size) * len(groups) // (2 * total)].append(index)
+        groups[(2 * place + size) * parts // (2 * total)].append(index)
         place += size
-    return [group for group in groups if group]
+    return groups
 
 
 def attend_packed(
@@ -97,7 +99,7 @@ def attend_packed(
 ) -> tuple[Tensor, None]:
     """Causal attention within each row, query [1, heads, tokens, width], key and value [1, key heads, tokens, width].
 
-    `attention_mask`: the sizes of the rows. Returns [1, tokens, heads, width]. Raises NotImplementedError for what row-wise attention leaves out.
+    `attention_mask`: the sizes of the rows. Returns [1, tokens, heads, width]. Raises NotImplementedError for what it leaves out.
     """
     if asked := [name for name in _NOT_SUPPORTED if options.get(name) is not None]:
         raise NotImplementedError(f"packed attention has no {', '.join(asked)}")
@@ -108,7 +110,7 @@ def attend_packed(
     out = []
     for q, k, v in zip(*(torch.split(line, sizes, dim=2) for line in (query, key, value)), strict=True):
         mask = _windowed(q.shape[2], window, q.device) if window and q.shape[2] > window else None
-        out.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling))
+        out.append(attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling))
     return torch.cat(out, dim=2).transpose(1, 2).contiguous(), None
 
 

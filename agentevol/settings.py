@@ -185,18 +185,26 @@ class EvolveParams(_Section):
 class FinetuneParams(_Section):
     """Learning. `batch_tokens`: tokens per optimiser step; `warmup`: share of the steps; `max_tokens`: of one trajectory.
 
-    `precision`: auto is bfloat16 where the processor or GPU multiplies it natively, else float32.
+    `micro_tokens`: tokens that go through the model at once, null: a whole step's. `precision`: auto is bfloat16 where the processor
+    or GPU multiplies it natively, else float32. `lora_rank`: learn adapters of that rank instead of all weights (extra `lora`),
+    `lora_alpha`: their scale, null: twice the rank. `checkpoint_minutes`: what a kill can cost, null: the whole training. `accelerate`:
+    a configuration of `accelerate config` (several processes, FSDP); null: this process.
     """
 
     epochs: Numbers = 4.0
     learning_rate: Positive = 1.5e-3
     batch_tokens: Count = 4096
+    micro_tokens: Count | None = None
     warmup: Share = 0.1
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     clip: Positive = 1.0
     precision: Precision = "auto"
     max_tokens: Count = 2048
     min_lr_ratio: Share = 0.1
+    lora_rank: Count | None = None
+    lora_alpha: Positive | None = None
+    checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 5.0
+    accelerate: Text | None = None
 
     def epochs_at(self, iteration: int) -> float:
         """Epochs of an iteration; 0 is behavioural cloning. A list shorter than M + 1 repeats its last entry."""

@@ -68,9 +68,7 @@ def retold(messages: list[Message], number: int) -> list[Message]:
 
 def steps(folder: Path) -> dict[str, Callable[[], Any]]:
     """Each leaves what the next one reads."""
-    from agentevol import finetune, folders, trajectory
-    from agentevol.chat import Chat
-    from agentevol.models import load_tokenizer
+    from agentevol import folders, tokens, trajectory
     from agentevol.settings import GateParams
     from tasks import datasets
     from tasks.artifact import Artifact
@@ -94,7 +92,7 @@ def steps(folder: Path) -> dict[str, Callable[[], Any]]:
         "filter": lambda: datasets.keep_by_reward.body(out("filter"), explored=data("explored"), cap=None, worlds={}),
         "merge": lambda: datasets.merge.body(out("merge"), initial=data("taught"), explored=[data("filter/dataset")], how="initial"),
         "gate": gate,
-        "tokenise": lambda: finetune.encode_all(storage.stream_dataset(merged), Chat(load_tokenizer(BASE)), 2048, "reward_weighted"),  # type: ignore[arg-type]
+        "tokenise": lambda: tokens.tokens_of(merged, BASE, out("tokens")),
         "write": lambda: storage.write_dataset(folder / "written", storage.stream_dataset(merged), {}),
         "hash": lambda: (folders.is_complete(merged), trajectory.content_digest(storage.stream_dataset(merged))),
     }

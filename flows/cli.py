@@ -45,10 +45,12 @@ QUIET = {
 }
 
 EXPECTED = (
+    "agentevol.adapters.NoPeft",
     "agentevol.chat.UnusableTemplate",
     "agentevol.collect.ExpertFailed",
     "agentevol.finetune.NothingToLearn",
     "agentevol.gate.GateFailed",
+    "agentevol.launch.LaunchFailed",
     "agentevol.models.ModelNotFound",
     "agentevol.optimize.NotFinite",
     "agentevol.folders.Incomplete",

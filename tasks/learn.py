@@ -30,26 +30,26 @@ def endpoint(engine: EngineParams) -> Artifact:
     return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
 
 
-@stored("model", version="2", ignore=("name", "settings.epochs"))
+@stored("model", version="2", ignore=("name", "settings.epochs", "settings.checkpoint_minutes"))
 def finetune(
     out: Path, *, base: Artifact, data: Artifact, settings: FinetuneParams, epochs: float, seed: int, rule: Rule, name: str
 ) -> Made:
     """The model `name`: `base` after `epochs` over the data. Facts: loss curve, tokens, steps, what was too long, seconds."""
-    from agentevol import finetune as learning
+    from agentevol import launch
     from agentevol.models import model_digest
-    from agentevol.storage import read_dataset
 
     model = out / "model"
     model.mkdir()
     with bar(f"fine-tuning {name}") as tick:
-        facts = learning.finetune(
+        facts = launch.finetune(
             base.folder,
-            read_dataset(data.folder),
+            data.folder,
             model,
             settings=settings,
             epochs=epochs,
             seed=seed,
             rule=rule,
+            work=places.root() / "runs" / "learning",
             progress=tick,
         )
     return Made(model_digest(model), "model", facts=facts)

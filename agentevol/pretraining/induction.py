@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from agentevol.optimize import IGNORED, Batch, Optimizer
+from agentevol.batches import Batch
+from agentevol.optimize import IGNORED, Optimizer
 
 CHUNK = (4, 12)
 LENGTHS = (24, 48, 96, 192, 384, 768)
@@ -61,7 +62,7 @@ def teach(
         length = LENGTHS[level]
         rows = max(4, tokens_per_batch // length)
         rate = learning_rate * min(1.0, (step + 1) / 100)
-        loss = optimizer.step(batch(rng, rows, length, low, high), rate)
+        loss = optimizer.step([batch(rng, rows, length, low, high)], rate)
         recent = 0.9 * recent + 0.1 * loss
         if step % 25 == 0:
             curve.append([step, length, round(recent, 4)])

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from agentevol.batches import Batch, batches
 from agentevol.chat import Chat, Encoded
-from agentevol.finetune import batches
 from agentevol.models import load_model
-from agentevol.optimize import Batch, Optimizer, Schedule
+from agentevol.optimize import Optimizer, Schedule
 from agentevol.pretraining import card, exercises, induction, play, tokenizer
 from agentevol.pretraining.shape import PretrainSettings
 from agentevol.trajectory import Message
@@ -118,7 +118,7 @@ def _read(
     for step, batch in zip(range(steps), mixture(chat, settings), strict=False):
         digest.update(batch.ids.numpy().tobytes() + batch.labels.numpy().tobytes())
         seen += int(batch.ids.numel())
-        recent.append(optimizer.step(batch, schedule.at(step)))
+        recent.append(optimizer.step([batch], schedule.at(step)))
         if progress is not None:
             progress(step + 1, steps, recent[-1])
         if len(recent) >= max(1, steps // 100):

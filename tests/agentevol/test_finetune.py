@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from agentevol.batches import Batch, batches, weighted_nll
 from agentevol.chat import Chat, Encoded
-from agentevol.finetune import NothingToLearn, batches, encode_all, finetune
+from agentevol.finetune import NothingToLearn, finetune, weighed
 from agentevol.models import load_model, load_tokenizer, model_digest
-from agentevol.optimize import IGNORED, Batch, Optimizer, Schedule, line_nll, weighted_nll
+from agentevol.optimize import IGNORED, Optimizer, Schedule
 from agentevol.packing import Line, pack_attention
 from agentevol.rollout import roll_out
+from agentevol.tokens import tokens_of
 from tests.agentevol.counting import Counting, played
 from tests.agentevol.test_rollout import Settings as RolloutSettings
 
@@ -28,6 +30,10 @@ class Settings:
     precision: str = "float32"
     max_tokens: int = 512
     min_lr_ratio: float = 0.1
+    micro_tokens: int | None = None
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    checkpoint_minutes: float | None = None
 
 
 EASY = [played(number, [str(number + 1)]) for number in range(4, 12, 2)]
@@ -52,11 +58,10 @@ def test_same_seed_same_weights_other_seed_other_weights(small_models: dict[str,
 
 
 def test_rewards_weigh_and_failures_teach_nothing(small_models: dict[str, Path], counting: str) -> None:
-    chat = Chat(load_tokenizer(small_models["llama"]))
     half, failed = replace(EASY[0], reward=0.5), played(4, ["9"] * 4)
-    weighed, _ = encode_all([EASY[0], half, failed], chat, 512, "reward_weighted")
-    assert [weight for _, weight in weighed] == [1.0, 0.5]
-    plain, _ = encode_all([EASY[0], half], chat, 512, "threshold")
+    rows, _ = weighed(tokens_of([EASY[0], half, failed], small_models["llama"]), 512, "reward_weighted")
+    assert [weight for _, weight in rows] == [1.0, 0.5]
+    plain, _ = weighed(tokens_of([EASY[0], half], small_models["llama"]), 512, "threshold")
     assert [weight for _, weight in plain] == [1.0, 1.0]
 
 
@@ -66,7 +71,7 @@ def test_the_loss_is_the_papers_weighted_likelihood() -> None:
     ids = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1]])
     labels = torch.tensor([[IGNORED, IGNORED, 3, 4], [IGNORED, 3, IGNORED, IGNORED]])
     log = torch.log_softmax(logits, dim=-1)
-    by_hand = -(1.0 * (log[0, 1, 3] + log[0, 2, 4]) + 0.25 * log[1, 0, 3]) / 3
+    by_hand = -(1.0 * (log[0, 1, 3] + log[0, 2, 4]) + 0.25 * log[1, 0, 3])
     batch = Batch(ids, labels, torch.tensor([1.0, 0.25]))
     assert float(weighted_nll(logits[:, :-1][batch.learnt], batch)) == pytest.approx(float(by_hand), rel=1e-6)
 
@@ -74,8 +79,8 @@ def test_the_loss_is_the_papers_weighted_likelihood() -> None:
 @pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
 def test_the_loss_is_that_of_the_whole_output_layer(family: str, small_models: dict[str, Path], counting: str) -> None:
     """What skips the output layer changes nothing of the loss."""
-    chat, model = Chat(load_tokenizer(small_models[family])), load_model(small_models[family])
-    rows, _ = encode_all([EASY[0], replace(HARD[0], reward=0.5)], chat, 512, "reward_weighted")
+    model = load_model(small_models[family])
+    rows, _ = weighed(tokens_of([EASY[0], replace(HARD[0], reward=0.5)], small_models[family]), 512, "reward_weighted")
     batch = next(batches(rows, tokens=4096, epochs=1, seed=0, pad=0))
     with torch.no_grad():
         log = torch.log_softmax(model(input_ids=batch.ids).logits.float(), dim=-1)
@@ -123,7 +128,7 @@ def test_packed_loss_and_gradient_are_those_of_plain_rows(family: str, small_mod
     expected = weighted_nll(plain(input_ids=batch.ids, use_cache=False).logits[:, :-1][batch.learnt], batch)
     assert pack_attention(packed)
     line = Line.of(rows)
-    loss = line_nll(line.logits(packed, torch.device("cpu")), line)
+    loss = line.nll(packed, torch.device("cpu"))
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     expected.backward()
     loss.backward()

@@ -118,6 +118,28 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")] = Pat
 
 
 @app.command()
+def view(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Runs (runs/latest by default), or datasets of trajectories.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; by default runs/views/<name>.html.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
+) -> None:
+    """Write a page to read the episodes of a run turn by turn, filtered, two policies side by side; it needs no network."""
+    from agentevol.folders import Incomplete
+    from tasks.view import NothingToView
+    from tasks.view import view as write
+
+    try:
+        page = write(folders or [Path("runs/latest")], out)
+    except (NothingToView, Incomplete) as error:
+        _fail(str(error))
+    typer.echo(f"page: {page}")
+    if show:
+        import webbrowser
+
+        webbrowser.open(page.resolve().as_uri())
+
+
+@app.command()
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open the pages: MLflow with one worker, on this machine only."""
     _be_quiet()

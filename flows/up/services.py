@@ -23,7 +23,7 @@ from flows.up.state import MARK, Record, Service, end, family, responds
 HOST = "127.0.0.1"
 POOL = "local"
 WORKER = "this-machine"
-STARTUP_SECONDS = 180.0  # the first time Prefect and MLflow make their databases, on a busy machine
+STARTUP_SECONDS = 300.0  # the first time Prefect and MLflow make their databases, on a busy machine
 NOT_INHERITED = ("PREFECT_LOGGING_LEVEL", "PREFECT_API_URL", "PREFECT_PROFILE")
 
 

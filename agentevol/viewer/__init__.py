@@ -1,0 +1,1 @@
+"""Episodes to read in a browser: one HTML file that needs no network."""

@@ -1,0 +1,265 @@
+"""`agentevol up` with real processes: runs through deployments, kills, retries and cancelling, and nothing left after `down`.
+
+The tests use one server and one worker, in the order in which they stand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.up.state import RUN, Record, pages_url
+from tests.flows.conftest import ROOT
+from tests.flows.deployed import make_deployed_project
+from tests.flows.test_resume import digests
+from tests.flows.tiny import make_project
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
+PATIENCE = 400  # for a busy machine
+
+
+class Site:
+    """A project folder, and commands in it as a user gives them."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.ports = [free_port(), free_port()]
+        left_out = ("PREFECT_", "DVC_", "MLFLOW_", "AGENTEVOL_")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+        self.environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        self.record = Record(project / ".prefect")
+
+    def agentevol(self, *arguments: str, folder: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "-m", "tests.flows.tiny", *arguments], folder or self.project, more)
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self.agentevol("up", "--port", str(self.ports[0]), "--ui-port", str(self.ports[1]))
+
+    def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run([sys.executable, "-m", "prefect", *arguments], self.project, {})
+
+    def start(self, deployment: str, *parameters: str) -> str:
+        """Schedule a run; returns its id."""
+        given = [word for parameter in parameters for word in ("-p", parameter)]
+        done = self.prefect("deployment", "run", deployment, *given)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = re.search(r"UUID: (\S+)", done.stdout)
+        assert found, done.stdout
+        return found[1]
+
+    def state(self, run: str) -> str:
+        return str(self.api(f"flow_runs/{run}")["state"]["name"])
+
+    def wait_for(self, run: str, *names: str) -> None:
+        until(lambda: self.state(run) in names, lambda: f"{run} is {self.state(run)}, not {names}; {self.log()}")
+
+    def api(self, path: str, body: object = None) -> dict:  # type: ignore[type-arg]
+        import urllib.request
+
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports[0]}/api/{path}", data=data, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict = json.load(answer)  # type: ignore[type-arg]
+        return found
+
+    def hold(self) -> None:
+        (self.project / "held").unlink(missing_ok=True)
+        (self.project / "hold").touch()
+
+    def wait_until_held(self) -> None:
+        until((self.project / "held").exists, self.log)
+
+    def release(self) -> None:
+        (self.project / "hold").unlink(missing_ok=True)
+
+    def processes(self, run: str) -> list[psutil.Process]:
+        return [process for process in self.record.marked() if environment(process).get(RUN) == run]
+
+    def log(self) -> str:
+        return (self.record.folder / "worker.log").read_text()[-3000:]
+
+    def _run(self, command: list[str], folder: Path, more: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=folder, env={**self.environment, **more}, capture_output=True, text=True, timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(make_deployed_project(tmp_path_factory.mktemp("up"), evolve={"iterations": 1}, rollout={"chunk": 20}))
+    try:
+        done = site.up()
+        assert done.returncode == 0, done.stderr
+        assert "/deployments" in done.stdout
+        yield site
+    finally:
+        site.agentevol("down")
+
+
+def test_commands_in_the_folder_find_it_and_wrong_parameters_are_told_at_once(site: Site) -> None:
+    assert site.agentevol("status").returncode == 0
+    refused = site.prefect("deployment", "run", "evolve/default", "-p", "samples=0")
+    assert refused.returncode != 0
+    assert "minimum of 1" in refused.stdout + refused.stderr
+    taken = site.agentevol("up", "--port", "1")
+    assert taken.returncode == 1
+    assert len(taken.stderr.strip().splitlines()) == 1
+    assert f":{site.ports[0]}" in taken.stderr
+
+
+def test_a_port_that_is_taken_is_told_in_one_line(site: Site, tmp_path: Path) -> None:
+    other = make_project(tmp_path / "other")
+    done = site.agentevol("up", "--port", str(site.ports[0]), folder=other)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"agentevol: port {site.ports[0]} ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not Record(other / ".prefect").marked()
+
+
+def test_a_killed_run_is_crashed_and_a_retry_ends_as_an_undisturbed_one(site: Site, tmp_path: Path) -> None:
+    site.hold()
+    run = site.start("evolve/default")
+    site.wait_until_held()
+    [flow] = site.record.runs()
+    flow.kill()
+    site.wait_for(run, "Crashed")
+    site.release()
+    assert site.prefect("flow-run", "retry", run).returncode == 0
+    undisturbed = make_project(tmp_path / "undisturbed", evolve={"iterations": 1}, rollout={"chunk": 20})
+    done = site.agentevol("evolve", folder=undisturbed, PREFECT_API_URL=f"http://127.0.0.1:{site.ports[0]}/api")
+    assert done.returncode == 0, done.stderr
+    site.wait_for(run, "Completed")
+    assert digests(site.project) == digests(undisturbed)
+
+
+def test_a_watched_run_ends_well_and_shows_its_figures(site: Site) -> None:
+    done = site.prefect("deployment", "run", "evolve/default", "-p", "samples=1", "--watch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "finished successfully" in done.stdout
+    run = re.search(r"UUID: (\S+)", done.stdout)
+    assert run
+    found = site.api("artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run[1]]}}})
+    artifacts = {one["key"]: one["data"] for one in found}  # type: ignore[index]
+    assert len(artifacts) == len(found) == 3, "each of them once"
+    table = json.loads(artifacts["scores"])
+    assert [row["policy"] for row in table] == ["BC-Base", "Iteration 1"]
+    assert "[" in table[0]["pushing"]
+    assert "# AgentTraj" in artifacts["gate"]
+    assert "passed" in artifacts["gate"]
+    assert f"{pages_url(site.project / '.prefect')}/#/experiments/" in artifacts["links"]
+
+
+def test_cancelling_leaves_no_child(site: Site) -> None:
+    site.hold()
+    run = site.start("evolve/default", "seed=1", 'overrides=["rollout.workers=2"]')
+    site.wait_until_held()
+    crew = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
+    assert len(crew) == 2
+    assert site.prefect("flow-run", "cancel", run).returncode == 0
+    until(lambda: not site.processes(run), site.log)
+    assert not any(alive(process) for process in crew)
+    site.release()
+    site.wait_for(run, "Cancelled")
+
+
+def test_after_a_killed_worker_up_again_puts_things_right(site: Site) -> None:
+    site.hold()
+    run = site.start("evolve/default", "seed=2")
+    site.wait_until_held()
+    worker = site.record.services()["worker"].process()
+    assert worker is not None
+    for process in (worker, *site.record.runs()):
+        process.kill()
+    until(lambda: site.agentevol("status").returncode == 1)
+    assert site.state(run) == "Running"
+    site.release()
+    done = site.up()
+    assert done.returncode == 0, done.stderr
+    assert "marked as crashed" in done.stdout
+    assert site.state(run) == "Crashed"
+    assert site.prefect("flow-run", "retry", run).returncode == 0
+    site.wait_for(run, "Completed")
+
+
+def test_a_run_that_falls_silent_is_crashed_by_the_server(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The automation of `up`, with ten seconds instead of ninety, and a run that gives one heartbeat."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.events import emit_event
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Running
+
+    from flows.up.setup import ZOMBIES, zombies
+
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{site.ports[0]}/api"}), get_client(sync_client=True) as client:
+        assert client.read_automations_by_name(ZOMBIES)
+        run = client.create_flow_run(flow(lambda: None, name="silent"), state=Running())
+        client.create_automation(zombies(timedelta(seconds=10), str(run.id), f"quick {uuid.uuid4()}"))
+        time.sleep(1)  # the server takes it up
+        emit_event("prefect.flow-run.heartbeat", {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+        until(lambda: site.state(str(run.id)) == "Crashed")
+
+
+def test_down_leaves_no_process_whatever_is_going_on(site: Site) -> None:
+    site.hold()
+    run = site.start("evolve/default", "seed=3")
+    site.wait_until_held()
+    before = site.record.marked()
+    assert len(before) >= 4
+    done = site.agentevol("down")
+    assert done.returncode == 0, done.stderr
+    assert not site.record.marked()
+    assert not any(alive(process) for process in before)
+    assert not (site.record.folder / "profiles.toml").exists()
+    assert site.agentevol("status").returncode == 1
+    assert site.agentevol("down").stdout.strip() == "nothing was up"
+    database = (site.project / ".prefect" / "prefect.db").as_posix()
+    assert last_state(database, run) == "CRASHED", "the run told the server before that went"
+
+
+def last_state(database: str, run: str) -> str:
+    import sqlite3
+
+    with sqlite3.connect(database) as connection:
+        [found] = connection.execute("select state_type from flow_run where replace(id, '-', '') = ?", (run.replace("-", ""),)).fetchone()
+    return str(found)
+
+
+def until(true: Callable[[], object], say: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, say()
+        time.sleep(0.3)
+
+
+def environment(process: psutil.Process) -> dict[str, str]:
+    try:
+        return process.environ()
+    except psutil.Error:
+        return {}
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -2,6 +2,7 @@
 // All text of episodes goes into the page by textContent. The list draws the rows that are in sight, the article the chosen episode.
 
 const ROW = 46, ALL = "all";
+const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 const $ = (id) => document.getElementById(id);
 const [list, spacer, article, search] = [$("list"), $("spacer"), $("episode"), $("search")];
 const selects = ["environment", "phase", "label", "outcome", "beside"];
@@ -110,7 +111,7 @@ function summarise(all) {
   }
   const rate = judged ? `${((100 * counts[0][1]) / judged).toFixed(1)} % success` : "";
   const parts = counts.filter(([, count]) => count).map(([name, count]) => element("span", { className: `is-${name}`, textContent: `${count} ${name}` }));
-  const few = shown.length === all.length ? `${all.length} episodes` : `${shown.length} of ${all.length} episodes`;
+  const few = shown.length === all.length ? many(all.length, "episode") : `${shown.length} of ${many(all.length, "episode")}`;
   $("summary").replaceChildren(element("strong", { id: "count", textContent: few }), bar, element("span", { textContent: rate }), ...parts);
 }
 
@@ -123,7 +124,7 @@ function draw() {
     const one = shown[index];
     const row = element("div", { className: `row is-${one.outcome}`, id: `row-${index}`, role: "option" },
       element("b", { textContent: one.item + (one.sample ? ` · sample ${one.sample + 1}` : "") }),
-      element("span", { textContent: `${one.outcome} · ${one.label}${one.phase === "exploring" ? " (exploring)" : ""} · ${one.rounds} rounds · ${one.type}` }));
+      element("span", { textContent: `${one.outcome} · ${one.label}${one.phase === "exploring" ? " (exploring)" : ""} · ${many(one.rounds, "round")} · ${one.type}` }));
     row.setAttribute("aria-selected", index === chosen);
     row.style.top = `${index * ROW}px`;
     row.onclick = () => choose(index);
@@ -167,7 +168,7 @@ function show(one) {
 function head(one) {
   return element("div", { className: "head" }, element("strong", { textContent: one.item }), element("br"),
     element("span", { className: `is-${one.outcome}`, textContent: one.outcome }), element("span", { textContent: one.label }),
-    element("span", { className: "quiet", textContent: `reward ${+one.reward.toFixed(3)} · ${one.rounds} rounds · ${one.tokens} tokens · played by ${one.policy} · ${one.type}` }));
+    element("span", { className: "quiet", textContent: `reward ${+one.reward.toFixed(3)} · ${many(one.rounds, "round")} · ${many(one.tokens, "token")} · played by ${one.policy} · ${one.type}` }));
 }
 
 function said(one, index, same, first) {
@@ -179,7 +180,7 @@ function said(one, index, same, first) {
   const box = element("div", { className: `said ${policy ? "policy" : "world"}${same ? " same" : ""}${first ? " first" : ""}` },
     element("div", { className: "who" }, element("span", { textContent: name }), element("span", { textContent: first ? `first difference · ${index + 1}` : index + 1 })), body);
   box.dataset.index = index;
-  if (long && !policy) {
+  if (long && !policy && !body.querySelector("mark")) {
     body.className = "folded";
     const button = element("button", { type: "button", textContent: "show all" });
     button.onclick = () => { button.textContent = body.classList.toggle("folded") ? "show all" : "show less"; };

@@ -136,7 +136,7 @@ def test_two_policies_side_by_side_and_the_keyboard(page: Any) -> None:
     page.keyboard.press("/")
     page.keyboard.type("maze_18")
     deadline = time.monotonic() + 20
-    while count(page) != "1 episodes" and time.monotonic() < deadline:
+    while count(page) != "1 episode" and time.monotonic() < deadline:
         time.sleep(0.1)
     assert page.locator("mark").count() == 0, "found by its name"
     assert page.locator(".row b").all_inner_texts() == ["maze_18"]

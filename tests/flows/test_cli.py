@@ -27,7 +27,7 @@ def test_help_names_the_commands_and_is_quick(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    for command in ("collect", "pretrain", "clone", "evolve", "evaluate", "report", "ui", "doctor"):
+    for command in ("collect", "pretrain", "clone", "evolve", "evaluate", "report", "view", "up", "down", "status", "ui", "doctor"):
         assert command in done.stdout
     # Processor time, which a busy machine does not change.
     assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
@@ -87,6 +87,32 @@ def test_the_hub_is_asked_only_where_a_name_on_it_is_used(tmp_path: Path, monkey
         monkeypatch.setattr(os, "environ", {})
         cli._check(params, [], models)
         assert os.environ.get("HF_HUB_OFFLINE") == offline
+
+
+def test_where_nothing_is_up_status_and_down_say_so(tmp_path: Path) -> None:
+    asked = run(tmp_path, "status")
+    assert (asked.returncode, asked.stdout) == (1, "nothing is up; `agentevol up` starts it\n")
+    ended = run(tmp_path, "down")
+    assert (ended.returncode, ended.stdout) == (0, "nothing was up\n")
+
+
+def test_up_does_not_start_beside_another_server(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.cli", "up"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": "http://127.0.0.1:9/api"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("agentevol: PREFECT_API_URL is set")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_view_of_nothing_is_told_in_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "view", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("agentevol: nowhere: neither a run's folder")
 
 
 @pytest.mark.parametrize("name", cli.EXPECTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,28 @@ def test_a_parameter_that_the_flow_does_not_have_would_be_noticed(monkeypatch: p
             flow.validate_parameters(wrong)
 
 
-def test_deployments_that_write_the_same_results_wait_for_one_another() -> None:
-    main = [one for one in DEPLOYMENTS if one["entrypoint"] == "flows/evolve.py:evolve"]
-    assert {one["name"] for one in main} == {"main", "small", "nightly"}
-    assert all(one["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"} for one in main)
-    assert not any(schedule["active"] for one in DEPLOYMENTS for schedule in one.get("schedules", []))
+def test_the_deployments_are_those_of_the_documentation_and_no_schedule_is_on() -> None:
+    names = {f"{Path(one['entrypoint'].partition(':')[0]).stem}/{one['name']}" for one in DEPLOYMENTS}
+    documented = set(re.findall(r"^\| `(\S+)` \|", (ROOT / "docs" / "prefect.md").read_text(), re.MULTILINE))
+    assert names == documented
+    assert len(names) == len(DEPLOYMENTS)
+    schedules = {one["name"]: one["schedules"] for one in DEPLOYMENTS if "schedules" in one}
+    assert list(schedules) == ["nightly"]
+    assert not any(schedule["active"] for found in schedules.values() for schedule in found)
+
+
+@pytest.mark.parametrize("name", ["evolve", "sweep", "evaluate", "clone", "collect", "pretrain"])
+def test_every_parameter_has_a_description_in_the_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.utilities.callables import parameter_schema
+
+    monkeypatch.chdir(ROOT)
+    schema = parameter_schema(load_flow_from_entrypoint(f"flows/{name}.py:{name}"))
+    assert not [key for key, about in schema.properties.items() if not about.get("description")]
+
+
+def test_a_run_sends_a_sign_of_life_three_times_before_it_is_taken_for_dead() -> None:
+    from flows.up.setup import SILENCE
+
+    for one in DEPLOYMENTS:
+        assert 3 * int(one["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == SILENCE.seconds

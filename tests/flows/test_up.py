@@ -5,6 +5,8 @@ The tests use one server and one worker, in the order in which they stand.
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
 import re
@@ -159,6 +161,20 @@ def test_a_watched_run_ends_well_and_shows_its_figures(site: Site) -> None:
     assert "# AgentTraj" in artifacts["gate"]
     assert "passed" in artifacts["gate"]
     assert f"{pages_url(site.project / '.prefect')}/#/experiments/" in artifacts["links"]
+
+
+def test_the_episodes_of_the_run_can_be_read(site: Site) -> None:
+    done = site.agentevol("view")
+    assert done.stdout == "page: runs/views/latest.html\n", done.stderr
+    page = (site.project / "runs" / "views" / "latest.html").read_text()
+    packed = page.partition('id="data">')[2].partition("<")[0]
+    data = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert [tuple(one.values()) for one in data["sets"]] == [
+        ("BC-Base", "AgentEval"),
+        ("Iteration 1", "AgentEval"),
+        ("Iteration 1", "exploring"),
+    ]
+    assert len(data["episodes"]) == 6 + 6 + 20
 
 
 def test_cancelling_leaves_no_child(site: Site) -> None:

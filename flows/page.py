@@ -18,6 +18,7 @@ from flows.up.commands import UI_PORT
 from flows.up.state import pages_url
 from tasks import places
 from tasks.rounds import Round
+from tasks.tracking import is_server, shown
 
 SCORES, GATE, LINKS = "scores", "gate", "links"
 
@@ -64,8 +65,8 @@ class RunPage:
 def mlflow_url() -> str:
     """MLflow's pages: the tracking server itself, those that are up, or where `agentevol ui` would bring them."""
     uri = places.tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        return uri.rstrip("/")
+    if is_server(uri):
+        return shown(uri.rstrip("/"))
     return pages_url(Path(os.environ.get("PREFECT_HOME", ".prefect"))) or f"http://127.0.0.1:{UI_PORT}"
 
 

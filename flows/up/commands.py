@@ -38,7 +38,7 @@ def up(home: Path, port: int | None, ui_port: int | None, at_once: int | None) -
                 services.stop(known[name])  # there, but it does not answer
             if "server" not in alive:
                 fresh.append(services.start_server(record, port or PORT))
-            if "mlflow" not in alive:
+            if "mlflow" not in alive and not _other_mlflow():
                 fresh.append(services.start_mlflow(record, ui_port or UI_PORT))
             _write(record, alive, fresh)
             _say(f"starting {', '.join(NAMES[one.service.name] for one in fresh)}" if fresh else "server and pages are up")
@@ -83,6 +83,9 @@ def status(home: Path) -> bool:
     fine = True
     for name, title in NAMES.items():
         service = known.get(name)
+        if name == "mlflow" and (elsewhere := _other_mlflow()):
+            print(f"{title:8} {'elsewhere':14} {elsewhere}")
+            continue
         state = "down" if service is None or service.process() is None else "up" if service.answers(timeout=5) else "not answering"
         fine &= state == "up"
         where = f"{service.url}  (pid {service.pid}, log {_short(service.log)})" if service and state != "down" else ""
@@ -107,6 +110,18 @@ def _introduce(record: Record, at_once: int | None, api: str, alive: dict[str, S
         fresh.append(services.start_worker(record, api))
         _write(record, alive, fresh)
         fresh[-1].wait()
+
+
+def _other_mlflow() -> str:
+    """The server that MLFLOW_TRACKING_URI names, if it names one; then no pages are started here."""
+    from tasks import places
+
+    uri = places.tracking_uri()
+    if not uri.startswith(("http://", "https://")):
+        return ""
+    from tasks.tracking import shown  # imports MLflow, for which `status` should not wait
+
+    return shown(uri.rstrip("/"))
 
 
 def _same_port(known: dict[str, Service], name: str, port: int | None) -> None:
@@ -139,8 +154,9 @@ def _print_links(known: dict[str, Service]) -> None:
     from flows import ui
 
     print(f"Prefect   {known['server'].url}/deployments")
-    print(f"MLflow    {known['mlflow'].url}")
-    for title, link in ui.links(known["mlflow"].url):
+    pages = known["mlflow"].url if "mlflow" in known else _other_mlflow()
+    print(f"MLflow    {pages}")
+    for title, link in ui.links(pages):
         print(f"          {title}: {link}")
     print(f"logs      {_short(str(Path(known['server'].log).parent))}/")
     print("run       prefect deployment run evolve/small --watch      (from this folder; `agentevol down` ends all)")

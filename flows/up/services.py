@@ -106,6 +106,9 @@ def last_line(log: Path) -> str:
 def _start(record: Record, name: str, arguments: Sequence[str], environment: dict[str, str], url: str, health: str) -> Starting:
     record.folder.mkdir(parents=True, exist_ok=True)
     log = record.folder / f"{name}.log"
+    everything = {**inherited(), **environment, MARK: str(record.folder), "PYTHONUNBUFFERED": "1"}
+    if name == "mlflow":
+        everything.pop("MLFLOW_TRACKING_URI", None)  # it is the server, and has its store from `environment`
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -113,7 +116,7 @@ def _start(record: Record, name: str, arguments: Sequence[str], environment: dic
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**inherited(), **environment, MARK: str(record.folder), "PYTHONUNBUFFERED": "1"},
+            env=everything,
         )
     with contextlib.suppress(psutil.Error):
         born = psutil.Process(process.pid).create_time()

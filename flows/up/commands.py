@@ -101,14 +101,16 @@ def _introduce(record: Record, at_once: int | None, api: str, alive: dict[str, S
     """The pool, the automation, the worker and the deployments."""
     from flows.up import setup
 
-    if setup.set_up(record, at_once):
-        _say("deployed prefect.yaml")
+    setup.prepare(at_once)
     if "worker" not in alive:
         dead = setup.crash_the_dead(record)
         if dead:
             _say(f"marked as crashed, since their process is gone: {', '.join(dead)} (`prefect flow-run retry NAME` goes on)")
         fresh.append(services.start_worker(record, api))
         _write(record, alive, fresh)
+    if setup.deploy(record):  # while the worker is starting
+        _say(f"deployed {setup.DEPLOYMENTS}")
+    if "worker" not in alive:
         fresh[-1].wait()
 
 

@@ -30,13 +30,41 @@ SILENCE = timedelta(seconds=90)
 """Three heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY in prefect.yaml); after that a run is taken for dead."""
 
 
-def set_up(record: Record, at_once: int | None) -> bool:
-    """Prepare the server at PREFECT_API_URL; returns whether prefect.yaml was deployed."""
+def prepare(at_once: int | None) -> None:
+    """The work pool and the automation, at the server of PREFECT_API_URL."""
     with _client() as client:
         _pool(client, at_once)
         _automation(client)
-        known = {(one.name, one.entrypoint) for one in client.read_deployments()}
-    return _deploy(record, known)
+
+
+def deploy(record: Record) -> bool:
+    """Deploy prefect.yaml where it, a flow (its parameters are part of its deployment) or the project's place has changed since."""
+    root = Path.cwd()
+    try:
+        text = DEPLOYMENTS.read_bytes()
+        wanted = {(one["name"], one["entrypoint"]) for one in yaml.safe_load(text)["deployments"]}
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise UpFailed(f"{DEPLOYMENTS}: cannot be used ({error}); run from the project's root") from None
+    files = sorted({Path(str(entrypoint).partition(":")[0]) for _, entrypoint in wanted})
+    parts = [str(root).encode(), text, *(path.read_bytes() for path in files if path.is_file())]
+    print_of, note = hashlib.sha256(b"\0".join(parts)).hexdigest(), record.folder / "deployed"
+    if note.is_file() and note.read_text() == print_of:
+        with _client() as client:
+            if wanted <= {(one.name, one.entrypoint) for one in client.read_deployments()}:
+                return False
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        env={**inherited(), "PREFECT_API_URL": os.environ["PREFECT_API_URL"], "AGENTEVOL_ROOT": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    log = record.folder / "deploy.log"
+    log.write_text(done.stdout + done.stderr, encoding="utf-8")
+    if done.returncode:
+        raise UpFailed(f"the deployments of {DEPLOYMENTS} could not be made; what Prefect said of it is in {log}")
+    note.write_text(print_of)
+    return True
 
 
 def crash_the_dead(record: Record) -> list[str]:
@@ -126,31 +154,3 @@ def zombies(silence: timedelta = SILENCE, runs: str = "*", name: str = ZOMBIES) 
             )
         ],
     )
-
-
-def _deploy(record: Record, known: set[tuple[str, str | None]]) -> bool:
-    """Deploy prefect.yaml where it, a flow (its parameters are part of its deployment) or the project's place has changed since."""
-    root = Path.cwd()
-    try:
-        text = DEPLOYMENTS.read_bytes()
-        wanted = {(one["name"], one["entrypoint"]) for one in yaml.safe_load(text)["deployments"]}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UpFailed(f"{DEPLOYMENTS}: cannot be used ({error}); run from the project's root") from None
-    files = sorted({Path(str(entrypoint).partition(":")[0]) for _, entrypoint in wanted})
-    parts = [str(root).encode(), text, *(path.read_bytes() for path in files if path.is_file())]
-    print_of, note = hashlib.sha256(b"\0".join(parts)).hexdigest(), record.folder / "deployed"
-    if note.is_file() and note.read_text() == print_of and wanted <= known:
-        return False
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        env={**inherited(), "PREFECT_API_URL": os.environ["PREFECT_API_URL"], "AGENTEVOL_ROOT": str(root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    log = record.folder / "deploy.log"
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode:
-        raise UpFailed(f"the deployments of {DEPLOYMENTS} could not be made; what Prefect said of it is in {log}")
-    note.write_text(print_of)
-    return True

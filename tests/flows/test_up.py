@@ -29,7 +29,7 @@ from tests.flows.test_resume import digests
 from tests.flows.tiny import make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
-PATIENCE = 400  # for a busy machine
+PATIENCE = 600  # for a busy machine
 
 
 class Site:

@@ -18,6 +18,7 @@ from flows.up.services import Starting, UpFailed
 from flows.up.state import Record, Service, end, family
 
 PORT, UI_PORT = 4200, 5000
+PATIENCE = 30.0  # seconds for an answer, before a process that is there is taken for broken
 NAMES = {"server": "Prefect", "worker": "worker", "mlflow": "MLflow"}
 
 
@@ -33,7 +34,9 @@ def up(home: Path, port: int | None, ui_port: int | None, at_once: int | None) -
         _same_port(known, "mlflow", ui_port)
         fresh: list[Starting] = []
         try:
-            alive = {name: one for name, one in known.items() if one.answers(timeout=5)}
+            alive = {name: one for name, one in known.items() if one.answers(timeout=PATIENCE)}
+            if "server" not in alive:
+                alive.pop("worker", None)  # it would go on asking the one that is gone
             for name in set(known) - set(alive):
                 services.stop(known[name])  # there, but it does not answer
             if "server" not in alive:

@@ -96,7 +96,7 @@ def _parent(process: psutil.Process) -> int | None:
 def api_url(home: Path) -> str | None:
     """The API of the server that is up for this Prefect home; None where none answers."""
     server = Record(home).services().get("server")
-    return f"{server.url}/api" if server is not None and server.answers() else None
+    return f"{server.url}/api" if server is not None and server.answers(timeout=10) else None
 
 
 def pages_url(home: Path) -> str | None:

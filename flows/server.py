@@ -1,8 +1,9 @@
 """The Prefect API that a command brings along: a child process over `.prefect/prefect.db`, so that no server is started by hand.
 
 Invariant: the child never outlives its parent, however that ends (kill -9 too): it reads a pipe that only the parent holds open and stops
-at its end. What it prints goes to `.prefect/server.log`. A PREFECT_API_URL that the user has set is used instead, or else the server of
-`agentevol up` where it is up; then nothing is started.
+at its end. On a new database one starts at a time, since two migrations of the same tables break each other. What it prints goes to
+`.prefect/server.log`. A PREFECT_API_URL that the user has set is used instead, or else the server of `agentevol up` where it is up; then
+nothing is started.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+
+from filelock import FileLock
 
 from flows.up.state import api_url
 
@@ -35,6 +39,10 @@ class LocalServer:
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
+        self.made = home / f"made-by-prefect-{version('prefect')}"
+        self.first = FileLock(home / "first.lock")
+        if not self.made.exists():
+            self.first.acquire()
         self.log = home / "server.log"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
@@ -56,11 +64,14 @@ class LocalServer:
                 raise ServerFailed(f"Prefect's API ended with code {self.process.returncode} while starting; {self._last_words()}")
             with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
                 if answer.status == 200:
+                    self.made.touch()
+                    self.first.release()
                     return
             time.sleep(0.1)
         raise ServerFailed(f"Prefect's API did not answer at {self.url} within {STARTUP_SECONDS:.0f} s; {self._last_words()}")
 
     def stop(self) -> None:
+        self.first.release()
         if self.process.stdin:
             self.process.stdin.close()
         try:

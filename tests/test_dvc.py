@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
+from mlflow import MlflowClient
 
+from agentevol.folders import folder_digest
 from tasks.versions import folder_md5, recorded_md5
 from tests.flows.tiny import make_project
+from tests.servers import ssh
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +38,8 @@ def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
 def clone(tmp_path: Path) -> Path:
     """A fresh repository with the product's dvc.yaml and the tiny project, whose `agentevol` knows the toy world."""
     every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}}  # a section that dvc.yaml names must be there
-    project = make_project(tmp_path / "clone", evolve={"iterations": 1}, explore={"temperature": 0.7}, **every)
+    evolve = {"iterations": 1, "samples": 1}
+    project = make_project(tmp_path / "clone", evolve=evolve, explore={"temperature": 0.7}, **every)
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage in pipeline["stages"].values():  # the code is not copied: here it is no dependency
         stage["deps"] = [path for path in stage.get("deps", []) if path.startswith(("runs/", "models/"))]
@@ -47,14 +54,21 @@ def clone(tmp_path: Path) -> Path:
     return project
 
 
-def dvc(project: Path, *arguments: str, git: bool = False) -> subprocess.CompletedProcess[str]:
+def git(project: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=tests", "-c", "user.email=tests@localhost"]
+    return subprocess.run(["git", *who, *arguments], cwd=project, check=True, capture_output=True, text=True).stdout
+
+
+def dvc(project: Path, *arguments: str, git: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
     path = f"{project.parent / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     own = {"PATH": path, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1"}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DVC_", "MLFLOW_"))}
+    own |= dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "tests")
+    own |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "tests@localhost")
     if git:
         subprocess.run(["git", "init", "-q"], cwd=project, check=True)
     command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=project, env={**inherited, **own}, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=project, env={**inherited, **own, **environment}, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.slow
@@ -70,3 +84,62 @@ def test_repro_does_the_main_job_once_and_then_only_what_changed(clone: Path) ->
     (clone / "params.yaml").write_text(yaml.safe_dump(params))
     status = yaml.safe_load(dvc(clone, "status", "--json").stdout)
     assert list(status) == ["evolve"]
+
+
+@pytest.mark.slow
+def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, tmp_path: Path) -> None:
+    params = yaml.safe_load((clone / "params.yaml").read_text())
+    params["finetune"]["epochs"] = 2
+    (clone / "params.yaml").write_text(yaml.safe_dump(params))
+    git(clone, "add", "-A")
+    git(clone, "commit", "-qm", "The pipeline")
+    queued = dvc(clone, "exp", "run", "--queue", "-S", "evolve.samples=1,2")
+    names = re.findall(r"Queued experiment '(\S+)'", queued.stdout)
+    assert len(names) == 2, queued.stdout + queued.stderr
+    assert dvc(clone, "queue", "start", "-j", "2").returncode == 0
+    status = wait_for_queue(clone)
+    assert status.count("Success") == 2, status + "".join(dvc(clone, "queue", "logs", name).stdout for name in names)
+
+    shown = json.loads(dvc(clone, "exp", "show", "--json").stdout)
+    assert {experiment["name"] for revision in shown for experiment in revision.get("experiments") or []} == set(names)
+    difference = json.loads(dvc(clone, "metrics", "diff", *names, "--all", "--json").stdout)
+    assert "final.overall.success" in str(difference) or "final" in str(difference), difference
+    dvc(clone, "plots", "diff", *names, "--out", str(tmp_path / "plots"))
+    assert len(list((tmp_path / "plots").rglob("*curve.png"))) == 2
+    client = MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")  # they wrote into the project's database, not into their temporary copies'
+    runs = client.search_runs([client.get_experiment_by_name("agentevol").experiment_id])
+    assert {run.info.run_name for run in runs} == {"M1-K1-s0", "M1-K2-s0"}
+    assert {run.data.tags["evo.dvc_experiment"] for run in runs} == set(names)
+    assert (clone / "runs" / "store").is_dir()
+
+    pytest.importorskip("dvc_ssh", reason="the extra ssh is not installed")
+    if ssh.SSHD is None:
+        pytest.skip("no sshd: `apt-get install openssh-server` brings it")
+    dvc(clone, "exp", "apply", names[1])
+    dvc(clone, "add", "data")
+    with ssh.ssh_server(tmp_path) as server:
+        for setting in (["add", "-d", "team", server.url(tmp_path / "remote")], ["modify", "--local", "team", "keyfile", str(server.key)]):
+            assert dvc(clone, "remote", *setting).returncode == 0
+        known = {"HOME": str(tmp_path)}  # where the client looks for the servers it knows
+        (tmp_path / ".ssh").mkdir()
+        shutil.copy(server.known_hosts, tmp_path / ".ssh" / "known_hosts")
+        pushed = dvc(clone, "push", **known)
+        assert pushed.returncode == 0, pushed.stderr
+        git(clone, "add", "-A")
+        git(clone, "commit", "-qm", "The better one")
+        git(tmp_path, "clone", "-q", str(clone), "colleague")
+        dvc(tmp_path / "colleague", "remote", "modify", "--local", "team", "keyfile", str(server.key))
+        pulled = dvc(tmp_path / "colleague", "pull", **known)
+        assert pulled.returncode == 0, pulled.stderr
+    for folder in ("data", "runs/latest"):
+        assert folder_digest(tmp_path / "colleague" / folder) == folder_digest(clone / folder)
+
+
+def wait_for_queue(project: Path) -> str:
+    until = time.monotonic() + 300
+    while time.monotonic() < until:
+        status = dvc(project, "queue", "status").stdout
+        if "Running" not in status and "Queued" not in status:
+            return status
+        time.sleep(1)
+    raise TimeoutError(status)

@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from agentevol.settings import Params
 from agentevol.storage import write_dataset
 from agentevol.trajectory import Message, Trajectory
 from tasks.artifact import Artifact
+from tasks.commit import commit
 from tasks.rounds import Round
 from tasks.track import Tracker, run_key
+from tasks.tracking import connect
 
 ROOT = Path(__file__).parents[2]
 BASE = Artifact(kind="model", path="models/base", digest="base")
@@ -64,10 +65,13 @@ def tell_twice(project: Path) -> None:
         track.large(done)
         track.client.delete_tag(track.id, "traces.bc-large")  # as if it was killed before it was written
         track.large(done)
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = connect()
     traces = client.search_traces(locations=[track.experiment], include_spans=False)
     assert sorted(trace.info.tags["mlflow.traceName"] for trace in traces) == ["maze_0", "maze_1", "maze_2"]
-    figures = client.get_run(track.id).data.metrics
+    found = client.get_run(track.id).data
+    figures = found.metrics
+    assert found.tags["evo.setting"] == "K1 initial base reward_weighted"
+    assert found.tags["mlflow.source.git.commit"] == commit()  # what leads back to the code
     expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}
     assert {name: figures[f"bc_large/{name}"] for name in expected} == expected
     assert done.left_out() == "BC-Large left out: 1 too long to learn from, 1 cut, context (evaluate), 2 cut, loop (evaluate)"

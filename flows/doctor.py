@@ -54,7 +54,9 @@ def _findings(params_file: Path, full: bool) -> Iterator[Finding]:
     yield Finding("git", shutil.which("git") is not None, shutil.which("git") or "not found", "install git; DVC needs it")
     there = [name for name in ("agentevol", "dvc") if shutil.which(name)]
     seen = " and ".join(there) or "neither agentevol nor dvc"
-    yield Finding("on the path", None, seen + ("" if len(there) == 2 else ": dvc repro and its queue need both (source .venv/bin/activate)"))
+    yield Finding(
+        "on the path", None, seen + ("" if len(there) == 2 else ": dvc repro and its queue need both (source .venv/bin/activate)")
+    )
     yield from _environments()
     yield from _project(params_file)
     yield _database(Path("mlflow.db"))

@@ -17,8 +17,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.champion import ALIAS, challenge
+from tasks.tracking import connect, experiment
 from tests.flows.conftest import ROOT, Command
 from tests.flows.tiny import make_project
+from tests.tasks.test_champion import AGENTEVAL, WORLDS, policy
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt-get install chromium` brings it")]
@@ -66,3 +69,18 @@ def test_the_chart_page_shows_the_run_and_its_figures(chart_page: str, tmp_path:
     ).stdout
     assert "M1-K1-s0" in page
     assert "data/learnt_from" in page  # the first section of charts; those further down are drawn when one scrolls to them
+
+
+def test_a_server_gets_the_files_of_a_champion(chart_page: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no path of another machine as a model's source."""
+    (project / "models" / "a").mkdir(parents=True)
+    (project / "models" / "a" / "config.json").write_text("{}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", chart_page.partition("/#")[0])
+    client = connect()
+    run = client.create_run(experiment(client, "champions")).info.run_id
+    verdict = challenge(client, run, "a", policy(project, "a", 2), AGENTEVAL, WORLDS)
+    assert verdict.champion
+    champion = client.get_model_version_by_alias(verdict.name, ALIAS)
+    assert champion.run_id == run
+    assert champion.source.endswith(f"{run}/artifacts/policy")
+    assert [file.path for file in client.list_artifacts(run, "policy")] == ["policy/config.json"]

@@ -52,17 +52,19 @@ def _findings(params_file: Path, full: bool) -> Iterator[Finding]:
         yield _package(name)
     yield Finding("processor", None, f"{os.cpu_count()} cores, {_memory()}")
     yield Finding("git", shutil.which("git") is not None, shutil.which("git") or "not found", "install git; DVC needs it")
-    there = [name for name in ("agentevol", "dvc") if shutil.which(name)]
-    seen = " and ".join(there) or "neither agentevol nor dvc"
-    yield Finding(
-        "on the path", None, seen + ("" if len(there) == 2 else ": dvc repro and its queue need both (source .venv/bin/activate)")
-    )
+    yield Finding("on the path", None, _commands())
     yield from _environments()
     yield from _project(params_file)
     yield _database(Path("mlflow.db"))
     yield Finding("chromium", None, shutil.which("chromium") or "not found (WebArena and the tests of pages use it)")
     if full:
         yield _prefect()
+
+
+def _commands() -> str:
+    there = [name for name in ("agentevol", "dvc") if shutil.which(name)]
+    lacking = "" if len(there) == 2 else ": DVC's stages and queue need both (source .venv/bin/activate)"
+    return (" and ".join(there) or "neither agentevol nor dvc") + lacking
 
 
 def _environments() -> Iterator[Finding]:

@@ -103,7 +103,7 @@ def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, tmp_pa
     shown = json.loads(dvc(clone, "exp", "show", "--json").stdout)
     assert {experiment["name"] for revision in shown for experiment in revision.get("experiments") or []} == set(names)
     difference = json.loads(dvc(clone, "metrics", "diff", *names, "--all", "--json").stdout)
-    assert set(difference["diff"]["runs/metrics.json"]) >= {"final.overall.success", "gain.overall.p_value"}
+    assert set(difference["runs/metrics.json"]) >= {"final.overall.success", "gain.overall.p_value"}
     dvc(clone, "plots", "diff", *names, "--out", str(tmp_path / "plots"))
     assert len(list((tmp_path / "plots").rglob("*curve.png"))) == 2
     client = MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")  # they wrote into the project's database, not into their temporary copies'

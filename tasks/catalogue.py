@@ -48,7 +48,8 @@ def entries(kinds: tuple[str, ...], data: Path = Path("data")) -> list[Entry]:
     """One entry per content, what runs show first and pieces of it (the chunks in which episodes are played) last."""
     used = _used()
     found: dict[str, Entry] = {}
-    for entry in [*_base_models(used), *_expert_sets(places.resolve(data), used), *_in_store(used)]:
+    bases = _base_models(used) if set(kinds) & set(MODEL) else ()  # their digests are computed, which takes a while for large ones
+    for entry in [*bases, *_expert_sets(places.resolve(data), used), *_in_store(used)]:
         if entry.artifact.kind in kinds:
             found.setdefault(entry.artifact.digest, entry)
     return sorted(found.values(), key=lambda entry: (not entry.used, entry.used, entry.artifact.path))

@@ -255,9 +255,10 @@ def _run(flow: str, params: Path, overrides: list[str], models: Sequence[str] = 
     with prefect_api(home) as server:
         try:
             found = _load(flow)  # its imports take as long as the API's start, and run beside it
-            if server:
-                server.wait()
             with _expected_errors():
+                if server:
+                    _prepare(flow)
+                    server.wait()
                 return found(params_file=str(params), overrides=list(overrides), **more)
         except ServerFailed as error:
             _fail(str(error), code=1)
@@ -289,6 +290,13 @@ def _load(name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     found: Callable[..., Any] = getattr(import_module(module), attribute)
     return found
+
+
+def _prepare(name: str) -> None:
+    """What a flow has to open before its first step, while the API is still starting: `prepare` in its module, where there is one."""
+    prepare = getattr(sys.modules[name.partition(":")[0]], "prepare", None)
+    if prepare is not None:
+        prepare()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from tasks.progress import say
 from tasks.report import report
 from tasks.rounds import BASE, LARGE, Round, iteration_name
 from tasks.track import Tracker, run_key
+from tasks.tracking import connect
 
 
 @flow(name="evolve", description="Agents that evolve: clone the expert, then explore, filter, merge and learn, M times.")
@@ -78,6 +79,13 @@ def evolve(
             track.champion(rounds[-1], job.sets.agenteval, made_from["worlds"])
             page.links(experiment=track.experiment, run=track.id, folder=folder)
     return str(folder)
+
+
+def prepare() -> None:
+    """Open what takes a second or two and is needed in any case: MLflow's database, and what draws the report."""
+    import matplotlib.figure  # noqa: F401
+
+    connect()
 
 
 def clone(job: Job) -> Round:

@@ -21,12 +21,14 @@ from prefect import flow
 
 from agentevol.settings import Count, Natural, Params, SweepParams
 from agentevol.sweeps.chains import Cell, Setting
-from flows.evolve import evolve
+from flows.evolve import evolve, prepare
 from flows.page import RunPage
 from flows.steps import Job, parameters
 from tasks.progress import say
 from tasks.sweep import play_at_random, sweep_report
 from tasks.worlds import worlds
+
+__all__ = ["cells", "prepare", "short", "sweep"]
 
 
 @flow(name="sweep", description="A grid over M, K, seeds, merging, starting points and rules, compared in one report.")

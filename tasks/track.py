@@ -1,7 +1,8 @@
 """What MLflow is told of a run: one flat run per (parameters, base model), a step per iteration.
 
 Invariant: telling it again adds nothing. A run is found again by its tag `run_key`, a figure is logged only at steps where it is missing,
-and traces, inputs and files only where their tag is missing; so a flow that was killed and goes on leaves no doubled points.
+and traces, inputs and files only where their tag is missing; so a flow that was killed and goes on leaves no doubled points. What MLflow
+knows is read once, when the run is opened: one process at a time writes to a run (flows/steps.taking_turns).
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Tracker:
         self.experiment = experiment(self.client, sweep or EXPERIMENT)
         self.run = self._find_or_create()
         self.id: str = self.run.info.run_id
+        self._known_tags, self._known_figures = dict(self.run.data.tags), set(self.run.data.metrics)
 
     def __enter__(self) -> Tracker:
         self.client.update_run(self.id, status="RUNNING")
@@ -78,23 +80,22 @@ class Tracker:
             figures |= {"data/explored": done.explored.rows, "data/kept": done.kept.rows, "errors/explore": done.explored.facts["errors"]}
             self._input(f"explored-{step}", done.explored, "explored")
             self._input(f"learnt-from-{step}", _learnt_from(done), "training")
-        self._figures(figures, step)
-        self._loss(f"loss/{done.name}", done.model)
-        self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
+        self._figures(done.name, figures, step)
+        self._learnt(done)
         self._traces(done)
 
     def large(self, done: Round) -> None:
         """BC-Large, which belongs to no iteration: its scores and costs as single figures."""
         figures = _scores(done) | _costs(done) | _left_out(done) | {"data/learnt_from": _learnt_from(done).rows}
-        self._figures({f"bc_large/{name}": value for name, value in figures.items()}, 0)
-        self._loss(f"loss/{done.name}", done.model)
+        self._figures(done.name, {f"bc_large/{name}": value for name, value in figures.items()}, 0)
+        self._learnt(done)
         self._input("agenttraj_l", _learnt_from(done), "training")
-        self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
         self._traces(done)
 
     def baseline(self, done: Round) -> None:
         """A hosted model: its scores and what it cost, below its name."""
-        self._figures({f"baseline/{done.name}/{name}": value for name, value in (_scores(done) | _costs(done)).items()}, 0)
+        figures = _scores(done) | _costs(done)
+        self._figures(done.name, {f"baseline/{done.name}/{name}": value for name, value in figures.items()}, 0)
         self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
         self._traces(done)
 
@@ -102,15 +103,15 @@ class Tracker:
         """The report's files, and the last iteration's scores and its gain on BC-Base as single figures."""
         first, last = rounds[0], rounds[-1]
         final = {f"final/{name}": value for name, value in _scores(last).items()}
-        self._figures(final | {"final/gain": last.success - first.success, "final/iteration": last.iteration}, 0)
+        self._figures("final", final | {"final/gain": last.success - first.success, "final/iteration": last.iteration}, 0)
         digest = folder_digest(folder)
-        if self._tag("report") != digest:
+        if self._known_tags.get("report") != digest:
             self.client.log_artifacts(self.id, str(folder), "report")
             self._tags({"report": digest})
 
     def champion(self, last: Round, agenteval: Artifact, worlds: Mapping[str, str]) -> None:
         """Let the last policy challenge the champion of its AgentEval set, once."""
-        if self._tag("champion"):
+        if "champion" in self._known_tags:
             return
         verdict = challenge(self.client, self.id, self.folder_name, last, agenteval, worlds)
         said = f"{'yes' if verdict.champion else 'no'}: {verdict.why}"
@@ -131,36 +132,45 @@ class Tracker:
         """The commit, as MLflow's pages show it; where the run went on with another one, all of them in order, and DVC's experiment."""
         tags = {"mlflow.source.name": "agentevol evolve", "mlflow.source.type": "LOCAL", "evo.version": PRODUCT}
         if now := commit():
-            known = (self._tag("evo.commits") or "").split()
+            known = self._known_tags.get("evo.commits", "").split()
             tags |= {"mlflow.source.git.commit": now, "evo.commits": " ".join(dict.fromkeys([*known, now]))}
             tags |= {"evo.code_changed": str(changed()).lower()}
         if named := os.environ.get("DVC_EXP_NAME"):
             tags["evo.dvc_experiment"] = named
         return tags
 
-    def _figures(self, figures: Mapping[str, Any], step: int) -> None:
+    def _figures(self, what: str, figures: Mapping[str, Any], step: int) -> None:
+        """`what` they are of: a tag says that all of these are there, so that not every one has to be looked up."""
+        tag, named = f"figures.{what}", digest_json(sorted(figures))[:DIGEST_LENGTH]
+        if self._known_tags.get(tag) == named:
+            return
         now = int(time.time() * 1000)
-        known = self.client.get_run(self.id).data.metrics
         missing = [
             Metric(name, float(value), now, step)
             for name, value in figures.items()
-            if value is not None and not (name in known and self._has(name, step))
+            if value is not None and not (name in self._known_figures and self._has(name, step))
         ]
         if missing:
             self.client.log_batch(self.id, metrics=missing)
+            self._known_figures |= {metric.key for metric in missing}
+        self._tags({tag: named})
 
-    def _loss(self, name: str, model: Artifact) -> None:
-        if name not in self.client.get_run(self.id).data.metrics:
+    def _learnt(self, done: Round) -> None:
+        """The curve of the loss, and which model came out."""
+        name, model = f"loss/{done.name}", done.model
+        if name not in self._known_figures:
             now = int(time.time() * 1000)
             points = [Metric(name, float(loss), now, int(step)) for step, loss in model.facts.get("loss", [])]
             for start in range(0, len(points), 1000):  # MLflow's limit of one batch
                 self.client.log_batch(self.id, metrics=points[start : start + 1000])
+            self._known_figures.add(name)
+        self._tags({f"model.{done.name}": f"{model.path} sha256:{model.digest}"})
 
     def _has(self, name: str, step: int) -> bool:
         return any(point.step == step for point in self.client.get_metric_history(self.id, name))
 
     def _input(self, name: str, artifact: Artifact, context: str) -> None:
-        if self._tag(f"input.{name}") == artifact.digest:
+        if self._known_tags.get(f"input.{name}") == artifact.digest:
             return
         data = MetaDataset(LocalArtifactDatasetSource(str(artifact.folder)), name=name, digest=artifact.digest[:DIGEST_LENGTH])
         tags = [InputTag("mlflow.data.context", context), InputTag("sha256", artifact.digest), InputTag("rows", str(artifact.rows))]
@@ -169,18 +179,18 @@ class Tracker:
 
     def _traces(self, done: Round) -> None:
         tag = f"traces.{done.name}"
-        if self._tag(tag):
+        if tag in self._known_tags:
             return
         episodes, session = sampled(read_dataset(done.episodes.folder), TRACES), f"{self.folder_name} {done.name}"
         forget(self.client, self.experiment, session)  # those of a replay that was killed before its tag
         replay(episodes, run_id=self.id, experiment_id=self.experiment, session=session)
         self._tags({tag: str(len(episodes))})
 
-    def _tag(self, name: str) -> str | None:
-        return self.client.get_run(self.id).data.tags.get(name)
-
     def _tags(self, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(self.id, tags=[RunTag(name, value) for name, value in tags.items()])
+        new = [RunTag(name, value) for name, value in tags.items() if self._known_tags.get(name) != value]
+        if new:
+            self.client.log_batch(self.id, tags=new)
+            self._known_tags |= tags
 
 
 def run_key(params: Params, base: Artifact, made_from: Mapping[str, Any]) -> str:

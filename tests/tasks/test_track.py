@@ -63,13 +63,17 @@ def tell_twice(project: Path) -> None:
     )  # fmt: skip
     with Tracker(Params(), BASE, MADE_FROM) as track:
         track.large(done)
-        track.client.delete_tag(track.id, "traces.bc-large")  # as if it was killed before it was written
-        track.large(done)
+        for told in ("traces", "figures"):
+            track.client.delete_tag(track.id, f"{told}.bc-large")  # as if it was killed before it was written
+    for _ in range(2):
+        with Tracker(Params(), BASE, MADE_FROM) as track:
+            track.large(done)
     client = connect()
     traces = client.search_traces(locations=[track.experiment], include_spans=False)
     assert sorted(trace.info.tags["mlflow.traceName"] for trace in traces) == ["maze_0", "maze_1", "maze_2"]
     found = client.get_run(track.id).data
     figures = found.metrics
+    assert all(len(client.get_metric_history(track.id, name)) == 1 for name in figures)
     assert found.tags["evo.setting"] == "K1 initial base reward_weighted"
     assert found.tags["mlflow.source.git.commit"] == commit()  # what leads back to the code
     expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}

@@ -1,7 +1,7 @@
 """What Prefect, MLflow, Great Expectations and DVC cost beside the main job: `python -m benchmarks.overhead [--toy] [--dvc] [--json FILE]`.
 
 A run of a small project (`--toy`: of the tests' toy world) is timed as a user would time it, then the same command again, which finds
-everything done: that is the fixed part. Of the first run, what was not spent in the bodies of tasks is overhead, Great Expectations included;
+everything done: that is the fixed part. Of the first run, what was not spent in the bodies of tasks is overhead, with Great Expectations;
 what it is beyond the fixed part grows with the work. Goals: 10 s fixed, 3 % of the main job.
 """
 

@@ -1,7 +1,7 @@
 """What a sweep over M in {1, 2, 3, 4} and K in {1, 2, 3} costs: `python -m benchmarks.sweep [--toy] [--json FILE]`.
 
 The real `agentevol sweep` on a small project (`--toy`: of the tests' toy world). Compared are the work that was done (every body of a task
-that ran), the distinct work in it (each result once), and what the cells would have done alone (counted from what each is made of, not run).
+that ran), the distinct work in it (each result once), and what the cells would have done alone (counted from what each is made of).
 Goal: the sweep takes at most 1.1 times the distinct work.
 """
 

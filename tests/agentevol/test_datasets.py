@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from agentevol.datasets import Coverage, coverage, head, keep_by_reward, merge
+from agentevol.trajectory import Trajectory
 from envs.base import Instruction
 from tests.agentevol.counting import Counting, played
 
@@ -62,6 +65,15 @@ def test_the_three_ways_to_merge(how: str, expected: list[object]) -> None:
     rows, report = merge([WON], [[OTHER_WAY], [HARD, AGAIN]], how)  # type: ignore[arg-type]
     assert rows == expected
     assert report.rows == report.initial + report.explored - report.duplicates == len(expected)
+
+
+def test_a_merge_reads_only_what_its_rule_needs() -> None:
+    def unread() -> Iterator[Trajectory]:
+        raise AssertionError("read")
+        yield WON
+
+    assert merge([WON], [unread(), [HARD]], "initial")[0] == [WON, HARD]
+    assert merge(unread(), [unread(), [HARD]], "none")[0] == [HARD]
 
 
 def test_behavioural_cloning_merges_nothing() -> None:

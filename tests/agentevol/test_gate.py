@@ -108,6 +108,12 @@ def test_what_does_not_fit_the_context_is_named() -> None:
     assert gate(rows).skipped == {"length": "no tokenizer was given"}
 
 
+def test_a_set_may_pass_by_once_and_the_sample_that_is_replayed_does_not_depend_on_it() -> None:
+    rows = [*expert_set(), *(play_expert("counting", item) for item in Counting.instructions("train_large")[4:])]
+    rows[2].messages[2].content = "You are elsewhere."
+    assert only_finding(gate(iter(rows), expert=True), "replay") == only_finding(gate(rows[::-1], expert=True), "replay")
+
+
 @pytest.mark.parametrize(
     ("turn", "text", "words"),
     [

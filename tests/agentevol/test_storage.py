@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agentevol import folders, storage
 from agentevol.folders import Incomplete
-from agentevol.trajectory import Message, Trajectory
+from agentevol.trajectory import Message, Trajectory, content_digest
 from envs.base import Instruction
 
 
@@ -52,6 +53,34 @@ def test_equal_rows_give_equal_bytes_and_time_is_not_content(tmp_path: Path) -> 
     ]
     assert first.digest == second.digest == slower.digest
     assert storage.write_dataset(tmp_path / "d", ROWS[:1], {}).digest != first.digest
+
+
+def test_a_set_of_several_row_groups_comes_back_whole_whatever_it_is_written_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(storage, "ROW_GROUP", 5)
+    monkeypatch.setattr(storage, "_AT_ONCE", 2)
+    rows = [trajectory(number, token_ids=[number] * number, loss_mask=[True] * number) if number % 3 else ROWS[1] for number in range(12)]
+    written = storage.write_dataset(tmp_path / "set", iter(rows), {})
+    assert list(storage.stream_dataset(tmp_path / "set")) == rows
+    assert written.digest == content_digest(rows)
+    file = pq.ParquetFile(tmp_path / "set" / storage.TRAJECTORIES)
+    assert [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)] == [5, 5, 2]
+    copied = storage.write_dataset(tmp_path / "copy", storage.stream_dataset(tmp_path / "set"), {})
+    assert copied.digest == written.digest
+    assert folders.folder_digest(tmp_path / "copy") == folders.folder_digest(tmp_path / "set")
+
+
+def test_rows_that_end_in_an_error_leave_what_was_there(tmp_path: Path) -> None:
+    storage.write_dataset(tmp_path / "set", ROWS, {})
+
+    def rows() -> Iterator[Trajectory]:
+        yield ROWS[0]
+        raise RuntimeError("gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        storage.write_dataset(tmp_path / "set", rows(), {})
+    assert storage.read_dataset(tmp_path / "set") == ROWS
 
 
 def test_instructions_come_back_by_split(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""The comparison with the baseline, and what a sweep's cells share, on figures of the test's own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import check
+from benchmarks.results import record
+from benchmarks.sweep import alone, totals
+
+
+def results(**ratios: float) -> dict[str, dict[str, dict[str, float]]]:
+    return {"rollout": {"ratios": ratios}}
+
+
+def test_only_what_fell_by_more_than_a_tenth_is_named() -> None:
+    before = results(sequential=10.0, lockstep=4.0, floor=0.8)
+    assert check.fallen(results(sequential=9.1, lockstep=5.0, floor=0.8), before) == []
+    assert check.fallen(results(sequential=8.9, lockstep=3.0, floor=0.8), before) == [
+        "rollout, sequential: 8.9, was 10 (-11 %)",
+        "rollout, lockstep: 3, was 4 (-25 %)",
+    ]
+
+
+def test_a_ratio_on_one_side_only_is_told_and_not_judged() -> None:
+    assert check.fallen(results(new=1.0), results(gone=2.0)) == []
+    assert check.unpaired(results(new=1.0), results(gone=2.0)) == ["rollout, new: not in the baseline", "rollout, gone: not measured"]
+    assert check.unpaired({}, results(gone=2.0)) == []  # a benchmark that was not run
+
+
+def test_results_of_several_benchmarks_are_accepted_and_then_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, baseline = tmp_path / "results.json", tmp_path / "baseline.json"
+
+    def run(*more: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["check", str(file), "--baseline", str(baseline), *more])
+        return check.main()
+
+    record(file, "rollout", {"lockstep": 5.0}, {"episodes/s": 16.0})
+    record(file, "scale", {"write": 1.0})
+    assert run("--accept") == 0
+    assert run() == 0
+    record(file, "rollout", {"lockstep": 4.0})
+    assert run() == 1
+    assert "fell by more than 10 %: rollout, lockstep: 4, was 5 (-20 %)" in capsys.readouterr().out
+    assert set(json.loads(baseline.read_text())["scale"]) == {"when", "machine", "ratios", "figures"}
+
+
+def test_a_cell_is_made_of_its_own_results_and_those_that_it_shares() -> None:
+    def made(task: str, digest: str, **inputs: object) -> dict[str, object]:
+        return {"task": task, "artifact": {"digest": digest}, "inputs": inputs}
+
+    def of(digest: str) -> dict[str, str]:
+        return {"kind": "x", "digest": digest}
+
+    store = {
+        "finetune-a": made("finetune", "m1"),
+        "finetune-b": made("finetune", "m2"),
+        "play-a": made("play", "c1"),
+        "play-b": made("play", "c2"),
+        "gather-a": made("gather", "g1", chunks=[of("c1")]),
+        "gather-b": made("gather", "g2", chunks=[of("c1"), of("c2")]),
+        "score-a": made("score", "s1", episodes=of("g1")),
+        "score-b": made("score", "s2", episodes=of("g2")),
+        "validate-a": made("validate", "v1", data=of("d9")),
+    }
+    first = {"BC-Base": {"model": {"path": "runs/store/finetune-a/model"}, "played": {"path": "runs/store/gather-a/dataset"}}}
+    second = {"BC-Base": {"model": {"path": "runs/store/finetune-b/model"}, "played": {"path": "runs/store/gather-b/dataset"}}}
+    assert alone(first, store) == {"finetune-a", "play-a", "gather-a", "score-a"}
+    assert alone(first, store) & alone(second, store) == {"play-a"}
+
+
+def test_work_is_summed_by_step() -> None:
+    bodies = [
+        {"key": "play-v2-a", "seconds": 2.0, "episodes": 8, "tokens": 100},
+        {"key": "gather-v3-a", "seconds": 0.5, "episodes": 8, "tokens": 100},
+        {"key": "finetune-v1-a", "seconds": 3.0, "tokens": 70, "trained_tokens": 30},
+    ]
+    sums = totals(bodies)
+    assert (sums["play"]["episodes"], sums["learn"]["trained_tokens"], sums["data and gates"]["episodes"]) == (8, 30, 0)

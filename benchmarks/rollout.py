@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=128)
     parser.add_argument("--sequential", type=int, default=8, help="episodes of the sequential loop")
     parser.add_argument("--environments", nargs="+", default=["babyai", "maze", "textcraft", "wordle"])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="a file for the results, for benchmarks.check")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         model = random_model(Path(place), asked.model, asked.millions) if asked.millions else asked.model

@@ -14,9 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 
+from benchmarks.results import record
 from envs.registry import ENVIRONMENTS, environment_class
 from envs.serve.client import Connection
 
@@ -105,7 +107,9 @@ def load(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--json", type=Path, help="a file for the results, for benchmarks.check")
+    asked = parser.parse_args()
+    seconds = asked.seconds
     command = "from flows.cli import main; main()"
     server = subprocess.Popen([sys.executable, "-c", command, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
@@ -127,6 +131,7 @@ def main() -> None:
         print(f"TextCraft, {CLIENTS} clients, single steps: {told}")
         told, many = load(url, ["textcraft"], 4 * BATCH, 4, seconds / 4, batched)
         print(f"TextCraft, 4 clients, batches of {BATCH}: {told}; {many / one:.1f} times single")
+        record(asked.json, "serve", {"batches over single steps": many / one}, {"single steps/s": one, "batched steps/s": many})
     finally:
         server.terminate()
         server.wait()

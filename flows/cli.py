@@ -247,17 +247,19 @@ def _run(flow: str, params: Path, overrides: list[str], models: Sequence[str] = 
     """
     _check(params, overrides, models)
     _be_quiet()
-    from flows.server import ServerFailed, prefect_api
+    from flows.server import ServerFailed, many_imports, prefect_api
 
     home = Path(os.environ["PREFECT_HOME"])
     if not (home / "prefect.db").exists() and not os.environ.get("PREFECT_API_URL"):
         print("making Prefect's database, the first time only (some ten seconds)", file=sys.stderr)
     with prefect_api(home) as server:
         try:
-            found = _load(flow)  # its imports take as long as the API's start, and run beside it
+            with many_imports():
+                found = _load(flow)  # its imports take as long as the API's start, and run beside it
             with _expected_errors():
                 if server:
-                    _prepare(flow)
+                    with many_imports():
+                        _prepare(flow)
                     server.wait()
                 return found(params_file=str(params), overrides=list(overrides), **more)
         except ServerFailed as error:

@@ -22,11 +22,10 @@ _TOOLS = ("weather", "movie", "academia", "sheet", "todo")
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How a family speaks. `base`: the path below /agentgym that its client is given; `prefix`: what that client adds."""
+    """How a family speaks. `base`: the path below /agentgym that its client is given."""
 
     selector: str
     base: str
-    prefix: str = ""
     key: str = "id"
     """The name of the id: `id` or `env_idx`. Families of `env_idx` answer a creation with the bare number."""
     observation: str = "observation"
@@ -43,8 +42,8 @@ class Wire:
 WIRES: dict[str, Wire] = {
     "webshop": Wire("session_id", "webshop", key="env_idx", observation="state", bare_reset="pair"),
     "webarena": Wire("idx", "webarena", key="env_idx"),
-    "maze": Wire("game", "lmrlgym", "/maze"),
-    "wordle": Wire("seed", "lmrlgym", "/wordle"),
+    "maze": Wire("game", "lmrlgym/maze"),
+    "wordle": Wire("seed", "lmrlgym/wordle"),
     "alfworld": Wire("game", "alfworld"),
     "sciworld": Wire("data_idx", "sciworld", score=True),
     "babyai": Wire("data_idx", "babyai", score=True),
@@ -95,10 +94,11 @@ class _Family:
         self._next = 0
 
     def mount(self, router: APIRouter) -> None:
-        at = f"/{self.wire.base}{self.wire.prefix}"
+        at = f"/{self.wire.base}"
         for path, answer in (("create", self.create), ("reset", self.reset), ("step", self.step), ("close", self.close)):
             router.add_api_route(f"{at}/{path}", self._guarded(answer), methods=["POST"], response_model=None)
-        for path, reply in (("observation", self.observe), ("available_actions", self.available)):
+        looks = {"observation": self.observe, "available_actions": self.available}
+        for path, reply in (looks | ({"filtered_vocab": vocabulary} if self.name == "wordle" else {})).items():
             router.add_api_route(f"{at}/{path}", self._looking(reply), methods=["GET"], response_model=None)
 
     async def create(self, body: dict[str, Any]) -> Any:
@@ -135,7 +135,9 @@ class _Family:
             objective = reply.observation.partition("\n")[0].removeprefix("OBJECTIVE: ")
             return {"observation": told["observation"], "sites": [self._site(session)], "object": objective}
         return (
-            {"observation": told["observation"]} if self.wire.base == "lmrlgym" else told | ({"deleted": False} if self.wire.score else {})
+            {"observation": told["observation"]}
+            if self.wire.base.startswith("lmrlgym/")
+            else told | ({"deleted": False} if self.wire.score else {})
         )
 
     async def step(self, body: dict[str, Any]) -> Any:
@@ -216,6 +218,15 @@ class _Family:
             if self.wire.told_errors and error.status < 500:
                 return JSONResponse({"error": str(error)})
             raise
+
+
+def vocabulary(session: Session) -> list[str]:
+    """Wordle's words that may still be hidden; before the first reset all that there are, since its client asks then, and only then."""
+    from envs.wordle import Wordle, common_words, fits
+
+    assert isinstance(session.env, Wordle)
+    words = [word for word in session.env.words if fits(word, session.env.guesses)] or common_words()
+    return [" ".join(word) for word in words]
 
 
 def _whole(value: Any, name: str) -> int:

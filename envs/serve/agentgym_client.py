@@ -30,7 +30,7 @@ class AgentGymEnv(TextEnv):
         for what in ("name", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action"):
             setattr(self, what, getattr(self.local, what))
         self.url = server.removeprefix("agentgym+").rstrip("/")
-        self._client = httpx.Client(base_url=self.url + self.wire.prefix, timeout=_SECONDS)
+        self._client = httpx.Client(base_url=self.url, timeout=_SECONDS)
         self._number: int | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:

@@ -14,22 +14,22 @@ from envs.serve.agentgym import WIRES, item_id
 from envs.serve.client import ServerFailed
 from tests.envs.test_serve import start, stop
 
-# (base, prefix, name of the id, selector, fields of a step's reply), as AgentGym's own client classes have them.
+# (base, name of the id, selector, fields of a step's reply), as AgentGym's own client classes have them.
 CLIENTS = {
-    "webshop": ("webshop", "", "env_idx", "session_id", {"state", "reward", "done", "info"}),
-    "webarena": ("webarena", "", "env_idx", "idx", {"observation", "reward", "terminated", "truncated", "info"}),
-    "maze": ("lmrlgym", "/maze", "id", "game", {"observation", "reward", "done"}),
-    "wordle": ("lmrlgym", "/wordle", "id", "seed", {"observation", "reward", "done"}),
-    "alfworld": ("alfworld", "", "id", "game", {"observation", "reward", "available_actions", "done"}),
-    "sciworld": ("sciworld", "", "id", "data_idx", {"observation", "reward", "score", "done"}),
-    "babyai": ("babyai", "", "id", "data_idx", {"observation", "reward", "score", "done"}),
-    "textcraft": ("textcraft", "", "id", "data_idx", {"observation", "reward", "done"}),
-    "weather": ("weather", "", "env_idx", "id", {"observation", "reward", "done"}),
-    "movie": ("movie", "", "env_idx", "id", {"observation", "reward", "done"}),
-    "academia": ("academia", "", "env_idx", "id", {"observation", "reward", "done"}),
-    "sheet": ("sheet", "", "env_idx", "id", {"observation", "reward", "done"}),
-    "todo": ("todo", "", "env_idx", "id", {"observation", "reward", "done"}),
-    "bird": ("bird", "", "env_idx", "item_id", {"state", "reward", "done", "info"}),
+    "webshop": ("webshop", "env_idx", "session_id", {"state", "reward", "done", "info"}),
+    "webarena": ("webarena", "env_idx", "idx", {"observation", "reward", "terminated", "truncated", "info"}),
+    "maze": ("lmrlgym/maze", "id", "game", {"observation", "reward", "done"}),
+    "wordle": ("lmrlgym/wordle", "id", "seed", {"observation", "reward", "done"}),
+    "alfworld": ("alfworld", "id", "game", {"observation", "reward", "available_actions", "done"}),
+    "sciworld": ("sciworld", "id", "data_idx", {"observation", "reward", "score", "done"}),
+    "babyai": ("babyai", "id", "data_idx", {"observation", "reward", "score", "done"}),
+    "textcraft": ("textcraft", "id", "data_idx", {"observation", "reward", "done"}),
+    "weather": ("weather", "env_idx", "id", {"observation", "reward", "done"}),
+    "movie": ("movie", "env_idx", "id", {"observation", "reward", "done"}),
+    "academia": ("academia", "env_idx", "id", {"observation", "reward", "done"}),
+    "sheet": ("sheet", "env_idx", "id", {"observation", "reward", "done"}),
+    "todo": ("todo", "env_idx", "id", {"observation", "reward", "done"}),
+    "bird": ("bird", "env_idx", "item_id", {"state", "reward", "done", "info"}),
 }
 PLAYABLE = sorted(name for name in CLIENTS if name in ENVIRONMENTS and environment_class(name).missing() is None)
 
@@ -42,23 +42,23 @@ def server() -> Iterator[str]:
 
 
 def post(server: str, name: str, path: str, **body: Any) -> Any:
-    base, prefix, *_ = CLIENTS[name]
-    reply = httpx.post(f"{server}/agentgym/{base}{prefix}/{path}", json=body, timeout=60)
+    base = CLIENTS[name][0]
+    reply = httpx.post(f"{server}/agentgym/{base}/{path}", json=body, timeout=60)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
 
 def created(server: str, name: str) -> int:
-    made = post(server, name, "create", **({"id": 0} if CLIENTS[name][2:4] == ("env_idx", "id") else {}))
-    number = made if isinstance(made, int) else made[CLIENTS[name][2]]
-    assert isinstance(made, int) == (CLIENTS[name][2] == "env_idx" and name != "webarena")
+    made = post(server, name, "create", **({"id": 0} if CLIENTS[name][1:3] == ("env_idx", "id") else {}))
+    number = made if isinstance(made, int) else made[CLIENTS[name][1]]
+    assert isinstance(made, int) == (CLIENTS[name][1] == "env_idx" and name != "webarena")
     assert isinstance(number, int)
     return number
 
 
 @pytest.mark.parametrize("name", PLAYABLE)
 def test_an_agentgym_client_plays_a_whole_episode(name: str, server: str) -> None:
-    _, _, key, selector, fields = CLIENTS[name]
+    _, key, selector, fields = CLIENTS[name]
     number, here = created(server, name), make(name)
     chosen = item_id(name, 3)
     observation, _ = here.reset(options={"item_id": chosen})
@@ -111,7 +111,7 @@ def test_errors_of_these_families_are_told_with_status_200(name: str, server: st
     assert post(server, name, "step", id=7_777, action="x") == {"error": "The id 7777 is not valid."}
     number = created(server, name)
     assert (
-        "error" in post(server, name, "reset", id=number, **{CLIENTS[name][3]: 10**8 if name != "textcraft" else "x"}) or name == "babyai"
+        "error" in post(server, name, "reset", id=number, **{CLIENTS[name][2]: 10**8 if name != "textcraft" else "x"}) or name == "babyai"
     )
 
 
@@ -122,6 +122,18 @@ def test_what_is_over_is_over(server: str) -> None:
     while not told["done"]:
         told = post(server, "maze", "step", id=number, action="move nowhere")
     assert post(server, "maze", "step", id=number, action="move up") == {"error": f"The task with environment {number} has finished."}
+
+
+def test_wordles_words_can_be_asked_for_before_the_first_reset_and_narrow_down(server: str) -> None:
+    number = created(server, "wordle")
+    asked = f"{server}/agentgym/lmrlgym/wordle/filtered_vocab?id={number}"
+    every = httpx.get(asked).json()
+    post(server, "wordle", "reset", id=number, seed=3)
+    listed = httpx.get(asked).json()
+    assert 10 <= len(listed) <= 40 < len(every)
+    assert set(listed) <= set(every)
+    post(server, "wordle", "step", id=number, action=listed[0])
+    assert set(httpx.get(asked).json()) < set(listed)
 
 
 def test_webshop_lists_what_can_be_clicked(server: str) -> None:
@@ -136,7 +148,7 @@ def test_webshop_lists_what_can_be_clicked(server: str) -> None:
 
 
 def test_an_error_reply_is_a_fault_for_our_client(server: str) -> None:
-    there = make("maze", server=f"agentgym+{server}/agentgym/lmrlgym")
+    there = make("maze", server=f"agentgym+{server}/agentgym/lmrlgym/maze")
     with pytest.raises(ServerFailed, match="no selector for maze_1"):
         there.reset(options={"item_id": "maze_1"})
     there.close()

@@ -1,0 +1,56 @@
+"""What a world stands on dies under a running server: that episode ends with the cause, the others go on, and a reset begins anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from envs.sciworld import host
+from envs.webarena import browser
+from tests.envs.test_serve import session, start, step, stop
+
+needs_java = pytest.mark.skipif(host.missing() is not None, reason=str(host.missing()))
+needs_browser = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[psutil.Process, str]]:
+    process, url = start("1800", "20", "60")
+    yield psutil.Process(process.pid), url
+    stop(process)
+
+
+def kill(server: psutil.Process, word: str) -> None:
+    """Kill the programs below the server that are called so."""
+    doomed = [child for child in server.children(recursive=True) if word in child.name()]
+    assert doomed, [child.name() for child in server.children(recursive=True)]
+    for child in doomed:
+        child.kill()
+    psutil.wait_procs(doomed, timeout=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "program", "action", "cause"),
+    [
+        pytest.param("sciworld", "java", "look around", "HostDied", marks=needs_java),
+        pytest.param("webarena", "chrom", "scroll [down]", "BrowserDied", marks=needs_browser),
+    ],
+)
+def test_a_machine_or_browser_that_dies(server: tuple[psutil.Process, str], name: str, program: str, action: str, cause: str) -> None:
+    process, url = server
+    broken, sound = session(url, name, f"{name}_0"), session(url)
+    first = httpx.get(f"{url}/sessions/{broken}").json()["observation"]
+    assert step(url, broken, action=action).status_code == 200
+    kill(process, program)
+    reply = step(url, broken, action=action)
+    assert (reply.status_code, reply.json()["kind"]) == (500, "fault")
+    assert cause in reply.json()["error"]
+    assert step(url, sound, action="x").status_code == 200
+    begun = httpx.post(f"{url}/sessions/{broken}/reset", json={"item_id": f"{name}_0"}, timeout=60)
+    assert begun.json()["observation"] == first
+    assert step(url, broken, action=action).status_code == 200
+    assert httpx.delete(f"{url}/sessions/{broken}").status_code == 204

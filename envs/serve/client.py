@@ -5,6 +5,7 @@ Invariant: a step is never done twice: it carries its turn, and the server answe
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-import httpx
+import urllib3
 
 from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem
 from envs.registry import ENVIRONMENTS, UnknownEnvironment, environment_class
 
 _TRIES, _PAUSE, _SECONDS = 4, 0.25, 120.0
+_KEPT = 256  # connections that are kept for threads that ask at once
 _CARD = ("name", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action")
 
 
@@ -34,23 +36,28 @@ class Connection:
 
     def __init__(self, url: str, seconds: float = _SECONDS) -> None:
         token = os.environ.get("AGENTEVOL_TOKEN")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
-        self._client = httpx.Client(base_url=self.url, timeout=seconds, headers=headers, limits=httpx.Limits(max_connections=None))
+        # urllib3 takes a seventh of the time that httpx takes for a request, and a quick step takes less than either.
+        self._client = urllib3.PoolManager(
+            maxsize=_KEPT,
+            retries=False,
+            timeout=seconds,
+            headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {}),
+        )
 
     def ask(self, method: str, path: str, body: Any = None, *, again: bool = True) -> Any:
         """The reply's JSON. Sent again when the server is full and, with `again`, when the connection breaks: then what is asked may be
         done twice. Raises ServerFailed, SessionLost, UnknownItem and UnknownEnvironment."""
         for attempt in range(1, _TRIES + 1):
             try:
-                reply = self._client.request(method, path, json=body)
-            except httpx.HTTPError as error:
+                reply = self._client.request(method, self.url + path, body=None if body is None else json.dumps(body))
+            except urllib3.exceptions.HTTPError as error:
                 if attempt == _TRIES or not again:
                     raise ServerFailed(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
             else:
-                if reply.status_code < 400:
-                    return reply.json() if reply.content else None
-                if reply.status_code != 503 or attempt == _TRIES:
+                if reply.status < 400:
+                    return json.loads(reply.data) if reply.data else None
+                if reply.status != 503 or attempt == _TRIES:
                     raise _refusal(self.url, reply)
             time.sleep(_PAUSE * 2**attempt)
         raise AssertionError("the loop ends by returning or raising")
@@ -63,7 +70,7 @@ class Connection:
         return replies
 
     def close(self) -> None:
-        self._client.close()
+        self._client.clear()
 
 
 def connection(url: str) -> Connection:
@@ -164,14 +171,14 @@ def _sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _refusal(url: str, reply: httpx.Response) -> Exception:
+def _refusal(url: str, reply: urllib3.BaseHTTPResponse) -> Exception:
     try:
-        told = reply.json()
+        told = json.loads(reply.data)
         error, kind = str(told["error"]), told.get("kind")
     except (ValueError, KeyError, TypeError):
-        error, kind = reply.text, None
+        error, kind = reply.data.decode("utf-8", "replace"), None
     if kind == "item":
         return UnknownItem(error)
     if kind == "environment":
         return UnknownEnvironment(error)
-    return (SessionLost if kind == "session" else ServerFailed)(f"{url} answered {reply.status_code}: {error[:300]}")
+    return (SessionLost if kind == "session" else ServerFailed)(f"{url} answered {reply.status}: {error[:300]}")

@@ -13,12 +13,34 @@ import sys
 import time
 
 import envs
+from envs.base import Split
 from envs.registry import ENVIRONMENTS, environment_class
 
+# Table 2 of arXiv 2406.04151: instructions, AgentEval, AgentTraj, AgentTraj-L, task types.
+PAPER = {
+    "webshop": (6910, 200, 1000, 3930, 1),
+    "webarena": (812, 20, 0, 0, 3),
+    "maze": (240, 25, 100, 215, 1),
+    "wordle": (980, 25, 500, 955, 1),
+    "alfworld": (3827, 200, 500, 2420, 6),
+    "sciworld": (2320, 200, 1000, 2120, 30),
+    "babyai": (900, 90, 400, 810, 40),
+    "textcraft": (544, 100, 300, 374, 1),
+    "weather": (343, 20, 160, 311, 1),
+    "movie": (238, 20, 100, 215, 1),
+    "academia": (20, 20, 0, 0, 1),
+    "sheet": (20, 20, 0, 0, 1),
+    "todo": (155, 20, 70, 135, 1),
+    "bird": (3200, 200, 2000, 3000, 1),
+}
+
 HEADER = (
-    "| environment | task types | instructions | AgentEval | AgentTraj | AgentTraj-L | expert succeeds | rounds: median / 90 % / most "
+    "Sizes: ours / the paper's\n\n| environment | task types | instructions | AgentEval | AgentTraj | AgentTraj-L | expert succeeds "
+    "| rounds: median / 90 % / most "
     "| limit | observation, characters: median / 95 % | reset, ms: here / served | step, ms: here / served |\n" + "|---" * 12 + "|"
 )
+
+COUNTED: list[list[Split]] = [["explore", "eval"], ["eval"], ["train"], ["train_large"]]
 
 
 def spread(items: tuple[envs.Instruction, ...], most: int) -> list[envs.Instruction]:
@@ -41,16 +63,13 @@ def row(name: str, most: int, url: str) -> str:
         rounds.append(env.rounds)
     env.close()
     served_resets, served_steps = served(name, items[:20], url)
-    sizes = cls.sizes
+    ours = [len(cls.task_types), *(sum(len(cls.instructions(split)) for split in splits) for splits in COUNTED)]
+    papers = [PAPER[name][-1], *PAPER[name][:-1]] if name in PAPER else ["-"] * 5
     rounds.sort()
     lengths.sort()
     cells = [
         name,
-        len(cls.task_types),
-        sizes.instructions,
-        sizes.eval,
-        sizes.agent_traj,
-        sizes.agent_traj_l,
+        *(f"{one} / {other}" for one, other in zip(ours, papers, strict=True)),
         f"{wins} of {len(items)}",
         f"{statistics.median(rounds):g} / {rounds[int(0.9 * len(rounds))]} / {rounds[-1]}",
         cls.max_rounds,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -28,7 +28,8 @@ from envs.serve.bodies import Batch, Card, Create, Created, Failed, Health, Item
 from envs.serve.sessions import Limits, Reply, SessionError, Sessions
 
 _SWEEP_SECONDS = 5.0
-_STEP = re.compile(r"/sessions/([^/]+)/step")
+_QUICK = re.compile(r"/sessions/(?P<key>[^/]+)(?P<end>/step|/reset)|/steps")
+_Answer = tuple[str, type[BaseModel], Callable[[str, Any], Awaitable[Response]]]
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     404: {"model": Refusal, "description": "No such session, instruction or environment"},
     409: {"model": Refusal, "description": "Not at this point of the episode"},
@@ -52,28 +53,29 @@ def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: s
 
     app = FastAPI(title="AgentEvol environments", version="1", lifespan=life, responses={422: {"model": Refusal}})
 
-    async def stepped(key: str, body: bytes) -> JSONResponse:
-        try:
-            return _told(await one(key, Step.model_validate_json(body)))
-        except ValidationError as error:
-            return invalid_body(error.errors())
-        except SessionError as error:
-            return refusal(error.status, str(error), error.kind)
+    async def stepped(key: str, body: Step) -> JSONResponse:
+        return _told(await one(key, body))
 
-    app.add_middleware(_Quick, answer=stepped)
+    async def begun(key: str, body: Reset) -> JSONResponse:
+        return _told(await sessions.reset(sessions.get(key), body.item_id, body.seed))
+
+    async def stepped_many(_: str, body: Batch) -> JSONResponse:
+        return JSONResponse(await asyncio.gather(*map(one_of_many, body.steps)))
+
+    quick: list[_Answer] = [("/step", Step, stepped), ("/reset", Reset, begun), ("/steps", Batch, stepped_many)]
+    app.add_middleware(_Quick, answers=quick, complaint=lambda error: complaint(error))
     if token is not None:
         app.add_middleware(_Guard, token=token)
 
-    # What describes it: the answers themselves come from _Quick.
-    @app.post("/sessions/{key}/step", response_model=Said, responses=_ANSWERS, openapi_extra=_described(Step))
-    async def step(key: str, request: Request) -> JSONResponse:
+    @app.post("/sessions/{key}/step", response_model=Said, responses=_ANSWERS)
+    async def step(key: str, body: Step) -> JSONResponse:
         """One step of the episode."""
-        return await stepped(key, await request.body())
+        return await stepped(key, body)
 
     @app.post("/steps", response_model=list[Said | Failed])
     async def batch(body: Batch) -> JSONResponse:
         """Many steps at once; an entry for each, in order. One that fails spoils no other."""
-        return JSONResponse(await asyncio.gather(*map(one_of_many, body.steps)))
+        return await stepped_many("", body)
 
     @app.post("/sessions", status_code=201, responses={code: _ANSWERS[code] for code in (404, 500, 503, 504)})
     async def create(body: Create) -> Created:
@@ -84,7 +86,7 @@ def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: s
     @app.post("/sessions/{key}/reset", response_model=Said, responses=_ANSWERS)
     async def reset(key: str, body: Reset) -> JSONResponse:
         """Begin an episode."""
-        return _told(await sessions.reset(sessions.get(key), body.item_id, body.seed))
+        return await begun(key, body)
 
     @app.get("/sessions/{key}", response_model=Said, responses={code: _ANSWERS[code] for code in (404, 409)})
     async def observe(key: str) -> JSONResponse:
@@ -141,18 +143,20 @@ def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: s
 
     @app.exception_handler(SessionError)
     async def refused(request: Request, error: SessionError) -> JSONResponse:
-        return refusal(error.status, str(error), error.kind)
+        return complaint(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return invalid_body(error.errors())
+        return complaint(error)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
         return refusal(error.status_code, f"{error.detail}; /docs describes the requests")
 
-    def invalid_body(complaints: Sequence[Any]) -> JSONResponse:
-        return refusal(422, "; ".join(map(_complaint, complaints[:5])) + "; /docs describes the requests")
+    def complaint(error: SessionError | ValidationError | RequestValidationError) -> JSONResponse:
+        if isinstance(error, SessionError):
+            return refusal(error.status, str(error), error.kind)
+        return refusal(422, "; ".join(map(_complaint, error.errors()[:5])) + "; /docs describes the requests")
 
     def refusal(status: int, error: str, kind: str = "request") -> JSONResponse:
         sessions.figures.errors[status] += 1
@@ -164,24 +168,35 @@ def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: s
 
 
 class _Quick:
-    """Answers steps ahead of FastAPI's routing and checks, which take several times as long as a quick world's step."""
+    """Answers what is asked at every step ahead of FastAPI's routing and checks, which take several times as long as a quick world's step.
 
-    def __init__(self, app: ASGIApp, answer: Callable[[str, bytes], Awaitable[Response]]) -> None:
-        self.app, self._answer = app, answer
+    The application has routes for the same requests: they describe them. `answers`: how a path ends, its body, and what answers it with
+    the session's key.
+    """
+
+    def __init__(self, app: ASGIApp, answers: list[_Answer], complaint: Callable[[Any], Response]) -> None:
+        self.app, self._complaint = app, complaint
+        self._answers = {end: (body, answer) for end, body, answer in answers}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not (asked := _STEP.fullmatch(scope["path"])):
+        found = _QUICK.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if found is None:
             await self.app(scope, receive, send)
             return
-        body = b""
-        while True:
+        raw = b""
+        more = True
+        while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        await (await self._answer(asked[1], body))(scope, receive, send)
+            raw += message.get("body", b"")
+            more = message.get("more_body", False)
+        body, answer = self._answers[found["end"] or "/steps"]
+        try:
+            response = await answer(found["key"] or "", body.model_validate_json(raw))
+        except (SessionError, ValidationError) as error:
+            response = self._complaint(error)
+        await response(scope, receive, send)
 
 
 class _Guard:
@@ -241,10 +256,6 @@ def _card(cls: type[TextEnv]) -> Card:
         agent_traj_l=sizes.agent_traj_l,
         missing=cls.missing(),
     )
-
-
-def _described(body: type[Step]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body.model_json_schema()}}}}
 
 
 def _complaint(error: dict[str, Any]) -> str:

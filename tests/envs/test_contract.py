@@ -17,26 +17,9 @@ import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from benchmarks.environments import PAPER
 from envs import ENVIRONMENTS, TextEnv, UnknownItem, environment_class, environment_of, make
 from tests.envs import golden
-
-# Table 2 of arXiv 2406.04151: instructions, AgentEval, AgentTraj, AgentTraj-L, task types.
-PAPER = {
-    "webshop": (6910, 200, 1000, 3930, 1),
-    "webarena": (812, 20, 0, 0, 3),
-    "maze": (240, 25, 100, 215, 1),
-    "wordle": (980, 25, 500, 955, 1),
-    "alfworld": (3827, 200, 500, 2420, 6),
-    "sciworld": (2320, 200, 1000, 2120, 30),
-    "babyai": (900, 90, 400, 810, 40),
-    "textcraft": (544, 100, 300, 374, 1),
-    "weather": (343, 20, 160, 311, 1),
-    "movie": (238, 20, 100, 215, 1),
-    "academia": (20, 20, 0, 0, 1),
-    "sheet": (20, 20, 0, 0, 1),
-    "todo": (155, 20, 70, 135, 1),
-    "bird": (3200, 200, 2000, 3000, 1),
-}
 
 NONSENSE = [
     "",

@@ -105,7 +105,7 @@ def test_cards_and_instructions(server: str) -> None:
         ("DELETE", "/sessions/nowhere", None, 404, "create another"),
         ("GET", "/environments/atlantis/instructions", None, 404, "there are"),
         ("GET", "/environments/maze/instructions?split=all", None, 422, "train"),
-        ("POST", "/steps", {"steps": 5}, 422, "list"),
+        ("POST", "/steps", {"steps": 5}, 422, "array"),
     ],
 )
 def test_a_clients_mistake_is_told(method: str, path: str, body: object, status: int, told: str, server: str) -> None:

@@ -327,6 +327,14 @@ def played(name: str, typed: str) -> tuple[int, str]:
     return play(name, None, None, io.StringIO(typed), out), out.getvalue()
 
 
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_person_can_play_any_of_them(name: str) -> None:
+    code, said = played(name, "?\n!\n")
+    assert code in (0, 1)  # a question of BIRD is answered by the expert's first move
+    assert "(expert: " in said
+    assert " after 1 rounds" in said
+
+
 def test_a_person_can_play_and_ask_the_expert() -> None:
     code, said = played("maze", "?\n" + "!\n" * 15)
     assert code == 0

@@ -78,10 +78,10 @@ def test_an_episode_on_the_server_is_the_embedded_one(name: str, server: str) ->
 
 
 def test_cards_and_instructions(server: str) -> None:
-    cards = {card["name"]: card for card in httpx.get(f"{server}/environments").json()}
+    cards = {card["name"]: card for card in httpx.get(f"{server}/environments", timeout=60).json()}
     assert set(cards) == {*ENVIRONMENTS, "faulty"}
     assert cards["maze"]["instructions"] == 240
-    listed = httpx.get(f"{server}/environments/maze/instructions", params={"split": "train"}).json()
+    listed = httpx.get(f"{server}/environments/maze/instructions", params={"split": "train"}, timeout=60).json()
     assert [one["item_id"] for one in listed] == [one.item_id for one in environment_class("maze").instructions("train")]
     assert "/sessions/{key}/step" in httpx.get(f"{server}/openapi.json").json()["paths"]
 
@@ -243,7 +243,7 @@ def test_256_sessions_at_once(server: str) -> None:
 
 
 def test_the_cap_and_idle_sessions() -> None:
-    process, url = start("1", "2", "1")
+    process, url = start("3", "2", "30")
     try:
         session(url), session(url)
         full = httpx.post(f"{url}/sessions", json={"environment": "faulty"})
@@ -293,7 +293,7 @@ def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
     url = process.stdout.readline().split()[0]
     try:
         assert httpx.get(f"{url}/environments").status_code == 401
-        assert httpx.get(f"{url}/environments", headers={"Authorization": "Bearer secret"}).status_code == 200
+        assert httpx.get(f"{url}/environments", headers={"Authorization": "Bearer secret"}, timeout=60).status_code == 200
     finally:
         stop(process)
 

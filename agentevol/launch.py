@@ -47,6 +47,8 @@ def finetune(
     config = Path(settings.accelerate)
     if not config.is_file():
         raise LaunchFailed(f"finetune.accelerate: there is no file {config}; make one with `accelerate config --config_file {config}`")
+    if settings.lora_rank and "FSDP" in config.read_text(encoding="utf-8"):
+        raise LaunchFailed(f"finetune.lora_rank and FSDP ({config}) do not go together here: a model with adapters is small enough to copy")
     spec = {"base": str(base), "data": str(data), "out": str(out), "epochs": epochs, "seed": seed, "rule": rule, "work": str(work)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

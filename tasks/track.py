@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ os.environ.setdefault("MLFLOW_ASYNC_TRACE_LOGGING_MAX_SPAN_BATCH_SIZE", "512")  
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from agentevol.folders import digest_json, folder_digest
 from agentevol.settings import Params
@@ -174,7 +175,7 @@ class Tracker:
             return
         data = MetaDataset(LocalArtifactDatasetSource(str(artifact.folder)), name=name, digest=artifact.digest[:DIGEST_LENGTH])
         tags = [InputTag("mlflow.data.context", context), InputTag("sha256", artifact.digest), InputTag("rows", str(artifact.rows))]
-        self.client.log_inputs(self.id, datasets=[DatasetInput(data._to_mlflow_entity(), tags)])
+        twice(lambda: self.client.log_inputs(self.id, datasets=[DatasetInput(data._to_mlflow_entity(), tags)]))
         self._tags({f"input.{name}": artifact.digest})
 
     def _traces(self, done: Round) -> None:
@@ -191,6 +192,14 @@ class Tracker:
         if new:
             self.client.log_batch(self.id, tags=new)
             self._known_tags |= tags
+
+
+def twice(record: Callable[[], None]) -> None:
+    """Record a data set; once more where MLflow failed, because another run wrote the same one between its look and its own writing."""
+    try:
+        record()
+    except MlflowException:
+        record()
 
 
 def run_key(params: Params, base: Artifact, made_from: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from agentevol.settings import Params
 from agentevol.storage import write_dataset
@@ -15,7 +16,7 @@ from agentevol.trajectory import Message, Trajectory
 from tasks.artifact import Artifact
 from tasks.commit import commit
 from tasks.rounds import Round
-from tasks.track import Tracker, run_key
+from tasks.track import Tracker, run_key, twice
 from tasks.tracking import connect
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,19 @@ def test_what_decides_a_figure_decides_the_run() -> None:
         assert run_key(Params(), BASE, MADE_FROM | {name: {"agenteval": "b"}}) != key
     assert run_key(Params(seed=1), BASE, MADE_FROM) != key
     assert run_key(Params(), BASE.model_copy(update={"digest": "other"}), MADE_FROM) != key
+
+
+def test_a_data_set_that_two_runs_record_at_once_is_recorded() -> None:
+    """As seen: UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest."""
+    there: list[str] = []
+
+    def record() -> None:
+        there.append("it")
+        if len(there) == 1:  # the other run's
+            raise MlflowException("UNIQUE constraint failed")
+
+    twice(record)
+    assert len(there) == 2
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ class Batch:
         for row, (encoded, _) in enumerate(rows):
             length = len(encoded.ids)
             ids[row, :length] = torch.tensor(encoded.ids)
-            labels[row, :length] = torch.where(torch.tensor(encoded.loss), ids[row, :length], IGNORED)
+            labels[row, :length] = torch.where(torch.tensor(encoded.loss, dtype=torch.bool), ids[row, :length], IGNORED)
         return cls(ids, labels, torch.tensor([weight for _, weight in rows], dtype=torch.float32))
 
     @property

@@ -29,8 +29,8 @@ class UnusableTemplate(ValueError):
 class Encoded:
     """Token ids of a conversation and, for each, whether the policy chose it (and so learns from it); equal lengths."""
 
-    ids: list[int]
-    loss: list[bool]
+    ids: Sequence[int]
+    loss: Sequence[int]
 
 
 def first_message(prompt: str, observation: str) -> str:

@@ -1,17 +1,20 @@
 """The trajectories of a dataset as token ids, made once for a tokenizer and kept by hash.
 
 Invariant: a kept file is named by the content of the dataset and of the tokenizer, and holds what learning needs and nothing else: ids,
-loss flags, rewards, item ids. What cannot be read is made again.
+loss flags, rewards, item ids. What cannot be read is made again. A token takes five bytes, here and in the file, however many there are.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -45,7 +48,7 @@ def tokens_of(data: Sequence[Trajectory] | Path, base: Path, kept: Path | None =
         return found
     chat, made = Chat(load_tokenizer(base)), Tokens(key, [], [], [])
     for trajectory in stream_dataset(data) if isinstance(data, Path) else data:
-        made.encoded.append(chat.encode_trajectory(trajectory))
+        made.encoded.append(_compact(chat.encode_trajectory(trajectory)))
         made.rewards.append(trajectory.reward)
         made.item_ids.append(trajectory.item_id)
     if file is not None:
@@ -58,8 +61,8 @@ def _write(file: Path, tokens: Tokens) -> None:
     temporary = file.with_suffix(f".{torch.randint(1 << 40, (), generator=_fresh()).item()}.tmp")
     save_file(
         {
-            "ids": torch.tensor([token for row in tokens.encoded for token in row.ids], dtype=torch.int32),
-            "loss": torch.tensor([flag for row in tokens.encoded for flag in row.loss], dtype=torch.bool),
+            "ids": torch.from_numpy(_joined([row.ids for row in tokens.encoded], np.int32)),
+            "loss": torch.from_numpy(_joined([row.loss for row in tokens.encoded], np.int8)).bool(),
             "sizes": torch.tensor([len(row.ids) for row in tokens.encoded], dtype=torch.int64),
             "rewards": torch.tensor(tokens.rewards, dtype=torch.float64),
         },
@@ -67,6 +70,14 @@ def _write(file: Path, tokens: Tokens) -> None:
         metadata={"item_ids": json.dumps(tokens.item_ids)},
     )
     temporary.replace(file)
+
+
+def _compact(encoded: Encoded) -> Encoded:
+    return Encoded(array("i", encoded.ids), array("b", encoded.loss))
+
+
+def _joined(rows: Sequence[Sequence[int]], kind: type[np.integer]) -> NDArray[np.integer]:
+    return np.concatenate([np.asarray(row, dtype=kind) for row in rows]) if rows else np.zeros(0, dtype=kind)
 
 
 def _fresh() -> torch.Generator:
@@ -78,12 +89,14 @@ def _fresh() -> torch.Generator:
 def _read(file: Path, key: str) -> Tokens | None:
     try:
         with safe_open(file, framework="pt") as kept:
-            ids, loss, rewards = (kept.get_tensor(name).tolist() for name in ("ids", "loss", "rewards"))
-            sizes, item_ids = kept.get_tensor("sizes").tolist(), json.loads(kept.metadata()["item_ids"])
+            ids, loss = kept.get_tensor("ids").numpy(), kept.get_tensor("loss").to(torch.int8).numpy()
+            sizes, rewards = kept.get_tensor("sizes").tolist(), kept.get_tensor("rewards").tolist()
+            item_ids = json.loads(kept.metadata()["item_ids"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
     encoded, place = [], 0
     for size in sizes:
-        encoded.append(Encoded(ids[place : place + size], loss[place : place + size]))
+        row, flags = ids[place : place + size], loss[place : place + size]
+        encoded.append(Encoded(array("i", row.tobytes()), array("b", flags.tobytes())))
         place += size
     return Tokens(key, encoded, rewards, item_ids)

@@ -46,20 +46,18 @@ def routes(names: list[str], sessions: Sessions) -> APIRouter:
 
 
 def _mount(router: APIRouter, name: str, sessions: Sessions) -> None:
-    cls = environment_class
-
     @router.websocket(f"/{name}/ws")
     async def talk(socket: WebSocket) -> None:
         await socket.accept()
         await _Talk(name, sessions).over(socket)
 
     @router.get(f"/{name}/health")
-    async def health() -> dict[str, str]:
-        return {"status": "unhealthy" if cls(name).missing() else "healthy"}
+    def health() -> dict[str, str]:
+        return {"status": "unhealthy" if environment_class(name).missing() else "healthy"}
 
     @router.get(f"/{name}/metadata")
     def metadata() -> dict[str, str]:
-        return {"name": name, "description": cls(name).prompt, "version": "1"}
+        return {"name": name, "description": environment_class(name).prompt, "version": "1"}
 
     @router.get(f"/{name}/schema")
     async def schema() -> dict[str, Any]:

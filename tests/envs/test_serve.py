@@ -51,14 +51,14 @@ def server() -> Iterator[str]:
 
 
 def session(url: str, environment: str = "faulty", item_id: str | None = "faulty_0") -> str:
-    key: str = httpx.post(f"{url}/sessions", json={"environment": environment}, timeout=60).json()["session"]
+    key: str = httpx.post(f"{url}/sessions", json={"environment": environment}, timeout=180).json()["session"]
     if item_id:
-        assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": item_id}, timeout=60).status_code == 200
+        assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": item_id}, timeout=180).status_code == 200
     return key
 
 
 def step(url: str, key: str, **body: object) -> httpx.Response:
-    return httpx.post(f"{url}/sessions/{key}/step", json=body, timeout=60)
+    return httpx.post(f"{url}/sessions/{key}/step", json=body, timeout=180)
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -18,7 +18,7 @@ needs_browser = pytest.mark.skipif(browser.missing() is not None, reason=str(bro
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[psutil.Process, str]]:
-    process, url = start("1800", "20", "60")
+    process, url = start("1800", "20", "150")
     yield psutil.Process(process.pid), url
     stop(process)
 
@@ -43,14 +43,14 @@ def kill(server: psutil.Process, word: str) -> None:
 def test_a_machine_or_browser_that_dies(server: tuple[psutil.Process, str], name: str, program: str, action: str, cause: str) -> None:
     process, url = server
     broken, sound = session(url, name, f"{name}_0"), session(url)
-    first = httpx.get(f"{url}/sessions/{broken}").json()["observation"]
+    first = httpx.get(f"{url}/sessions/{broken}", timeout=60).json()["observation"]
     assert step(url, broken, action=action).status_code == 200
     kill(process, program)
     reply = step(url, broken, action=action)
     assert (reply.status_code, reply.json()["kind"]) == (500, "fault")
     assert cause in reply.json()["error"]
     assert step(url, sound, action="x").status_code == 200
-    begun = httpx.post(f"{url}/sessions/{broken}/reset", json={"item_id": f"{name}_0"}, timeout=60)
+    begun = httpx.post(f"{url}/sessions/{broken}/reset", json={"item_id": f"{name}_0"}, timeout=180)
     assert begun.json()["observation"] == first
     assert step(url, broken, action=action).status_code == 200
     assert httpx.delete(f"{url}/sessions/{broken}").status_code == 204

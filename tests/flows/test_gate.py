@@ -46,14 +46,13 @@ def test_expert_data_with_another_reward_than_it_replays_to_stops_the_flow(tiny:
 def test_an_explored_instruction_of_agenteval_stops_the_flow(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.evolve import evolve
 
-    honest, held_out = datasets.keep_by_reward, registry.environment_class("pushing").instructions("eval")[-1]
+    honest, held_out = datasets.RewardFilter.keep, registry.environment_class("pushing").instructions("eval")[-1]
 
-    def leaking(*given: Any, **named: Any) -> Any:
-        kept, report = honest(*given, **named)
-        episode = collect.play_expert("pushing", held_out, "train")
-        return [*kept, replace(episode, split="explore")], report
+    def leaking(*given: Any) -> Any:
+        yield from honest(*given)
+        yield replace(collect.play_expert("pushing", held_out, "train"), split="explore")
 
-    monkeypatch.setattr(datasets, "keep_by_reward", leaking)
+    monkeypatch.setattr(datasets.RewardFilter, "keep", leaking)
     with pytest.raises(GateFailed, match=held_out.item_id):
         evolve(iterations=1, overrides=["data.limits.eval=2"])  # what is not played this time must not be learnt from either
     assert len(stored(tiny, "finetune")) == 1, "BC-Base alone was trained"

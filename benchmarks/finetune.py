@@ -131,7 +131,7 @@ def trl(rows: Rows, model: Any, tokenizer: Any, packing: bool) -> Callable[[int,
             order = [i for g in np.random.default_rng(seed).permutation(len(groups)) for i in groups[int(g)]]
         picked = [rows[i][0] for i in order]
         return Dataset.from_list(
-            [{"input_ids": list(e.ids), "labels": [token if loss else -100 for token, loss in zip(e.ids, e.loss, strict=True)]} for e in picked]
+            [{"input_ids": list(e.ids), "labels": [i if loss else -100 for i, loss in zip(e.ids, e.loss, strict=True)]} for e in picked]
         )
 
     def learn(steps: int, meter: Meter) -> None:

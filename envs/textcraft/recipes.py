@@ -67,6 +67,10 @@ class RecipeBook:
             alternatives.setdefault(recipe.output, []).append(recipe)
         self.recipes = _without_cycles(alternatives)
         """The kept recipe of every craftable item, by its name, sorted by name."""
+        self._used_in: dict[str, list[Recipe]] = {}
+        for recipe in self.recipes.values():
+            for item in dict.fromkeys(part for _, part in recipe.ingredients):
+                self._used_in.setdefault(item, []).append(recipe)
         self._depths: dict[str, int] = {}
         self._closures: dict[str, tuple[Recipe, ...]] = {}
         chosen = self.recipes if goals is None else goals
@@ -108,10 +112,10 @@ class RecipeBook:
         def chance(recipe: Recipe) -> bytes:
             return hashlib.sha256(f"{salt}:{recipe}".encode()).digest()
 
-        def nearness(recipe: Recipe) -> tuple[bool, bytes]:
-            return used.isdisjoint(item for _, item in recipe.ingredients), chance(recipe)
-
-        others = sorted((recipe for recipe in self.recipes.values() if recipe.output not in made), key=nearness)
+        near = {recipe.output: recipe for item in used for recipe in self._used_in.get(item, ()) if recipe.output not in made}
+        others = sorted(near.values(), key=chance)
+        if len(others) < distractors:  # most often there are enough: hashing all of the book is what a reset would take its time for
+            others += sorted((recipe for name, recipe in self.recipes.items() if name not in made and name not in near), key=chance)
         return tuple(sorted((*needed, *others[:distractors]), key=chance))
 
 

@@ -40,10 +40,6 @@ class Batch:
         return cls(ids, labels, torch.tensor([weight for _, weight in rows], dtype=torch.float32))
 
     @property
-    def tokens(self) -> int:
-        return int(self.ids.numel())
-
-    @property
     def learnt(self) -> Tensor:
         """Where the next token is learnt: bool [rows, length - 1]."""
         return self.labels[:, 1:] != IGNORED

@@ -123,10 +123,10 @@ class Optimizer:
 class Curve:
     """The loss over the steps as [step, loss] pairs, about a hundred of them, each the mean since the one before."""
 
-    def __init__(self, steps: int, points: list[list[float]] | None = None, recent: list[float] | None = None) -> None:
+    def __init__(self, steps: int) -> None:
         self.steps = steps
-        self.points = points or []
-        self.recent = recent or []
+        self.points: list[list[float]] = []
+        self.recent: list[float] = []
 
     def add(self, step: int, loss: float) -> None:
         """The loss of step number `step`, counted from 1."""

@@ -60,11 +60,6 @@ class Trajectory:
             row[name] = None if row[name] is None else list(row[name])
         return row
 
-    @classmethod
-    def from_row(cls, row: dict[str, Any]) -> Trajectory:
-        messages = [Message(**message) for message in row["messages"]]
-        return cls(**{**row, "messages": messages})
-
     @property
     def cut_by(self) -> Literal["context", "loop"] | None:
         """What cut the episode where it was not the world's round limit: the record then has a cause, told by its words."""

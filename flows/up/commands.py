@@ -66,9 +66,12 @@ def down(home: Path) -> int:
         processes = {name: process for name, one in known.items() if (process := one.process())}
         worker = processes.pop("worker", None)
         lasting = {one.pid for process in processes.values() for one in family(process)}
+        runs = record.runs()
         # The worker takes no new run and waits for those that are going; they are told to end, and still tell the server.
-        end([*([worker] if worker else []), *record.runs()])
+        end([*([worker] if worker else []), *runs])
         end([process for process in record.marked() if process.pid not in lasting])
+        if runs and "server" in processes:
+            _tell_of_the_dead(record, known["server"])
         end([one for process in processes.values() for one in family(process)])
         end(record.marked())
         (record.folder / "profiles.toml").unlink(missing_ok=True)
@@ -115,6 +118,17 @@ def _introduce(record: Record, at_once: int | None, api: str, alive: dict[str, S
         _say(f"deployed {setup.DEPLOYMENTS}")
     if "worker" not in alive:
         fresh[-1].wait()
+
+
+def _tell_of_the_dead(record: Record, server: Service) -> None:
+    """What a run that was ended has not managed to say itself: without it the run would stand there as running for ever."""
+    from flows.up import setup
+
+    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    try:
+        setup.crash_the_dead(record)
+    except Exception as error:
+        _say(f"the runs that were going could not be marked as crashed ({error}); the next `agentevol up` does it")
 
 
 def _other_mlflow() -> str:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -223,7 +224,7 @@ def test_a_run_that_falls_silent_is_crashed_by_the_server(site: Site, monkeypatc
 
 def test_down_leaves_no_process_whatever_is_going_on(site: Site) -> None:
     site.hold()
-    site.start("evolve/default", "seed=3")
+    run = site.start("evolve/default", "seed=3")
     site.wait_until_held()
     before = site.record.marked()
     assert len(before) >= 4
@@ -234,6 +235,7 @@ def test_down_leaves_no_process_whatever_is_going_on(site: Site) -> None:
     assert not (site.record.folder / "profiles.toml").exists()
     assert site.agentevol("status").returncode == 1
     assert site.agentevol("down").stdout.strip() == "nothing was up"
+    assert last_state(site.project / ".prefect" / "prefect.db", run) == "CRASHED"
 
 
 def check_that_its_episodes_can_be_read(site: Site) -> None:
@@ -248,6 +250,12 @@ def check_that_its_episodes_can_be_read(site: Site) -> None:
         ("Iteration 1", "exploring"),
     ]
     assert len(data["episodes"]) == 6 + 6 + 20
+
+
+def last_state(database: Path, run: str) -> str:
+    with sqlite3.connect(database) as connection:
+        [found] = connection.execute("select state_type from flow_run where replace(id, '-', '') = ?", (run.replace("-", ""),)).fetchone()
+    return str(found)
 
 
 def until(true: Callable[[], object], say: Callable[[], str] = str) -> None:

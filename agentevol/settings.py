@@ -247,17 +247,17 @@ class PretrainParams(_Section):
     """
 
     seed: Natural = 0
-    hidden: Count = 128
-    layers: Count = 4
-    heads: Count = 2
+    hidden: Count = 256
+    layers: Count = 3
+    heads: Count = 4
     key_value_heads: Count = 2
-    vocabulary: Count = 1024
+    vocabulary: Count = 2048
     context: Count = 2048
     induction_steps: Count = 6000
     induction_tokens: Count = 1536
-    reading_steps: Count = 3000
+    reading_steps: Count = 2000
     batch_tokens: Count = 4096
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 1e-3
     precision: Precision = "auto"
 
     @model_validator(mode="after")

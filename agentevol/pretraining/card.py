@@ -34,6 +34,7 @@ experts' thoughts are ("I see grey key 1.", "pattern _ a _ e _"): they teach to 
 ## How it was made
 
 1. Copying: random tokens in which chunks come back, 24 to 768 tokens long; the next length follows when the repeats are predicted.
+   The rows are in turn over 48, 256 and all of the tokens.
 2. Reading: exercises with a question and an answer that stands in the text, over invented names and letters (kinds and shares:
    {kinds}); random play in worlds that no instruction uses, every third document; copying, every tenth batch.
    {record["tokens"]:,} tokens in batches of {settings.batch_tokens:,}, AdamW, peak rate {settings.learning_rate:g}, linear decay,

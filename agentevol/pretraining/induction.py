@@ -1,7 +1,9 @@
 """First lesson of the base model: copying from its own context (induction), before any words.
 
 Sequences of random tokens in which random chunks of the past come back; only the repeated tokens are learnt from, so nothing about any
-world or policy is in here. The length grows once the shorter one is mastered: long sequences from the start never get going.
+world or policy is in here. The length grows once the shorter one is mastered: long sequences from the start never get going. Rows take
+turns at a small, a middle and the whole alphabet: in the small one copying is found within some hundred steps, in the whole one alone not
+in thousands.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from agentevol.optimize import IGNORED, Optimizer
 
 CHUNK = (4, 12)
 LENGTHS = (24, 48, 96, 192, 384, 768)
+ALPHABETS = (48, 256)
+"""Sizes of the alphabets that stand beside the whole one; each is its beginning."""
 MASTERED = 0.95
 """Loss (nats per repeated token) at which the next length follows."""
 
@@ -38,10 +42,20 @@ def sequence(rng: np.random.Generator, length: int, low: int, high: int) -> tupl
 
 
 def batch(rng: np.random.Generator, rows: int, length: int, low: int, high: int) -> Batch:
-    drawn = [sequence(rng, length, low, high) for _ in range(rows)]
+    """`rows` sequences over the whole alphabet."""
+    return _stacked([sequence(rng, length, low, high) for _ in range(rows)])
+
+
+def graded(rng: np.random.Generator, rows: int, length: int, low: int, high: int) -> Batch:
+    """`rows` sequences, in turn over each of ALPHABETS and the whole."""
+    highs = [*(min(low + size, high) for size in ALPHABETS), high]
+    return _stacked([sequence(rng, length, low, highs[row % len(highs)]) for row in range(rows)])
+
+
+def _stacked(drawn: list[tuple[list[int], list[bool]]]) -> Batch:
     ids = torch.tensor([row for row, _ in drawn])
     learnt = torch.tensor([flags for _, flags in drawn])
-    return Batch(ids, torch.where(learnt, ids, torch.full_like(ids, IGNORED)), torch.ones(rows))
+    return Batch(ids, torch.where(learnt, ids, torch.full_like(ids, IGNORED)), torch.ones(len(drawn)))
 
 
 def teach(
@@ -62,7 +76,7 @@ def teach(
         length = LENGTHS[level]
         rows = max(4, tokens_per_batch // length)
         rate = learning_rate * min(1.0, (step + 1) / 100)
-        loss = optimizer.step([batch(rng, rows, length, low, high)], rate)
+        loss = optimizer.step([graded(rng, rows, length, low, high)], rate)
         recent = 0.9 * recent + 0.1 * loss
         if step % 25 == 0:
             curve.append([step, length, round(recent, 4)])

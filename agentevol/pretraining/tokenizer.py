@@ -99,6 +99,10 @@ PHRASES = (
 )
 
 
+OTHER_WORLDS = ("alfworld", "bird", "movie", "sheet", "todo", "weather", "webshop")
+"""Those of the worlds outside the main job whose words get tokens of their own: they need neither Java nor a browser."""
+
+
 def world_text(rng: random.Random) -> Iterator[str]:
     """Text to learn the merges from: the worlds at random play, reading exercises, the names that training instructions use."""
     for _ in range(1200):
@@ -107,6 +111,25 @@ def world_text(rng: random.Random) -> Iterator[str]:
     crafting = envs.make("textcraft")
     for instruction in crafting.instructions("explore"):
         yield crafting.reset(options={"item_id": instruction.item_id})[0]
+    for name in OTHER_WORLDS:
+        yield from _wandering(name, rng)
+
+
+def _wandering(name: str, rng: random.Random, episodes: int = 60, steps: int = 6) -> Iterator[str]:
+    """What a world says to a random player on training instructions; only of its opening where it lists no actions."""
+    world = envs.make(name)
+    for instruction in rng.sample(world.instructions("explore"), min(episodes, len(world.instructions("explore")))):
+        observation, info = world.reset(options={"item_id": instruction.item_id})
+        yield observation
+        for _ in range(steps):
+            if not info.get("available_actions"):
+                break
+            action = rng.choice(info["available_actions"])
+            observation, _, terminated, truncated, info = world.step(action)
+            yield from (action, observation)
+            if terminated or truncated:
+                break
+    world.close()
 
 
 def build(vocabulary: int, seed: int) -> Any:

@@ -12,6 +12,7 @@ STARTED = time.perf_counter()
 
 import functools  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
 import resource  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+ROOT = Path(__file__).parents[1]
 WORK = ("episodes", "tokens", "trained_tokens")
 
 
@@ -45,7 +47,9 @@ def run(folder: Path, *arguments: str, toy: bool = False) -> Metered:
     log.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.meter", str(log), *(["--toy"] if toy else []), *arguments]
     began = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    # The benchmarks (and the tests' toy world) are not installed with the product.
+    found = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": found}, check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - began
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     (whole,) = (line for line in lines if line["what"] == "whole")

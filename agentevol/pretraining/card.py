@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentevol.pretraining import exercises
+from agentevol.pretraining import exercises, induction
 from agentevol.pretraining.shape import PretrainSettings
 
 
@@ -16,6 +16,8 @@ def write(record: Mapping[str, Any], settings: PretrainSettings, note: str = "")
     )
     shape += f" keys and values, {settings.vocabulary} tokens"
     kinds = ", ".join(f"{kind.__name__} ({share})" for kind, share in exercises.ALL.items())
+    lengths = f"{induction.LENGTHS[0]} to {induction.LENGTHS[-1]}"
+    alphabets = ", ".join(map(str, induction.ALPHABETS))
     return f"""---
 license: mit
 library_name: transformers
@@ -33,8 +35,8 @@ experts' thoughts are ("I see grey key 1.", "pattern _ a _ e _"): they teach to 
 
 ## How it was made
 
-1. Copying: random tokens in which chunks come back, 24 to 768 tokens long; the next length follows when the repeats are predicted.
-   The rows are in turn over 48, 256 and all of the tokens.
+1. Copying: random tokens in which chunks come back, {lengths} tokens long; the next length follows when the repeats are predicted.
+   The rows are in turn over {alphabets} and all of the tokens.
 2. Reading: exercises with a question and an answer that stands in the text, over invented names and letters (kinds and shares:
    {kinds}); random play in worlds that no instruction uses, every third document; copying, every tenth batch.
    {record["tokens"]:,} tokens in batches of {settings.batch_tokens:,}, AdamW, peak rate {settings.learning_rate:g}, linear decay,

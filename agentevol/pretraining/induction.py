@@ -41,21 +41,12 @@ def sequence(rng: np.random.Generator, length: int, low: int, high: int) -> tupl
     return ids[:length], learnt[:length]
 
 
-def batch(rng: np.random.Generator, rows: int, length: int, low: int, high: int) -> Batch:
-    """`rows` sequences over the whole alphabet."""
-    return _stacked([sequence(rng, length, low, high) for _ in range(rows)])
-
-
-def graded(rng: np.random.Generator, rows: int, length: int, low: int, high: int) -> Batch:
-    """`rows` sequences, in turn over each of ALPHABETS and the whole."""
-    highs = [*(min(low + size, high) for size in ALPHABETS), high]
-    return _stacked([sequence(rng, length, low, highs[row % len(highs)]) for row in range(rows)])
-
-
-def _stacked(drawn: list[tuple[list[int], list[bool]]]) -> Batch:
+def batch(rng: np.random.Generator, rows: int, length: int, low: int, *highs: int) -> Batch:
+    """`rows` sequences of tokens from `low` on; the alphabets end below each of `highs` in turn."""
+    drawn = [sequence(rng, length, low, highs[row % len(highs)]) for row in range(rows)]
     ids = torch.tensor([row for row, _ in drawn])
     learnt = torch.tensor([flags for _, flags in drawn])
-    return Batch(ids, torch.where(learnt, ids, torch.full_like(ids, IGNORED)), torch.ones(len(drawn)))
+    return Batch(ids, torch.where(learnt, ids, torch.full_like(ids, IGNORED)), torch.ones(rows))
 
 
 def teach(
@@ -72,11 +63,12 @@ def teach(
     """Run the curriculum; returns [step, length, loss] at each report. Stops after the last length or at `max_steps`."""
     curve: list[list[float]] = []
     level, recent = 0, 10.0
+    highs = [*(min(low + size, high) for size in ALPHABETS), high]
     for step in range(max_steps):
         length = LENGTHS[level]
         rows = max(4, tokens_per_batch // length)
         rate = learning_rate * min(1.0, (step + 1) / 100)
-        loss = optimizer.step([graded(rng, rows, length, low, high)], rate)
+        loss = optimizer.step([batch(rng, rows, length, low, *highs)], rate)
         recent = 0.9 * recent + 0.1 * loss
         if step % 25 == 0:
             curve.append([step, length, round(recent, 4)])

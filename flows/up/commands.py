@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from flows.up import services
 from flows.up.services import Starting, UpFailed
-from flows.up.state import Record, Service, end, family
+from flows.up.state import Record, Service, api_url, end, family
 
 PORT, UI_PORT = 4200, 5000
 PATIENCE = 30.0  # seconds for an answer, before a process that is there is taken for broken
@@ -70,8 +70,8 @@ def down(home: Path) -> int:
         # The worker takes no new run and waits for those that are going; they are told to end, and still tell the server.
         end([*([worker] if worker else []), *runs])
         end([process for process in record.marked() if process.pid not in lasting])
-        if runs and "server" in processes:
-            _tell_of_the_dead(record, known["server"])
+        if runs and (api := api_url(home)):
+            _tell_of_the_dead(record, api)
         end([one for process in processes.values() for one in family(process)])
         end(record.marked())
         (record.folder / "profiles.toml").unlink(missing_ok=True)
@@ -120,11 +120,11 @@ def _introduce(record: Record, at_once: int | None, api: str, alive: dict[str, S
         fresh[-1].wait()
 
 
-def _tell_of_the_dead(record: Record, server: Service) -> None:
+def _tell_of_the_dead(record: Record, api: str) -> None:
     """What a run that was ended has not managed to say itself: without it the run would stand there as running for ever."""
     from flows.up import setup
 
-    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    os.environ["PREFECT_API_URL"] = api
     try:
         setup.crash_the_dead(record)
     except Exception as error:

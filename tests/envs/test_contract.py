@@ -37,9 +37,6 @@ NONSENSE = [
     "a" * 5000,
 ]
 
-ELSEWHERE = ("sciworld", "webarena")
-"""Worlds in a process of their own (Java, a browser): a step takes milliseconds there, so fewer episodes are played here."""
-
 each_environment = pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
 each_playable = pytest.mark.parametrize(
     "name",
@@ -51,7 +48,7 @@ each_playable = pytest.mark.parametrize(
 )
 
 
-def sample(name: str, count: int) -> list[str]:
+def sample(name: str, count: int = 20) -> list[str]:
     """Item ids spread over AgentTraj, or over AgentEval where an environment has no expert trajectories."""
     items = environment_class(name).instructions("train") or environment_class(name).instructions("eval")
     return [items[index * len(items) // count].item_id for index in range(count)]
@@ -120,7 +117,7 @@ def test_an_item_id_begins_the_same_every_time(name: str) -> None:
 @each_playable
 def test_expert_wins_in_time_and_its_actions_replay(name: str) -> None:
     env, replayed = make(name), make(name)
-    for item_id in sample(name, 6 if name in ELSEWHERE else 20):
+    for item_id in sample(name):
         first, turns = golden.expert_episode(env, item_id)
         assert env.succeeded(sum(turn.reward for turn in turns)), item_id
         assert turns[-1].terminated, item_id
@@ -231,8 +228,6 @@ def test_render_shows_the_last_observation(name: str) -> None:
 @pytest.mark.parametrize(("hash_seed", "locale"), [("0", "C.UTF-8"), ("1", "C"), ("2", "POSIX")])
 def test_text_is_the_committed_one_in_any_process(name: str, hash_seed: str, locale: str) -> None:
     """Where this fails on purpose (an environment's text was changed), write the file anew: python -m tests.envs.golden NAME"""
-    if name in ELSEWHERE and hash_seed != "1":
-        pytest.skip("one process more is enough for a world whose text is made elsewhere; benchmarks.determinism starts six")
     asked = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "PYTHONUTF8": "0"}
     root = Path(__file__).parents[2]
     done = subprocess.run(

@@ -118,6 +118,23 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")] = Pat
 
 
 @app.command()
+def compare(
+    records: Annotated[list[Path], typer.Argument(help="Records of runs, or folders of them (runs/sweeps/<name>/records).")],
+    out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("runs/compared"),
+    title: Annotated[str, typer.Option(help="Of the report.")] = "AgentEvol",
+) -> None:
+    """One report of the runs of several sweeps, days or machines, from the records that `agentevol sweep` leaves."""
+    from agentevol.sweeps.page import compare
+    from agentevol.sweeps.records import NotARecord
+
+    try:
+        page = compare(records, out, title)
+    except NotARecord as error:
+        _fail(str(error))
+    typer.echo(f"report: {page}")
+
+
+@app.command()
 def view(
     folders: Annotated[list[Path] | None, typer.Argument(help="Runs (runs/latest by default), or datasets of trajectories.")] = None,
     out: Annotated[Path | None, typer.Option(help="The page; by default runs/views/<name>.html.")] = None,

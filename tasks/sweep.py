@@ -6,6 +6,7 @@ Invariant: a report is made from the runs' folders and the store alone.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import random
 import subprocess
@@ -21,6 +22,7 @@ from agentevol.folders import atomic_folder
 from agentevol.report import BC_LARGE
 from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep
 from agentevol.sweeps.page import HTML, write_report
+from agentevol.sweeps.records import FOLDER, write_records
 from agentevol.trajectory import Message, Trajectory
 from envs.registry import make
 from tasks import places
@@ -75,7 +77,10 @@ def _recorded(reward: float, rounds: int, success: bool, instruction: Any, messa
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
 def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | None, name: str, sets: dict[str, str]) -> Path:
-    """Write `runs/sweeps/<name>/`: report.html, report.md and the pictures; returns the HTML file. `chosen`: the explored instructions."""
+    """Write `runs/sweeps/<name>/`: report.html, report.md, the pictures and a record of each chain; returns the HTML file.
+
+    `chosen`: the explored instructions.
+    """
     priced = [_priced(cell) for cell in cells]
     longest: dict[tuple[Setting, int], Cell] = {}
     for cell in sorted(priced, key=lambda one: one.iterations):
@@ -86,11 +91,16 @@ def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | 
         cells=priced,
         random=storage.read_dataset(by_chance.folder) if by_chance is not None and by_chance.rows else [],
         explored=[(row.env, row.difficulty, row.item_id) for row in explored],
-        meta={"commit": _commit(), **sets, "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"},
+        meta={
+            "commit": _commit(),
+            **sets,
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        },
     )
     folder = SWEEPS / name
     with atomic_folder(folder) as out:
         write_report(out, sweep, f"AgentEvol: {name}")
+        write_records(out / FOLDER, sweep)
     return folder / HTML
 
 
@@ -119,6 +129,10 @@ def _chain(cell: Cell) -> Chain:
 
 def _read(cell: Cell, name: str) -> Any:
     return json.loads((Path(cell.folder) / name).read_text(encoding="utf-8"))
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def _commit() -> str:

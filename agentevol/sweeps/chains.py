@@ -84,6 +84,10 @@ class Chain:
     def final(self) -> str:
         return self.curve[-1]
 
+    def after(self, iterations: int) -> str:
+        """The label of the policy after so many iterations; of a chain that patience ended earlier, its last one."""
+        return self.curve[min(iterations, len(self.curve) - 1)]
+
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
@@ -108,6 +112,14 @@ class Sweep:
         """By name, then "overall"."""
         return [*sorted({episode.env for chain in self.chains for episodes in chain.policies.values() for episode in episodes}), OVERALL]
 
+    @property
+    def iterations(self) -> int:
+        """The M that all chains were asked for: the policies that are set against each other are those after so many iterations."""
+        asked: dict[tuple[Setting, int], int] = {}
+        for cell in self.cells:
+            asked[cell.setting, cell.seed] = max(cell.iterations, asked.get((cell.setting, cell.seed), 0))
+        return min(asked.values(), default=min((len(chain.curve) - 1 for chain in self.chains), default=0))
+
     def of(self, setting: Setting) -> list[Chain]:
         return [chain for chain in self.chains if chain.setting == setting]
 
@@ -122,29 +134,30 @@ def pooled(chains: Iterable[Chain], label: str) -> dict[str, Score]:
     return score(episodes) if episodes else {}
 
 
-def finals(chains: Sequence[Chain]) -> dict[str, Score]:
-    """The same of the last policies."""
-    episodes = [episode for chain in chains for episode in chain.policies[chain.final]]
+def evolved(chains: Sequence[Chain], iterations: int) -> dict[str, Score]:
+    """The score of the policies after so many iterations, over their seeds."""
+    episodes = [episode for chain in chains for episode in chain.policies[chain.after(iterations)]]
     return score(episodes) if episodes else {}
 
 
-def compared(chains: Sequence[Chain], other: str) -> dict[str, Paired]:
-    """The last policies against another one of the same seed, by environment: pairs of one instruction and seed, counted together."""
+def compared(chains: Sequence[Chain], iterations: int, other: str) -> dict[str, Paired]:
+    """The policies after so many iterations against another one of the same seed, by environment: pairs of one instruction and seed,
+    counted together."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for chain in chains:
         if other in chain.policies:
-            _count(counts, paired(chain.policies[chain.final], chain.policies[other]))
+            _count(counts, paired(chain.policies[chain.after(iterations)], chain.policies[other]))
     return {env: discordant(*found) for env, found in counts.items()}
 
 
-def between(chains: Sequence[Chain], others: Sequence[Chain]) -> dict[str, Paired]:
-    """The last policies of two settings against each other, by environment."""
+def between(chains: Sequence[Chain], others: Sequence[Chain], iterations: int) -> dict[str, Paired]:
+    """The policies of two settings after so many iterations against each other, by environment."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     of_seed = {chain.seed: chain for chain in others}
     for chain in chains:
         if chain.seed in of_seed:
             other = of_seed[chain.seed]
-            _count(counts, paired(chain.policies[chain.final], other.policies[other.final]))
+            _count(counts, paired(chain.policies[chain.after(iterations)], other.policies[other.after(iterations)]))
     return {env: discordant(*found) for env, found in counts.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agentevol.sweeps.chains import Sweep
+from agentevol.sweeps.records import NotARecord, read_records
 from agentevol.sweeps.sections import Section, sections
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -29,6 +30,17 @@ def write_report(folder: Path, sweep: Sweep, title: str) -> Path:
         for name, svg in part.pictures.items():
             (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     return folder / HTML
+
+
+def compare(records: Sequence[Path], folder: Path, title: str) -> Path:
+    """`write_report` for chains from their records, files or folders of them. Raises NotARecord."""
+    files: list[Path] = []
+    for given in records:
+        found = sorted(given.glob("*.json")) if given.is_dir() else [given]
+        if not found:
+            raise NotARecord(f"{given}: no records (*.json) in this folder; `agentevol sweep` writes them below runs/sweeps/<name>/records")
+        files += found
+    return write_report(folder, read_records(files), title)
 
 
 def _markdown(title: str, parts: Sequence[Section]) -> str:

@@ -14,7 +14,7 @@ from math import isnan
 from agentevol.report import BC_BASE, BC_LARGE, iteration_label
 from agentevol.scoring import OVERALL, Paired, Score, holm, score
 from agentevol.sweeps import pictures
-from agentevol.sweeps.chains import RANDOM, Chain, Setting, Sweep, between, compared, finals, pooled, shared
+from agentevol.sweeps.chains import RANDOM, Chain, Setting, Sweep, between, compared, evolved, pooled, shared
 from agentevol.trajectory import Trajectory
 
 _EXAMPLES = 2
@@ -60,7 +60,7 @@ def _methods(sweep: Sweep) -> Section:
         rows[RANDOM] = _scored(sweep.random)
     rows[BC_BASE] = pooled(seeds, BC_BASE)
     for setting in sweep.settings:
-        rows[_name(sweep, setting)] = finals(sweep.of(setting))
+        rows[_name(sweep, setting)] = evolved(sweep.of(setting), sweep.iterations)
     if any(BC_LARGE in chain.policies for chain in seeds):
         rows[BC_LARGE] = pooled(seeds, BC_LARGE)
     says = (
@@ -107,11 +107,18 @@ def _samples(sweep: Sweep) -> Section:
         first = sweep.of(settings[0])
         for setting in settings[1:]:
             rows.append(
-                [f"{setting.told(sweep.settings)} against {settings[0].told(sweep.settings)}", *_test(between(sweep.of(setting), first))]
+                [
+                    f"{setting.told(sweep.settings)} against {settings[0].told(sweep.settings)}",
+                    *_test(between(sweep.of(setting), first, sweep.iterations)),
+                ]
             )
     if not rows:
         return Section("The K comparison", "The grid has one K.")
-    return Section("The K comparison", "The last policies, paired by seed and instruction.", [Table(["pair", *_TEST], rows)])
+    return Section(
+        "The K comparison",
+        _paired_after(sweep),
+        [Table(["pair", *_TEST], rows)],
+    )
 
 
 def _ablations(sweep: Sweep) -> Section:
@@ -125,11 +132,13 @@ def _ablations(sweep: Sweep) -> Section:
             for setting in settings:
                 if setting != usual:
                     what = f"{name.replace('_', ' ')}: {getattr(setting, name)} against {getattr(usual, name)} (K = {setting.samples})"
-                    rows.append([what, *_test(between(sweep.of(setting), sweep.of(usual)))])
+                    rows.append([what, *_test(between(sweep.of(setting), sweep.of(usual), sweep.iterations))])
     if not rows:
         return Section("Merging, starting point and rule", "The grid has one way of merging, one starting point and one rule of learning.")
     return Section(
-        "Merging, starting point and rule", "The last policies, paired by seed and instruction.", [Table(["pair", *_TEST], rows)]
+        "Merging, starting point and rule",
+        _paired_after(sweep),
+        [Table(["pair", *_TEST], rows)],
     )
 
 
@@ -137,7 +146,7 @@ def _tests(sweep: Sweep) -> Section:
     found: list[tuple[str, Paired]] = []
     for setting in sweep.settings:
         for other in (BC_BASE, BC_LARGE):
-            results = compared(sweep.of(setting), other)
+            results = compared(sweep.of(setting), sweep.iterations, other)
             found += [(f"{_name(sweep, setting)} against {other}: {env}", results[env]) for env in sweep.environments if env in results]
     adjusted = holm([result.p_value for _, result in found])
     rows = [[what, *_cells(result), _p(value)] for (what, result), value in zip(found, adjusted, strict=True)]
@@ -190,11 +199,11 @@ def _coverage(sweep: Sweep) -> Section:
     setting = sweep.settings[0]
     chains = sweep.of(setting)
     kept = {label: [chain.kept.get(label, frozenset()) for chain in chains] for label in chains[0].curve[1:]}
-    first, last = iteration_label(1), chains[0].final
+    first, last = iteration_label(1), chains[0].after(sweep.iterations)
     played: defaultdict[tuple[str, str], list[Trajectory]] = defaultdict(list)
     before: defaultdict[tuple[str, str], list[Trajectory]] = defaultdict(list)
     for chain in chains:
-        for into, label in ((before, BC_BASE), (played, chain.final)):
+        for into, label in ((before, BC_BASE), (played, chain.after(sweep.iterations))):
             for episode in chain.policies[label]:
                 into[episode.env, environment_class(episode.env).instruction(episode.item_id).difficulty].append(episode)
     rows = []
@@ -222,9 +231,8 @@ def _failures(sweep: Sweep) -> Section:
         for env in sorted(found)
         for one in found[env]
     ]
-    says = (
-        f"Episodes of {_name(sweep, chain.setting)}, {chain.final.lower()}, seed {chain.seed} that failed, the first of each environment."
-    )
+    which = f"{chain.setting.told(sweep.settings)}, {chain.final.lower()}, seed {chain.seed}"
+    says = f"Episodes of {which} that failed, the first of each environment."
     return Section("Where the policy fails", says, unfold=unfold)
 
 
@@ -249,12 +257,15 @@ def _padded(line: Sequence[Score | None], length: int) -> list[Score | None]:
 
 
 def _name(sweep: Sweep, setting: Setting) -> str:
-    most = max(len(chain.curve) for chain in sweep.of(setting)) - 1
-    return f"AgentEvol, M = {most}, {setting.told(sweep.settings)}"
+    return f"AgentEvol, M = {sweep.iterations}, {setting.told(sweep.settings)}"
 
 
 def _scored(episodes: Sequence[Trajectory]) -> dict[str, Score]:
     return score(episodes)
+
+
+def _paired_after(sweep: Sweep) -> str:
+    return f"The policies after {_count(sweep.iterations, 'iteration')}, paired by seed and instruction."
 
 
 _TEST = ("n", "points", "gained", "lost", "p")

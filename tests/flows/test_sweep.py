@@ -113,6 +113,20 @@ def test_the_report_shows_everything_and_needs_nothing_else(swept: Path) -> None
 
 
 @pytest.mark.slow
+def test_the_records_of_a_sweep_make_its_report_again(swept: Path, agentevol: Command) -> None:
+    folder = swept / "runs" / "sweeps" / "M1.2-K1.2-s0"
+    asked = ("compare", str(folder / "records"), "--title", "AgentEvol: M1.2-K1.2-s0")
+    done = agentevol(swept, *asked)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "report: runs/compared/report.html"
+    again, first = ((place / "report.md").read_text() for place in (swept / "runs" / "compared", folder))
+    assert sorted(again.splitlines()) == sorted(first.splitlines())
+    refused = agentevol(swept, "compare", str(swept / "params.yaml"))
+    assert refused.returncode == 2
+    assert "params.yaml: cannot be read as a record" in refused.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
 def test_a_browser_shows_the_report_without_a_complaint_or_a_request(swept: Path) -> None:
     from playwright.sync_api import sync_playwright

@@ -18,6 +18,7 @@ from agentevol.batches import Batch, like_lengths
 from agentevol.chat import Encoded
 from agentevol.checkpoints import Checkpoint
 from agentevol.folders import digest_json
+from agentevol.memory import give_back, keep_few_kernels
 from agentevol.models import load_model, load_tokenizer, model_digest
 from agentevol.optimize import Curve, Optimizer, Piece, Schedule
 from agentevol.packing import Line, cut, in_lines, pack_attention
@@ -25,6 +26,7 @@ from agentevol.tokens import Tokens, tokens_of
 from agentevol.trajectory import Trajectory
 
 _VERSION = 2
+_GIVE_BACK_EVERY = 8  # steps; every step would cost some per cent of the time
 _NOT_IN_A_CHECKPOINT = ("checkpoint_minutes", "accelerate")
 
 
@@ -80,6 +82,7 @@ def finetune(
     Returns loss curve, steps, token counts, the item ids that were too long, seconds. Raises NothingToLearn, NotFinite, ModelNotFound.
     """
     started = time.perf_counter()
+    keep_few_kernels()
     torch.manual_seed(seed)
     tokens = tokens_of(data, base, work / "tokens" if work else None)
     rows, too_long = weighed(tokens, settings.max_tokens, rule)
@@ -168,6 +171,9 @@ def _learn(
             progress(step + 1, len(plan), loss)
         if checkpoint and step + 1 < len(plan):
             checkpoint.offer(step + 1, optimizer, curve)
+        if (step + 1) % _GIVE_BACK_EVERY == 0:
+            give_back()
+    give_back()
     return curve.points
 
 

@@ -63,7 +63,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def main() -> None:
     log, *arguments = sys.argv[1:]
-    from flows import cli
+    from flows import cli, command
 
     if arguments[0] == "--toy":
         from tests.flows.tiny import register
@@ -72,7 +72,7 @@ def main() -> None:
         register()
     whole: dict[str, Any] = {"what": "whole"}
     with Path(log).open("a", encoding="utf-8", buffering=1) as file:
-        load = cli._load
+        load = command.load
 
         def loaded(name: str) -> Callable[..., Any]:
             """The flow, its tasks timed. Prefect may be imported here and not earlier."""
@@ -85,7 +85,7 @@ def main() -> None:
 
             return begin
 
-        cli._load = loaded
+        command.load = loaded
         sys.argv[1:] = arguments
         try:
             cli.main()

@@ -147,9 +147,9 @@ def _size(folder: Path) -> int:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    from flows.cli import _be_quiet
+    from flows.command import be_quiet
 
-    _be_quiet()  # before Prefect is imported, which the store's keys do
+    be_quiet()  # before Prefect is imported, which the store's keys do
     try:
         yield
     except Exception as error:

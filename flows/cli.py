@@ -1,21 +1,19 @@
 """The command `agentevol`.
 
-Invariant: nothing heavy is imported before a command needs it (`--help` stays quick), parameters are checked before anything starts (one
-line on standard error, exit code 2), and nothing phones home: the switches for that are set here, before Prefect and MLflow are imported.
+Invariant: nothing heavy is imported before a command needs it (`--help` stays quick); what is wrong with the parameters is one line on
+standard error and exit code 2.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from flows import artifacts
+from flows.command import be_quiet, fail, run_flow
 
 app = typer.Typer(
     add_completion=False,
@@ -32,59 +30,29 @@ Overrides = Annotated[list[str], typer.Option("-S", "--set", metavar="KEY=VALUE"
 PARAMS = Path("params.yaml")
 TABLE = "table.txt"
 
-QUIET = {
-    "DO_NOT_TRACK": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",  # errors are raised to the terminal anyway; a worker logs as prefect.toml says
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "GX_ANALYTICS_ENABLED": "false",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
-
-EXPECTED = (
-    "agentevol.adapters.NoPeft",
-    "agentevol.chat.UnusableTemplate",
-    "agentevol.collect.ExpertFailed",
-    "agentevol.finetune.NothingToLearn",
-    "agentevol.gate.GateFailed",
-    "agentevol.launch.LaunchFailed",
-    "agentevol.models.ModelNotFound",
-    "agentevol.optimize.NotFinite",
-    "agentevol.folders.Incomplete",
-    "agentevol.turns.EngineRefused",
-    "agentevol.workers.WorkerLost",
-    "tasks.artifact.OtherSchema",
-    "tasks.rollout.NothingPlayed",
-    "tasks.tracking.TrackingUnusable",
-)
-"""Errors that a user can put right, whose message says how."""
-
 
 @app.command()
 def collect(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006  (typer needs the list itself)
     """Verify data/ (AgentTraj, AgentTraj-L, AgentEval, instructions), and rebuild what is missing."""
-    _run("flows.collect:collect", params, overrides)
+    run_flow("flows.collect:collect", params, overrides)
 
 
 @app.command()
 def pretrain(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
     """Make the embedded base model again, from the project's own text."""
-    _run("flows.pretrain:pretrain", params, overrides)
+    run_flow("flows.pretrain:pretrain", params, overrides)
 
 
 @app.command()
 def clone(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
     """Behavioural cloning alone: BC-Base, taught by AgentTraj and scored on AgentEval."""
-    _run("flows.clone:clone", params, overrides)
+    run_flow("flows.clone:clone", params, overrides)
 
 
 @app.command()
 def evolve(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
     """The main job: BC-Base, M iterations of exploring and learning, BC-Large, and the final table."""
-    folder = _run("flows.evolve:evolve", params, overrides)
+    folder = run_flow("flows.evolve:evolve", params, overrides)
     _print_report(Path(folder))
 
 
@@ -95,7 +63,7 @@ def sweep(
     name: Annotated[str, typer.Option(help="Of the sweep; by default the grid in short.")] = "",
 ) -> None:
     """Every combination of M, K, seeds and rules (params.yaml: sweep), compared in one report."""
-    page = _run("flows.sweep:sweep", params, overrides, name=name)
+    page = run_flow("flows.sweep:sweep", params, overrides, name=name)
     typer.echo(f"report: {page}")
 
 
@@ -106,14 +74,14 @@ def evaluate(
     overrides: Overrides = [],  # noqa: B006
 ) -> None:
     """Score any model on AgentEval."""
-    _run("flows.evaluate:evaluate", params, overrides, models=[model], model=model)
+    run_flow("flows.evaluate:evaluate", params, overrides, models=[model], model=model)
 
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")] = Path("runs/latest")) -> None:
     """Print the table of a run that is done."""
     if not (folder / TABLE).is_file():
-        _fail(f"{folder}: no report there; `agentevol evolve` makes one")
+        fail(f"{folder}: no report there; `agentevol evolve` makes one")
     _print_report(folder)
 
 
@@ -130,7 +98,7 @@ def compare(
     try:
         page = compare(records, out, title)
     except NotARecord as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"report: {page}")
 
 
@@ -148,7 +116,7 @@ def view(
     try:
         page = write(folders or [Path("runs/latest")], out)
     except (NothingToView, Incomplete) as error:
-        _fail(str(error))
+        fail(str(error))
     typer.echo(f"page: {page}")
     if show:
         import webbrowser
@@ -159,7 +127,7 @@ def view(
 @app.command()
 def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
     """Open the pages: MLflow with one worker, on this machine only."""
-    _be_quiet()
+    be_quiet()
     from flows.ui import serve
 
     raise typer.Exit(serve(port))
@@ -172,36 +140,36 @@ def up(
     at_once: Annotated[int | None, typer.Option(min=1, help="Runs that share this machine; by default one per two cores.")] = None,
 ) -> None:
     """Bring up Prefect's server, a worker with the deployments of prefect.yaml, and MLflow's pages."""
-    _be_quiet()
+    be_quiet()
     from flows.up.commands import up
     from flows.up.services import UpFailed
 
     try:
         up(Path(os.environ["PREFECT_HOME"]), port, ui_port, at_once)
     except UpFailed as error:
-        _fail(str(error), code=1)
+        fail(str(error), code=1)
     except KeyboardInterrupt:
-        _fail("stopped; what this call had started is ended", code=130)
+        fail("stopped; what this call had started is ended", code=130)
 
 
 @app.command()
 def down() -> None:
     """End what `agentevol up` has brought up, and the runs that are going; `prefect flow-run retry` goes on with those."""
-    _be_quiet()
+    be_quiet()
     from flows.up.commands import down
     from flows.up.services import UpFailed
 
     try:
         ended = down(Path(os.environ["PREFECT_HOME"]))
     except UpFailed as error:
-        _fail(str(error), code=1)
+        fail(str(error), code=1)
     typer.echo(f"ended {ended} processes" if ended else "nothing was up")
 
 
 @app.command()
 def status() -> None:
     """Say what of `agentevol up` is up; exit code 1 where something is not."""
-    _be_quiet()
+    be_quiet()
     from flows.up.commands import status
 
     raise typer.Exit(0 if status(Path(os.environ["PREFECT_HOME"])) else 1)
@@ -223,7 +191,7 @@ def serve(
     try:
         run(host, port, environments, cap=cap, idle=idle, step=step, token_file=token_file)
     except Refused as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -238,7 +206,7 @@ def play(
     try:
         raise typer.Exit(play(environment, item or None, server or None))
     except Unplayable as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -247,7 +215,7 @@ def doctor(
     params: ParamsFile = PARAMS,
 ) -> None:
     """Say what is installed and works, with the remedy for what does not."""
-    _be_quiet()
+    be_quiet()
     from flows.doctor import examine
 
     raise typer.Exit(0 if examine(params, full=full) else 1)
@@ -257,101 +225,12 @@ def main() -> None:
     app()
 
 
-def _run(flow: str, params: Path, overrides: list[str], models: Sequence[str] = (), **more: Any) -> Any:
-    """Check the parameters, then run a flow with a Prefect API beside it; known errors become one line.
-
-    `models`: those that the flow needs besides the base model.
-    """
-    _check(params, overrides, models)
-    _be_quiet()
-    from flows.server import ServerFailed, many_imports, prefect_api
-
-    home = Path(os.environ["PREFECT_HOME"])
-    if not (home / "prefect.db").exists() and not os.environ.get("PREFECT_API_URL"):
-        print("making Prefect's database, the first time only (some ten seconds)", file=sys.stderr)
-    with prefect_api(home) as server:
-        try:
-            with many_imports():
-                found = _load(flow)  # its imports take as long as the API's start, and run beside it
-            with _expected_errors():
-                if server:
-                    with many_imports():
-                        _prepare(flow)
-                    server.wait()
-                return found(params_file=str(params), overrides=list(overrides), **more)
-        except ServerFailed as error:
-            _fail(str(error), code=1)
-
-
-def _check(params: Path, overrides: list[str], models: Sequence[str]) -> None:
-    from agentevol.params import SettingsError, load_params
-
-    try:
-        settings = load_params(params, overrides)
-    except SettingsError as error:
-        _fail(str(error))
-    if all(Path(model).exists() for model in (settings.model.base, *models)):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a local model is not worth a bar
-
-
-def _be_quiet() -> None:
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    home = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve() / ".prefect"
-    os.environ.setdefault("PREFECT_HOME", str(home))
-    os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(Path(os.environ["PREFECT_HOME"]) / "results"))
-
-
-def _load(name: str) -> Callable[..., Any]:
-    from importlib import import_module
-
-    module, _, attribute = name.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), attribute)
-    return found
-
-
-def _prepare(name: str) -> None:
-    """What a flow has to open before its first step, while the API is still starting: `prepare` in its module, where there is one."""
-    prepare = getattr(sys.modules[name.partition(":")[0]], "prepare", None)
-    if prepare is not None:
-        prepare()
-
-
-@contextmanager
-def _expected_errors() -> Iterator[None]:
-    """What a user can put right ends in its message; anything else keeps its traceback."""
-    from agentevol.params import SettingsError
-
-    try:
-        yield
-    except SettingsError as error:
-        _fail(str(error))
-    except KeyboardInterrupt:
-        _fail("stopped; the same command goes on from here", code=130)
-    except Exception as error:
-        if not isinstance(error, _expected()):
-            raise
-        _fail(str(error), code=1)
-
-
-def _expected() -> tuple[type[Exception], ...]:
-    """The classes of EXPECTED that can have been raised: those whose module is loaded. Loading torch to name an error takes seconds."""
-    places = (name.rpartition(".") for name in EXPECTED)
-    return tuple(getattr(sys.modules[module], name) for module, _, name in places if module in sys.modules)
-
-
 def _print_report(folder: Path) -> None:
     from rich.console import Console
 
     text = (folder / TABLE).read_text(encoding="utf-8")
     Console(highlight=False).print(text, markup=False, soft_wrap=True)
     typer.echo(f"\nreport: {folder}    pages: make ui")
-
-
-def _fail(message: str, code: int = 2) -> None:
-    print(f"agentevol: {message}", file=sys.stderr)
-    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import QUIET
+from flows.command import QUIET
 
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows import cli
+from flows import command
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("prefect", "mlflow", "torch", "transformers", "pandas", "great_expectations", "gymnasium")
@@ -27,8 +27,23 @@ def test_help_names_the_commands_and_is_quick(tmp_path: Path) -> None:
     done = run(tmp_path, "--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
-    for command in ("collect", "pretrain", "clone", "evolve", "evaluate", "report", "view", "up", "down", "status", "ui", "doctor"):
-        assert command in done.stdout
+    for name in (
+        "collect",
+        "pretrain",
+        "clone",
+        "evolve",
+        "sweep",
+        "compare",
+        "evaluate",
+        "report",
+        "view",
+        "up",
+        "down",
+        "status",
+        "ui",
+        "doctor",
+    ):
+        assert name in done.stdout
     # Processor time, which a busy machine does not change.
     assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
 
@@ -85,7 +100,7 @@ def test_the_hub_is_asked_only_where_a_name_on_it_is_used(tmp_path: Path, monkey
     folder.mkdir()
     for models, offline in ([], "1"), ([str(folder)], "1"), (["somebody/something"], None):
         monkeypatch.setattr(os, "environ", {})
-        cli._check(params, [], models)
+        command.check(params, [], models)
         assert os.environ.get("HF_HUB_OFFLINE") == offline
 
 
@@ -115,18 +130,18 @@ def test_view_of_nothing_is_told_in_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("agentevol: nowhere: neither a run's folder")
 
 
-@pytest.mark.parametrize("name", cli.EXPECTED)
+@pytest.mark.parametrize("name", command.EXPECTED)
 def test_an_error_that_a_user_can_put_right_is_one_message(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module, _, attribute = name.rpartition(".")
     error = getattr(import_module(module), attribute)
-    with pytest.raises(typer.Exit) as caught, cli._expected_errors():
+    with pytest.raises(typer.Exit) as caught, command.expected_errors():
         raise error("do this and that")
     assert caught.value.exit_code == 1
     assert capsys.readouterr().err == "agentevol: do this and that\n"
 
 
 def test_any_other_error_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), cli._expected_errors():
+    with pytest.raises(ZeroDivisionError), command.expected_errors():
         raise ZeroDivisionError
 
 

@@ -132,10 +132,10 @@ def kill_at(place: str) -> None:
 
 
 if __name__ == "__main__":
-    from flows import cli
+    from flows import cli, command
 
     register()
     if os.environ.get("KILL_AT"):
-        load = cli._load
-        cli._load = lambda name: (kill_at(os.environ["KILL_AT"]), load(name))[1]
+        load = command.load
+        command.load = lambda name: (kill_at(os.environ["KILL_AT"]), load(name))[1]
     cli.main()

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import check
+from agentevol.params import load_params
+from benchmarks import check, experiment
 from benchmarks.results import record
 from benchmarks.sweep import alone, totals
+from flows.sweep import cells
 
 
 def results(**ratios: float) -> dict[str, dict[str, dict[str, float]]]:
@@ -83,3 +85,34 @@ def test_work_is_summed_by_step() -> None:
     ]
     sums = totals(bodies)
     assert (sums["play"]["episodes"], sums["learn"]["trained_tokens"], sums["data and gates"]["episodes"]) == (8, 30, 0)
+
+
+def test_the_parts_of_the_experiment_are_valid_and_none_does_what_another_does() -> None:
+    root = Path(__file__).parents[1]
+    chains = []
+    for overrides in experiment.PARTS.values():
+        params = load_params(root / experiment.PARAMS, overrides)
+        chains += sorted({(cell.setting, cell.seed) for cell in cells(params.sweep)})
+    assert len(set(chains)) == len(chains)
+    assert {seed for _, seed in chains} == {0, 1, 2}
+    assert {setting.samples for setting, _ in chains} == {"1", "2", "3"}
+    assert {setting.merge for setting, _ in chains} == {"initial", "cumulative", "none"}
+    assert params.data.folder != "data", "data.dvc tracks the main job's data"
+    assert len(params.environments) >= 5
+
+
+def test_the_experiment_goes_on_with_the_parts_that_have_no_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "agentevol", lambda *arguments: asked.append(arguments))
+    experiment.RECORDS.mkdir(parents=True)
+    (experiment.RECORDS / "parts.txt").write_text("".join(f"{part}\n" for part in experiment.PARTS if part != "merge-0"))
+    experiment.main([])
+    assert [arguments[0] for arguments in asked] == ["sweep", "compare"]
+    assert "sweep.merge=[cumulative,none]" in asked[0]
+    assert experiment.done() == set(experiment.PARTS)
+    with pytest.raises(SystemExit):
+        experiment.main(["main-9"])
+    assert "no such part: main-9; there are main-0" in capsys.readouterr().err

@@ -22,8 +22,8 @@ def grid(seed: int, *, iterations: int = 4, **varied: str) -> list[str]:
     return [f"sweep.seeds=[{seed}]", f"sweep.iterations=[{iterations}]", *(f"sweep.{name}={values}" for name, values in varied.items())]
 
 
-PARTS = {
-    **{f"main-{seed}": grid(seed, iterations=6) for seed in (0, 1, 2)},
+MAIN = {f"main-{seed}": grid(seed, iterations=6) for seed in (0, 1, 2)}
+VARIED = {
     **{f"K3-{seed}": grid(seed, samples="[3]") for seed in (0, 1, 2)},
     "merge-0": grid(0, merge="[cumulative,none]"),
     "learning-0": grid(0, rule="[threshold]"),
@@ -33,6 +33,8 @@ PARTS = {
     **{f"learning-{seed}": grid(seed, rule="[threshold]") for seed in (1, 2)},
     **{f"start-{seed}": grid(seed, start_from="[previous]") for seed in (1, 2)},
 }
+# BC-Large is the same in all of a seed's parts; the main one has it.
+PARTS = MAIN | {name: [*overrides, "evaluate.large=false"] for name, overrides in VARIED.items()}
 """In the order in which they are worth their time: the main comparison first."""
 
 

@@ -124,8 +124,8 @@ class Sweep:
         return [chain for chain in self.chains if chain.setting == setting]
 
     def once_per_seed(self) -> list[Chain]:
-        """A chain of each seed, for what all settings have in common."""
-        return list({chain.seed: chain for chain in reversed(self.chains)}.values())
+        """A chain of each seed, for what all settings share: the one with the most policies, since not all may have BC-Large."""
+        return [max((chain for chain in self.chains if chain.seed == seed), key=lambda one: len(one.policies)) for seed in self.seeds]
 
 
 def pooled(chains: Iterable[Chain], label: str) -> dict[str, Score]:

@@ -171,9 +171,8 @@ def _learn(
             progress(step + 1, len(plan), loss)
         if checkpoint and step + 1 < len(plan):
             checkpoint.offer(step + 1, optimizer, curve)
-        if (step + 1) % _GIVE_BACK_EVERY == 0:
+        if (step + 1) % _GIVE_BACK_EVERY == 0 or step + 1 == len(plan):
             give_back()
-    give_back()
     return curve.points
 
 

@@ -51,7 +51,8 @@ def run(part: str) -> None:
     RECORDS.mkdir(parents=True, exist_ok=True)
     for record in (Path("runs") / "sweeps" / f"experiment-{part}" / "records").glob("*.json"):
         shutil.copy(record, RECORDS)
-    (RECORDS / "parts.txt").write_text("".join(f"{name}\n" for name in PARTS if name in {*done(), part}), encoding="utf-8")
+    finished = {*done(), part}
+    (RECORDS / "parts.txt").write_text("".join(f"{name}\n" for name in PARTS if name in finished), encoding="utf-8")
     agentevol("compare", str(RECORDS), "--out", str(RESULTS), "--title", "The experiment")
 
 

@@ -103,8 +103,13 @@ def _meta(params: Params, base: Artifact) -> dict[str, Any]:
         "merge": evolve.merge,
         "rule": evolve.rule,
         "model": f"{params.model.base} ({base.digest[:12]})",
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": machine(),
     }
+
+
+def machine() -> str:
+    """What a report says of where it was made."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def _link(folder: Path, to: Path) -> None:

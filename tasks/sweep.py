@@ -6,8 +6,6 @@ Invariant: a report is made from the runs' folders and the store alone.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import random
 import subprocess
 from collections.abc import Sequence
@@ -29,6 +27,7 @@ from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
 from tasks.progress import bar
+from tasks.report import machine
 
 SWEEPS = Path("runs") / "sweeps"
 _MADE_BY = {"learn": "model", "explore": "explored", "evaluate": "played"}
@@ -91,11 +90,7 @@ def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | 
         cells=priced,
         random=storage.read_dataset(by_chance.folder) if by_chance is not None and by_chance.rows else [],
         explored=[(row.env, row.difficulty, row.item_id) for row in explored],
-        meta={
-            "commit": _commit(),
-            **sets,
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        },
+        meta={"commit": _commit(), **sets, "machine": machine()},
     )
     folder = SWEEPS / name
     with atomic_folder(folder) as out:
@@ -129,10 +124,6 @@ def _chain(cell: Cell) -> Chain:
 
 def _read(cell: Cell, name: str) -> Any:
     return json.loads((Path(cell.folder) / name).read_text(encoding="utf-8"))
-
-
-def _machine() -> str:
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def _commit() -> str:

@@ -16,6 +16,7 @@ from agentevol.scoring import OVERALL, Paired, Score, discordant, paired, score
 from agentevol.trajectory import Trajectory
 
 RANDOM = "random"
+_EXAMPLES = 2  # failures to be read, per environment
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -159,6 +160,15 @@ def between(chains: Sequence[Chain], others: Sequence[Chain], iterations: int) -
             other = of_seed[chain.seed]
             _count(counts, paired(chain.policies[chain.after(iterations)], other.policies[other.after(iterations)]))
     return {env: discordant(*found) for env, found in counts.items()}
+
+
+def failures(episodes: Iterable[Trajectory]) -> list[Trajectory]:
+    """The first that failed of each environment, to be read; what a fault ended is no failure."""
+    found: defaultdict[str, list[Trajectory]] = defaultdict(list)
+    for episode in episodes:
+        if not episode.success and episode.status != "error" and len(found[episode.env]) < _EXAMPLES:
+            found[episode.env].append(episode)
+    return [episode for env in sorted(found) for episode in found[env]]
 
 
 def _count(counts: Mapping[str, list[int]], results: Mapping[str, Paired]) -> None:

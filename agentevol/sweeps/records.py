@@ -13,12 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep
+from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep, failures
 from agentevol.trajectory import Message, Status, Trajectory
 
 SCHEMA = 1
 FOLDER = "records"
-_TEXTS = 2  # failures with their words, per environment
 _STATUS: dict[str, Status] = {"f": "finished", "t": "truncated", "e": "error"}
 
 
@@ -93,7 +92,11 @@ def _record(chain: Chain, sweep: Sweep) -> dict[str, Any]:
             for cell in _of(chain, sweep.cells)
         ],
         "lineage": dict(chain.lineage),
-        "texts": {chain.final: _texts(chain.policies[chain.final])},
+        "texts": {
+            chain.final: {
+                one.item_id: [[message.role, message.content] for message in one.messages] for one in failures(chain.policies[chain.final])
+            }
+        },
     }
 
 
@@ -112,16 +115,6 @@ def _figures(episodes: Sequence[Trajectory], instructions: Mapping[str, Sequence
                 "reward": [0 if one is None else round(one.reward, 6) for one in played],
                 "rounds": [0 if one is None else one.rounds for one in played],
             }
-    return found
-
-
-def _texts(episodes: Sequence[Trajectory]) -> dict[str, list[list[str]]]:
-    found: dict[str, list[list[str]]] = {}
-    count: defaultdict[str, int] = defaultdict(int)
-    for episode in episodes:
-        if not episode.success and episode.status != "error" and count[episode.env] < _TEXTS:
-            count[episode.env] += 1
-            found[episode.item_id] = [[message.role, message.content] for message in episode.messages]
     return found
 
 

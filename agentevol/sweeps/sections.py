@@ -14,10 +14,9 @@ from math import isnan
 from agentevol.report import BC_BASE, BC_LARGE, iteration_label
 from agentevol.scoring import OVERALL, Paired, Score, holm, score
 from agentevol.sweeps import pictures
-from agentevol.sweeps.chains import RANDOM, Chain, Setting, Sweep, between, compared, evolved, pooled, shared
+from agentevol.sweeps.chains import RANDOM, Chain, Setting, Sweep, between, compared, evolved, failures, pooled, shared
 from agentevol.trajectory import Trajectory
 
-_EXAMPLES = 2
 _LONGEST_EXAMPLE = 6_000
 
 
@@ -222,14 +221,9 @@ def _coverage(sweep: Sweep) -> Section:
 
 def _failures(sweep: Sweep) -> Section:
     chain = sweep.of(sweep.settings[0])[0]
-    found: defaultdict[str, list[Trajectory]] = defaultdict(list)
-    for episode in chain.policies[chain.final]:
-        if not episode.success and episode.status != "error" and len(found[episode.env]) < _EXAMPLES:
-            found[episode.env].append(episode)
     unfold = [
         (f"{one.item_id} ({one.task_type}): {one.rounds} rounds, reward {one.reward:g}, {one.status}", _read(one))
-        for env in sorted(found)
-        for one in found[env]
+        for one in failures(chain.policies[chain.final])
     ]
     which = f"{chain.setting.told(sweep.settings)}, {chain.final.lower()}, seed {chain.seed}"
     says = f"Episodes of {which} that failed, the first of each environment."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,7 @@ def test_a_report_from_records_is_the_report_from_the_runs(tmp_path: Path) -> No
 
 def test_records_of_two_machines_make_one_report_and_nothing_else_there_is_lost(tmp_path: Path) -> None:
     write_records(tmp_path / "here", swept(chain(USUAL, 0, 2)))
-    elsewhere = swept(chain(USUAL, 1, 2))
-    write_records(tmp_path / "there", Sweep(**{**vars_of(elsewhere), "meta": {"commit": "abc", "machine": "a GPU"}}))
+    write_records(tmp_path / "there", replace(swept(chain(USUAL, 1, 2)), meta={"commit": "abc", "machine": "a GPU"}))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.md").write_text("mine")
     compare([tmp_path / "here", *(tmp_path / "there").glob("*.json")], tmp_path / "out", "Both")
@@ -89,10 +89,6 @@ def test_records_of_two_machines_make_one_report_and_nothing_else_there_is_lost(
     assert "| commit | abc |" in text
     assert "2 seeds together" in text
     assert (tmp_path / "out" / "notes.md").read_text() == "mine"
-
-
-def vars_of(sweep: Sweep) -> dict[str, object]:
-    return {name: getattr(sweep, name) for name in ("chains", "cells", "random", "explored", "meta")}
 
 
 def test_policies_are_compared_after_the_iterations_that_all_have() -> None:

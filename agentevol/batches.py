@@ -92,10 +92,12 @@ def like_lengths(lengths: Sequence[int], *, tokens: int, epochs: float, seed: in
 
 
 def orders(count: int, epochs: float, rng: np.random.Generator) -> Iterator[list[int]]:
-    """All rows in a new random order for each epoch; the last epoch may be a part."""
-    for epoch in range(int(np.ceil(epochs))):
+    """All rows in a new random order for each epoch; the last epoch may be a part, and of infinitely many there is none."""
+    epoch = 0
+    while epoch < epochs:
         share = min(1.0, epochs - epoch)
         yield [int(i) for i in rng.permutation(count)[: max(1, round(share * count))]]
+        epoch += 1
 
 
 def _fill(by_length: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,18 +71,23 @@ def finetune(
     out: Path,
     *,
     settings: FinetuneSettings,
-    epochs: float,
     seed: int,
+    epochs: float | None = None,
+    updates: int | None = None,
     rule: str = "reward_weighted",
     work: Path | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Learn from trajectories, or the dataset in a folder, starting at the model in `base`; writes a complete model folder into `out`.
 
+    Either `epochs` passes over the data (the last may be a part), or `updates` optimiser steps, the data again and again.
     rule: `reward_weighted` weighs each trajectory's log-likelihood by its reward, `threshold` weighs all that are given alike.
     work: a folder for tokens and checkpoints; without it the one are made anew and the others not at all.
-    Returns loss curve, steps, token counts, the item ids that were too long, seconds. Raises NothingToLearn, NotFinite, ModelNotFound.
+    Returns loss curve, steps, token counts, the item ids that were too long, seconds. Raises NothingToLearn, NotFinite, ModelNotFound,
+    and ValueError where not one of `epochs` and `updates` is given.
     """
+    if (epochs is None) == (updates is None):
+        raise ValueError(f"epochs {epochs} and updates {updates} given; allowed: one of them, the other None")
     started = time.perf_counter()
     keep_few_kernels()
     torch.manual_seed(seed)
@@ -95,14 +102,15 @@ def finetune(
     if settings.lora_rank:
         model = with_lora(model, settings.lora_rank, settings.lora_alpha)
     lengths = [len(encoded.ids) for encoded, _ in rows]
-    plan = list((in_lines if packed else like_lengths)(lengths, tokens=settings.batch_tokens, epochs=epochs, seed=seed))
+    passes = (in_lines if packed else like_lengths)(lengths, tokens=settings.batch_tokens, epochs=epochs or inf, seed=seed)
+    plan = list(islice(passes, updates))
     optimizer = Optimizer(model, precision=settings.precision, weight_decay=settings.weight_decay, clip=settings.clip)
     pieces = Pieces(rows, None if packed else int(tokenizer.pad_token_id or 0), settings.micro_tokens, optimizer)
     schedule = Schedule(settings.learning_rate, len(plan), settings.warmup, settings.min_lr_ratio)
     checkpoint = None
     if work and settings.checkpoint_minutes is not None and not optimizer.sharded:
         known = {name: getattr(settings, name) for name in _fields() if name not in _NOT_IN_A_CHECKPOINT}
-        what = [_VERSION, model_digest(base), tokens.key, known, epochs, seed, rule, optimizer.processes, optimizer.half]
+        what = [_VERSION, model_digest(base), tokens.key, known, epochs, updates, seed, rule, optimizer.processes, optimizer.half]
         checkpoint = Checkpoint(work / "checkpoints" / digest_json(what)[:16], settings.checkpoint_minutes)
     curve = _learn(optimizer, pieces, plan, schedule, checkpoint, progress)
     _save(optimizer, tokenizer, out)

@@ -33,23 +33,25 @@ def finetune(
     out: Path,
     *,
     settings: FinetuneParams,
-    epochs: float,
     seed: int,
     rule: str,
     work: Path,
+    epochs: float | None = None,
+    updates: int | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """agentevol.finetune.finetune on the dataset in `data`, launched as `settings.accelerate` says. Raises also LaunchFailed."""
+    how: dict[str, Any] = {"epochs": epochs, "updates": updates, "seed": seed, "rule": rule}
     if settings.accelerate is None:
         from agentevol import finetune as learning
 
-        return learning.finetune(base, data, out, settings=settings, epochs=epochs, seed=seed, rule=rule, work=work, progress=progress)
+        return learning.finetune(base, data, out, settings=settings, work=work, progress=progress, **how)
     config = Path(settings.accelerate)
     if not config.is_file():
         raise LaunchFailed(f"finetune.accelerate: there is no file {config}; make one with `accelerate config --config_file {config}`")
     if settings.lora_rank and "FSDP" in config.read_text(encoding="utf-8"):
         raise LaunchFailed(f"finetune.lora_rank and FSDP ({config}) do not go together here: a model with adapters is small enough to copy")
-    spec = {"base": str(base), "data": str(data), "out": str(out), "epochs": epochs, "seed": seed, "rule": rule, "work": str(work)}
+    spec = {"base": str(base), "data": str(data), "out": str(out), "work": str(work), "how": how}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "spec.json").write_text(json.dumps({**spec, "settings": settings.model_dump(mode="json")}))
@@ -101,11 +103,9 @@ def main() -> None:
         Path(spec["data"]),
         Path(spec["out"]),
         settings=FinetuneParams.model_validate(spec["settings"]),
-        epochs=spec["epochs"],
-        seed=spec["seed"],
-        rule=spec["rule"],
         work=Path(spec["work"]),
         progress=(lambda step, steps, loss: print(_TICK, step, steps, loss, flush=True)) if first else None,
+        **spec["how"],
     )
     if first:
         spec_file.with_name("facts.json").write_text(json.dumps(facts))

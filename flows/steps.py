@@ -125,6 +125,7 @@ class Job:
                 update={"precision": resolve(params.finetune.precision)}
             ),  # the key says what was computed in
             epochs=params.finetune.epochs_at(iteration),
+            updates=params.finetune.updates,
             seed=params.seed,
             rule=params.evolve.rule,
             name=name,

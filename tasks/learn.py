@@ -30,11 +30,20 @@ def endpoint(engine: EngineParams) -> Artifact:
     return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
 
 
-@stored("model", version="2", ignore=("name", "settings.epochs", "settings.checkpoint_minutes"))
+@stored("model", version="2", ignore=("name", "settings.epochs", "settings.updates", "settings.checkpoint_minutes"))
 def finetune(
-    out: Path, *, base: Artifact, data: Artifact, settings: FinetuneParams, epochs: float, seed: int, rule: Rule, name: str
+    out: Path,
+    *,
+    base: Artifact,
+    data: Artifact,
+    settings: FinetuneParams,
+    seed: int,
+    rule: Rule,
+    name: str,
+    epochs: float | None = None,
+    updates: int | None = None,
 ) -> Made:
-    """The model `name`: `base` after `epochs` over the data. Facts: loss curve, tokens, steps, what was too long, seconds."""
+    """The model `name`: `base` after so many `epochs` over the data, or `updates`. Facts: loss curve, tokens, steps, what was too long, seconds."""
     from agentevol import launch
     from agentevol.models import model_digest
 
@@ -47,6 +56,7 @@ def finetune(
             model,
             settings=settings,
             epochs=epochs,
+            updates=updates,
             seed=seed,
             rule=rule,
             work=places.root() / "runs" / "learning",

@@ -57,6 +57,17 @@ def test_same_seed_same_weights_other_seed_other_weights(small_models: dict[str,
     assert load_model(tmp_path / "a").config.vocab_size == load_model(small_models["llama"]).config.vocab_size
 
 
+def test_so_many_updates_whatever_there_is_to_learn(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
+    how = {"settings": Settings(batch_tokens=256), "seed": 0}
+    few, many = (finetune(small_models["llama"], data, tmp_path / str(len(data)), updates=7, **how) for data in (EASY, EASY + HARD))
+    assert few["steps"] == many["steps"] == 7
+    assert few["tokens"] > 2 * sum(len(row.ids) for row in tokens_of(EASY, small_models["llama"]).encoded)  # again and again
+    assert many["tokens"] > few["tokens"] / 2
+    for wrong in ({}, {"epochs": 1, "updates": 7}):
+        with pytest.raises(ValueError, match="allowed: one of them"):
+            finetune(small_models["llama"], EASY, tmp_path / "none", **how, **wrong)
+
+
 def test_rewards_weigh_and_failures_teach_nothing(small_models: dict[str, Path], counting: str) -> None:
     half, failed = replace(EASY[0], reward=0.5), played(4, ["9"] * 4)
     rows, _ = weighed(tokens_of([EASY[0], half, failed], small_models["llama"]), 512, "reward_weighted")

@@ -78,7 +78,7 @@ def test_adapters_end_as_a_plain_model(small_models: dict[str, Path], tmp_path: 
 @pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_weights(small_models: dict[str, Path], data: Path, tmp_path: Path) -> None:
     given = {"base": str(small_models["llama"]), "data": str(data), "work": str(tmp_path / "work"), "settings": SETTINGS.model_dump()}
-    (tmp_path / "spec.json").write_text(json.dumps({**given, "out": str(tmp_path / "killed"), **HOW, "epochs": 20}))
+    (tmp_path / "spec.json").write_text(json.dumps({**given, "out": str(tmp_path / "killed"), "how": {**HOW, "epochs": 20}}))
     command = [sys.executable, "-m", "agentevol.launch", str(tmp_path / "spec.json")]
 
     def start() -> subprocess.Popen[str]:

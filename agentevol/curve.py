@@ -5,14 +5,17 @@ Invariant: the same scores give the same pixels; nothing of the machine's fonts,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil, isnan
 from pathlib import Path
 from typing import Any
 
-from agentevol.report import BC_BASE, BC_LARGE, ReportInput
+from agentevol.report import BC_BASE, BC_LARGE, RANDOM, ReportInput
 from agentevol.scoring import OVERALL, Score
 
-_EVOLVED, _BASE, _LARGE = "#1f5fa8", "#5f6670", "#c8641e"
+_EVOLVED = "#1f5fa8"
+_LEVELS = {BC_BASE: ("#5f6670", (0, (4, 3))), BC_LARGE: ("#c8641e", "-"), RANDOM: ("#8a9099", (0, (1, 2)))}
+"""Policies to compare with: colour and line."""
 
 
 def draw_curve(path: Path, runs: ReportInput) -> None:
@@ -36,13 +39,14 @@ def draw_curve(path: Path, runs: ReportInput) -> None:
 
 
 def _panel(axes: Any, runs: ReportInput, name: str, large: bool) -> None:
-    """One environment. The curve is blue with its band; BC-Base dashed grey and BC-Large orange are levels to compare with."""
+    """One environment. The curve is blue with its band; _LEVELS are lines to compare with."""
     points = [(iteration, runs.scores[label][name]) for iteration, label in enumerate(runs.curve) if name in runs.scores[label]]
     points = [(iteration, score) for iteration, score in points if not isnan(score.success)]
     last = max(len(runs.curve) - 1, 1)
-    base, best = runs.scores[BC_BASE].get(name), runs.scores.get(BC_LARGE, {}).get(name)
-    _level(axes, base, _BASE, (0, (4, 3)), last)
-    _level(axes, best, _LARGE, "-", last)
+    levels = {label: score for label in _LEVELS if (score := runs.scores.get(label, {}).get(name)) is not None and score.n}
+    for label, score in levels.items():
+        colour, style = _LEVELS[label]
+        axes.hlines(100 * score.success, -0.03 * last, last * 1.03, color=colour, linestyle=style, linewidth=1.4, zorder=3)
     iterations = [iteration for iteration, _ in points]
     rates = [100 * score.success for _, score in points]
     lows, highs = [100 * score.success_low for _, score in points], [100 * score.success_high for _, score in points]
@@ -53,31 +57,23 @@ def _panel(axes: Any, runs: ReportInput, name: str, large: bool) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
-    n = base.n if base else 0
+    n = levels[BC_BASE].n if BC_BASE in levels else 0
     axes.set_title(f"all environments (n = {n})" if large else f"{name} (n = {n})", fontsize=11 if large else 9.5, loc="left")
     axes.tick_params(labelsize=9 if large else 8)
     if not large:
         axes.set_ylim(-3, 103)
         return
-    bounds = [*lows, *highs, *(100 * value for score in (best,) if score for value in (score.success_low, score.success_high))]
+    bounds = [*lows, *highs]
+    bounds += [100 * value for label, score in levels.items() if label != BC_BASE for value in (score.success_low, score.success_high)]
     axes.set_ylim(max(-2, min(bounds, default=0) - 6), min(102, max(bounds, default=100) + 6))
     axes.set_xlabel("iteration (0 is behavioural cloning, BC-Base)")
     axes.set_ylabel("success, %")
-    _labels(axes, rates, last, base, best)
+    _labels(axes, rates, last, levels)
 
 
-def _level(axes: Any, score: Score | None, colour: str, style: Any, last: int) -> None:
-    if score is not None and score.n:
-        axes.hlines(100 * score.success, -0.03 * last, last * 1.03, color=colour, linestyle=style, linewidth=1.4, zorder=3)
-
-
-def _labels(axes: Any, rates: list[float], last: int, base: Score | None, best: Score | None) -> None:
+def _labels(axes: Any, rates: list[float], last: int, levels: Mapping[str, Score]) -> None:
     """The names at the right end of the lines, moved apart where they would lie on one another."""
-    named = [
-        (100 * score.success, label, colour)
-        for score, label, colour in ((base, BC_BASE, _BASE), (best, BC_LARGE, _LARGE))
-        if score and score.n
-    ]
+    named = [(100 * score.success, label, _LEVELS[label][0]) for label, score in levels.items()]
     if rates:
         named.append((rates[-1], "AgentEvol", _EVOLVED))
     low, high = axes.get_ylim()

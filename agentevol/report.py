@@ -15,7 +15,7 @@ from typing import Any
 
 from agentevol.scoring import OVERALL, Paired, Score
 
-BC_BASE, BC_LARGE = "BC-Base", "BC-Large"
+BC_BASE, BC_LARGE, RANDOM = "BC-Base", "BC-Large", "random"
 Scores = Mapping[str, Score]
 
 
@@ -48,7 +48,8 @@ class Phase:
 class ReportInput:
     """Everything that the report is made from.
 
-    `scores`: by policy label, in the order of the table: BC-Base, iteration 1 to M, and BC-Large where it was trained. `meta`: whatever
+    `scores`: by policy label, in the order of the table: the random player (where the worlds list their actions), BC-Base, iteration 1 to
+    M, and BC-Large where it was trained. `meta`: whatever
     tells this run from another (seed, model, data digests, hardware); JSON values, shown as they are. `remarks`: lines to stand below the
     tables, such as what was left out of learning. `baselines`: the labels of hosted models among the scores, which lie on no curve.
     """
@@ -63,7 +64,7 @@ class ReportInput:
     @property
     def curve(self) -> list[str]:
         """The labels along M: iteration 0 is BC-Base."""
-        return [label for label in self.scores if label != BC_LARGE and label not in self.baselines]
+        return [label for label in self.scores if label not in (RANDOM, BC_LARGE, *self.baselines)]
 
     @property
     def final(self) -> str:
@@ -109,8 +110,9 @@ def write_report(folder: Path, runs: ReportInput) -> Report:
 
 
 def metrics(runs: ReportInput) -> dict[str, Any]:
-    """The figures to follow from run to run: success and reward of BC-Base, the last iteration and BC-Large, and the gain."""
-    policies = {"final": runs.final, "bc_base": BC_BASE} | ({"bc_large": BC_LARGE} if BC_LARGE in runs.scores else {})
+    """The figures to follow from run to run: success and reward of BC-Base, the last iteration, BC-Large and chance, and the gain."""
+    policies = {"final": runs.final, "bc_base": BC_BASE}
+    policies |= {name: label for name, label in (("bc_large", BC_LARGE), ("random", RANDOM)) if label in runs.scores}
     found: dict[str, Any] = {
         name: {env: _pick(score, "success", "reward") for env, score in sorted(runs.scores[label].items())}
         for name, label in policies.items()

@@ -43,7 +43,7 @@ def _plain_url(value: str) -> str:
     return value.rstrip("/")
 
 
-_POLICIES = ("bc-base", "bc-large", "overall", "random player")
+_POLICIES = ("bc-base", "bc-large", "overall", "random", "random player")
 _SECRETS = ("api_key", "apikey", "authorization", "headers", "extra_headers", "key", "token", "password")
 
 Text = Annotated[str, Field(min_length=1)]

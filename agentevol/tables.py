@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
-from agentevol.report import Comparison, Phase, ReportInput
+from agentevol.report import RANDOM, Comparison, Phase, ReportInput
 from agentevol.scoring import OVERALL, Paired, Score, holm
 
 WIDTH = 120
@@ -46,7 +46,7 @@ def as_text(runs: ReportInput) -> str:
         show(_headline(comparison), *_paired_rows(comparison))
     if runs.phases:
         show("What it cost", *_phase_rows(runs.phases))
-    for note in _notes(runs):
+    for note in [*_by_chance(runs), *_notes(runs)]:
         console.print(note)
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().rstrip().split("\n"))
 
@@ -85,7 +85,7 @@ def _metrics(runs: ReportInput) -> list[tuple[str, str]]:
 
 def _blocks(runs: ReportInput, metric: str) -> list[tuple[list[str], int]]:
     """The policies in groups that fit the width, and the decimals of their intervals: one group with fewer decimals before several."""
-    labels = list(runs.scores)
+    labels = [label for label in runs.scores if label != RANDOM]  # that one is a note below: it would make the table too wide
     for digits in (1, 0):
         if _fits(runs, labels, metric, digits):
             return [(labels, digits)]
@@ -177,6 +177,13 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _by_chance(runs: ReportInput) -> list[str]:
+    """The random player in one line; none where no world lists its actions."""
+    scores = runs.scores.get(RANDOM, {})
+    rates = [f"{env} {_rate(scores[env], 'success', 0)}" for env in runs.environments if env in scores]
+    return [f"Success of a random player, where worlds list their actions: {', '.join(rates)}"] if rates else []
 
 
 def _notes(runs: ReportInput) -> list[str]:

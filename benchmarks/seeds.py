@@ -11,18 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from agentevol.report import BC_BASE
 from agentevol.scoring import discordant, wilson
 
 
 def main(folders: list[str]) -> None:
     runs = [json.loads((Path(folder) / "scores.json").read_text(encoding="utf-8")) for folder in folders]
     policies = [label for label in runs[0]["policies"] if all(label in run["policies"] for run in runs)]
-    worlds = list(runs[0]["policies"][policies[0]])
+    worlds = list(runs[0]["policies"][BC_BASE])
     print(f"success in %, {len(runs)} seeds together, 95 % Wilson interval\n")
     print(f"| environment | n | {' | '.join(policies)} |\n|---|---|{'---|' * len(policies)}")
     for world in worlds:
-        cells = [cell([run["policies"][label][world] for run in runs]) for label in policies]
-        print(f"| {world} | {sum(run['policies'][policies[0]][world]['n'] for run in runs)} | {' | '.join(cells)} |")
+        cells = [cell([run["policies"][label][world] for run in runs if world in run["policies"][label]]) for label in policies]
+        print(f"| {world} | {sum(run['policies'][BC_BASE][world]['n'] for run in runs)} | {' | '.join(cells)} |")
     print()
     for test in runs[0]["paired"]:
         same = [next(t for t in run["paired"] if (t["a"], t["b"]) == (test["a"], test["b"])) for run in runs]

@@ -74,7 +74,10 @@ def evolve(
             for baseline in baselines:
                 track.baseline(baseline)
 
-            folder = report(params, job.base, rounds, large, track.folder_name, baselines)
+            by_chance = job.by_chance()
+            if by_chance:
+                track.by_chance(by_chance[1])
+            folder = report(params, job.base, rounds, large, track.folder_name, baselines, by_chance)
             track.report(folder, rounds)
             track.champion(rounds[-1], job.sets.agenteval, made_from["worlds"])
             page.links(experiment=track.experiment, run=track.id, folder=folder)

@@ -18,12 +18,14 @@ from filelock import Timeout
 
 from agentevol.params import SettingsError, load_params
 from agentevol.precision import resolve
+from agentevol.report import RANDOM
 from agentevol.sampling import Sampling
 from agentevol.settings import BaselineParams, EngineParams, Params, RolloutParams
 from envs.base import Split
 from envs.registry import environment_class
 from tasks import places
 from tasks.artifact import Artifact
+from tasks.chance import play_at_random
 from tasks.collect import collect, part, take_instructions, take_trajectories
 from tasks.datasets import keep_by_reward, merge, validate
 from tasks.evaluate import score
@@ -32,7 +34,7 @@ from tasks.progress import say
 from tasks.rollout import gather, play, roll_out
 from tasks.worlds import worlds
 
-TASKS = (take_trajectories, take_instructions, finetune, play, gather, keep_by_reward, merge, validate, score)
+TASKS = (take_trajectories, take_instructions, finetune, play, gather, keep_by_reward, merge, validate, score, play_at_random)
 """Those of a run, whose versions say what its figures mean."""
 
 
@@ -171,6 +173,12 @@ class Job:
         own = {"slots": hosted.at_once, "workers": 1, "max_new_tokens": hosted.max_new_tokens, "context": hosted.context}
         rollout, policy = self.params.rollout.model_copy(update=own), endpoint(engine)
         return policy, *self.evaluate(hosted.name, policy, 0, engine=engine, rollout=rollout)
+
+    def by_chance(self) -> tuple[Artifact, Artifact] | None:
+        """The random player's episodes on AgentEval, and their scores; None where no world of the run lists its actions."""
+        instructions = self.sets.agenteval
+        played = play_at_random(instructions=instructions, seed=self.params.seed, worlds=worlds(instructions))
+        return (played, score(episodes=played, label=RANDOM)) if played.rows else None
 
     def evaluate(
         self, name: str, policy: Artifact, iteration: int, engine: EngineParams | None = None, rollout: RolloutParams | None = None

@@ -25,8 +25,7 @@ from flows.evolve import evolve, prepare
 from flows.page import RunPage
 from flows.steps import Job, parameters
 from tasks.progress import say
-from tasks.sweep import play_at_random, sweep_report
-from tasks.worlds import worlds
+from tasks.sweep import sweep_report
 
 __all__ = ["cells", "prepare", "short", "sweep"]
 
@@ -60,9 +59,9 @@ def sweep(
         _in_turn(grid, params_file, overrides, name) if params.sweep.at_once == 1 else _at_once(grid, params, params_file, overrides, name)
     )
     job = Job(params)
-    by_chance = play_at_random(instructions=job.sets.agenteval, seed=params.seed, worlds=worlds(job.sets.agenteval))
+    by_chance = job.by_chance()
     sets = {f"data: {what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))}
-    page = sweep_report(done, job.sets.explore, by_chance, name, {**sets, "base model": job.base.digest})
+    page = sweep_report(done, job.sets.explore, by_chance and by_chance[0], name, {**sets, "base model": job.base.digest})
     RunPage().links(folder=page)
     return str(page)
 

@@ -43,7 +43,10 @@ def finetune(
     epochs: float | None = None,
     updates: int | None = None,
 ) -> Made:
-    """The model `name`: `base` after so many `epochs` over the data, or `updates`. Facts: loss curve, tokens, steps, what was too long, seconds."""
+    """The model `name`: `base` after so many `epochs` over the data, or `updates`.
+
+    Facts: loss curve, tokens, steps, what was too long, seconds.
+    """
     from agentevol import launch
     from agentevol.models import model_digest
 

@@ -18,7 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from agentevol.folders import atomic_folder
-from agentevol.report import Comparison, Phase, ReportInput, write_report
+from agentevol.report import RANDOM, Comparison, Phase, ReportInput, write_report
 from agentevol.scoring import Score, paired
 from agentevol.settings import Params
 from agentevol.storage import read_dataset
@@ -33,18 +33,29 @@ FOR_DVC = "metrics.json"
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
 def report(
-    params: Params, base: Artifact, rounds: Sequence[Round], large: Round | None, name: str, baselines: Sequence[Round] = ()
+    params: Params,
+    base: Artifact,
+    rounds: Sequence[Round],
+    large: Round | None,
+    name: str,
+    baselines: Sequence[Round] = (),
+    by_chance: tuple[Artifact, Artifact] | None = None,
 ) -> Path:
-    """Write `runs/<name>/`, `runs/latest/` (the same with the last policy and what it learnt from) and DVC's metrics; returns the first."""
+    """Write `runs/<name>/`, `runs/latest/` (the same with the last policy and what it learnt from) and DVC's metrics; returns the first.
+
+    `by_chance`: the random player's episodes and scores.
+    """
     own = [*rounds, *([large] if large else [])]
     everything = [*own, *baselines]
     last = rounds[-1]
     assert last.learnt_from is not None
+    scores = {RANDOM: _scores(by_chance[1])} if by_chance else {}
     runs = ReportInput(
-        scores={one.label: _scores(one) for one in everything},
+        scores=scores | {one.label: _scores(one.scores) for one in everything},
         comparisons=[
-            *(_compare(one, rounds[0]) for one in (last, large) if one is not None and one is not rounds[0]),
-            *(_compare(last, one) for one in baselines),
+            *(_compare_rounds(one, rounds[0]) for one in (last, large) if one is not None and one is not rounds[0]),
+            *(_compare_rounds(last, one) for one in baselines),
+            *([_compare(last.label, last.episodes, RANDOM, by_chance[0])] if by_chance else []),
         ],
         phases=[_phase(one.label, what, facts) for one in everything for what, facts in one.phases()],
         meta=_meta(params, base),
@@ -66,16 +77,20 @@ def report(
     return folder
 
 
-def _scores(one: Round) -> dict[str, Score]:
+def _scores(made: Artifact) -> dict[str, Score]:
     scores = {}
-    for env, found in one.scores.facts.items():
+    for env, found in made.facts.items():
         known: dict[str, Any] = {name: math.nan if value is None else value for name, value in found.items()}
         scores[env] = Score(**known)
     return scores
 
 
-def _compare(one: Round, other: Round) -> Comparison:
-    return Comparison(one.label, other.label, paired(read_dataset(one.episodes.folder), read_dataset(other.episodes.folder)))
+def _compare_rounds(one: Round, other: Round) -> Comparison:
+    return _compare(one.label, one.episodes, other.label, other.episodes)
+
+
+def _compare(label: str, episodes: Artifact, other: str, others: Artifact) -> Comparison:
+    return Comparison(label, other, paired(read_dataset(episodes.folder), read_dataset(others.folder)))
 
 
 def _phase(label: str, what: str, facts: dict[str, Any]) -> Phase:

@@ -1,4 +1,4 @@
-"""What a sweep adds to its runs: the random player's score, and one report from all of them.
+"""What a sweep adds to its runs: one report from all of them.
 
 Invariant: a report is made from the runs' folders and the store alone.
 """
@@ -6,7 +6,6 @@ Invariant: a report is made from the runs' folders and the store alone.
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,57 +20,13 @@ from agentevol.report import BC_LARGE
 from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep
 from agentevol.sweeps.page import HTML, write_report
 from agentevol.sweeps.records import FOLDER, write_records
-from agentevol.trajectory import Message, Trajectory
-from envs.registry import make
 from tasks import places
 from tasks.artifact import Artifact
-from tasks.keys import Made, stored
-from tasks.progress import bar
 from tasks.report import machine
 
 SWEEPS = Path("runs") / "sweeps"
 _MADE_BY = {"learn": "model", "explore": "explored", "evaluate": "played"}
 """What a step of a run leaves, by its name in run.json."""
-
-
-@stored("trajectories", version="1")
-def play_at_random(out: Path, *, instructions: Artifact, seed: int, worlds: dict[str, str]) -> Made:
-    """One episode of a player that picks among the available actions, on each instruction of a world that lists them."""
-    wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows]
-    episodes = []
-    with bar("playing at random") as tick:
-        for done, instruction in enumerate(wanted, 1):
-            with make(instruction.env) as env:
-                _, info = env.reset(options={"item_id": instruction.item_id})
-                if "available_actions" not in info:
-                    continue
-                draw, messages = random.Random(f"{seed} {instruction.item_id}"), [Message("user", "")]
-                while not env.done:
-                    action = draw.choice(info["available_actions"])
-                    observation, *_, info = env.step(action)
-                    messages += [Message("assistant", action, False), Message("user", observation)]
-                episodes.append(_recorded(env.reward, env.rounds, bool(info["success"]), instruction, messages))
-            tick(done, len(wanted))
-    made = storage.write_dataset(out / "dataset", episodes, {"policy": "random", "instructions": instructions.digest})
-    return Made(made.digest, "dataset", made.counts)
-
-
-def _recorded(reward: float, rounds: int, success: bool, instruction: Any, messages: list[Message]) -> Trajectory:
-    return Trajectory(
-        item_id=instruction.item_id,
-        env=instruction.env,
-        task_type=instruction.task_type,
-        split="eval",
-        policy="random",
-        policy_hash="",
-        iteration=0,
-        sample=0,
-        messages=messages,
-        reward=reward,
-        success=success,
-        rounds=rounds,
-        status="finished",
-    )
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)

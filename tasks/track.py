@@ -21,6 +21,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from agentevol.folders import digest_json, folder_digest
+from agentevol.report import RANDOM
 from agentevol.settings import Params
 from agentevol.storage import read_dataset
 from tasks.artifact import PRODUCT, Artifact
@@ -75,7 +76,7 @@ class Tracker:
 
     def round(self, done: Round) -> None:
         """A policy's scores, costs and data at its iteration, and some of its episodes as traces."""
-        step, figures = done.iteration, _scores(done) | _costs(done) | _left_out(done)
+        step, figures = done.iteration, _scores(done.scores) | _costs(done) | _left_out(done)
         figures["data/learnt_from"] = _learnt_from(done).rows
         if done.explored and done.kept:
             figures |= {"data/explored": done.explored.rows, "data/kept": done.kept.rows, "errors/explore": done.explored.facts["errors"]}
@@ -87,7 +88,7 @@ class Tracker:
 
     def large(self, done: Round) -> None:
         """BC-Large, which belongs to no iteration: its scores and costs as single figures."""
-        figures = _scores(done) | _costs(done) | _left_out(done) | {"data/learnt_from": _learnt_from(done).rows}
+        figures = _scores(done.scores) | _costs(done) | _left_out(done) | {"data/learnt_from": _learnt_from(done).rows}
         self._figures(done.name, {f"bc_large/{name}": value for name, value in figures.items()}, 0)
         self._learnt(done)
         self._input("agenttraj_l", _learnt_from(done), "training")
@@ -95,15 +96,19 @@ class Tracker:
 
     def baseline(self, done: Round) -> None:
         """A hosted model: its scores and what it cost, below its name."""
-        figures = _scores(done) | _costs(done)
+        figures = _scores(done.scores) | _costs(done)
         self._figures(done.name, {f"baseline/{done.name}/{name}": value for name, value in figures.items()}, 0)
         self._tags({f"model.{done.name}": f"{done.model.path} sha256:{done.model.digest}"})
         self._traces(done)
 
+    def by_chance(self, scores: Artifact) -> None:
+        """The random player's scores, as single figures."""
+        self._figures(RANDOM, {f"{RANDOM}/{name}": value for name, value in _scores(scores).items()}, 0)
+
     def report(self, folder: Path, rounds: list[Round]) -> None:
         """The report's files, and the last iteration's scores and its gain on BC-Base as single figures."""
         first, last = rounds[0], rounds[-1]
-        final = {f"final/{name}": value for name, value in _scores(last).items()}
+        final = {f"final/{name}": value for name, value in _scores(last.scores).items()}
         self._figures("final", final | {"final/gain": last.success - first.success, "final/iteration": last.iteration}, 0)
         digest = folder_digest(folder)
         if self._known_tags.get("report") != digest:
@@ -234,9 +239,9 @@ def _learnt_from(done: Round) -> Artifact:
     return done.learnt_from
 
 
-def _scores(done: Round) -> dict[str, Any]:
+def _scores(made: Artifact) -> dict[str, Any]:
     wanted = ("success", "success_low", "success_high", "reward", "reward_low", "reward_high", "errors", "n")
-    return {f"{what}/{env}": score[what] for env, score in done.scores.facts.items() for what in wanted}
+    return {f"{what}/{env}": score[what] for env, score in made.facts.items() for what in wanted}
 
 
 def _costs(done: Round) -> dict[str, Any]:

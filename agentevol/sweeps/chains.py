@@ -15,7 +15,6 @@ from agentevol.report import BC_LARGE
 from agentevol.scoring import OVERALL, Paired, Score, discordant, paired, score
 from agentevol.trajectory import Trajectory
 
-RANDOM = "random"
 _EXAMPLES = 2  # failures to be read, per environment
 
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 
-from agentevol.report import BC_BASE, BC_LARGE, iteration_label
+from agentevol.report import BC_BASE, BC_LARGE, RANDOM, iteration_label
 from agentevol.scoring import OVERALL, Paired, Score, holm, score
 from agentevol.sweeps import pictures
-from agentevol.sweeps.chains import RANDOM, Chain, Setting, Sweep, between, compared, evolved, failures, pooled, shared
+from agentevol.sweeps.chains import Chain, Setting, Sweep, between, compared, evolved, failures, pooled, shared
 from agentevol.trajectory import Trajectory
 
 _LONGEST_EXAMPLE = 6_000

@@ -73,6 +73,17 @@ def test_the_text_fits_a_terminal_and_nothing_is_cut(tmp_path: Path, iterations:
     assert all(f"Iteration {m}" in text for m in range(1, iterations + 1))
 
 
+def test_the_random_player_is_compared_with_and_lies_on_no_curve(tmp_path: Path) -> None:
+    by_chance = {"random": score(policy({"maze": 4}))}  # wordle cannot list its actions
+    report = write_report(tmp_path, runs(4, scores=by_chance | dict(runs(4).scores)))
+    assert "Success of a random player, where worlds list their actions: maze 10.0 [4, 23], overall 10.0 [4, 23]" in report.text
+    assert line(report.text, "environment").split()[2] == "BC-Base"
+    assert line(report.markdown, "environment").startswith("| environment | n | random | BC-Base | Iteration 1 |")
+    assert "| wordle | 40 | - |" in report.markdown
+    assert report.metrics["random"]["maze"]["success"] == 0.1
+    assert (tmp_path / "curve.csv").read_text() == (write_report(tmp_path / "without", runs(4)).folder / "curve.csv").read_text()
+
+
 def test_reward_has_a_table_where_it_is_not_the_success_rate(tmp_path: Path) -> None:
     partial = policy({"maze": 10})
     for trajectory in partial:

@@ -66,6 +66,11 @@ def test_the_results_are_those_of_an_undisturbed_run(undisturbed: Path, killed: 
     assert table(killed) == table(undisturbed)
 
 
+def test_the_random_player_is_in_the_report(undisturbed: Path) -> None:
+    assert "AgentEvol (iteration 2) against random: " in table(undisturbed)
+    assert "| environment | n | random | BC-Base |" in (undisturbed / "runs" / "latest" / "table.md").read_text()
+
+
 def test_no_unfinished_folder_is_left(killed: Path) -> None:
     # The store holds the process id of who was writing: what a killed process left goes when its task is done again.
     assert not list((killed / "runs" / "store").glob(".*.tmp"))
@@ -106,6 +111,7 @@ def test_mlflow_has_one_flat_run_and_every_point_once(killed: Path) -> None:
     history = client.get_metric_history(run.info.run_id, "success/overall")
     assert sorted(point.step for point in history) == [0, 1, 2]
     assert run.data.params["M"] == "2"
+    assert 0 <= run.data.metrics["random/success/overall"] <= 1
     inputs = {entry.dataset.name for entry in run.inputs.dataset_inputs}
     assert {"agenttraj", "agenteval", "explore", "explored-1", "learnt-from-2"} <= inputs
     assert {file.path for file in client.list_artifacts(run.info.run_id, "report")} >= {"report/curve.png", "report/table.md"}

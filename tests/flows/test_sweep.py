@@ -103,6 +103,7 @@ def test_the_report_shows_everything_and_needs_nothing_else(swept: Path) -> None
     assert outline.titles == [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert {"Methods", "The curve over M", "The K comparison", "Paired tests", "Lineage"} <= set(outline.titles)
     assert all(link.startswith("#") for link in outline.links), "nothing is loaded from elsewhere"
+    assert "| random |" in text
     assert "| BC-Base |" in text
     assert "AgentEvol, M = 2, K = 2" in text
     assert "The grid has one way of merging" in text

@@ -50,6 +50,9 @@ class Pushing(TextEnv):
         self.left -= action == "push"
         return f"{self.left} left.", float(self.left == 0), self.left == 0
 
+    def available_actions(self) -> list[str]:
+        return ["push", "wait"]
+
     def expert(self) -> PushingExpert:
         return PushingExpert()
 

@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from agentevol.settings import Merge
 from agentevol.trajectory import Trajectory
+from agentevol.values import Merge
 from envs.base import Instruction
 from envs.registry import environment_class
 

@@ -5,71 +5,40 @@ Invariant: a `Params` that exists is valid. Imports nothing but pydantic, so tha
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-Merge = Literal["initial", "cumulative", "none"]
-StartFrom = Literal["base", "previous"]
-Rule = Literal["reward_weighted", "threshold"]
-Precision = Literal["auto", "float32", "bfloat16"]
-
-
-def _positive_int(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError("a whole number of at least 1, or a list of them (one per iteration)")
-    return value
-
-
-def _positive_number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ValueError("a number above 0, or a list of them (one per iteration)")
-    return float(value)
-
-
-def _schedule(value: object, one: Any) -> Any:
-    if isinstance(value, list):
-        if not value:
-            raise ValueError("a list that is not empty, or one number")
-        return [one(entry) for entry in value]
-    return one(value)
-
-
-def _plain_url(value: str) -> str:
-    """An address alone: it is logged and stored, so nothing that may be a secret can be part of it."""
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value):
-        raise ValueError("an address such as http://127.0.0.1:8000/v1, without a user, a key or a query in it")
-    return value.rstrip("/")
-
+from agentevol.values import (
+    Count,
+    Counts,
+    Merge,
+    Natural,
+    Numbers,
+    Positive,
+    Precision,
+    Rule,
+    Section,
+    Share,
+    StartFrom,
+    Temperature,
+    Text,
+    TopP,
+    Url,
+)
 
 _POLICIES = ("bc-base", "bc-large", "overall", "random", "random player")
 _SECRETS = ("api_key", "apikey", "authorization", "headers", "extra_headers", "key", "token", "password")
 
-Text = Annotated[str, Field(min_length=1)]
-Natural = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Temperature = Annotated[float, Field(ge=0, le=10)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-Url = Annotated[str, AfterValidator(_plain_url)]
-Counts = Annotated[int | list[int], BeforeValidator(lambda value: _schedule(value, _positive_int))]
-Numbers = Annotated[float | list[float], BeforeValidator(lambda value: _schedule(value, _positive_number))]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ModelParams(_Section):
+class ModelParams(Section):
     """The base model. `base`: a folder, or a name on the Hugging Face hub. `threads`: of the processor; null leaves it to PyTorch."""
 
     base: Text = "models/base"
     threads: Count | None = None
 
 
-class Limits(_Section):
+class Limits(Section):
     """At most that many instructions per environment and split, taken from the front of the split's fixed order; null takes all."""
 
     train: Count | None = None
@@ -78,14 +47,14 @@ class Limits(_Section):
     eval: Count | None = None
 
 
-class DataParams(_Section):
+class DataParams(Section):
     """Where the datasets live, and how much of them is used."""
 
     folder: Text = "data"
     limits: Limits = Limits()
 
 
-class RolloutParams(_Section):
+class RolloutParams(Section):
     """Playing episodes. `slots`: episodes at once; `retries`: of an episode that a fault ended; `max_new_tokens`: of one answer.
 
     `context`: tokens at which an episode is cut. `repeats`: cut an episode after so many times the same answer with the same outcome
@@ -104,7 +73,7 @@ class RolloutParams(_Section):
     servers: dict[str, Annotated[str, Field(pattern=r"^(agentgym\+)?https?://")]] = {}
 
 
-class EndpointParams(_Section):
+class EndpointParams(Section):
     """An OpenAI-compatible endpoint. `key_from`: the environment variable that holds its key; where that is not set none is sent.
 
     `per_minute`: requests at most; null knows no limit. `timeout`: seconds for one request. `retries`: of a request that was not answered
@@ -156,14 +125,14 @@ class BaselineParams(EndpointParams):
         return EngineParams(kind="openai", **self.model_dump(include=set(EndpointParams.model_fields)))
 
 
-class ExploreParams(_Section):
+class ExploreParams(Section):
     """How exploration samples."""
 
     temperature: Temperature = 0.7
     top_p: TopP = 1.0
 
 
-class EvolveParams(_Section):
+class EvolveParams(Section):
     """The loop: M `iterations`, K `samples` per instruction, and what each iteration learns from.
 
     `patience`: stop after so many iterations without a better score on AgentEval; null runs all M.
@@ -182,7 +151,7 @@ class EvolveParams(_Section):
         return int(_at(self.samples, iteration - 1))
 
 
-class FinetuneParams(_Section):
+class FinetuneParams(Section):
     """Learning. `batch_tokens`: tokens per optimiser step; `warmup`: share of the steps; `max_tokens`: of one trajectory.
 
     `updates`: optimiser steps of every policy, however much it learns from, so that none is better for having been taught longer.
@@ -225,7 +194,7 @@ class FinetuneParams(_Section):
         return None if self.epochs is None else float(_at(self.epochs, iteration))
 
 
-class EvaluateParams(_Section):
+class EvaluateParams(Section):
     """How AgentEval is played, and what is scored beside the run's policies: BC-Large, and hosted models (`baselines`)."""
 
     temperature: Temperature = 0.0
@@ -242,7 +211,7 @@ class EvaluateParams(_Section):
         return baselines
 
 
-class GateParams(_Section):
+class GateParams(Section):
     """What stops bad data. `replay`: which expert trajectories are played again to be compared with their record.
 
     `min_coverage`: the share of the instructions of every environment and difficulty that the data must reach.
@@ -253,7 +222,7 @@ class GateParams(_Section):
     min_coverage: Share = 0.0
 
 
-class PretrainParams(_Section):
+class PretrainParams(Section):
     """The embedded base model and how it is made. `hidden`, `layers`, `heads` (of width 64) with their
     `key_value_heads`, and `vocabulary` give its shape.
 
@@ -281,7 +250,7 @@ class PretrainParams(_Section):
         return self
 
 
-class SweepParams(_Section):
+class SweepParams(Section):
     """The grid of `agentevol sweep`: every combination is a run. `at_once`: chains of runs side by side."""
 
     iterations: Annotated[list[Count], Field(min_length=1)] = [1, 2, 3, 4]
@@ -300,7 +269,7 @@ class SweepParams(_Section):
         return values
 
 
-class Params(_Section):
+class Params(Section):
     """Everything a run depends on. The same Params on the same commit give the same datasets and scores.
 
     Between sections: an episode that was played to the end of its context must pass the gate and be short enough to be learnt from.

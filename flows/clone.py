@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from agentevol.settings import Natural
+from agentevol.values import Natural
 from flows.evolve import clone as clone_expert
 from flows.page import RunPage
 from flows.steps import Job, parameters

@@ -19,8 +19,9 @@ from itertools import product
 
 from prefect import flow
 
-from agentevol.settings import Count, Natural, Params, SweepParams
+from agentevol.settings import Params, SweepParams
 from agentevol.sweeps.chains import Cell, Setting
+from agentevol.values import Count, Natural
 from flows.evolve import evolve, prepare
 from flows.page import RunPage
 from flows.steps import Job, parameters

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from agentevol import storage
-from agentevol.settings import GateParams, Merge
+from agentevol.settings import GateParams
+from agentevol.values import Merge
 from envs.base import Instruction
 from envs.registry import environment_class
 from tasks.artifact import Artifact

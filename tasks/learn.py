@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentevol.settings import EngineParams, FinetuneParams, PretrainParams, Rule
+from agentevol.settings import EngineParams, FinetuneParams, PretrainParams
+from agentevol.values import Rule
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored

@@ -154,16 +154,16 @@ class EvolveParams(Section):
 class FinetuneParams(Section):
     """Learning. `batch_tokens`: tokens per optimiser step; `warmup`: share of the steps; `max_tokens`: of one trajectory.
 
-    `updates`: optimiser steps of every policy, however much it learns from, so that none is better for having been taught longer.
-    `epochs`: passes over the data instead; where they are given, there are no `updates`.
+    `epochs`: passes over the data, so that who has more of it is taught longer. `updates`: optimiser steps of every policy, however much
+    it learns from; where they are given, the epochs do not count.
     `micro_tokens`: tokens that go through the model at once, null: a whole step's. `precision`: auto is bfloat16 where the processor
     or GPU multiplies it natively, else float32. `lora_rank`: learn adapters of that rank instead of all weights (extra `lora`),
     `lora_alpha`: their scale, null: twice the rank. `checkpoint_minutes`: what a kill can cost, null: the whole training. `accelerate`:
     a configuration of `accelerate config` (several processes, FSDP); null: this process.
     """
 
-    updates: Count | None = 300
-    epochs: Numbers | None = None
+    epochs: Numbers = 8.0
+    updates: Count | None = None
     learning_rate: Positive = 1.5e-3
     batch_tokens: Count = 4096
     micro_tokens: Count | None = None
@@ -178,20 +178,9 @@ class FinetuneParams(Section):
     checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 5.0
     accelerate: Text | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_length(cls, values: Any) -> Any:
-        return {**values, "updates": None} if isinstance(values, dict) and values.get("epochs") is not None else values
-
-    @model_validator(mode="after")
-    def _some_length(self) -> FinetuneParams:
-        if self.updates is None and self.epochs is None:
-            raise ValueError("updates and epochs both null; a number in one of them, to say how long a policy learns")
-        return self
-
     def epochs_at(self, iteration: int) -> float | None:
         """Epochs of an iteration; 0 is behavioural cloning. A list shorter than M + 1 repeats its last entry. None: `updates` decide."""
-        return None if self.epochs is None else float(_at(self.epochs, iteration))
+        return None if self.updates else float(_at(self.epochs, iteration))
 
 
 class EvaluateParams(Section):

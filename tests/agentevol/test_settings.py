@@ -37,7 +37,7 @@ def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -
         "data.limits.train",
         "data.limits.explore",
         "data.limits.eval",
-        "finetune.updates",
+        "finetune.epochs",
     }
 
 
@@ -64,12 +64,10 @@ def test_schedules_repeat_their_last_entry() -> None:
     assert [FinetuneParams(epochs=[2.0, 4.0]).epochs_at(iteration) for iteration in (0, 1, 2)] == [2, 4, 4]
 
 
-def test_epochs_go_before_updates_and_one_of_them_is_needed(file: Path) -> None:
-    assert (FinetuneParams().updates, FinetuneParams().epochs_at(7)) == (300, None)
-    epochs = load_params(ROOT / "params.yaml", ["finetune.epochs=2"]).finetune
-    assert (epochs.updates, epochs.epochs_at(0)) == (None, 2)
-    with pytest.raises(SettingsError, match="updates and epochs both null"):
-        load_params(file, ["finetune.updates=null"])
+def test_updates_go_before_epochs(file: Path) -> None:
+    assert FinetuneParams().epochs_at(7) == 8
+    updates = load_params(ROOT / "params.yaml", ["finetune.updates=300"]).finetune
+    assert (updates.updates, updates.epochs_at(0)) == (300, None)
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from agentevol.report import BC_BASE
-from agentevol.scoring import discordant, wilson
+from agentevol.scoring import OVERALL, discordant, wilson
 
 
 def main(folders: list[str]) -> None:
     runs = [json.loads((Path(folder) / "scores.json").read_text(encoding="utf-8")) for folder in folders]
     policies = [label for label in runs[0]["policies"] if all(label in run["policies"] for run in runs)]
-    worlds = list(runs[0]["policies"][BC_BASE])
+    worlds = in_order(runs[0]["policies"][BC_BASE])
     print(f"success in %, {len(runs)} seeds together, 95 % Wilson interval\n")
     print(f"| environment | n | {' | '.join(policies)} |\n|---|---|{'---|' * len(policies)}")
     for world in worlds:
@@ -28,13 +29,17 @@ def main(folders: list[str]) -> None:
     for test in runs[0]["paired"]:
         same = [next(t for t in run["paired"] if (t["a"], t["b"]) == (test["a"], test["b"])) for run in runs]
         print(f"{test['a']} against {test['b']}: gained / lost, exact McNemar (each seed; together)\n")
-        for world in test["results"]:
+        for world in in_order(test["results"]):
             results = [t["results"][world] for t in same]
             pooled = discordant(*(sum(result[name] for result in results) for name in ("n", "only_a", "only_b")))
             each = ", ".join(f"{result['only_a']}/{result['only_b']} p = {result['p_value']:.2g}" for result in results)
             points = f"{100 * pooled.difference:+.1f} points"
             print(f"- {world}: {each}; together {pooled.only_a}/{pooled.only_b} of {pooled.n}, {points}, p = {pooled.p_value:.2g}")
         print()
+
+
+def in_order(worlds: Iterable[str]) -> list[str]:
+    return sorted(worlds, key=lambda world: (world == OVERALL, world))
 
 
 def cell(scores: list[dict[str, Any]]) -> str:

@@ -84,7 +84,7 @@ def pull(url: Url, digests: Digests = None) -> None:
         remote = Remote(url)
         wanted = chosen(remote.known(), digests or [], url)
         new = remote.pull(place for places in wanted.values() for place in places)
-    typer.echo(f"{new} results pulled from {url}; agentevol data list shows what there is")
+    typer.echo(f"{new} results pulled from {url}; agentevol data list --all shows what there is")
 
 
 def _list(kinds: tuple[str, ...], everything: bool) -> None:

@@ -6,10 +6,14 @@ Invariant: a database's address, which may hold a password, is handed on in the 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
+from flows.up.state import end, family
 from tasks import places
 
 READY = "(ready in about ten seconds; Ctrl-C ends it)"
@@ -35,10 +39,14 @@ def serve(port: int) -> int:
         return 0
     print(READY, flush=True)
     inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    server = subprocess.Popen([sys.executable, *command(port)], env={**inherited, **environment()})
     try:
-        return subprocess.call([sys.executable, *command(port)], env={**inherited, **environment()})
+        return server.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        end(family(psutil.Process(server.pid)) if server.poll() is None else [])
 
 
 def command(port: int) -> list[str]:

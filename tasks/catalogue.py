@@ -51,8 +51,15 @@ def entries(kinds: tuple[str, ...], data: Path = Path("data")) -> list[Entry]:
     bases = _base_models(used) if set(kinds) & set(MODEL) else ()  # their digests are computed, which takes a while for large ones
     for entry in [*bases, *_expert_sets(places.resolve(data), used), *_in_store(used)]:
         if entry.artifact.kind in kinds:
-            found.setdefault(entry.artifact.digest, entry)
+            digest = entry.artifact.digest
+            if digest not in found or _made_of_itself(found[digest]):
+                found[digest] = entry
     return sorted(found.values(), key=lambda entry: (not entry.used, entry.used, entry.artifact.path))
+
+
+def _made_of_itself(entry: Entry) -> bool:
+    """A merge that added nothing: what else has that content says where it came from."""
+    return entry.artifact.digest in _digests(entry.origin.get("inputs", {}))
 
 
 def chosen(prefixes: Sequence[str], run: str = "") -> list[Entry]:

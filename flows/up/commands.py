@@ -44,7 +44,8 @@ def up(home: Path, port: int | None, ui_port: int | None, at_once: int | None) -
             if "mlflow" not in alive and not _other_mlflow():
                 fresh.append(services.start_mlflow(record, ui_port or UI_PORT))
             _write(record, alive, fresh)
-            _say(f"starting {', '.join(NAMES[one.service.name] for one in fresh)}" if fresh else "server and pages are up")
+            starting = [NAMES[one.service.name] for one in fresh] + ([NAMES["worker"]] if "worker" not in alive else [])
+            _say(f"starting {', '.join(starting)}" if starting else "everything is up")
             for one in fresh:
                 one.wait()
             server = next((one.service for one in fresh if one.service.name == "server"), None) or alive["server"]

@@ -109,7 +109,7 @@ def _start(record: Record, name: str, arguments: Sequence[str], environment: dic
     everything = {**inherited(), **environment, MARK: str(record.folder), "PYTHONUNBUFFERED": "1"}
     if name == "mlflow":
         everything.pop("MLFLOW_TRACKING_URI", None)  # it is the server, and has its store from `environment`
-    with log.open("wb") as output:
+    with log.open("ab") as output:  # why the last one ended is still there
         process = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,

@@ -56,8 +56,10 @@ def chart_page(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> 
                 time.sleep(1)
         yield link[0]
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        server.terminate()  # and with it goes all that it started
+        assert server.wait(timeout=60) == 128 + signal.SIGTERM
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
 def test_the_chart_page_shows_the_run_and_its_figures(chart_page: str, tmp_path: Path) -> None:

@@ -119,6 +119,16 @@ def test_a_copy_is_the_content_itself_and_says_where_it_comes_from(digests: dict
         find("xyz", DATA)
 
 
+def test_a_merge_that_added_nothing_is_not_where_its_content_came_from(project: Path) -> None:
+    def write(to: Path) -> None:
+        (to / "rows").write_text("the same")
+
+    taken = keep("take_trajectories", "trajectories", write, {"split": "train"})
+    merged = keep("merge", "trajectories", write, {"initial": {"kind": "trajectories", "digest": taken}})
+    assert merged == taken
+    assert find(taken, DATA).origin["task"] == "take_trajectories"
+
+
 def test_a_store_of_another_version_is_named_and_not_misread(project: Path) -> None:
     keep("finetune", "model", lambda to: (to / "x").write_text(""), {}, schema=9, created_by="agentevol 7.0")
     with pytest.raises(OtherSchema, match=r"written by agentevol 7\.0 \(schema 9; agentevol \S+ reads 1\).*move runs/store away"):

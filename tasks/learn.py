@@ -48,9 +48,10 @@ def finetune(
 
     Facts: loss curve, tokens, steps, what was too long, seconds.
     """
-    from agentevol import launch
+    from agentevol import launch, workers
     from agentevol.models import model_digest
 
+    workers.dismiss()  # those that played wait with half a GiB each, which the training needs
     model = out / "model"
     model.mkdir()
     with bar(f"fine-tuning {name}") as tick:

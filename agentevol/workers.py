@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from agentevol.memory import give_back
-
 Job = Callable[[Any, Callable[[int, int], None]], Any]
 Progress = Callable[[int, int], None]
 
@@ -113,8 +111,6 @@ def _serve(pipe: Connection) -> None:
         except Exception as error:
             answer = ("failed", error)
         pipe.send(answer)
-        del answer
-        give_back()  # it waits now, perhaps beside a training that needs the room
 
 
 def _send(worker: _Worker, message: Any) -> None:

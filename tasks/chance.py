@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol import storage
+from agentevol.report import RANDOM
 from agentevol.trajectory import Message, Trajectory
 from envs.registry import make
 from tasks.artifact import Artifact
@@ -35,7 +36,7 @@ def play_at_random(out: Path, *, instructions: Artifact, seed: int, worlds: dict
                     messages += [Message("assistant", action, False), Message("user", observation)]
                 episodes.append(_recorded(env.reward, env.rounds, bool(info["success"]), instruction, messages))
             tick(done, len(wanted))
-    made = storage.write_dataset(out / "dataset", episodes, {"policy": "random", "instructions": instructions.digest})
+    made = storage.write_dataset(out / "dataset", episodes, {"policy": RANDOM, "instructions": instructions.digest})
     return Made(made.digest, "dataset", made.counts)
 
 
@@ -45,7 +46,7 @@ def _recorded(reward: float, rounds: int, success: bool, instruction: Any, messa
         env=instruction.env,
         task_type=instruction.task_type,
         split="eval",
-        policy="random",
+        policy=RANDOM,
         policy_hash="",
         iteration=0,
         sample=0,

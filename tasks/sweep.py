@@ -43,7 +43,7 @@ def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | 
     sweep = Sweep(
         chains=[_chain(cell) for cell in longest.values()],
         cells=priced,
-        random=storage.read_dataset(by_chance.folder) if by_chance is not None and by_chance.rows else [],
+        random=storage.read_dataset(by_chance.folder) if by_chance else [],
         explored=[(row.env, row.difficulty, row.item_id) for row in explored],
         meta={"commit": _commit(), **sets, "machine": machine()},
     )

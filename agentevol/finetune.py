@@ -27,7 +27,7 @@ from agentevol.packing import Line, cut, in_lines, pack_attention
 from agentevol.tokens import Tokens, tokens_of
 from agentevol.trajectory import Trajectory
 
-_VERSION = 2
+_VERSION = 3
 _GIVE_BACK_EVERY = 8  # steps; every step would cost some per cent of the time
 _NOT_IN_A_CHECKPOINT = ("checkpoint_minutes", "accelerate")
 

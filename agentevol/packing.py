@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention as attention
 from transformers import AttentionInterface
 
+from agentevol.attention import rows_attention
 from agentevol.batches import orders
 from agentevol.chat import Encoded
 
@@ -104,6 +105,9 @@ def attend_packed(
     if asked := [name for name in _NOT_SUPPORTED if options.get(name) is not None]:
         raise NotImplementedError(f"packed attention has no {', '.join(asked)}")
     sizes, window = attention_mask[0, 0, 0].tolist(), options.get("sliding_window")
+    if query.device.type == "cpu" and not window and not dropout:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        return rows_attention(query[0], key[0], value[0], sizes, scale).transpose(0, 1)[None].contiguous(), None
     shared = query.shape[1] // key.shape[1]
     if shared > 1:
         key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)

@@ -31,7 +31,7 @@ def endpoint(engine: EngineParams) -> Artifact:
     return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
 
 
-@stored("model", version="2", ignore=("name", "settings.epochs", "settings.updates", "settings.checkpoint_minutes"))
+@stored("model", version="3", ignore=("name", "settings.epochs", "settings.updates", "settings.checkpoint_minutes"))
 def finetune(
     out: Path,
     *,

@@ -11,7 +11,8 @@ from math import isnan
 from typing import Any
 
 from agentevol.report import RANDOM, Comparison, Phase, ReportInput
-from agentevol.scoring import OVERALL, Paired, Score, holm
+from agentevol.scoring import OVERALL, Paired, holm
+from agentevol.wording import duration, rate
 
 WIDTH = 120
 _GAP = 3  # columns between the cells of a table
@@ -108,7 +109,7 @@ def _score_rows(runs: ReportInput, labels: Sequence[str], metric: str, digits: i
     for env in runs.environments:
         scores = [runs.scores[label].get(env) for label in labels]
         counts = [score.n for score in scores if score]
-        rows.append([env, _span(counts), *(_rate(score, metric, digits) for score in scores)])
+        rows.append([env, _span(counts), *(rate(score, metric, digits) for score in scores)])
     return ["environment", "n", *labels], rows
 
 
@@ -116,14 +117,6 @@ def _span(counts: Sequence[int]) -> str:
     if not counts:
         return "0"
     return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"  # policies differ where faults were left out
-
-
-def _rate(score: Score | None, metric: str, digits: int) -> str:
-    """`41.2 [36.0, 46.5]`"""
-    if score is None or not score.n:
-        return "-"
-    value, low, high = (100 * float(getattr(score, f"{metric}{part}")) for part in ("", "_low", "_high"))
-    return f"{value:.1f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _headline(comparison: Comparison) -> str:
@@ -167,22 +160,14 @@ def _phase_rows(phases: Sequence[Phase]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for phase in [*phases, total]:
         counts = [f"{count:,}" if count else "-" for count in (phase.episodes, phase.tokens, phase.trained_tokens)]
-        rows.append([phase.name, _duration(phase.seconds), f"{100 * phase.seconds / whole if whole else 0:.0f} %", *counts])
+        rows.append([phase.name, duration(phase.seconds), f"{100 * phase.seconds / whole if whole else 0:.0f} %", *counts])
     return ["step", "time", "share", "episodes", "tokens played", "tokens learnt"], rows
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
 def _by_chance(runs: ReportInput) -> list[str]:
     """The random player in one line; none where no world lists its actions."""
     scores = runs.scores.get(RANDOM, {})
-    rates = [f"{env} {_rate(scores[env], 'success', 0)}" for env in runs.environments if env in scores]
+    rates = [f"{env} {rate(scores[env], 'success', 0)}" for env in runs.environments if env in scores]
     return [f"Success of a random player, where worlds list their actions: {', '.join(rates)}"] if rates else []
 
 

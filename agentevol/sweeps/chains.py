@@ -120,6 +120,16 @@ class Sweep:
             asked[cell.setting, cell.seed] = max(cell.iterations, asked.get((cell.setting, cell.seed), 0))
         return min(asked.values(), default=min((len(chain.curve) - 1 for chain in self.chains), default=0))
 
+    def told(self, setting: Setting) -> str:
+        """The setting, and its seeds where it does not have all of the sweep's."""
+        own = sorted(chain.seed for chain in self.of(setting))
+        some = "" if own == self.seeds else f" (seed {', '.join(map(str, own))})"
+        return setting.told(self.settings) + some
+
+    def named(self, setting: Setting) -> str:
+        """The policy of a setting that is set against others."""
+        return f"AgentEvol, M = {self.iterations}, {self.told(setting)}"
+
     def of(self, setting: Setting) -> list[Chain]:
         return [chain for chain in self.chains if chain.setting == setting]
 
@@ -140,13 +150,14 @@ def evolved(chains: Sequence[Chain], iterations: int) -> dict[str, Score]:
     return score(episodes) if episodes else {}
 
 
-def compared(chains: Sequence[Chain], iterations: int, other: str) -> dict[str, Paired]:
-    """The policies after so many iterations against another one of the same seed, by environment: pairs of one instruction and seed,
-    counted together."""
+def compared(chains: Sequence[Chain], iterations: int, seeds: Sequence[Chain], other: str) -> dict[str, Paired]:
+    """The policies after so many iterations against one that all settings share, by environment: pairs of one instruction and seed,
+    counted together. `seeds`: a chain of each seed, where the other policy is found."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    of_seed = {chain.seed: chain.policies[other] for chain in seeds if other in chain.policies}
     for chain in chains:
-        if other in chain.policies:
-            _count(counts, paired(chain.policies[chain.after(iterations)], chain.policies[other]))
+        if chain.seed in of_seed:
+            _count(counts, paired(chain.policies[chain.after(iterations)], of_seed[chain.seed]))
     return {env: discordant(*found) for env, found in counts.items()}
 
 

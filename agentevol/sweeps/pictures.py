@@ -11,27 +11,26 @@ from typing import Any
 
 from agentevol.scoring import Score
 
-COLOURS = ("#1f5fa8", "#d55e00", "#009e73", "#cc79a7", "#7a5195", "#56780f")
-MARKERS = ("o", "s", "^", "D", "v", "P")
+COLOURS = ("#1f5fa8", "#d55e00", "#009e73", "#cc79a7", "#7a5195", "#56780f", "#e69f00", "#56b4e9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _GREY = "#5f6670"
+MOST_BANDS = 4  # lines whose bands can still be told apart
 Points = Sequence[Score | None]
 
 
 def curves(lines: Mapping[str, Points], levels: Mapping[str, Score | None], title: str, small: bool = False) -> str:
-    """Success over the iterations, a line with its 95 % band for each setting; `levels`: policies to compare with, as dashed lines."""
+    """Success over the iterations, a line for each setting, with its 95 % band where there are few.
+
+    `levels`: policies to compare with, as dashed lines.
+    """
     figure, axes = _figure((3.6, 2.5) if small else (7.6, 4.0))
     longest = max((len(points) for points in lines.values()), default=1)
     for index, (name, points) in enumerate(lines.items()):
         known = [(iteration, one) for iteration, one in enumerate(points) if one is not None and one.n]
         places = [iteration for iteration, _ in known]
-        axes.fill_between(
-            places,
-            [100 * one.success_low for _, one in known],
-            [100 * one.success_high for _, one in known],
-            color=_colour(index),
-            alpha=0.13,
-            linewidth=0,
-        )
+        if len(lines) <= MOST_BANDS:
+            low, high = [100 * one.success_low for _, one in known], [100 * one.success_high for _, one in known]
+            axes.fill_between(places, low, high, color=_colour(index), alpha=0.13, linewidth=0)
         rates = [100 * one.success for _, one in known]
         axes.plot(places, rates, color=_colour(index), marker=MARKERS[index % len(MARKERS)], markersize=4 if small else 6, label=name)
     for name, level in levels.items():

@@ -1,0 +1,71 @@
+"""The parts of a sweep's report that set policies against each other: K, merging, starting points, rules, and the tests against cloning.
+
+Invariant: only policies of the same seed and instruction make a pair, and both have had as many iterations.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from agentevol.report import BC_BASE, BC_LARGE
+from agentevol.scoring import OVERALL, Paired, holm
+from agentevol.sweeps.chains import Setting, Sweep, between, compared
+from agentevol.sweeps.parts import PAIRED, Section, Table, counted, p_value, paired_cells
+
+
+def of_samples(sweep: Sweep) -> Section:
+    """Every K against the smallest, everything else alike."""
+    by_rest: defaultdict[tuple[str, ...], list[Setting]] = defaultdict(list)
+    for setting in sweep.settings:
+        by_rest[setting.merge, setting.start_from, setting.rule].append(setting)
+    rows = [
+        _row(sweep, f"{setting.told(sweep.settings)} against {first.told(sweep.settings)}", setting, first)
+        for first, *others in by_rest.values()
+        for setting in others
+    ]
+    return _section("The K comparison", sweep, rows, "The grid has one K.")
+
+
+def of_ablations(sweep: Sweep) -> Section:
+    """Each other way of merging, starting point and rule against the usual one, everything else alike."""
+    rows = []
+    for name in ("merge", "start_from", "rule"):
+        by_rest: defaultdict[tuple[str, ...], list[Setting]] = defaultdict(list)
+        for setting in sweep.settings:
+            by_rest[tuple(getattr(setting, other) for other in ("samples", "merge", "start_from", "rule") if other != name)].append(setting)
+        for settings in by_rest.values():
+            usual = min(settings, key=lambda one: getattr(one, name) not in ("initial", "base", "reward_weighted"))
+            for setting in settings:
+                if setting != usual:
+                    what = f"{name.replace('_', ' ')}: {getattr(setting, name)} against {getattr(usual, name)} (K = {setting.samples})"
+                    rows.append(_row(sweep, what, setting, usual))
+    none = "The grid has one way of merging, one starting point and one rule of learning."
+    return _section("Merging, starting point and rule", sweep, rows, none)
+
+
+def against_cloning(sweep: Sweep) -> Section:
+    """AgentEvol in every setting against BC-Base and BC-Large of the same seed, which all settings share."""
+    found: list[tuple[str, Paired]] = []
+    for setting in sweep.settings:
+        for other in (BC_BASE, BC_LARGE):
+            results = compared(sweep.of(setting), sweep.iterations, sweep.once_per_seed(), other)
+            found += [(f"{sweep.named(setting)} against {other}: {env}", results[env]) for env in sweep.environments if env in results]
+    adjusted = holm([result.p_value for _, result in found])
+    rows = [[what, *paired_cells(result), p_value(value)] for (what, result), value in zip(found, adjusted, strict=True)]
+    says = (
+        "Exact McNemar tests on the same instructions, pairs of all seeds counted together; Holm's correction is over all of this"
+        " table. Seeds share their instructions, so a p-value over several seeds is somewhat too small."
+    )
+    return Section("Paired tests", says, [Table(["comparison", *PAIRED, "p (Holm)"], rows)])
+
+
+def _row(sweep: Sweep, what: str, setting: Setting, other: Setting) -> list[str]:
+    """Of the seeds that both have."""
+    return [what, *paired_cells(between(sweep.of(setting), sweep.of(other), sweep.iterations).get(OVERALL))]
+
+
+def _section(title: str, sweep: Sweep, rows: list[list[str]], none: str) -> Section:
+    if not rows:
+        return Section(title, none)
+    says = f"The policies after {counted(sweep.iterations, 'iteration')}, paired by seed and instruction."
+    return Section(title, says, [Table(["pair", *PAIRED], rows)])

@@ -28,13 +28,13 @@ def rows_attention(query: Tensor, key: Tensor, value: Tensor, sizes: Sequence[in
         query, key, value = (line.to(torch.get_autocast_dtype("cpu")) for line in (query, key, value))
     shared, tokens = query.shape[0] // key.shape[0], query.shape[1]
     # The heads that share keys lie side by side, as if they were further queries of the same place.
-    asked = (query * scale).unflatten(0, (-1, shared)).transpose(1, 2).flatten(1, 2)
+    asked = (query * scale).reshape(-1, shared, tokens, query.shape[2]).transpose(1, 2).flatten(1, 2)
     behind = -(-tokens // _GRAIN) * _GRAIN + _GRAIN - tokens
     asked = functional.pad(asked, (0, 0, 0, behind * shared))
     key, value = (functional.pad(line, (0, 0, 0, behind)) for line in (key, value))
     with torch.autocast("cpu", enabled=False):
-        out: Tensor = _Rows.apply(asked, key, value, tuple(sizes), shared)
-    return out.unflatten(1, (tokens, shared)).transpose(1, 2).flatten(0, 1)
+        out: Tensor = _Rows.apply(asked, key, value, tuple(sizes), shared)  # type: ignore[no-untyped-call]
+    return out.reshape(-1, tokens, shared, out.shape[2]).transpose(1, 2).flatten(0, 1)
 
 
 class _Rows(torch.autograd.Function):

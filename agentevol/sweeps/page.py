@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agentevol.sweeps.chains import Sweep
+from agentevol.sweeps.parts import Section
 from agentevol.sweeps.records import NotARecord, read_records
-from agentevol.sweeps.sections import Section, sections
+from agentevol.sweeps.sections import sections
 
 TEMPLATE = Path(__file__).with_name("page.html")
 HTML, MARKDOWN = "report.html", "report.md"

@@ -11,8 +11,9 @@ import pytest
 
 from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep
 from agentevol.sweeps.page import compare, write_report
+from agentevol.sweeps.parts import Table
 from agentevol.sweeps.records import NotARecord, read_records, write_records
-from agentevol.sweeps.sections import Table, sections
+from agentevol.sweeps.sections import sections
 from agentevol.trajectory import Message, Trajectory
 from envs import registry
 from tests.flows.tiny import Pushing

@@ -103,6 +103,20 @@ def test_policies_are_compared_after_the_iterations_that_all_have() -> None:
     assert len(by_title["The curve over M"].tables[0].header) == 2 + 6
 
 
+def test_a_setting_without_all_seeds_says_so_and_meets_bc_large_of_its_seed() -> None:
+    less = chain(MORE, 0, 2)
+    less = replace(less, policies={label: played for label, played in less.policies.items() if label != "BC-Large"})
+    by_title = {part.title: part for part in sections(swept(chain(USUAL, 0, 3), chain(USUAL, 1, 2), less))}
+    names = [row[0] for row in by_title["Methods"].tables[0].rows]
+    assert names == ["random", "BC-Base", "AgentEvol, M = 2, K = 1", "AgentEvol, M = 2, K = 3 (seed 0)", "BC-Large"]
+    usual, more = by_title["The curve over M"].tables[0].rows
+    assert (usual[4].endswith(" (seed 0)"), usual[3].endswith("]"), more[4]) == (True, True, "-")
+    tested = {row[0]: row for row in by_title["Paired tests"].tables[0].rows}
+    shared = chain(USUAL, 0, 3).policies["BC-Large"]
+    gained = sum(new.success and not old.success for new, old in both(less.policies["Iteration 2"], shared))
+    assert tested["AgentEvol, M = 2, K = 3 (seed 0) against BC-Large: overall"][3] == str(gained)
+
+
 def both(new: object, old: object) -> list[tuple[Trajectory, Trajectory]]:
     return [(a, b) for a, b in zip(new, old, strict=True) if "error" not in (a.status, b.status)]  # type: ignore[call-overload]
 

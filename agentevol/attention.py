@@ -29,9 +29,9 @@ def rows_attention(query: Tensor, key: Tensor, value: Tensor, sizes: Sequence[in
     shared, tokens = query.shape[0] // key.shape[0], query.shape[1]
     # The heads that share keys lie side by side, as if they were further queries of the same place.
     asked = (query * scale).reshape(-1, shared, tokens, query.shape[2]).transpose(1, 2).flatten(1, 2)
-    behind = -(-tokens // _GRAIN) * _GRAIN + _GRAIN - tokens
-    asked = functional.pad(asked, (0, 0, 0, behind * shared))
-    key, value = (functional.pad(line, (0, 0, 0, behind)) for line in (key, value))
+    # Room for what the last row's last block reaches into.
+    asked = functional.pad(asked, (0, 0, 0, _GRAIN * shared))
+    key, value = (functional.pad(line, (0, 0, 0, _GRAIN)) for line in (key, value))
     with torch.autocast("cpu", enabled=False):
         out: Tensor = _Rows.apply(asked, key, value, tuple(sizes), shared)  # type: ignore[no-untyped-call]
     return out.reshape(-1, tokens, shared, out.shape[2]).transpose(1, 2).flatten(0, 1)

@@ -22,7 +22,8 @@ def grid(seed: int, *, iterations: int = 4, **varied: str) -> list[str]:
     return [f"sweep.seeds=[{seed}]", f"sweep.iterations=[{iterations}]", *(f"sweep.{name}={values}" for name, values in varied.items())]
 
 
-MAIN = {"main-0": grid(0, iterations=6), "main-1": grid(1), "main-2": grid(2)}
+MAIN = {f"main-{seed}": grid(seed) for seed in (0, 1, 2)}
+LONGER = {"M6-0": grid(0, iterations=6)}
 
 
 def varied(seed: int) -> dict[str, list[str]]:
@@ -38,7 +39,7 @@ def varied(seed: int) -> dict[str, list[str]]:
 
 VARIED = varied(0) | varied(1) | varied(2)
 # BC-Large is the same in all of a seed's parts; the main one has it.
-PARTS = MAIN | {name: [*overrides, "evaluate.large=false"] for name, overrides in VARIED.items()}
+PARTS = MAIN | LONGER | {name: [*overrides, "evaluate.large=false"] for name, overrides in VARIED.items()}
 """In the order in which they are worth their time: the main comparison first."""
 
 
@@ -54,10 +55,24 @@ def run(part: str) -> None:
     agentevol("sweep", "--params", str(PARAMS), "--name", f"experiment-{part}", *overrides)
     RECORDS.mkdir(parents=True, exist_ok=True)
     for record in (Path("runs") / "sweeps" / f"experiment-{part}" / "records").glob("*.json"):
-        shutil.copy(record, RECORDS)
+        keep(record)
     finished = {*done(), part}
     (RECORDS / "parts.txt").write_text("".join(f"{name}\n" for name in PARTS if name in finished), encoding="utf-8")
     agentevol("compare", str(RECORDS), "--out", str(RESULTS), "--title", "The experiment")
+
+
+def keep(record: Path) -> None:
+    """The longest run of a setting and seed is kept: it contains the others."""
+    _, setting = record.name.split("-", 1)
+    there = list(RECORDS.glob(f"M*-{setting}"))
+    if all(iterations(record) >= iterations(other) for other in there):
+        for other in there:
+            other.unlink()
+        shutil.copy(record, RECORDS)
+
+
+def iterations(record: Path) -> int:
+    return int(record.name.split("-")[0].removeprefix("M"))
 
 
 def agentevol(*arguments: str) -> None:

@@ -89,11 +89,12 @@ def test_work_is_summed_by_step() -> None:
 
 def test_the_parts_of_the_experiment_are_valid_and_none_does_what_another_does() -> None:
     root = Path(__file__).parents[1]
-    chains = []
+    runs = []
     for overrides in experiment.PARTS.values():
         params = load_params(root / experiment.PARAMS, overrides)
-        chains += sorted({(cell.setting, cell.seed) for cell in cells(params.sweep)})
-    assert len(set(chains)) == len(chains)
+        runs += [(cell.setting, cell.seed, cell.iterations) for cell in cells(params.sweep)]
+    assert len(set(runs)) == len(runs)
+    chains = [(setting, seed) for setting, seed, _ in runs]
     assert {seed for _, seed in chains} == {0, 1, 2}
     assert {setting.samples for setting, _ in chains} == {"1", "2", "3"}
     assert {setting.merge for setting, _ in chains} == {"initial", "cumulative", "none"}
@@ -116,3 +117,12 @@ def test_the_experiment_goes_on_with_the_parts_that_have_no_records(
     with pytest.raises(SystemExit):
         experiment.main(["main-9"])
     assert "no such part: main-9; there are main-0" in capsys.readouterr().err
+
+
+def test_of_a_setting_and_seed_the_longest_run_is_kept_in_whatever_order_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment.RECORDS.mkdir(parents=True)
+    for name in ("M4-K1-initial-s0", "M4-K1-initial-s1", "M6-K1-initial-s0", "M4-K1-initial-s0", "M4-K3-initial-s0"):
+        (tmp_path / f"{name}.json").write_text("{}")
+        experiment.keep(tmp_path / f"{name}.json")
+    assert {file.stem for file in experiment.RECORDS.iterdir()} == {"M6-K1-initial-s0", "M4-K1-initial-s1", "M4-K3-initial-s0"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -33,6 +33,30 @@ def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ())
         return Params.model_validate(values)
     except ValidationError as error:
         raise SettingsError(_one_line(error)) from None
+
+
+_NO_PART_OF_AN_EXPERIMENT = (
+    *("seed", "sweep", "pretrain", "gate", "model", "data.folder", "evaluate.large", "evaluate.baselines"),
+    *("evolve.iterations", "evolve.samples", "evolve.merge", "evolve.start_from", "evolve.rule", "evolve.patience"),
+    *("rollout.slots", "rollout.workers", "rollout.chunk", "rollout.retries", "rollout.servers"),
+    *("engine.url", "engine.key_from", "engine.per_minute", "engine.timeout", "engine.retries"),
+    *("finetune.checkpoint_minutes", "finetune.accelerate", "finetune.micro_tokens"),
+)
+"""What a sweep varies, what only says how and where the work is done, and the base model, which goes by its content."""
+
+
+def experiment_of(params: Params) -> dict[str, Any]:
+    """What runs must have in common to be compared by M, K, seed and the other keys of a sweep: dotted keys and JSON values."""
+    found = flat(params.model_dump(mode="json"))
+    return {key: value for key, value in found.items() if not any(f"{key}.".startswith(f"{one}.") for one in _NO_PART_OF_AN_EXPERIMENT)}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Sections within sections as one, with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return found
 
 
 class _Loader(yaml.SafeLoader):

@@ -60,7 +60,7 @@ def evolve(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # n
 def sweep(
     params: ParamsFile = PARAMS,
     overrides: Overrides = [],  # noqa: B006
-    name: Annotated[str, typer.Option(help="Of the sweep; by default the grid in short.")] = "",
+    name: Annotated[str, typer.Option(help="Of the sweep; by default the grid in short, and six digits of the other parameters.")] = "",
 ) -> None:
     """Every combination of M, K, seeds and rules (params.yaml: sweep), compared in one report."""
     page = run_flow("flows.sweep:sweep", params, overrides, name=name)

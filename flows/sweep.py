@@ -19,14 +19,17 @@ from itertools import product
 
 from prefect import flow
 
+from agentevol.folders import digest_json
+from agentevol.params import SettingsError, experiment_of
 from agentevol.settings import Params, SweepParams
 from agentevol.sweeps.chains import Cell, Setting
+from agentevol.sweeps.records import BASE_MODEL, DATA, difference, parameters_there
 from agentevol.values import Count, Natural
 from flows.evolve import evolve, prepare
 from flows.page import RunPage
 from flows.steps import Job, parameters
 from tasks.progress import say
-from tasks.sweep import sweep_report
+from tasks.sweep import SWEEPS, sweep_report
 
 __all__ = ["cells", "prepare", "short", "sweep"]
 
@@ -44,7 +47,8 @@ def sweep(
 
     Args:
         params_file: The file of parameters, relative to the project; its section sweep is the grid.
-        name: Of the sweep: its experiment in MLflow and its folder below runs/sweeps. By default the grid in short: M1.4-K1.3-s0.1.2.
+        name: Of the sweep: its experiment in MLflow and its folder below runs/sweeps. By default the grid in short, and six digits of
+            what its runs have in common: M1.4-K1.3-s0.1.2-3fa94c.
         iterations: The values of M, instead of sweep.iterations.
         samples: The values of K, instead of sweep.samples.
         seeds: The seeds, instead of sweep.seeds.
@@ -53,7 +57,10 @@ def sweep(
     grid_of = {"iterations": iterations, "samples": samples, "seeds": seeds}
     overrides = [*overrides, *(f"sweep.{key}={values}" for key, values in grid_of.items() if values is not None)]
     params = parameters(params_file, overrides=overrides)
-    name = name or short(params.sweep)
+    common = experiment_of(params)
+    name = name or f"{short(params.sweep)}-{digest_json(common)[:6]}"
+    if found := difference(parameters_there(SWEEPS / name), common):
+        raise SettingsError(f"sweep {name}: there is one with other parameters ({found}); give this one another name (--name)")
     grid = cells(params.sweep)
     say(f"sweep {name}: {len(grid)} runs, {params.sweep.at_once} at once")
     done = (
@@ -61,8 +68,8 @@ def sweep(
     )
     job = Job(params)
     by_chance = job.by_chance()
-    sets = {f"data: {what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))}
-    page = sweep_report(done, job.sets.explore, by_chance and by_chance[0], name, {**sets, "base model": job.base.digest})
+    sets = {f"{DATA}{what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))}
+    page = sweep_report(done, job.sets.explore, by_chance and by_chance[0], name, {**sets, BASE_MODEL: job.base.digest}, common)
     RunPage().links(folder=page)
     return str(page)
 

@@ -29,6 +29,8 @@ from tasks.rounds import Round
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
 FOR_DVC = "metrics.json"
+HOSTED = "baselines.json"
+"""The lineage of the hosted models, as run.json has that of the run's own policies."""
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
@@ -67,7 +69,7 @@ def report(
         write_report(out, runs)
         _write_lineage(out / "run.json", own)
         if baselines:
-            _write_lineage(out / "baselines.json", baselines)
+            _write_lineage(out / HOSTED, baselines)
     with places.lock("latest"):  # runs side by side end with one of them here, whole
         with atomic_folder(LATEST) as out:
             shutil.copytree(folder, out, dirs_exist_ok=True)

@@ -6,7 +6,6 @@ Invariant: a report is made from the runs' folders and the store alone.
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from agentevol import storage
-from agentevol.folders import atomic_folder
+from agentevol.folders import atomic_folder, read_manifest
 from agentevol.report import BC_LARGE
 from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep
 from agentevol.sweeps.page import HTML, write_report
 from agentevol.sweeps.records import FOLDER, write_records
 from tasks import places
-from tasks.artifact import Artifact
-from tasks.report import machine
+from tasks.artifact import Artifact, artifact_of
+from tasks.commit import changed, commit
+from tasks.report import HOSTED, machine
 
 SWEEPS = Path("runs") / "sweeps"
 _MADE_BY = {"learn": "model", "explore": "explored", "evaluate": "played"}
@@ -30,10 +30,12 @@ _MADE_BY = {"learn": "model", "explore": "explored", "evaluate": "played"}
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
-def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | None, name: str, sets: dict[str, str]) -> Path:
+def sweep_report(
+    cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | None, name: str, sets: dict[str, str], parameters: dict[str, Any]
+) -> Path:
     """Write `runs/sweeps/<name>/`: report.html, report.md, the pictures and a record of each chain; returns the HTML file.
 
-    `chosen`: the explored instructions.
+    `chosen`: the explored instructions; `sets`: the digests of what the runs began with; `parameters`: what they have in common.
     """
     priced = [_priced(cell) for cell in cells]
     longest: dict[tuple[Setting, int], Cell] = {}
@@ -46,6 +48,7 @@ def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | 
         random=storage.read_dataset(by_chance.folder) if by_chance else [],
         explored=[(row.env, row.difficulty, row.item_id) for row in explored],
         meta={"commit": _commit(), **sets, "machine": machine()},
+        parameters=parameters,
     )
     folder = SWEEPS / name
     with atomic_folder(folder) as out:
@@ -56,13 +59,26 @@ def sweep_report(cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | 
 
 def _priced(cell: Cell) -> Cell:
     """The cell with what its steps cost and made."""
-    phases, lineage = _read(cell, "scores.json")["phases"], _read(cell, "run.json")
+    phases, lineage = _read(cell, "scores.json")["phases"], {**_read(cell, "run.json"), **_hosted(cell)}
     costs = []
     for phase in phases:
         label, _, what = phase["name"].rpartition(": ")
         numbers = {name: phase[name] for name in ("seconds", "episodes", "tokens", "trained_tokens")}
-        costs.append(Cost(label, what, lineage[label][_MADE_BY[what]]["path"], **numbers))
+        made = lineage[label][_MADE_BY[what]]["path"]
+        costs += [Cost(label, what, **part, trained_tokens=0) for part in _chunks(made)] or [Cost(label, what, made, **numbers)]
     return Cell(cell.setting, cell.iterations, cell.seed, cell.folder, costs)
+
+
+def _chunks(made: str) -> list[dict[str, Any]]:
+    """The chunks of a rollout with what each cost: K = 3 shares those of its first sample with K = 1. None for what is no rollout."""
+    folder = places.resolve(made).parent
+    facts = artifact_of(read_manifest(folder), folder).facts
+    return list(facts.get("parts", ()))
+
+
+def _hosted(cell: Cell) -> dict[str, Any]:
+    """The lineage of the hosted models that the run compared with; empty where there were none."""
+    return dict(_read(cell, HOSTED)) if (Path(cell.folder) / HOSTED).is_file() else {}
 
 
 def _chain(cell: Cell) -> Chain:
@@ -74,7 +90,8 @@ def _chain(cell: Cell) -> Chain:
         for label, parts in lineage.items()
         if "kept" in parts
     }
-    return Chain(cell.setting, cell.seed, policies, kept, lineage)
+    hosted = {label: storage.read_dataset(places.resolve(parts["played"]["path"])) for label, parts in _hosted(cell).items()}
+    return Chain(cell.setting, cell.seed, policies, kept, lineage, hosted)
 
 
 def _read(cell: Cell, name: str) -> Any:
@@ -82,5 +99,4 @@ def _read(cell: Cell, name: str) -> Any:
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() or "not a git checkout"
+    return f"{commit()[:12]}{' and changes to it' if changed() else ''}" if commit() else "not a git checkout"

@@ -21,6 +21,7 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from agentevol.folders import digest_json, folder_digest
+from agentevol.params import experiment_of, flat
 from agentevol.report import RANDOM
 from agentevol.settings import Params
 from agentevol.storage import read_dataset
@@ -130,7 +131,7 @@ class Tracker:
             return found[0]
         tags = {"run_key": self.key, "model.base": self.base.digest, **groups(self.params, self.sweep)}
         run = self.client.create_run(self.experiment, run_name=self.name, tags=tags)
-        params = {"M": self.params.evolve.iterations, "K": _k(self.params), **_flat(self.params.model_dump(mode="json", exclude={"sweep"}))}
+        params = {"M": self.params.evolve.iterations, "K": _k(self.params), **flat(self.params.model_dump(mode="json", exclude={"sweep"}))}
         self.client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
         return self.client.get_run(run.info.run_id)
 
@@ -222,9 +223,12 @@ def run_name(params: Params) -> str:
 
 
 def groups(params: Params, sweep: str = "") -> dict[str, str]:
-    """Tags to group runs by in MLflow's pages: everything but M and the seed is the setting, whose runs make a curve over M."""
+    """Tags to group runs by in MLflow's pages: everything but M and the seed is the setting, whose runs make a curve over M.
+
+    What no sweep varies is in it as six digits of a digest.
+    """
     evolve = params.evolve
-    setting = f"K{_k(params)} {evolve.merge} {evolve.start_from} {evolve.rule}"
+    setting = f"K{_k(params)} {evolve.merge} {evolve.start_from} {evolve.rule} {digest_json(experiment_of(params))[:6]}"
     tags = {"evo.setting": setting, "evo.seed": str(params.seed), "evo.environments": " ".join(params.environments)}
     return tags | ({"evo.sweep": sweep} if sweep else {})
 
@@ -252,10 +256,3 @@ def _left_out(done: Round) -> dict[str, Any]:
     figures: dict[str, Any] = {"data/too_long": done.too_long()}
     figures |= {f"data/dropped/{reason.replace(' ', '_')}": count for reason, count in done.dropped().items()}
     return figures | {f"truncated/{why}/{phase}": count for (why, phase), count in done.cut().items()}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat

@@ -15,10 +15,11 @@ from agentevol.report import BC_LARGE
 from agentevol.scoring import OVERALL, Paired, Score, discordant, paired, score
 from agentevol.trajectory import Trajectory
 
+USUAL_RULE = "reward_weighted"
 _EXAMPLES = 2  # failures to be read, per environment
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Setting:
     """What tells two chains of one seed apart. `samples`: K as it is written."""
 
@@ -26,6 +27,10 @@ class Setting:
     merge: str
     start_from: str
     rule: str
+
+    def place(self) -> tuple[list[int], str, str, str]:
+        """Where it stands in a report."""
+        return [int(number) for number in self.samples.split("+")], self.merge, self.start_from, self.rule
 
     def told(self, among: Iterable[Setting]) -> str:
         """`K = 3, merge cumulative`: K, and what differs among the settings of the sweep."""
@@ -65,8 +70,9 @@ class Cell:
 class Chain:
     """The longest run of a setting and seed.
 
-    `policies`: episodes on AgentEval by label, in the order BC-Base, Iteration 1, …, BC-Large; `kept`: by label, the instructions of which
-    the exploring of that iteration kept a success; `lineage`: by label, what its run's `run.json` says.
+    `policies`: episodes on AgentEval by label, in the order BC-Base, Iteration 1, …, BC-Large; `hosted`: those of hosted models, by name;
+    `kept`: by label, the instructions of which the exploring of that iteration kept a success; `lineage`: by label, what its run's
+    `run.json` says.
     """
 
     setting: Setting
@@ -74,6 +80,11 @@ class Chain:
     policies: Mapping[str, Sequence[Trajectory]]
     kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    hosted: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)
+
+    @property
+    def everything(self) -> Mapping[str, Sequence[Trajectory]]:
+        return {**self.policies, **self.hosted}
 
     @property
     def curve(self) -> list[str]:
@@ -91,17 +102,27 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Everything that the report is made from. `explored`: the instructions that are explored, as (env, difficulty, item_id)."""
+    """Everything that the report is made from. `explored`: the instructions that are explored, as (env, difficulty, item_id).
+
+    `parameters`: what all runs have in common, by dotted keys (params.experiment_of).
+    """
 
     chains: Sequence[Chain]
     cells: Sequence[Cell]
     random: Sequence[Trajectory] = ()
     explored: Sequence[tuple[str, str, str]] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def settings(self) -> list[Setting]:
-        return sorted({chain.setting for chain in self.chains})
+        """By K, as numbers, then by the words for the rest."""
+        return sorted({chain.setting for chain in self.chains}, key=Setting.place)
+
+    @property
+    def rules(self) -> list[str]:
+        """The rules of learning, the usual one first."""
+        return sorted({chain.setting.rule for chain in self.chains}, key=lambda rule: (rule != USUAL_RULE, rule))
 
     @property
     def seeds(self) -> list[int]:
@@ -133,14 +154,21 @@ class Sweep:
     def of(self, setting: Setting) -> list[Chain]:
         return [chain for chain in self.chains if chain.setting == setting]
 
-    def once_per_seed(self) -> list[Chain]:
-        """A chain of each seed, for what all settings share: the one with the most policies, since not all may have BC-Large."""
-        return [max((chain for chain in self.chains if chain.seed == seed), key=lambda one: len(one.policies)) for seed in self.seeds]
+    def once_per_seed(self, rule: str) -> list[Chain]:
+        """A chain of each seed, for what all settings of a rule share (cloning learns by the rule as well): the one with the most policies,
+        since not all may have BC-Large or a hosted model."""
+        having = [chain for chain in self.chains if chain.setting.rule == rule]
+        seeds = sorted({chain.seed for chain in having})
+        return [max((chain for chain in having if chain.seed == seed), key=lambda one: len(one.everything)) for seed in seeds]
+
+    def hosted(self) -> list[str]:
+        """The hosted models, in the order met."""
+        return list(dict.fromkeys(label for chain in self.chains for label in chain.hosted))
 
 
 def pooled(chains: Iterable[Chain], label: str) -> dict[str, Score]:
     """The score of a policy over its seeds, per environment and overall; empty where no chain has it."""
-    episodes = [episode for chain in chains for episode in chain.policies.get(label, ())]
+    episodes = [episode for chain in chains for episode in chain.everything.get(label, ())]
     return score(episodes) if episodes else {}
 
 
@@ -151,10 +179,10 @@ def evolved(chains: Sequence[Chain], iterations: int) -> dict[str, Score]:
 
 
 def compared(chains: Sequence[Chain], iterations: int, seeds: Sequence[Chain], other: str) -> dict[str, Paired]:
-    """The policies after so many iterations against one that all settings share, by environment: pairs of one instruction and seed,
-    counted together. `seeds`: a chain of each seed, where the other policy is found."""
+    """The policies after so many iterations against one that all settings of their rule share, by environment: pairs of one instruction
+    and seed, counted together. `seeds`: a chain of each seed, where the other policy is found."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    of_seed = {chain.seed: chain.policies[other] for chain in seeds if other in chain.policies}
+    of_seed = {chain.seed: chain.everything[other] for chain in seeds if other in chain.everything}
     for chain in chains:
         if chain.seed in of_seed:
             _count(counts, paired(chain.policies[chain.after(iterations)], of_seed[chain.seed]))

@@ -44,12 +44,11 @@ def of_ablations(sweep: Sweep) -> Section:
 
 
 def against_cloning(sweep: Sweep) -> Section:
-    """AgentEvol in every setting against BC-Base and BC-Large of the same seed, which all settings share."""
+    """AgentEvol in every setting against BC-Base and BC-Large of the same seed and rule, and against the hosted models."""
     found: list[tuple[str, Paired]] = []
-    seeds = sweep.once_per_seed()
     for setting in sweep.settings:
-        for other in (BC_BASE, BC_LARGE):
-            results = compared(sweep.of(setting), sweep.iterations, seeds, other)
+        for other in (BC_BASE, BC_LARGE, *sweep.hosted()):
+            results = compared(sweep.of(setting), sweep.iterations, sweep.once_per_seed(setting.rule), other)
             found += [(f"{sweep.named(setting)} against {other}: {env}", results[env]) for env in sweep.environments if env in results]
     adjusted = holm([result.p_value for _, result in found])
     rows = [[what, *paired_cells(result), p_value(value)] for (what, result), value in zip(found, adjusted, strict=True)]

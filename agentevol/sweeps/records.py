@@ -18,6 +18,8 @@ from agentevol.trajectory import Message, Status, Trajectory
 
 SCHEMA = 1
 FOLDER = "records"
+DATA, BASE_MODEL = "data: ", "base model"
+"""How the digests of the data and of the base model are called in `Sweep.meta`."""
 _STATUS: dict[str, Status] = {"f": "finished", "t": "truncated", "e": "error"}
 
 
@@ -39,8 +41,9 @@ def write_records(folder: Path, sweep: Sweep) -> list[Path]:
 
 
 def read_records(files: Iterable[Path]) -> Sweep:
-    """The chains of these records as one sweep. Raises NotARecord: nothing there, another schema, or the same chain twice."""
-    records = [(file, _read(file)) for file in sorted(files)]
+    """The chains of these records as one sweep. Raises NotARecord: nothing there, another schema, the same chain twice, or chains that
+    differ in more than a sweep varies."""
+    records = [(file, _read(file)) for file in sorted({file.resolve(): file for file in files}.values())]
     if not records:
         raise NotARecord("no records given; `agentevol sweep` writes them below runs/sweeps/<name>/records")
     seen: dict[tuple[Setting, int], Path] = {}
@@ -49,6 +52,7 @@ def read_records(files: Iterable[Path]) -> Sweep:
         chain = _chain(record)
         if (other := seen.setdefault((chain.setting, chain.seed), file)) != file:
             raise NotARecord(f"{file} and {other} are both {chain.setting.told([])}, seed {chain.seed}; give one of them")
+        _refuse_another_experiment(*records[0], file, record)
         chains.append(chain)
         cells += _cells(record, chain)
     first = records[0][1]
@@ -58,7 +62,35 @@ def read_records(files: Iterable[Path]) -> Sweep:
         random=_episodes("random", first["instructions"], first["random"], {}),
         explored=_explored(first),
         meta=_merged([record["meta"] for _, record in records]),
+        parameters=first.get("parameters", {}),
     )
+
+
+def parameters_there(folder: Path) -> dict[str, Any]:
+    """The parameters of the first record below `folder`; none where there is no record."""
+    files = sorted((folder / FOLDER).glob("*.json"))
+    return dict(_read(files[0]).get("parameters", {})) if files else {}
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The first parameter in which they differ, with both values; empty where there is none, or where one of them says nothing."""
+    if not one or not other:
+        return ""
+    for key in dict.fromkeys([*one, *other]):
+        if one.get(key) != other.get(key):
+            return f"{key}: {one.get(key)} and {other.get(key)}"
+    return ""
+
+
+def _refuse_another_experiment(first: Path, one: Mapping[str, Any], file: Path, record: Mapping[str, Any]) -> None:
+    found = difference(one.get("parameters", {}), record.get("parameters", {})) or difference(_content(one), _content(record))
+    if found:
+        raise NotARecord(f"{first} and {file} are not of one experiment ({found}); what they gained would not be due to M, K or the seed")
+
+
+def _content(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The digests of what the runs began with."""
+    return {name: value for name, value in record["meta"].items() if name.startswith(DATA) or name == BASE_MODEL}
 
 
 def _name(chain: Chain, sweep: Sweep) -> str:
@@ -84,8 +116,10 @@ def _record(chain: Chain, sweep: Sweep) -> dict[str, Any]:
         "meta": dict(sweep.meta),
         "instructions": dict(instructions),
         "explored": dict(explored),
+        "parameters": dict(sweep.parameters),
         "random": _figures(sweep.random, instructions),
         "policies": {label: _figures(episodes, instructions) for label, episodes in chain.policies.items()},
+        "hosted": {label: _figures(episodes, instructions) for label, episodes in chain.hosted.items()},
         "kept": {label: sorted(ids) for label, ids in chain.kept.items()},
         "cells": [
             {"iterations": cell.iterations, "folder": cell.folder, "costs": [asdict(cost) for cost in cell.costs]}
@@ -154,6 +188,7 @@ def _chain(record: Mapping[str, Any]) -> Chain:
         },
         kept={label: frozenset(ids) for label, ids in record["kept"].items()},
         lineage=record["lineage"],
+        hosted={label: _episodes(label, record["instructions"], figures, {}) for label, figures in record.get("hosted", {}).items()},
     )
 
 

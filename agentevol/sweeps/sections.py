@@ -36,15 +36,15 @@ def sections(sweep: Sweep) -> list[Section]:
 
 
 def _methods(sweep: Sweep) -> Section:
-    seeds = sweep.once_per_seed()
     rows: dict[str, dict[str, Score]] = {}
     if sweep.random:
-        rows[RANDOM] = _scored(sweep.random)
-    rows[BC_BASE] = pooled(seeds, BC_BASE)
+        rows[RANDOM] = _by_chance(sweep)
+    rows |= _taught(sweep, BC_BASE)
     for setting in sweep.settings:
         rows[sweep.named(setting)] = evolved(sweep.of(setting), sweep.iterations)
-    if any(BC_LARGE in chain.policies for chain in seeds):
-        rows[BC_LARGE] = pooled(seeds, BC_LARGE)
+    rows |= _taught(sweep, BC_LARGE)
+    for label in sweep.hosted():
+        rows[label] = pooled([chain for rule in sweep.rules[:1] for chain in sweep.once_per_seed(rule)], label)
     says = (
         f"Success on AgentEval in % with its 95 % Wilson interval, {counted(len(sweep.seeds), 'seed')} together"
         " (the random player once; it has no entry where a world cannot list its actions)."
@@ -60,13 +60,27 @@ def _methods(sweep: Sweep) -> Section:
     return Section("Methods", says, [table, reward], {"methods": pictures.bars(shown, "All environments together")})
 
 
+def _taught(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
+    """BC-Base or BC-Large by name; of each rule of learning, where there are several, since cloning learns by it too."""
+    found = {rule: pooled(sweep.once_per_seed(rule), label) for rule in sweep.rules}
+    several = len(found) > 1
+    return {f"{label}, {rule.replace('_', ' ')}" if several else label: scores for rule, scores in found.items() if scores}
+
+
+def _by_chance(sweep: Sweep) -> dict[str, Score]:
+    """The random player's scores; none over all where it could not play in all worlds."""
+    found = _scored(sweep.random)
+    whole = {env for env, scored in found.items() if scored.n} >= set(sweep.environments)
+    return found if whole else {env: scored for env, scored in found.items() if env != OVERALL}
+
+
 def _curves(sweep: Sweep) -> Section:
     found: dict[str, str] = {}
     for env in [OVERALL, *sweep.environments[:-1]]:
         lines = {sweep.told(setting): _line(sweep.of(setting), env) for setting in sweep.settings}
-        levels = {BC_LARGE: pooled(sweep.once_per_seed(), BC_LARGE).get(env)}
+        levels = {BC_LARGE: pooled(sweep.once_per_seed(sweep.rules[0]), BC_LARGE).get(env)}
         if sweep.random:
-            levels[RANDOM] = _scored(sweep.random).get(env)
+            levels[RANDOM] = _by_chance(sweep).get(env)
         title = "All environments" if env == OVERALL else env
         found[f"curve-{env}"] = pictures.curves(lines, levels, title, small=env != OVERALL)
     longest = max((chain.curve for chain in sweep.chains), key=len)
@@ -102,7 +116,7 @@ def _balance(sweep: Sweep) -> Section:
         return Section("Exploring and learning", "No costs were recorded.")
     seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for cost in longest.costs:
-        seconds[cost.label][cost.what] = cost.seconds
+        seconds[cost.label][cost.what] = seconds[cost.label].get(cost.what, 0.0) + cost.seconds
     total = {what: sum(parts.get(what, 0.0) for parts in seconds.values()) for what in ("explore", "learn", "evaluate")}
     whole = sum(total.values()) or 1.0
     says = ", ".join(f"{what} {100 * part / whole:.0f} %" for what, part in total.items())

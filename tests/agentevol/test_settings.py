@@ -5,11 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from agentevol.params import SettingsError, load_params
+from agentevol.params import SettingsError, experiment_of, flat, load_params
 from agentevol.settings import EvolveParams, FinetuneParams, Params
 
 ROOT = Path(__file__).parents[2]
@@ -41,11 +40,12 @@ def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -
     }
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
+def test_what_a_sweep_varies_and_where_the_work_is_done_make_no_other_experiment() -> None:
+    one = experiment_of(load_params(ROOT / "params.yaml"))
+    alike = ["seed=3", "evolve.samples=[3,1]", "evolve.rule=threshold", "rollout.workers=1", "evaluate.large=false", "model.base=elsewhere"]
+    assert experiment_of(load_params(ROOT / "params.yaml", alike)) == one
+    other = experiment_of(load_params(ROOT / "params.yaml", ["finetune.updates=300"]))
+    assert {key for key in one if one[key] != other[key]} == {"finetune.updates"}
 
 
 def test_a_file_gives_what_it_says_and_defaults_for_the_rest(file: Path) -> None:
@@ -81,6 +81,7 @@ def test_updates_go_before_epochs(file: Path) -> None:
         ("evolve.merge=all", "evolve.merge: 'all' given; allowed: 'initial', 'cumulative' or 'none'"),
         ("evolve=3", "evolve: 3 given; allowed: a section with the keys iterations, samples"),
         ("environments=[chess]", "chess is not one"),
+        ("rollout.servers={mazes: 'http://127.0.0.1:1'}", "mazes is not one"),
         ("environments=[maze, maze]", "each once"),
         ("environments=[]", "one or more of"),
         ("seed=-1", "seed: -1 given; allowed: greater than or equal to 0"),

@@ -150,3 +150,47 @@ def test_a_record_is_small_and_holds_the_words_of_some_failures(tmp_path: Path) 
     assert list(texts) == ["Iteration 2"]
     failed = [played.item_id for played in one.policies["Iteration 2"] if not played.success and played.status != "error"]
     assert list(texts["Iteration 2"]) == failed[:2]
+
+
+def test_chains_of_other_parameters_or_data_are_refused_by_name(tmp_path: Path) -> None:
+    one = replace(swept(chain(USUAL, 0, 2)), parameters={"finetune.updates": 300})
+    write_records(tmp_path / "one", one)
+    write_records(tmp_path / "two", replace(swept(chain(USUAL, 1, 2)), parameters={"finetune.updates": 500}))
+    with pytest.raises(NotARecord, match=r"not of one experiment \(finetune\.updates: 300 and 500\)"):
+        compare([tmp_path / "one", tmp_path / "two"], tmp_path / "out", "Both")
+    for place, seed, digest in (("five", 2, "bb"), ("six", 3, "aa")):
+        write_records(tmp_path / place, replace(swept(chain(USUAL, seed, 2)), meta={"data: AgentEval": digest}))
+    with pytest.raises(NotARecord, match="data: AgentEval: bb and aa"):
+        compare([tmp_path / "five", tmp_path / "six"], tmp_path / "out", "Both")
+
+
+def test_a_file_given_twice_counts_once(tmp_path: Path) -> None:
+    (file,) = write_records(tmp_path / "one", swept(chain(USUAL, 0, 2)))
+    compare([tmp_path / "one", file], tmp_path / "out", "Twice")
+    assert "1 seed together" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_cloning_by_another_rule_is_another_bc_base(tmp_path: Path) -> None:
+    usual, plain = chain(USUAL, 0, 2), chain(replace(USUAL, rule="threshold"), 0, 2)
+    own = {label: episodes(random.Random(f"plain {label}"), label) for label in ("BC-Base", "BC-Large")}
+    plain = replace(plain, policies={**plain.policies, **own})
+    by_title = {part.title: part for part in sections(swept(usual, plain))}
+    rows = {row[0]: row for row in by_title["Methods"].tables[0].rows}
+    assert {"BC-Base, reward weighted", "BC-Base, threshold", "BC-Large, reward weighted", "BC-Large, threshold"} <= set(rows)
+    tested = {row[0]: row for row in by_title["Paired tests"].tables[0].rows}
+    gained = sum(new.success and not old.success for new, old in both(plain.policies["Iteration 2"], own["BC-Base"]))
+    assert tested["AgentEvol, M = 2, K = 1, rule threshold against BC-Base: overall"][3] == str(gained)
+
+
+def test_a_hosted_model_is_a_row_and_an_opponent(tmp_path: Path) -> None:
+    hosted = {"GPT": episodes(random.Random(9), "GPT")}
+    write_records(tmp_path / "records", swept(replace(chain(USUAL, 0, 2), hosted=hosted)))
+    compare([tmp_path / "records"], tmp_path / "out", "Hosted")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "\n| GPT | " in text
+    assert "AgentEvol, M = 2, K = 1 against GPT: overall" in text
+
+
+def test_ten_samples_stand_after_two() -> None:
+    settings = swept(*(chain(replace(USUAL, samples=samples), 0, 1) for samples in ("10", "3+1", "2"))).settings
+    assert [setting.samples for setting in settings] == ["2", "3+1", "10"]

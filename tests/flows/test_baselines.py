@@ -33,6 +33,9 @@ def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agente
         assert "100.0 %" in alone.stderr + alone.stdout
         assert "asked over the network" in alone.stderr + alone.stdout
         assert {body["model"] for body in endpoint.seen[asked:]} == {"pusher-2"}
+        swept = agentevol(folder, "sweep", "-S", "sweep.iterations=[1]", "-S", "sweep.samples=[1]", "--name", "one", PUSHERS_KEY="k-123")
+        assert swept.returncode == 0, swept.stderr
+        assert "| Pusher |" in (folder / "runs" / "sweeps" / "one" / "report.md").read_text()
     latest = folder / "runs" / "latest"
     assert json.loads((latest / "scores.json").read_text())["policies"]["Pusher"]["pushing"]["success"] == 1.0
     table = (latest / "table.txt").read_text()

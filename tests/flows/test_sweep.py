@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -29,8 +30,13 @@ def swept(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "sitecustomize.py").write_text("from tests.flows.tiny import register\nregister()\n")
     done = agentevol(project, "sweep", *GRID, "-S", "sweep.at_once=2", PYTHONPATH=f"{ROOT}:{project}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "report: runs/sweeps/M1.2-K1.2-s0/report.html"
+    assert re.fullmatch(r"report: runs/sweeps/M1\.2-K1\.2-s0-[0-9a-f]{6}/report\.html", done.stdout.strip())
     return project
+
+
+def name(project: Path) -> str:
+    (folder,) = (project / "runs" / "sweeps").iterdir()
+    return folder.name
 
 
 def results(project: Path, task: str) -> list[Path]:
@@ -70,7 +76,7 @@ def test_the_runs_are_flat_in_an_experiment_of_the_sweep(swept: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{swept / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("M1.2-K1.2-s0")
+    experiment = client.get_experiment_by_name(name(swept))
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["M1-K1-s0", "M1-K2-s0", "M2-K1-s0", "M2-K2-s0"]
@@ -96,7 +102,7 @@ class _Outline(HTMLParser):
 
 @pytest.mark.slow
 def test_the_report_shows_everything_and_needs_nothing_else(swept: Path) -> None:
-    folder = swept / "runs" / "sweeps" / "M1.2-K1.2-s0"
+    folder = swept / "runs" / "sweeps" / name(swept)
     page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
     outline = _Outline()
     outline.feed(page)
@@ -115,8 +121,8 @@ def test_the_report_shows_everything_and_needs_nothing_else(swept: Path) -> None
 
 @pytest.mark.slow
 def test_the_records_of_a_sweep_make_its_report_again(swept: Path, agentevol: Command) -> None:
-    folder = swept / "runs" / "sweeps" / "M1.2-K1.2-s0"
-    asked = ("compare", str(folder / "records"), "--title", "AgentEvol: M1.2-K1.2-s0")
+    folder = swept / "runs" / "sweeps" / name(swept)
+    asked = ("compare", str(folder / "records"), "--title", f"AgentEvol: {name(swept)}")
     done = agentevol(swept, *asked)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "report: runs/compared/report.html"
@@ -125,6 +131,9 @@ def test_the_records_of_a_sweep_make_its_report_again(swept: Path, agentevol: Co
     refused = agentevol(swept, "compare", str(swept / "params.yaml"))
     assert refused.returncode == 2
     assert "params.yaml: cannot be read as a record" in refused.stderr
+    other = agentevol(swept, "sweep", *GRID, "--name", name(swept), "-S", "explore.temperature=0.9")
+    assert other.returncode == 2
+    assert "there is one with other parameters (explore.temperature: 0.3 and 0.9)" in other.stderr
 
 
 @pytest.mark.slow
@@ -132,7 +141,7 @@ def test_the_records_of_a_sweep_make_its_report_again(swept: Path, agentevol: Co
 def test_a_browser_shows_the_report_without_a_complaint_or_a_request(swept: Path) -> None:
     from playwright.sync_api import sync_playwright
 
-    page_file = swept / "runs" / "sweeps" / "M1.2-K1.2-s0" / "report.html"
+    page_file = swept / "runs" / "sweeps" / name(swept) / "report.html"
     said: list[str] = []
     asked: list[str] = []
     with sync_playwright() as playwright:

@@ -16,12 +16,12 @@ from agentevol.trajectory import Message, Trajectory
 from tasks.artifact import Artifact
 from tasks.commit import commit
 from tasks.rounds import Round
-from tasks.track import Tracker, run_key, twice
+from tasks.track import Tracker, groups, run_key, twice
 from tasks.tracking import connect
 
 ROOT = Path(__file__).parents[2]
 BASE = Artifact(kind="model", path="models/base", digest="base")
-MADE_FROM = {"sets": {"agenteval": "a"}, "worlds": {"maze": "w"}, "tasks": {"play": "1"}}
+MADE_FROM = {"sets": {"agenteval": "a"}, "worlds": {"maze": "w"}, "tasks": {"play": "1"}, "precision": "float32"}
 EPISODES = [
     Trajectory(
         f"maze_{number}", "maze", "maze", "eval", "bc-large", "h", 0, 0,
@@ -38,6 +38,14 @@ def test_what_decides_a_figure_decides_the_run() -> None:
         assert run_key(Params(), BASE, MADE_FROM | {name: {"agenteval": "b"}}) != key
     assert run_key(Params(seed=1), BASE, MADE_FROM) != key
     assert run_key(Params(), BASE.model_copy(update={"digest": "other"}), MADE_FROM) != key
+
+
+def test_runs_of_a_group_differ_in_m_and_the_seed_alone() -> None:
+    one = groups(Params())["evo.setting"]
+    more = Params().evolve.model_copy(update={"iterations": 9})
+    assert groups(Params(seed=3, evolve=more))["evo.setting"] == one
+    for other in (Params(finetune={"updates": 300}), Params(evolve={"samples": 3}), Params(explore={"temperature": 1.0})):
+        assert groups(other)["evo.setting"] != one
 
 
 def test_a_data_set_that_two_runs_record_at_once_is_recorded() -> None:
@@ -88,7 +96,7 @@ def tell_twice(project: Path) -> None:
     found = client.get_run(track.id).data
     figures = found.metrics
     assert all(len(client.get_metric_history(track.id, name)) == 1 for name in figures)
-    assert found.tags["evo.setting"] == "K1 initial base reward_weighted"
+    assert found.tags["evo.setting"].startswith("K1 initial base reward_weighted ")
     assert found.tags["mlflow.source.git.commit"] == commit()  # what leads back to the code
     expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}
     assert {name: figures[f"bc_large/{name}"] for name in expected} == expected

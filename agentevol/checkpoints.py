@@ -7,7 +7,6 @@ loss curve), lies in a folder named by what is trained, is written whole or not 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,8 @@ class Checkpoint:
                     {field: kept[f"{field}/{name}"].to(parameter.device) for field in _fields(kept, name)}
                 )
         torch.set_rng_state(kept["random"])
+        if "random, GPU" in kept:
+            torch.cuda.set_rng_state(kept["random, GPU"])
         curve.points, curve.recent = told["points"], told["recent"]
         return int(told["step"])
 
@@ -52,6 +53,8 @@ class Checkpoint:
         if not optimizer.accelerator.is_main_process or time.monotonic() - self.written < 60 * self.minutes:
             return
         state = {"random": torch.get_rng_state()}
+        if optimizer.accelerator.device.type == "cuda":  # a model with dropout draws there
+            state["random, GPU"] = torch.cuda.get_rng_state()
         for name, parameter in _learnt(optimizer).items():
             state[f"weight/{name}"] = parameter.detach().cpu().contiguous()
             state |= {f"{field}/{name}": value.cpu() for field, value in optimizer.adamw.state[parameter].items()}
@@ -60,9 +63,6 @@ class Checkpoint:
             (out / "progress.json").write_text(json.dumps({"step": step, "points": curve.points, "recent": curve.recent}))
             write_manifest(out, "checkpoint")
         self.written = time.monotonic()
-
-    def remove(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _learnt(optimizer: Optimizer) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from agentevol.chat import Chat
-from agentevol.models import load_model, load_tokenizer, model_digest
+from agentevol.models import load_model, load_tokenizer, model_digest, own_context
 from agentevol.slots import BY_ROW, Plan, SlotLayer
-from agentevol.turns import Answer, Turn, in_one_line
+from agentevol.turns import Answer, EngineRefused, Turn, in_one_line
 
 _TOKENS_A_PASS = 2048  # what bounds the memory of a forward pass
 NOT_FINITE = "the model's logits are not finite; its weights are damaged or the precision is too low"
@@ -47,7 +47,7 @@ class TransformersEngine:
         self.chat = Chat(load_tokenizer(folder))
         self.digest = model_digest(folder)
         self.slots = slots
-        self.context = min(context, int(getattr(self.model.config, "max_position_embeddings", context) or context))
+        self.context = min(context, own_context(self.model) or context)
         self._heard: dict[int, list[int]] = {}
         self._speeches: dict[int, _Speech] = {}
         self._layers = [SlotLayer(slots, self.context) for _ in range(self.model.config.num_hidden_layers)]
@@ -70,6 +70,8 @@ class TransformersEngine:
             return []
         try:
             logits = self.append([speech.turn.slot for speech in line], [speech.pending for speech in line])
+        except NotImplementedError as error:  # of the model's attention: no repetition helps
+            raise EngineRefused(f"{in_one_line(error)}; engine.kind=vllm, or a server (openai), may know it") from error
         except RuntimeError as error:  # torch's: out of memory, most often
             remedy = "where memory is short, lower rollout.slots or rollout.context"
             return [self._done(Answer(speech.turn.slot, fault=f"{in_one_line(error)}; {remedy}")) for speech in line]

@@ -21,7 +21,7 @@ from agentevol.chat import Encoded
 from agentevol.checkpoints import Checkpoint
 from agentevol.folders import digest_json
 from agentevol.memory import give_back, keep_few_kernels
-from agentevol.models import load_model, load_tokenizer, model_digest
+from agentevol.models import load_model, load_tokenizer, model_digest, own_context
 from agentevol.optimize import Curve, Optimizer, Piece, Schedule
 from agentevol.packing import Line, cut, in_lines, pack_attention
 from agentevol.tokens import Tokens, tokens_of
@@ -83,7 +83,9 @@ def finetune(
     Either `epochs` passes over the data (the last may be a part), or `updates` optimiser steps, the data again and again.
     rule: `reward_weighted` weighs each trajectory's log-likelihood by its reward, `threshold` weighs all that are given alike.
     work: a folder for tokens and checkpoints; without it the one are made anew and the others not at all.
-    Returns loss curve, steps, token counts, the item ids that were too long, seconds. Raises NothingToLearn, NotFinite, ModelNotFound,
+    A trajectory of more than `settings.max_tokens`, or than the model's own context, is too long.
+    Returns loss curve, steps, token counts, what was too long for how many tokens, seconds, and `checkpoint`: the folder to remove once
+    the model is where it shall stay (None where there is none). Raises NothingToLearn, NotFinite, ModelNotFound,
     and ValueError where not one of `epochs` and `updates` is given.
     """
     if (epochs is None) == (updates is None):
@@ -92,12 +94,13 @@ def finetune(
     keep_few_kernels()
     torch.manual_seed(seed)
     tokens = tokens_of(data, base, work / "tokens" if work else None)
-    rows, too_long = weighed(tokens, settings.max_tokens, rule)
+    tokenizer, model = load_tokenizer(base), load_model(base)
+    most = min(settings.max_tokens, own_context(model) or settings.max_tokens)
+    rows, too_long = weighed(tokens, most, rule)
     if not rows:
         raise NothingToLearn(
-            f"none of the {len(tokens.encoded)} trajectories can be learnt from ({len(too_long)} longer than {settings.max_tokens} tokens)"
+            f"none of the {len(tokens.encoded)} trajectories can be learnt from ({len(too_long)} longer than {most} tokens)"
         )
-    tokenizer, model = load_tokenizer(base), load_model(base)
     packed = pack_attention(model)
     if settings.lora_rank:
         model = with_lora(model, settings.lora_rank, settings.lora_alpha)
@@ -114,8 +117,6 @@ def finetune(
         checkpoint = Checkpoint(work / "checkpoints" / digest_json(what)[:16], settings.checkpoint_minutes)
     curve = _learn(optimizer, pieces, plan, schedule, checkpoint, progress)
     _save(optimizer, tokenizer, out)
-    if checkpoint and optimizer.accelerator.is_main_process:
-        checkpoint.remove()
     return {
         "loss": curve,
         "steps": len(plan),
@@ -123,9 +124,11 @@ def finetune(
         "trained_tokens": sum(pieces.learnt[i] for group in plan for i in group),
         "tokens": sum(lengths[i] for group in plan for i in group),
         "too_long": too_long,
+        "max_tokens": most,
         "precision": "bfloat16" if optimizer.half else "float32",
         "packed": packed,
         "processes": optimizer.processes,
+        "checkpoint": str(checkpoint.folder) if checkpoint else None,
         "seconds": round(time.perf_counter() - started, 2),
     }
 

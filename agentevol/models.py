@@ -81,3 +81,8 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
         raise ModelNotFound(f"{folder} holds no *.safetensors file; other weight formats are not read")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
     return model.eval()
+
+
+def own_context(model: Any) -> int | None:
+    """The most tokens that a model has places for; None where its configuration names no bound."""
+    return int(getattr(model.config, "max_position_embeddings", 0) or 0) or None

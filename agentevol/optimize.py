@@ -59,7 +59,8 @@ class Optimizer:
 
     def __init__(self, model: Any, *, precision: str, weight_decay: float, clip: float, betas: tuple[float, float] = (0.9, 0.95)) -> None:
         # Accelerate allows one precision per process; autocast here lets a float32 and a bfloat16 training follow one another.
-        self.accelerator = Accelerator()
+        # "no" also goes before what an accelerate configuration says of it, which would otherwise win over `precision` unseen.
+        self.accelerator = Accelerator(mixed_precision="no")
         self.half = resolve(precision) == "bfloat16"
         learnt = [p for p in model.parameters() if p.requires_grad]
         groups = [

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from prefect import flow
 
+from agentevol.collect import world_hash
 from agentevol.folders import atomic_folder
 from agentevol.precision import resolve
+from envs.registry import ENVIRONMENTS
 from flows.steps import parameters
 from tasks.learn import pretrain as make_base
 from tasks.progress import say
@@ -25,10 +27,13 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
 
     Args:
         params_file: The file of parameters, relative to the project.
-        overrides: Further parameters as key=value, e.g. pretrain.steps=1000.
+        overrides: Further parameters as key=value, e.g. pretrain.reading_steps=1000.
     """
     params = parameters(params_file, overrides=overrides)
-    model = make_base(settings=params.pretrain.model_copy(update={"precision": resolve(params.pretrain.precision)}))
+    model = make_base(
+        settings=params.pretrain.model_copy(update={"precision": resolve(params.pretrain.precision)}),
+        worlds={name: world_hash(name) for name in sorted(ENVIRONMENTS)},  # it learns how all of them speak
+    )
     with atomic_folder(PLACE) as place:
         shutil.copytree(model.folder, place, dirs_exist_ok=True)
     say(f"{PLACE}: sha256 {model.digest[:12]}, {model.facts.get('seconds', 0):.0f} s")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,16 @@ KEY_DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a task's body has written into its folder: the part of it that is handed on (`.` for all) and what to say of it."""
+    """What a task's body has written into its folder: the part of it that is handed on (`.` for all) and what to say of it.
+
+    `obsolete`: folders elsewhere that are of no use once this one stands; until then a kill would need them.
+    """
 
     digest: str | None = None
     part: str = "."
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    obsolete: Sequence[Path] = ()
 
 
 Body = Callable[..., Made]
@@ -92,6 +96,8 @@ class StoredTask:
                 )
                 known = {"task": self.name, "version": self.version, "inputs": self._identity(inputs), "created_by": PRODUCT}
                 write_manifest(out, self.kind, schema=SCHEMA, **known, artifact=artifact.model_dump())
+            for folder in made.obsolete:
+                shutil.rmtree(folder, ignore_errors=True)
         return self.describe(inputs).model_dump()
 
     def is_done(self, **inputs: Any) -> bool:

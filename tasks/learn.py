@@ -67,12 +67,16 @@ def finetune(
             work=places.root() / "runs" / "learning",
             progress=tick,
         )
-    return Made(model_digest(model), "model", facts=facts)
+    checkpoint = facts.pop("checkpoint")
+    return Made(model_digest(model), "model", facts=facts, obsolete=[Path(checkpoint)] if checkpoint else [])
 
 
 @stored("model", version="1")
-def pretrain(out: Path, *, settings: PretrainParams) -> Made:
-    """The embedded base model, from text made by the project's own generators."""
+def pretrain(out: Path, *, settings: PretrainParams, worlds: dict[str, str]) -> Made:
+    """The embedded base model, from text made by the project's own generators.
+
+    `worlds`: the digests of the environments that are played for it, which the key needs; the body does not.
+    """
     from agentevol.models import model_digest
     from agentevol.pretraining.pretrain import pretrain as make_base
 

@@ -145,3 +145,16 @@ def test_packed_loss_and_gradient_are_those_of_plain_rows(family: str, small_mod
     loss.backward()
     for one, other in zip(plain.parameters(), packed.parameters(), strict=True):
         torch.testing.assert_close(other.grad, one.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_what_the_model_has_no_places_for_is_too_long(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
+    lengths = sorted(len(encoded.ids) for encoded in tokens_of(EASY + HARD, small_models["gpt2"]).encoded)
+    places, fit = lengths[0], lengths.count(lengths[0])
+    assert fit < len(lengths)
+    model = load_model(small_models["gpt2"])
+    model.config.n_positions = places
+    model.transformer.wpe = torch.nn.Embedding.from_pretrained(model.transformer.wpe.weight[:places].detach().clone())
+    model.save_pretrained(tmp_path / "short")
+    load_tokenizer(small_models["gpt2"]).save_pretrained(tmp_path / "short")
+    report = finetune(tmp_path / "short", EASY + HARD, tmp_path / "out", settings=Settings(), epochs=1, seed=0)
+    assert (report["max_tokens"], report["sequences"], len(report["too_long"])) == (places, fit, len(lengths) - fit)

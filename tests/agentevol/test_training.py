@@ -101,8 +101,10 @@ def test_killed_and_resumed_it_ends_with_the_same_weights(small_models: dict[str
     assert process.returncode == 0
     whole = finetune(small_models["llama"], data, tmp_path / "whole", settings=SETTINGS, work=tmp_path / "other", **{**HOW, "epochs": 20})
     assert model_digest(tmp_path / "killed") == model_digest(tmp_path / "whole")
-    assert json.loads((tmp_path / "facts.json").read_text())["loss"] == whole["loss"]
-    assert not kept.exists()
+    told = json.loads((tmp_path / "facts.json").read_text())
+    assert told["loss"] == whole["loss"]
+    assert told["checkpoint"] == str(kept), "to be removed by whoever keeps the model, and not before"
+    assert kept.exists()
 
 
 @pytest.mark.slow

@@ -148,3 +148,23 @@ def test_a_failing_body_leaves_nothing(project: Path) -> None:
     with pytest.raises(ValueError, match="no"):
         fails(letter="a")
     assert not any((project / "runs" / "store").iterdir())
+
+
+def test_what_a_kill_would_have_needed_goes_when_the_result_stands(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    seen: list[bool] = []
+
+    @stored("text", version="1")
+    def taught(out: Path, *, fail: bool) -> Made:
+        if fail:
+            raise RuntimeError("the disk is full")
+        seen.append(checkpoint.exists())
+        return Made(obsolete=[checkpoint])
+
+    with pytest.raises(RuntimeError):
+        taught(fail=True)
+    assert checkpoint.exists()
+    taught(fail=False)
+    assert seen == [True]
+    assert not checkpoint.exists()

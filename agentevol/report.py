@@ -127,7 +127,7 @@ def metrics(runs: ReportInput) -> dict[str, Any]:
 def _check(runs: ReportInput) -> None:
     if BC_BASE not in runs.scores:
         raise ValueError(f"a report needs the scores of {BC_BASE}; it was given {', '.join(runs.scores) or 'none'}")
-    without = [label for label, scores in runs.scores.items() if OVERALL not in scores]
+    without = [label for label, scores in runs.scores.items() if OVERALL not in scores and label != RANDOM]
     if without:
         raise ValueError(f"{', '.join(without)}: no {OVERALL!r} score; give what scoring.score returns")
 

@@ -68,6 +68,14 @@ class _Episode:
     error: str | None = None
 
 
+def waits(env: envs.TextEnv, text: str) -> bool:
+    """Whether the answer does nothing on purpose, which the best play may do many times running (a class's `waiting`: such actions)."""
+    try:
+        return env.parse_action(text) in getattr(env, "waiting", ())
+    except envs.InvalidAction:
+        return False
+
+
 def roll_out(
     folder: Path | None,
     instructions: Sequence[envs.Instruction],
@@ -204,7 +212,7 @@ class Rollout:
         if terminated or truncated:
             episode.status = "finished" if terminated else "truncated"
             return
-        if self._stuck(episode.messages):
+        if self._stuck(episode.messages) and not waits(env, answer.text):
             self._cut(episode, f"the same answer to the same observation {self.settings.repeats} times in a row")
             return
         # An answer that was ended at max_new_tokens is closed with an end mark that it did not choose.

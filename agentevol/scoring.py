@@ -5,7 +5,7 @@ Invariant: an episode that a fault ended is counted as an error and enters no ra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import comb, isnan, nan, sqrt
 from typing import TypeVar
@@ -41,14 +41,14 @@ class Score:
 
     def to_dict(self) -> dict[str, float | int | None]:
         """As JSON values: NaN becomes null."""
-        return {key: None if isnan(value) else value for key, value in asdict(self).items()}
+        return _without_nan(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
     """Policy a against policy b on `n` common episodes: successes of only one of them, and the exact two-sided McNemar p-value.
 
-    `difference` is a's success rate less b's.
+    `difference` is a's success rate less b's, NaN where n is 0.
     """
 
     n: int
@@ -57,8 +57,13 @@ class Paired:
     p_value: float
     difference: float
 
-    def to_dict(self) -> dict[str, float | int]:
-        return asdict(self)
+    def to_dict(self) -> dict[str, float | int | None]:
+        """As JSON values: NaN becomes null."""
+        return _without_nan(asdict(self))
+
+
+def _without_nan(figures: Mapping[str, float | int]) -> dict[str, float | int | None]:
+    return {name: None if isnan(value) else value for name, value in figures.items()}
 
 
 def score(trajectories: Iterable[Trajectory]) -> dict[str, Score]:

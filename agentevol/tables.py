@@ -173,9 +173,9 @@ def _by_chance(runs: ReportInput) -> list[str]:
 
 def _notes(runs: ReportInput) -> list[str]:
     notes = []
-    faults = {label: scores[OVERALL].errors for label, scores in runs.scores.items() if scores[OVERALL].errors}
-    if faults:
-        named = ", ".join(f"{count} of {label}" for label, count in faults.items())
+    faults = {label: sum(score.errors for env, score in scores.items() if env != OVERALL) for label, scores in runs.scores.items()}
+    if any(faults.values()):
+        named = ", ".join(f"{count} of {label}" for label, count in faults.items() if count)
         notes.append(f"Ended by a fault and not scored: {named}.")
     notes += runs.remarks
     if runs.meta:

@@ -41,6 +41,7 @@ EXPECTED = (
     "agentevol.workers.WorkerLost",
     "tasks.artifact.OtherSchema",
     "tasks.rollout.NothingPlayed",
+    "tasks.rollout.PolicyChanged",
     "tasks.tracking.TrackingUnusable",
 )
 """Errors that a user can put right, whose message says how."""

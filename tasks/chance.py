@@ -6,12 +6,14 @@ Invariant: it learns nothing and reads nothing, so its score depends on the inst
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from agentevol import storage
 from agentevol.report import RANDOM
 from agentevol.trajectory import Message, Trajectory
+from agentevol.turns import in_one_line
+from envs.base import Instruction
 from envs.registry import make
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
@@ -22,25 +24,41 @@ from tasks.progress import bar
 def play_at_random(out: Path, *, instructions: Artifact, seed: int, worlds: dict[str, str]) -> Made:
     """One episode of a player that picks among the available actions, on each instruction of a world that lists them."""
     wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows]
-    episodes = []
+    episodes: list[Trajectory] = []
+    silent: set[str] = set()
+    """The worlds that list no actions."""
     with bar("playing at random") as tick:
         for done, instruction in enumerate(wanted, 1):
-            with make(instruction.env) as env:
-                _, info = env.reset(options={"item_id": instruction.item_id})
-                if "available_actions" not in info:
-                    continue
-                draw, messages = random.Random(f"{seed} {instruction.item_id}"), [Message("user", "")]
-                while not env.done:
-                    action = draw.choice(info["available_actions"])
-                    observation, *_, info = env.step(action)
-                    messages += [Message("assistant", action, False), Message("user", observation)]
-                episodes.append(_recorded(env.reward, env.rounds, bool(info["success"]), instruction, messages))
+            if instruction.env not in silent:
+                episode = _play(instruction, random.Random(f"{seed} {instruction.item_id}"))
+                if episode is None:
+                    silent.add(instruction.env)
+                else:
+                    episodes.append(episode)
             tick(done, len(wanted))
     made = storage.write_dataset(out / "dataset", episodes, {"policy": RANDOM, "instructions": instructions.digest})
     return Made(made.digest, "dataset", made.counts)
 
 
-def _recorded(reward: float, rounds: int, success: bool, instruction: Any, messages: list[Message]) -> Trajectory:
+def _play(instruction: Instruction, draw: random.Random) -> Trajectory | None:
+    """None where the world lists no actions. What a world raises is a fault, recorded as one: it must not cost a run its report."""
+    messages = [Message("user", "")]
+    try:
+        with make(instruction.env) as env:
+            _, info = env.reset(options={"item_id": instruction.item_id})
+            if "available_actions" not in info:
+                return None
+            while not env.done:
+                action = draw.choice(info["available_actions"])
+                observation, *_, info = env.step(action)
+                messages += [Message("assistant", action, False), Message("user", observation)]
+            return _recorded(env.reward, env.rounds, bool(info["success"]), instruction, messages)
+    except Exception as error:
+        fault = _recorded(0.0, 0, False, instruction, messages)
+        return replace(fault, status="error", error=f"environment: {in_one_line(error)}")
+
+
+def _recorded(reward: float, rounds: int, success: bool, instruction: Instruction, messages: list[Message]) -> Trajectory:
     return Trajectory(
         item_id=instruction.item_id,
         env=instruction.env,

@@ -9,23 +9,30 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from agentevol import storage
+from agentevol.folders import digest_json
 from agentevol.sampling import Sampling
 from agentevol.settings import EngineParams, RolloutParams
 from agentevol.trajectory import Trajectory
 from envs.base import Split
+from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, forget, stored
-from tasks.progress import bar
+from tasks.progress import bar, say
 from tasks.worlds import worlds
 
 BILLED = ("requests", "repeated", "tokens_in", "tokens_out")
 """What an endpoint was asked for, as it counts it (turns.Usage)."""
+
+
+class PolicyChanged(RuntimeError):
+    """A model's folder held something else when it was played than when it was looked at."""
 
 
 class NothingPlayed(RuntimeError):
@@ -46,27 +53,18 @@ def roll_out(
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the instructions' order).
 
     `engine`: what speaks for it, where that is not `transformers`. Raises NothingPlayed where a fault ended every episode; these are not
-    kept, so that the same run plays again once the cause is gone.
+    kept, so that the same run plays again once the cause is gone. Where faults ended some, they stay on record as they are, until a run
+    asks with other retries or another timeout: that one plays their chunks again.
     """
     starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk)))
-    chunks = [
-        play(
-            policy=policy,
-            name=name,
-            instructions=instructions,
-            start=start,
-            stop=min(start + settings.chunk, instructions.rows),
-            sample=sample,
-            split=split,
-            sampling=sampling,
-            settings=settings,
-            worlds=worlds(instructions),
-            engine=engine,
-            label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}",
-        )
-        for sample in range(samples)
-        for number, start in enumerate(starts, 1)
-    ]
+    common = {"policy": policy, "name": name, "instructions": instructions, "split": split, "sampling": sampling, "settings": settings}
+    common |= {"worlds": worlds(instructions), "engine": engine}
+    chunks = []
+    for sample in range(samples):
+        for number, start in enumerate(starts, 1):
+            inputs = {**common, "start": start, "stop": min(start + settings.chunk, instructions.rows), "sample": sample}
+            _forget_faults_of_other_retries(inputs)
+            chunks.append(play(**inputs, label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}"))
     played = gather(chunks=chunks, label=f"{split} {name}")
     if played.rows and played.facts["errors"] == played.rows:
         cause = played.facts["commonest_error"]
@@ -76,7 +74,34 @@ def roll_out(
             f"{name} could not play: a fault ended all {played.rows} episodes ({split}), most often this one: {cause}."
             " Put it right and run the same command again; these episodes are not kept"
         )
+    if played.facts["errors"]:
+        say(
+            f"{name}: a fault ended {played.facts['errors']} of {played.rows} episodes ({split}), most often this one:"
+            f" {played.facts['commonest_error']}. They count in nothing; a run with other rollout.retries plays them again"
+        )
     return played
+
+
+def _forget_faults_of_other_retries(inputs: dict[str, Any]) -> None:
+    """Faults pass, so what they ended is played again by a run that asks with more patience; its parameters make it another run."""
+    if play.is_done(**inputs):
+        there = play.describe(inputs)
+        if there.facts.get("errors") and there.facts["patience"] != _patience(inputs["settings"], inputs["engine"]):
+            forget(there)
+
+
+def _patience(settings: RolloutParams, engine: EngineParams | None) -> list[float]:
+    return [settings.retries, *([engine.retries, engine.timeout] if engine else [])]
+
+
+@contextmanager
+def _server_to_itself(engine: EngineParams | None) -> Iterator[None]:
+    """A server that is given every policy (engine.refresh) speaks for one at a time: runs side by side take turns, chunk by chunk."""
+    if engine is None or engine.refresh is None:
+        yield
+        return
+    with places.lock(f"engine-{digest_json(engine.url)[:16]}"):
+        yield
 
 
 HOW_ASKED = ("engine.key_from", "engine.per_minute", "engine.timeout", "engine.retries")
@@ -109,7 +134,8 @@ def play(
     usage = Usage()
     wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows][start:stop]
     began = time.perf_counter()
-    with bar(f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}") as tick:
+    what = f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}"
+    with _server_to_itself(engine), bar(what) as tick:
         episodes = play_episodes(
             policy.folder if policy.kind == "model" else None,
             wanted,
@@ -122,13 +148,17 @@ def play(
             **({"engine": engine, "usage": usage} if engine else {}),
         )
     seconds = time.perf_counter() - began
+    if policy.kind == "model" and any(episode.policy_hash != policy.digest for episode in episodes if episode.status != "error"):
+        raise PolicyChanged(f"{policy.path} was replaced while {name} was played; run the same command again")
     made = storage.write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
     facts = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
     facts |= asdict(usage) if usage.requests else {}
+    if errors := sum(episode.status == "error" for episode in episodes):
+        facts |= {"errors": errors, "patience": _patience(settings, engine)}
     return Made(made.digest, "dataset", made.counts, facts)
 
 
-@stored("trajectories", version="3")
+@stored("trajectories", version="4")
 def gather(out: Path, *, chunks: list[Artifact]) -> Made:
     """The chunks of a rollout as one dataset; its facts are their sums, and what ended the episodes other than the world."""
     causes, cut, successes = Counter[str](), Counter({"context": 0, "loop": 0}), 0
@@ -149,4 +179,5 @@ def gather(out: Path, *, chunks: list[Artifact]) -> Made:
     facts |= {what: sum(chunk.facts.get(what, 0) for chunk in chunks) for what in BILLED if any(what in chunk.facts for chunk in chunks)}
     facts |= {"errors": causes.total(), "commonest_error": causes.most_common(1)[0][0] if causes else None}
     facts |= {"cut": dict(cut), "successes": successes}
+    facts["parts"] = [{"made": chunk.path, **{what: chunk.facts[what] for what in ("seconds", "episodes", "tokens")}} for chunk in chunks]
     return Made(made.digest, "dataset", made.counts, facts)

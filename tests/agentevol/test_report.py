@@ -146,3 +146,12 @@ def test_one_environment_and_no_iteration_still_make_a_report(tmp_path: Path) ->
 def test_a_report_without_bc_base_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs the scores of BC-Base; it was given Iteration 1"):
         write_report(tmp_path, ReportInput({"Iteration 1": score([])}))
+
+
+def test_a_random_player_of_some_worlds_has_no_overall_score_beside_those_of_all(tmp_path: Path) -> None:
+    given = runs()
+    by_chance = {env: found for env, found in score(policy({"maze": 5}, faults=2)).items() if env != "overall"}
+    told = write_report(tmp_path, runs(scores={"random": by_chance, **given.scores}))
+    assert line(told.text, "Success of a random player").endswith("maze 13.2 [6, 27]")
+    assert "Ended by a fault and not scored: 2 of random." in told.text
+    assert set(told.metrics["random"]) == {"maze"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy.stats import binomtest
 
-from agentevol.scoring import bootstrap_mean, holm, mcnemar, paired, score, wilson
+from agentevol.scoring import bootstrap_mean, discordant, holm, mcnemar, paired, score, wilson
 from agentevol.trajectory import Trajectory
 
 
@@ -91,3 +91,7 @@ def test_policies_that_do_the_same_do_not_differ() -> None:
 def test_holm_steps_down_and_keeps_the_order() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([]) == []
+
+
+def test_a_pair_of_policies_without_a_common_episode_is_a_json_value_too() -> None:
+    assert discordant(0, 0, 0).to_dict() == {"n": 0, "only_a": 0, "only_b": 0, "p_value": 1.0, "difference": None}

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 import psutil
 import pytest
 
+from agentevol.rollout import waits
 from envs.sciworld import SciWorld, host
 from envs.sciworld.environment import TASKS, games, thought_for
 
@@ -124,3 +126,12 @@ def test_no_machine_outlives_a_killed_process() -> None:
     parent.wait()
     _, alive = psutil.wait_procs([java], timeout=15)
     assert not alive
+
+
+def test_waiting_for_water_to_boil_is_no_loop() -> None:
+    """The recorded solutions wait up to so many times running, which rollout.repeats must not cut."""
+    longest = max(len(list(run)) for game in games() for action, run in groupby(game.gold) if action in SciWorld.waiting)
+    assert longest >= 3
+    assert waits(SciWorld(), "Thought: This takes time.\nAction: wait1")
+    assert not waits(SciWorld(), "Thought: I look.\nAction: look around")
+    assert not waits(SciWorld(), "wait1")

@@ -18,7 +18,7 @@ from envs import registry
 from envs.base import Instruction
 from tasks import places
 from tasks.artifact import Artifact
-from tasks.rollout import NothingPlayed, roll_out
+from tasks.rollout import NothingPlayed, PolicyChanged, roll_out
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "project", "world")
 POLICY = Artifact(kind="model", path="models/x", digest="model")
@@ -37,7 +37,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     def play(folder: Any, instructions: Sequence[Instruction], *, samples: Sequence[int], policy: str, **_: Any) -> list[Trajectory]:
         asked.extend((item.item_id, sample) for sample in samples for item in instructions)
         talk = [Message("user", "?"), Message("assistant", "hello", True)]
-        common = {"env": "w", "task_type": "t", "split": "explore", "policy": policy, "policy_hash": "h", "iteration": 1}
+        common = {"env": "w", "task_type": "t", "split": "explore", "policy": policy, "policy_hash": POLICY.digest, "iteration": 1}
         return [
             Trajectory(
                 item_id=item.item_id,
@@ -130,3 +130,37 @@ def test_a_changed_world_is_played_again_and_retries_are_no_change(played: list[
     monkeypatch.setattr(tasks.worlds, "world_hash", lambda env: f"another {env}")
     explore(samples=1)
     assert len(played) == 5
+
+
+def test_some_faults_stay_on_record_until_a_run_asks_with_other_retries(
+    played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound = agentevol.rollout.roll_out
+
+    def shaky(*given: Any, **named: Any) -> list[Trajectory]:
+        rows = sound(*given, **named)
+        return [replace(row, status="error", error="environment: gone") if row.item_id == "w_1" else row for row in rows]
+
+    monkeypatch.setattr(agentevol.rollout, "roll_out", shaky)
+    assert explore(samples=1).facts["successes"] == 4
+    assert "a fault ended 1 of 5 episodes (explore), most often this one: environment: gone" in capsys.readouterr().err
+    monkeypatch.setattr(agentevol.rollout, "roll_out", sound)
+    played.clear()
+    assert explore(samples=1).facts["errors"] == 1
+    assert not played, "the same run has the same figures"
+    healed = explore(samples=1, settings=RolloutParams(chunk=2, retries=2))
+    assert {item for item, _ in played} == {"w_0", "w_1"}, "the chunk with the fault, and no other"
+    assert (healed.facts["errors"], healed.facts["successes"]) == (0, 5)
+
+
+def test_a_model_that_was_replaced_while_it_played_leaves_no_episodes_under_the_old_name(played: list[tuple[str, int]]) -> None:
+    asked = {"name": "bc-base", "instructions": instructions(5), "split": "explore", "samples": 1, "sampling": Sampling()}
+    with pytest.raises(PolicyChanged, match=r"models/x was replaced while bc-base was played"):
+        roll_out(policy=POLICY.model_copy(update={"digest": "other"}), settings=RolloutParams(), **asked)
+    assert not list((places.root() / "runs" / "store").glob("play-*/manifest.json"))
+
+
+def test_the_parts_of_a_rollout_are_told_so_that_what_is_shared_is_counted_once(played: list[tuple[str, int]]) -> None:
+    one, three = explore(samples=1), explore(samples=3)
+    assert [part["made"] for part in one.facts["parts"]] == [part["made"] for part in three.facts["parts"][:3]]
+    assert sum(part["episodes"] for part in three.facts["parts"]) == three.facts["episodes"] == 15

@@ -72,6 +72,13 @@ class RolloutParams(Section):
     repeats: Annotated[int, Field(ge=2)] | None = 3
     servers: dict[str, Annotated[str, Field(pattern=r"^(agentgym\+)?https?://")]] = {}
 
+    @field_validator("servers")
+    @classmethod
+    def _of_known_worlds(cls, servers: dict[str, str]) -> dict[str, str]:
+        if servers and (unknown := sorted(set(servers) - set(_known_environments()))):
+            raise ValueError(f"names among {', '.join(_known_environments())}; {', '.join(unknown)} is not one")
+        return servers
+
 
 class EndpointParams(Section):
     """An OpenAI-compatible endpoint. `key_from`: the environment variable that holds its key; where that is not set none is sent.

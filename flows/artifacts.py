@@ -63,7 +63,7 @@ def get_model(digest: Digest, out: Out = None) -> None:
 def push(
     url: Url,
     digests: Digests = None,
-    run: Annotated[str, typer.Option(help="All data sets, models and scores that this run's report names (its folder in runs/).")] = "",
+    run: Annotated[str, typer.Option(help="All data sets and models that this run's report names (its folder in runs/).")] = "",
 ) -> None:
     """Copy results of the store (data sets, models, scores) to a place that a team shares."""
     with _one_line():

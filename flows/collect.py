@@ -13,6 +13,7 @@ from prefect import flow
 from flows.steps import parameters
 from tasks import places
 from tasks.collect import collect as collect_data
+from tasks.collect import reading
 from tasks.progress import say
 from tasks.versions import folder_md5, recorded_md5
 
@@ -28,16 +29,18 @@ def collect(params_file: str = "params.yaml", overrides: list[str] = []) -> None
         overrides: Further parameters as key=value.
     """
     params = parameters(params_file, overrides=overrides)
-    sets = collect_data(params.data.folder, params.environments)
-    for artifact in sets.values():
-        counts = ", ".join(f"{env} {rows}" for env, rows in artifact.counts.items())
-        say(f"{artifact.path}: {artifact.rows} {artifact.kind} ({counts}), sha256 {artifact.digest[:12]}")
-    folder = places.resolve(params.data.folder)
-    recorded = recorded_md5(folder.with_name(f"{folder.name}.dvc"))
-    if recorded and recorded != folder_md5(folder):
-        say(
-            f"{params.data.folder}/ is not what {folder.name}.dvc has on record: `dvc add {params.data.folder}` (or `make data`) records it"
-        )
+    with reading():
+        sets = collect_data(params.data.folder, params.environments)
+        for artifact in sets.values():
+            counts = ", ".join(f"{env} {rows}" for env, rows in artifact.counts.items())
+            say(f"{artifact.path}: {artifact.rows} {artifact.kind} ({counts}), sha256 {artifact.digest[:12]}")
+        folder = places.resolve(params.data.folder)
+        recorded = recorded_md5(folder.with_name(f"{folder.name}.dvc"))
+        if recorded and recorded != folder_md5(folder):
+            say(
+                f"{params.data.folder}/ is not what {folder.name}.dvc has on record:"
+                f" `dvc add {params.data.folder}` (or `make data`) records it"
+            )
     record = {name: {"digest": artifact.digest, "counts": artifact.counts} for name, artifact in sets.items()}
     RECORD.parent.mkdir(exist_ok=True)
     RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")

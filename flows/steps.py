@@ -20,13 +20,14 @@ from agentevol.params import SettingsError, load_params
 from agentevol.precision import resolve
 from agentevol.report import RANDOM
 from agentevol.sampling import Sampling
+from agentevol.scoring import OVERALL
 from agentevol.settings import BaselineParams, EngineParams, Params, RolloutParams
 from envs.base import Split
 from envs.registry import environment_class
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.chance import play_at_random
-from tasks.collect import collect, part, take_instructions, take_trajectories
+from tasks.collect import collect, part, reading, take_instructions, take_trajectories
 from tasks.datasets import keep_by_reward, merge, validate
 from tasks.evaluate import score
 from tasks.learn import base_model, endpoint, finetune
@@ -83,13 +84,21 @@ def taking_turns(run: str) -> Iterator[None]:
         lock.release()
 
 
+def over_the_same(scores: Artifact, instructions: Artifact) -> Artifact:
+    """Scores without the overall one where worlds are missing: it would stand beside those of other instructions."""
+    there = {env for env, found in scores.facts.items() if env != OVERALL and found["n"]}
+    if there == set(instructions.counts):
+        return scores
+    return scores.model_copy(update={"facts": {env: found for env, found in scores.facts.items() if env != OVERALL}})
+
+
 def evolving(chosen: Mapping[str, str | None]) -> list[str]:
     """Overrides for the keys of `evolve` that have been chosen."""
     return [f"evolve.{key}={value}" for key, value in chosen.items() if value is not None]
 
 
 class Job:
-    """The steps. Building one verifies the data and lets the expert sets through the gate."""
+    """The steps. Building one verifies the data."""
 
     def __init__(self, params: Params, gates: dict[str, str] | None = None) -> None:
         """`gates`: takes what the gate says of each set, by its name."""
@@ -97,7 +106,6 @@ class Job:
         self.gates = {} if gates is None else gates
         self.base = base_model(params.model.base)
         self.sets = self._sets()
-        self.expert_gate("agenttraj")
 
     def made_from(self) -> dict[str, Any]:
         """What decides a run's figures besides its parameters: the content of its sets and worlds, and the meaning of its tasks."""
@@ -106,12 +114,18 @@ class Job:
             "sets": {name: data.digest for name, data in sets.items()},
             "worlds": worlds(*sets.values()),
             "tasks": {task.name: task.version for task in TASKS},
+            "precision": resolve(self.params.finetune.precision),  # auto differs between machines
         }
 
     def expert_gate(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
         """The gate for an expert set: of a whole one every instruction must be there, of a cut one those that it was cut to."""
         limits = self.params.data.limits
         data: Artifact = getattr(self.sets, name)
+        if not data.rows:
+            raise SettingsError(
+                f"environments: {', '.join(self.params.environments)} given, which have no expert to be cloned;"
+                " allowed: at least one that has (docs/environments.md); any can be explored beside it, and scored by `agentevol evaluate`"
+            )
         cut = limits.train if name == "agenttraj" else limits.train_large
         self._gate(EXPERT_SETS[name], data, expert=True, covering=[data] if cut else None)
 
@@ -134,8 +148,11 @@ class Job:
             label=name,
         )
         if too_long := len(model.facts["too_long"]):
-            most = params.finetune.max_tokens
-            say(f"{name}: {too_long} of {data.rows} trajectories have more than {most} tokens (finetune.max_tokens) and were left out")
+            most = model.facts.get("max_tokens", params.finetune.max_tokens)
+            say(
+                f"{name}: {too_long} of {data.rows} trajectories have more than {most} tokens"
+                " (finetune.max_tokens, or the model's own context) and were left out"
+            )
         return model
 
     def explore(self, name: str, policy: Artifact, iteration: int) -> Artifact:
@@ -178,7 +195,7 @@ class Job:
         """The random player's episodes on AgentEval, and their scores; None where no world of the run lists its actions."""
         instructions = self.sets.agenteval
         played = play_at_random(instructions=instructions, seed=self.params.seed, worlds=worlds(instructions))
-        return (played, score(episodes=played, label=RANDOM)) if played.rows else None
+        return (played, over_the_same(score(episodes=played, label=RANDOM), instructions)) if played.rows else None
 
     def evaluate(
         self, name: str, policy: Artifact, iteration: int, engine: EngineParams | None = None, rollout: RolloutParams | None = None
@@ -263,18 +280,20 @@ class Job:
 
     def _sets(self) -> Sets:
         params, limits = self.params, self.params.data.limits
-        data = collect(params.data.folder, params.environments)
-        say("data: " + ", ".join(f"{name} {artifact.rows}" for name, artifact in data.items()))
         wanted: dict[str, tuple[Split, int | None]] = {
             "agenttraj": ("train", limits.train),
             "agenttraj_l": ("train_large", limits.train_large),
             "explore": ("explore", limits.explore),
             "agenteval": ("eval", limits.eval),
         }
-        return Sets(
-            held_out=data["agenteval"],
-            **{
-                name: part(data[name], split=split, environments=params.environments, limit=limit)
-                for name, (split, limit) in wanted.items()
-            },
-        )
+        with reading():
+            data = collect(params.data.folder, params.environments)
+            say("data: " + ", ".join(f"{name} {artifact.rows}" for name, artifact in data.items()))
+            whole = data["agenteval"]
+            return Sets(
+                held_out=part(whole, split="eval", environments=list(whole.counts), limit=None),
+                **{
+                    name: part(data[name], split=split, environments=params.environments, limit=limit)
+                    for name, (split, limit) in wanted.items()
+                },
+            )

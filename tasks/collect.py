@@ -1,13 +1,16 @@
 """Tasks on the given data: collect the expert sets and instruction lists, and take the part of them that a run uses.
 
-Invariant: `data/` is the same byte for byte on every machine and holds at least a run's environments; what a run leaves out of it is left
-out afterwards.
+Invariant: `data/` is the same byte for byte on every machine and holds at least a run's environments; a run reads it while it holds
+`reading`, and what it uses of it, be it all, lies in the store afterwards: another run may then make `data/` anew with other environments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import Timeout
 from prefect import task
 
 from agentevol import datasets, storage
@@ -15,7 +18,7 @@ from envs.base import Split
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
-from tasks.progress import bar
+from tasks.progress import bar, say
 
 SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval": "instructions", "explore": "instructions"}
 
@@ -33,10 +36,23 @@ def collect(folder: str, environments: list[str]) -> dict[str, Artifact]:
     }
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """While it is held no other run of this project makes the data anew."""
+    lock = places.lock("data")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("another run is making or reading the data; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def part(data: Artifact, *, split: Split, environments: list[str], limit: int | None) -> Artifact:
-    """The given environments of a set, and of each at most `limit` instructions; `data` itself where that is all of it."""
-    if limit is None and set(environments) == set(data.counts):
-        return data
+    """The given environments of a set, and of each at most `limit` instructions, in the store."""
     if data.kind == "instructions":
         return take_instructions(data=data, split=split, environments=environments, limit=limit, label=split)
     return take_trajectories(data=data, environments=environments, limit=limit, label=split)

@@ -60,7 +60,7 @@ class Remote:
 
     def _push(self, entry: Entry) -> bool:
         known = self._at("index", entry.artifact.digest, entry.home.name)
-        if self._try("look for", self.files.exists, known):
+        if self._find(f"index/{entry.artifact.digest}/{entry.home.name}"):  # an empty folder is one that a kill left
             return False
         if not is_complete(entry.home):
             raise damaged(entry.home, "its files are not those of its manifest")

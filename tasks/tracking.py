@@ -118,9 +118,7 @@ def _examine(uri: str) -> bool:
 
 def _alone() -> FileLock:
     """One process at a time: experiments of DVC's queue start together, on a new clone too."""
-    locks = places.root() / "runs" / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / "mlflow.lock")
+    return places.lock("mlflow")
 
 
 def _revision(uri: str) -> str | None:

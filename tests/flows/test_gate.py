@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,20 @@ from typing import Any
 import pytest
 
 from agentevol import collect, datasets
+from agentevol.folders import folder_digest
 from agentevol.gate import GateFailed
+from agentevol.params import SettingsError
 from envs import registry
-from tests.flows.tiny import make_project
+from envs.base import Sizes
+from tests.flows.tiny import Pushing, make_project
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+class Unaided(Pushing):
+    """The same world where no expert has played."""
+
+    sizes = Sizes(instructions=26, eval=6, agent_traj=0, agent_traj_l=0)
 
 
 @pytest.fixture
@@ -69,3 +79,23 @@ def test_an_exploration_without_a_success_stops_the_flow_only_where_coverage_is_
     with pytest.raises(GateFailed, match=r"the set is empty(.|\n)*0 of 3 covered, below 0.1"):
         evolve(iterations=1, overrides=["gate.min_coverage=0.1", "data.limits.explore=4", "data.limits.train=4"])
     assert not stored(tiny, "merge")
+
+
+def test_worlds_without_an_expert_are_scored_and_not_cloned(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.clone import clone
+    from flows.evaluate import evaluate
+
+    monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.test_gate:Unaided")
+    assert evaluate("models/base")["overall"]["n"] == 6
+    with pytest.raises(SettingsError, match="environments: pushing given, which have no expert to be cloned"):
+        clone()
+
+
+def test_a_run_keeps_its_data_when_another_one_makes_data_of_other_worlds(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.steps import Job, parameters
+
+    job = Job(parameters())
+    before = {name: folder_digest(getattr(job.sets, name).folder) for name in ("agenteval", "held_out", "explore", "agenttraj")}
+    shutil.rmtree(tiny / "data")
+    after = {name: folder_digest(getattr(job.sets, name).folder) for name in before}
+    assert after == before

@@ -14,6 +14,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from agentevol.precision import resolve
 from agentevol.settings import Params
 
 
@@ -37,7 +38,7 @@ def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ())
 
 _NO_PART_OF_AN_EXPERIMENT = (
     *("seed", "sweep", "pretrain", "gate", "model", "data.folder", "evaluate.large", "evaluate.baselines"),
-    *("evolve.iterations", "evolve.samples", "evolve.merge", "evolve.start_from", "evolve.rule", "evolve.patience"),
+    *("evolve.iterations", "evolve.samples", "evolve.merge", "evolve.start_from", "evolve.rule"),
     *("rollout.slots", "rollout.workers", "rollout.chunk", "rollout.retries", "rollout.servers"),
     *("engine.url", "engine.key_from", "engine.per_minute", "engine.timeout", "engine.retries"),
     *("finetune.checkpoint_minutes", "finetune.accelerate", "finetune.micro_tokens"),
@@ -46,8 +47,11 @@ _NO_PART_OF_AN_EXPERIMENT = (
 
 
 def experiment_of(params: Params) -> dict[str, Any]:
-    """What runs must have in common to be compared by M, K, seed and the other keys of a sweep: dotted keys and JSON values."""
-    found = flat(params.model_dump(mode="json"))
+    """What runs must have in common to be compared by M, K, seed and the other keys of a sweep: dotted keys and JSON values.
+
+    The precision is that which this machine computes in: `auto` differs between machines.
+    """
+    found = flat(params.model_dump(mode="json")) | {"finetune.precision": resolve(params.finetune.precision)}
     return {key: value for key, value in found.items() if not any(f"{key}.".startswith(f"{one}.") for one in _NO_PART_OF_AN_EXPERIMENT)}
 
 

@@ -49,6 +49,7 @@ def evolve(
     params = parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=[*overrides, *evolving(chosen)])
     with RunPage() as page:
         job = Job(params, page.gates)
+        job.expert_gate("agenttraj")  # before MLflow is told of a run
         made_from = job.made_from()
         with taking_turns(run_key(params, job.base, made_from)), Tracker(params, job.base, made_from, experiment) as track:
             page.links(experiment=track.experiment, run=track.id)

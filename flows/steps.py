@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
-
-from filelock import Timeout
 
 from agentevol.params import SettingsError, load_params
 from agentevol.precision import resolve
@@ -24,15 +22,16 @@ from agentevol.scoring import OVERALL
 from agentevol.settings import BaselineParams, EngineParams, Params, RolloutParams
 from envs.base import Split
 from envs.registry import environment_class
-from tasks import places
 from tasks.artifact import Artifact
 from tasks.chance import play_at_random
 from tasks.collect import collect, part, reading, take_instructions, take_trajectories
 from tasks.datasets import keep_by_reward, merge, validate
 from tasks.evaluate import score
+from tasks.keys import forget
 from tasks.learn import base_model, endpoint, finetune
 from tasks.progress import say
 from tasks.rollout import gather, play, roll_out
+from tasks.turns import alone
 from tasks.worlds import worlds
 
 TASKS = (take_trajectories, take_instructions, finetune, play, gather, keep_by_reward, merge, validate, score, play_at_random)
@@ -69,19 +68,9 @@ def parameters(
 EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
 
 
-@contextmanager
-def taking_turns(run: str) -> Iterator[None]:
+def taking_turns(run: str) -> AbstractContextManager[None]:
     """One run with the same figures at a time, for they would write to the same run in MLflow; the next takes over what the first made."""
-    lock = places.lock(f"run-{run[:16]}")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("the same run is going already, in another process; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone(f"run-{run[:16]}", "the same run is going already, in another process; waiting for it")
 
 
 def over_the_same(scores: Artifact, instructions: Artifact) -> Artifact:
@@ -194,7 +183,12 @@ class Job:
     def by_chance(self) -> tuple[Artifact, Artifact] | None:
         """The random player's episodes on AgentEval, and their scores; None where no world of the run lists its actions."""
         instructions = self.sets.agenteval
-        played = play_at_random(instructions=instructions, seed=self.params.seed, worlds=worlds(instructions))
+        inputs = {"instructions": instructions, "seed": self.params.seed, "worlds": worlds(instructions)}
+        if play_at_random.is_done(**inputs) and (there := play_at_random.describe(inputs)).facts.get("faults"):
+            forget(there)  # what was missing then may be there now
+        played = play_at_random(**inputs)
+        if faults := played.facts.get("faults"):
+            say(f"{RANDOM}: a fault ended {sum(faults.values())} of {played.rows} episodes, the first: {next(iter(faults))}")
         return (played, over_the_same(score(episodes=played, label=RANDOM), instructions)) if played.rows else None
 
     def evaluate(

@@ -23,13 +23,14 @@ from agentevol.folders import digest_json
 from agentevol.params import SettingsError, experiment_of
 from agentevol.settings import Params, SweepParams
 from agentevol.sweeps.chains import Cell, Setting
-from agentevol.sweeps.records import BASE_MODEL, DATA, difference, parameters_there
+from agentevol.sweeps.records import BASE_MODEL, DATA, WORLD, NotARecord, difference, parameters_there
 from agentevol.values import Count, Natural
 from flows.evolve import evolve, prepare
 from flows.page import RunPage
 from flows.steps import Job, parameters
 from tasks.progress import say
 from tasks.sweep import SWEEPS, sweep_report
+from tasks.worlds import worlds
 
 __all__ = ["cells", "prepare", "short", "sweep"]
 
@@ -59,7 +60,11 @@ def sweep(
     params = parameters(params_file, overrides=overrides)
     common = experiment_of(params)
     name = name or f"{short(params.sweep)}-{digest_json(common)[:6]}"
-    if found := difference(parameters_there(SWEEPS / name), common):
+    try:
+        there = parameters_there(SWEEPS / name)
+    except NotARecord:
+        there = {}  # of another version: made anew, as the results are that it was made from
+    if found := difference(there, common):
         raise SettingsError(f"sweep {name}: there is one with other parameters ({found}); give this one another name (--name)")
     grid = cells(params.sweep)
     say(f"sweep {name}: {len(grid)} runs, {params.sweep.at_once} at once")
@@ -69,6 +74,7 @@ def sweep(
     job = Job(params)
     by_chance = job.by_chance()
     sets = {f"{DATA}{what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))}
+    sets |= {f"{WORLD}{env}": digest for env, digest in worlds(job.sets.agenteval, job.sets.explore).items()}
     page = sweep_report(done, job.sets.explore, by_chance and by_chance[0], name, {**sets, BASE_MODEL: job.base.digest}, common)
     RunPage().links(folder=page)
     return str(page)

@@ -121,6 +121,8 @@ def ancestry(entry: Entry, data: Path = Path("data")) -> Iterator[tuple[int, str
 
     def walk(of: Entry, depth: int) -> Iterator[tuple[int, str, str, Entry | None]]:
         for name, digest, count in _parents(of):
+            if digest == of.artifact.digest:  # all of a set was taken: the same content
+                continue
             found = here.get(digest)
             yield depth, f"{name} (1 of {count})" if count > 1 else name, digest, found
             if found and digest not in told:

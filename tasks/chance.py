@@ -6,6 +6,7 @@ Invariant: it learns nothing and reads nothing, so its score depends on the inst
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def play_at_random(out: Path, *, instructions: Artifact, seed: int, worlds: dict
                     episodes.append(episode)
             tick(done, len(wanted))
     made = storage.write_dataset(out / "dataset", episodes, {"policy": RANDOM, "instructions": instructions.digest})
-    return Made(made.digest, "dataset", made.counts)
+    faults = Counter(str(episode.error) for episode in episodes if episode.status == "error")
+    return Made(made.digest, "dataset", made.counts, {"faults": dict(faults)})
 
 
 def _play(instruction: Instruction, draw: random.Random) -> Trajectory | None:

@@ -6,11 +6,9 @@ Invariant: `data/` is the same byte for byte on every machine and holds at least
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from filelock import Timeout
 from prefect import task
 
 from agentevol import datasets, storage
@@ -18,7 +16,8 @@ from envs.base import Split
 from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, stored
-from tasks.progress import bar, say
+from tasks.progress import bar
+from tasks.turns import alone
 
 SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval": "instructions", "explore": "instructions"}
 
@@ -36,19 +35,9 @@ def collect(folder: str, environments: list[str]) -> dict[str, Artifact]:
     }
 
 
-@contextmanager
-def reading() -> Iterator[None]:
+def reading() -> AbstractContextManager[None]:
     """While it is held no other run of this project makes the data anew."""
-    lock = places.lock("data")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say("another run is making or reading the data; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    return alone("data", "another run is making or reading the data; waiting for it")
 
 
 def part(data: Artifact, *, split: Split, environments: list[str], limit: int | None) -> Artifact:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from itertools import count, takewhile
 from pathlib import Path
@@ -21,10 +21,10 @@ from agentevol.sampling import Sampling
 from agentevol.settings import EngineParams, RolloutParams
 from agentevol.trajectory import Trajectory
 from envs.base import Split
-from tasks import places
 from tasks.artifact import Artifact
 from tasks.keys import Made, forget, stored
 from tasks.progress import bar, say
+from tasks.turns import alone
 from tasks.worlds import worlds
 
 BILLED = ("requests", "repeated", "tokens_in", "tokens_out")
@@ -63,7 +63,7 @@ def roll_out(
     for sample in range(samples):
         for number, start in enumerate(starts, 1):
             inputs = {**common, "start": start, "stop": min(start + settings.chunk, instructions.rows), "sample": sample}
-            _forget_faults_of_other_retries(inputs)
+            inputs["again"] = _again(inputs)
             chunks.append(play(**inputs, label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}"))
     played = gather(chunks=chunks, label=f"{split} {name}")
     if played.rows and played.facts["errors"] == played.rows:
@@ -82,26 +82,30 @@ def roll_out(
     return played
 
 
-def _forget_faults_of_other_retries(inputs: dict[str, Any]) -> None:
-    """Faults pass, so what they ended is played again by a run that asks with more patience; its parameters make it another run."""
-    if play.is_done(**inputs):
-        there = play.describe(inputs)
-        if there.facts.get("errors") and there.facts["patience"] != _patience(inputs["settings"], inputs["engine"]):
-            forget(there)
+def _again(inputs: dict[str, Any]) -> list[float] | None:
+    """With which patience to play a chunk that faults ended in part, where it was played with another one; None: as it stands.
+
+    Faults pass. What is played again is a result of its own, so that the run which first had the faults keeps its figures.
+    """
+    if not play.is_done(**inputs):
+        return None
+    there, now = play.describe(inputs), _patience(inputs["settings"], inputs["engine"])
+    if "errors" not in there.facts:  # played by a version that did not count them
+        faults = sum(row.status == "error" for row in storage.stream_dataset(there.folder))
+    else:
+        faults = there.facts["errors"]
+    return now if faults and there.facts.get("patience") != now else None
 
 
 def _patience(settings: RolloutParams, engine: EngineParams | None) -> list[float]:
     return [settings.retries, *([engine.retries, engine.timeout] if engine else [])]
 
 
-@contextmanager
-def _server_to_itself(engine: EngineParams | None) -> Iterator[None]:
+def _server_to_itself(engine: EngineParams | None) -> AbstractContextManager[None]:
     """A server that is given every policy (engine.refresh) speaks for one at a time: runs side by side take turns, chunk by chunk."""
     if engine is None or engine.refresh is None:
-        yield
-        return
-    with places.lock(f"engine-{digest_json(engine.url)[:16]}"):
-        yield
+        return nullcontext()
+    return alone(f"engine-{digest_json(engine.url)[:16]}", f"another run is playing with the server at {engine.url}; waiting for it")
 
 
 HOW_ASKED = ("engine.key_from", "engine.per_minute", "engine.timeout", "engine.retries")
@@ -123,19 +127,21 @@ def play(
     settings: RolloutParams,
     worlds: dict[str, str],
     engine: EngineParams | None = None,
+    again: list[float] | None = None,
 ) -> Made:
     """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample).
 
-    `worlds`: the digests of the environments, which the key needs; the body does not.
+    `worlds`: the digests of the environments; `again`: with which patience a chunk that had faults is played once more. The key needs
+    them, the body does not.
     """
     from agentevol.rollout import roll_out as play_episodes
     from agentevol.turns import Usage
 
     usage = Usage()
     wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows][start:stop]
-    began = time.perf_counter()
     what = f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}"
     with _server_to_itself(engine), bar(what) as tick:
+        began = time.perf_counter()
         episodes = play_episodes(
             policy.folder if policy.kind == "model" else None,
             wanted,
@@ -147,14 +153,13 @@ def play(
             progress=tick,
             **({"engine": engine, "usage": usage} if engine else {}),
         )
-    seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began
     if policy.kind == "model" and any(episode.policy_hash != policy.digest for episode in episodes if episode.status != "error"):
         raise PolicyChanged(f"{policy.path} was replaced while {name} was played; run the same command again")
     made = storage.write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
     facts = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
     facts |= asdict(usage) if usage.requests else {}
-    if errors := sum(episode.status == "error" for episode in episodes):
-        facts |= {"errors": errors, "patience": _patience(settings, engine)}
+    facts |= {"errors": sum(episode.status == "error" for episode in episodes), "patience": _patience(settings, engine)}
     return Made(made.digest, "dataset", made.counts, facts)
 
 

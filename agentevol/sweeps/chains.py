@@ -154,12 +154,11 @@ class Sweep:
     def of(self, setting: Setting) -> list[Chain]:
         return [chain for chain in self.chains if chain.setting == setting]
 
-    def once_per_seed(self, rule: str) -> list[Chain]:
-        """A chain of each seed, for what all settings of a rule share (cloning learns by the rule as well): the one with the most policies,
-        since not all may have BC-Large or a hosted model."""
-        having = [chain for chain in self.chains if chain.setting.rule == rule]
-        seeds = sorted({chain.seed for chain in having})
-        return [max((chain for chain in having if chain.seed == seed), key=lambda one: len(one.everything)) for seed in seeds]
+    def once_per_seed(self, label: str, rule: str) -> list[Chain]:
+        """A chain of each seed that has what its settings share: BC-Base and BC-Large all those of a rule (cloning learns by it as well), a
+        hosted model all."""
+        having = [chain for chain in self.chains if label in chain.hosted or (label in chain.policies and chain.setting.rule == rule)]
+        return list({chain.seed: chain for chain in reversed(having)}.values())[::-1]
 
     def hosted(self) -> list[str]:
         """The hosted models, in the order met."""

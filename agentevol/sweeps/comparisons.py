@@ -48,7 +48,7 @@ def against_cloning(sweep: Sweep) -> Section:
     found: list[tuple[str, Paired]] = []
     for setting in sweep.settings:
         for other in (BC_BASE, BC_LARGE, *sweep.hosted()):
-            results = compared(sweep.of(setting), sweep.iterations, sweep.once_per_seed(setting.rule), other)
+            results = compared(sweep.of(setting), sweep.iterations, sweep.once_per_seed(other, setting.rule), other)
             found += [(f"{sweep.named(setting)} against {other}: {env}", results[env]) for env in sweep.environments if env in results]
     adjusted = holm([result.p_value for _, result in found])
     rows = [[what, *paired_cells(result), p_value(value)] for (what, result), value in zip(found, adjusted, strict=True)]

@@ -18,8 +18,8 @@ from agentevol.trajectory import Message, Status, Trajectory
 
 SCHEMA = 1
 FOLDER = "records"
-DATA, BASE_MODEL = "data: ", "base model"
-"""How the digests of the data and of the base model are called in `Sweep.meta`."""
+DATA, WORLD, BASE_MODEL = "data: ", "world: ", "base model"
+"""How the digests of the data, the worlds and the base model are called in `Sweep.meta`."""
 _STATUS: dict[str, Status] = {"f": "finished", "t": "truncated", "e": "error"}
 
 
@@ -47,12 +47,14 @@ def read_records(files: Iterable[Path]) -> Sweep:
     if not records:
         raise NotARecord("no records given; `agentevol sweep` writes them below runs/sweeps/<name>/records")
     seen: dict[tuple[Setting, int], Path] = {}
-    chains, cells = [], []
+    chains: list[Chain] = []
+    cells: list[Cell] = []
     for file, record in records:
         chain = _chain(record)
         if (other := seen.setdefault((chain.setting, chain.seed), file)) != file:
             raise NotARecord(f"{file} and {other} are both {chain.setting.told([])}, seed {chain.seed}; give one of them")
-        _refuse_another_experiment(*records[0], file, record)
+        for earlier_file, earlier in records[: len(chains)]:
+            _refuse_another_experiment(earlier_file, earlier, file, record)
         chains.append(chain)
         cells += _cells(record, chain)
     first = records[0][1]
@@ -77,7 +79,7 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     if not one or not other:
         return ""
     for key in dict.fromkeys([*one, *other]):
-        if one.get(key) != other.get(key):
+        if key in one and key in other and one[key] != other[key]:
             return f"{key}: {one.get(key)} and {other.get(key)}"
     return ""
 
@@ -89,8 +91,8 @@ def _refuse_another_experiment(first: Path, one: Mapping[str, Any], file: Path, 
 
 
 def _content(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The digests of what the runs began with."""
-    return {name: value for name, value in record["meta"].items() if name.startswith(DATA) or name == BASE_MODEL}
+    """The digests of what the runs began with, and of the worlds that they were played in."""
+    return {name: value for name, value in record["meta"].items() if name.startswith((DATA, WORLD)) or name == BASE_MODEL}
 
 
 def _name(chain: Chain, sweep: Sweep) -> str:

@@ -44,7 +44,7 @@ def _methods(sweep: Sweep) -> Section:
         rows[sweep.named(setting)] = evolved(sweep.of(setting), sweep.iterations)
     rows |= _taught(sweep, BC_LARGE)
     for label in sweep.hosted():
-        rows[label] = pooled([chain for rule in sweep.rules[:1] for chain in sweep.once_per_seed(rule)], label)
+        rows[label] = pooled(sweep.once_per_seed(label, sweep.rules[0]), label)
     says = (
         f"Success on AgentEval in % with its 95 % Wilson interval, {counted(len(sweep.seeds), 'seed')} together"
         " (the random player once; it has no entry where a world cannot list its actions)."
@@ -62,7 +62,7 @@ def _methods(sweep: Sweep) -> Section:
 
 def _taught(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
     """BC-Base or BC-Large by name; of each rule of learning, where there are several, since cloning learns by it too."""
-    found = {rule: pooled(sweep.once_per_seed(rule), label) for rule in sweep.rules}
+    found = {rule: pooled(sweep.once_per_seed(label, rule), label) for rule in sweep.rules}
     several = len(found) > 1
     return {f"{label}, {rule.replace('_', ' ')}" if several else label: scores for rule, scores in found.items() if scores}
 
@@ -78,7 +78,7 @@ def _curves(sweep: Sweep) -> Section:
     found: dict[str, str] = {}
     for env in [OVERALL, *sweep.environments[:-1]]:
         lines = {sweep.told(setting): _line(sweep.of(setting), env) for setting in sweep.settings}
-        levels = {BC_LARGE: pooled(sweep.once_per_seed(sweep.rules[0]), BC_LARGE).get(env)}
+        levels = {BC_LARGE: pooled(sweep.once_per_seed(BC_LARGE, sweep.rules[0]), BC_LARGE).get(env)}
         if sweep.random:
             levels[RANDOM] = _by_chance(sweep).get(env)
         title = "All environments" if env == OVERALL else env

@@ -29,6 +29,7 @@ class AgentGymEnv(TextEnv):
         self.local, self.wire = environment_class(name), WIRES[name]
         for what in ("name", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action"):
             setattr(self, what, getattr(self.local, what))
+        self.waiting: frozenset[str] = getattr(self.local, "waiting", frozenset())
         self.url = server.removeprefix("agentgym+").rstrip("/")
         self._client = httpx.Client(base_url=self.url, timeout=_SECONDS)
         self._number: int | None = None

@@ -90,6 +90,7 @@ class RemoteEnv(TextEnv):
         self.local = environment_class(name) if name in ENVIRONMENTS else _from_card(self.connection, name)
         for what in (*_CARD, "instructions", "instruction", "catalogue"):
             setattr(self, what, getattr(self.local, what))
+        self.waiting: frozenset[str] = getattr(self.local, "waiting", frozenset())
         self.session: str | None = None
         self._actions: list[str] | None = None
 

@@ -158,6 +158,9 @@ def test_chains_of_other_parameters_or_data_are_refused_by_name(tmp_path: Path) 
     write_records(tmp_path / "two", replace(swept(chain(USUAL, 1, 2)), parameters={"finetune.updates": 500}))
     with pytest.raises(NotARecord, match=r"not of one experiment \(finetune\.updates: 300 and 500\)"):
         compare([tmp_path / "one", tmp_path / "two"], tmp_path / "out", "Both")
+    write_records(tmp_path / "old", swept(chain(USUAL, 2, 2)))  # tells no parameters, and stands between them
+    with pytest.raises(NotARecord, match="300 and 500"):
+        compare([tmp_path / "old", tmp_path / "one", tmp_path / "two"], tmp_path / "out", "All")
     for place, seed, digest in (("five", 2, "bb"), ("six", 3, "aa")):
         write_records(tmp_path / place, replace(swept(chain(USUAL, seed, 2)), meta={"data: AgentEval": digest}))
     with pytest.raises(NotARecord, match="data: AgentEval: bb and aa"):

@@ -80,6 +80,7 @@ def test_an_episode_on_the_server_is_the_embedded_one(name: str, server: str) ->
 def test_cards_and_instructions(server: str) -> None:
     cards = {card["name"]: card for card in httpx.get(f"{server}/environments", timeout=60).json()}
     assert set(cards) == {*ENVIRONMENTS, "faulty"}
+    assert "wait1" in make("sciworld", server=server).waiting  # type: ignore[attr-defined]
     assert cards["maze"]["instructions"] == 240
     listed = httpx.get(f"{server}/environments/maze/instructions", params={"split": "train"}, timeout=60).json()
     assert [one["item_id"] for one in listed] == [one.item_id for one in environment_class("maze").instructions("train")]

@@ -151,6 +151,10 @@ def test_some_faults_stay_on_record_until_a_run_asks_with_other_retries(
     healed = explore(samples=1, settings=RolloutParams(chunk=2, retries=2))
     assert {item for item, _ in played} == {"w_0", "w_1"}, "the chunk with the fault, and no other"
     assert (healed.facts["errors"], healed.facts["successes"]) == (0, 5)
+    played.clear()
+    assert explore(samples=1).facts["errors"] == 1, "the first run keeps its figures"
+    assert explore(samples=1, settings=RolloutParams(chunk=2, retries=2)).facts["errors"] == 0
+    assert not played
 
 
 def test_a_model_that_was_replaced_while_it_played_leaves_no_episodes_under_the_old_name(played: list[tuple[str, int]]) -> None:

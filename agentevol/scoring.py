@@ -71,6 +71,12 @@ def score(trajectories: Iterable[Trajectory]) -> dict[str, Score]:
     return _per_environment(list(trajectories), lambda trajectory: trajectory.env, _score)
 
 
+def of_all_or_none(found: Mapping[str, _Result], n: Callable[[_Result], int], environments: Iterable[str]) -> dict[str, _Result]:
+    """Scores by name, without the overall one where environments are missing: it would stand beside those of other instructions."""
+    whole = {env for env, one in found.items() if n(one)} >= set(environments)
+    return {env: one for env, one in found.items() if whole or env != OVERALL}
+
+
 def paired(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> dict[str, Paired]:
     """`mcnemar` per environment that both have, by name, and "overall"."""
     return _per_environment(_pairs(a, b), lambda pair: pair[0].env, _mcnemar)

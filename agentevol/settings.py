@@ -5,6 +5,7 @@ Invariant: a `Params` that exists is valid. Imports nothing but pydantic, so tha
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -75,8 +76,8 @@ class RolloutParams(Section):
     @field_validator("servers")
     @classmethod
     def _of_known_worlds(cls, servers: dict[str, str]) -> dict[str, str]:
-        if servers and (unknown := sorted(set(servers) - set(_known_environments()))):
-            raise ValueError(f"names among {', '.join(_known_environments())}; {', '.join(unknown)} is not one")
+        if servers:
+            _all_known(servers)
         return servers
 
 
@@ -309,10 +310,7 @@ class Params(Section):
     @field_validator("environments")
     @classmethod
     def _each_known_once(cls, names: list[str]) -> list[str]:
-        known = _known_environments()
-        unknown = sorted(set(names) - set(known))
-        if unknown:
-            raise ValueError(f"names among {', '.join(known)}; {', '.join(unknown)} is not one")
+        known = _all_known(names)
         if not names or len(set(names)) < len(names):
             raise ValueError(f"one or more of {', '.join(known)}, each once")
         return names
@@ -324,7 +322,11 @@ def _at(value: Any, index: int) -> Any:
     return value[min(index, len(value) - 1)] if isinstance(value, list) else value
 
 
-def _known_environments() -> list[str]:
+def _all_known(names: Iterable[str]) -> list[str]:
+    """The environments that there are. Raises ValueError where one of `names` is none of them."""
     from envs.registry import ENVIRONMENTS  # imports gymnasium, which a quick command line must not wait for
 
-    return sorted(ENVIRONMENTS)
+    known = sorted(ENVIRONMENTS)
+    if unknown := sorted(set(names) - set(known)):
+        raise ValueError(f"names among {', '.join(known)}; {', '.join(unknown)} is not one")
+    return known

@@ -25,7 +25,9 @@ def clone(
         overrides: Further parameters as key=value.
     """
     with RunPage() as page:
-        done = clone_expert(Job(parameters(params_file, seed=seed, overrides=overrides), page.gates))
+        job = Job(parameters(params_file, seed=seed, overrides=overrides), page.gates)
+        job.expert_gate("agenttraj")
+        done = clone_expert(job)
         page.scores([done])
     say(f"model: {done.model.path}")
     return done.model.path

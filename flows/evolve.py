@@ -94,8 +94,7 @@ def prepare() -> None:
 
 
 def clone(job: Job) -> Round:
-    """BC-Base: the base model taught by AgentTraj."""
-    job.expert_gate("agenttraj")
+    """BC-Base: the base model taught by AgentTraj, which the flow has let through the gate."""
     model = job.learn(BASE, job.sets.agenttraj, 0)
     return Round(BASE, 0, model, job.sets.agenttraj, *job.evaluate(BASE, model, 0))
 

@@ -18,7 +18,7 @@ from agentevol.params import SettingsError, load_params
 from agentevol.precision import resolve
 from agentevol.report import RANDOM
 from agentevol.sampling import Sampling
-from agentevol.scoring import OVERALL
+from agentevol.scoring import of_all_or_none
 from agentevol.settings import BaselineParams, EngineParams, Params, RolloutParams
 from envs.base import Split
 from envs.registry import environment_class
@@ -71,14 +71,6 @@ EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
 def taking_turns(run: str) -> AbstractContextManager[None]:
     """One run with the same figures at a time, for they would write to the same run in MLflow; the next takes over what the first made."""
     return alone(f"run-{run[:16]}", "the same run is going already, in another process; waiting for it")
-
-
-def over_the_same(scores: Artifact, instructions: Artifact) -> Artifact:
-    """Scores without the overall one where worlds are missing: it would stand beside those of other instructions."""
-    there = {env for env, found in scores.facts.items() if env != OVERALL and found["n"]}
-    if there == set(instructions.counts):
-        return scores
-    return scores.model_copy(update={"facts": {env: found for env, found in scores.facts.items() if env != OVERALL}})
 
 
 def evolving(chosen: Mapping[str, str | None]) -> list[str]:
@@ -189,7 +181,10 @@ class Job:
         played = play_at_random(**inputs)
         if faults := played.facts.get("faults"):
             say(f"{RANDOM}: a fault ended {sum(faults.values())} of {played.rows} episodes, the first: {next(iter(faults))}")
-        return (played, over_the_same(score(episodes=played, label=RANDOM), instructions)) if played.rows else None
+        if not played.rows:
+            return None
+        scores = score(episodes=played, label=RANDOM)
+        return played, scores.model_copy(update={"facts": of_all_or_none(scores.facts, lambda one: one["n"], instructions.counts)})
 
     def evaluate(
         self, name: str, policy: Artifact, iteration: int, engine: EngineParams | None = None, rollout: RolloutParams | None = None

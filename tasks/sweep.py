@@ -99,4 +99,5 @@ def _read(cell: Cell, name: str) -> Any:
 
 
 def _commit() -> str:
-    return f"{commit()[:12]}{' and changes to it' if changed() else ''}" if commit() else "not a git checkout"
+    now = commit()
+    return f"{now[:12]}{' and changes to it' if changed() else ''}" if now else "not a git checkout"

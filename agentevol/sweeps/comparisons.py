@@ -9,7 +9,7 @@ from collections import defaultdict
 
 from agentevol.report import BC_BASE, BC_LARGE
 from agentevol.scoring import OVERALL, Paired, holm
-from agentevol.sweeps.chains import Setting, Sweep, between, compared
+from agentevol.sweeps.chains import USUAL_RULE, Setting, Sweep, between, compared
 from agentevol.sweeps.parts import PAIRED, Section, Table, counted, p_value, paired_cells
 
 
@@ -34,7 +34,7 @@ def of_ablations(sweep: Sweep) -> Section:
         for setting in sweep.settings:
             by_rest[tuple(getattr(setting, other) for other in ("samples", "merge", "start_from", "rule") if other != name)].append(setting)
         for settings in by_rest.values():
-            usual = min(settings, key=lambda one: getattr(one, name) not in ("initial", "base", "reward_weighted"))
+            usual = min(settings, key=lambda one: getattr(one, name) not in ("initial", "base", USUAL_RULE))
             for setting in settings:
                 if setting != usual:
                     what = f"{name.replace('_', ' ')}: {getattr(setting, name)} against {getattr(usual, name)} (K = {setting.samples})"

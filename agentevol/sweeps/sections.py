@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from agentevol.report import BC_BASE, BC_LARGE, RANDOM, iteration_label
-from agentevol.scoring import OVERALL, Score, score
+from agentevol.scoring import OVERALL, Score, of_all_or_none, score
 from agentevol.sweeps import comparisons, pictures
 from agentevol.sweeps.chains import Chain, Sweep, evolved, failures, pooled, shared
 from agentevol.sweeps.parts import Section, Table, counted
@@ -69,9 +69,7 @@ def _taught(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
 
 def _by_chance(sweep: Sweep) -> dict[str, Score]:
     """The random player's scores; none over all where it could not play in all worlds."""
-    found = _scored(sweep.random)
-    whole = {env for env, scored in found.items() if scored.n} >= set(sweep.environments)
-    return found if whole else {env: scored for env, scored in found.items() if env != OVERALL}
+    return of_all_or_none(_scored(sweep.random), lambda one: one.n, sweep.environments)
 
 
 def _curves(sweep: Sweep) -> Section:

@@ -14,7 +14,7 @@ from agentevol.turns import Engine, Usage
 
 
 class EngineSettings(Protocol):
-    """What choosing an engine needs of the parameters (settings.EngineParams has it)."""
+    """What choosing an engine needs of the parameters (endpoints.EngineParams has it)."""
 
     @property
     def kind(self) -> str: ...

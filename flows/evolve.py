@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from agentevol.settings import BaselineParams
+from agentevol.endpoints import BaselineParams
 from agentevol.values import Count, Merge, Natural, Rule, StartFrom
 from flows.page import RunPage
 from flows.steps import Job, evolving, parameters, taking_turns

@@ -14,12 +14,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from agentevol.endpoints import BaselineParams, EngineParams
 from agentevol.params import SettingsError, load_params
 from agentevol.precision import resolve
 from agentevol.report import RANDOM
 from agentevol.sampling import Sampling
 from agentevol.scoring import of_all_or_none
-from agentevol.settings import BaselineParams, EngineParams, Params, RolloutParams
+from agentevol.settings import Params, RolloutParams
 from envs.base import Split
 from envs.registry import environment_class
 from tasks.artifact import Artifact

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentevol.settings import EngineParams, FinetuneParams, PretrainParams
+from agentevol.endpoints import EngineParams
+from agentevol.settings import FinetuneParams, PretrainParams
 from agentevol.values import Rule
 from tasks import places
 from tasks.artifact import Artifact

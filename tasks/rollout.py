@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from agentevol import storage
+from agentevol.endpoints import EngineParams
 from agentevol.folders import digest_json
 from agentevol.sampling import Sampling
-from agentevol.settings import EngineParams, RolloutParams
+from agentevol.settings import RolloutParams
 from agentevol.trajectory import Trajectory
 from envs.base import Split
 from tasks.artifact import Artifact

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from agentevol.chat import Chat, first_message
+from agentevol.endpoints import EngineParams
 from agentevol.engines import open_engine
 from agentevol.models import load_model, load_tokenizer, model_digest
 from agentevol.rollout import roll_out
 from agentevol.sampling import Sampling
-from agentevol.settings import EngineParams, RolloutParams
+from agentevol.settings import RolloutParams
 from agentevol.trajectory import Message, Trajectory
 from agentevol.turns import Engine, Turn, Usage
 from tests.agentevol.counting import Counting

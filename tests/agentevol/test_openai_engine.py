@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 import agentevol.openai_engine as engine_file
+from agentevol.endpoints import EngineParams
 from agentevol.rollout import roll_out
 from agentevol.sampling import Sampling
-from agentevol.settings import EngineParams, RolloutParams
+from agentevol.settings import RolloutParams
 from agentevol.trajectory import Trajectory
 from agentevol.turns import EngineRefused, Usage
 from tests.agentevol.counting import Counting

@@ -10,8 +10,9 @@ import pytest
 
 import agentevol.rollout
 import tasks.worlds
+from agentevol.endpoints import EngineParams
 from agentevol.sampling import Sampling
-from agentevol.settings import EngineParams, RolloutParams
+from agentevol.settings import RolloutParams
 from agentevol.storage import read_dataset, write_instructions
 from agentevol.trajectory import Message, Trajectory
 from envs import registry

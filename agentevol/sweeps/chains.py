@@ -177,6 +177,12 @@ def evolved(chains: Sequence[Chain], iterations: int) -> dict[str, Score]:
     return score(episodes) if episodes else {}
 
 
+def curve(chains: Sequence[Chain], env: str) -> list[Score | None]:
+    """The scores along M in an environment or overall, as far as all of the chains go."""
+    labels = min((chain.curve for chain in chains), key=len)
+    return [pooled(chains, label).get(env) for label in labels]
+
+
 def compared(chains: Sequence[Chain], iterations: int, seeds: Sequence[Chain], other: str) -> dict[str, Paired]:
     """The policies after so many iterations against one that all settings of their rule share, by environment: pairs of one instruction
     and seed, counted together. `seeds`: a chain of each seed, where the other policy is found."""

@@ -6,41 +6,41 @@ Invariant: only policies of the same seed and instruction make a pair, and both 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from agentevol.report import BC_BASE, BC_LARGE
 from agentevol.scoring import OVERALL, Paired, holm
-from agentevol.sweeps.chains import USUAL_RULE, Setting, Sweep, between, compared
+from agentevol.sweeps import pictures
+from agentevol.sweeps.chains import USUAL_RULE, Setting, Sweep, between, compared, curve, evolved
 from agentevol.sweeps.parts import PAIRED, Section, Table, counted, p_value, paired_cells
+from agentevol.wording import rate
 
 
 def of_samples(sweep: Sweep) -> Section:
     """Every K against the smallest, everything else alike."""
-    by_rest: defaultdict[tuple[str, ...], list[Setting]] = defaultdict(list)
-    for setting in sweep.settings:
-        by_rest[setting.merge, setting.start_from, setting.rule].append(setting)
+    groups = _alike(sweep, ("merge", "start_from", "rule"))
     rows = [
         _row(sweep, f"{setting.told(sweep.settings)} against {first.told(sweep.settings)}", setting, first)
-        for first, *others in by_rest.values()
+        for first, *others in groups
         for setting in others
     ]
-    return _section("The K comparison", sweep, rows, "The grid has one K.")
+    return _section("The K comparison", "samples", sweep, groups, rows, "The grid has one K.")
 
 
 def of_ablations(sweep: Sweep) -> Section:
     """Each other way of merging, starting point and rule against the usual one, everything else alike."""
-    rows = []
+    compared_ones, rows = [], []
     for name in ("merge", "start_from", "rule"):
-        by_rest: defaultdict[tuple[str, ...], list[Setting]] = defaultdict(list)
-        for setting in sweep.settings:
-            by_rest[tuple(getattr(setting, other) for other in ("samples", "merge", "start_from", "rule") if other != name)].append(setting)
-        for settings in by_rest.values():
+        groups = _alike(sweep, tuple(other for other in ("samples", "merge", "start_from", "rule") if other != name))
+        compared_ones += groups
+        for settings in groups:
             usual = min(settings, key=lambda one: getattr(one, name) not in ("initial", "base", USUAL_RULE))
             for setting in settings:
                 if setting != usual:
                     what = f"{name.replace('_', ' ')}: {getattr(setting, name)} against {getattr(usual, name)} (K = {setting.samples})"
                     rows.append(_row(sweep, what, setting, usual))
     none = "The grid has one way of merging, one starting point and one rule of learning."
-    return _section("Merging, starting point and rule", sweep, rows, none)
+    return _section("Merging, starting point and rule", "ablations", sweep, compared_ones, rows, none)
 
 
 def against_cloning(sweep: Sweep) -> Section:
@@ -64,8 +64,27 @@ def _row(sweep: Sweep, what: str, setting: Setting, other: Setting) -> list[str]
     return [what, *paired_cells(between(sweep.of(setting), sweep.of(other), sweep.iterations).get(OVERALL))]
 
 
-def _section(title: str, sweep: Sweep, rows: list[list[str]], none: str) -> Section:
+def _alike(sweep: Sweep, names: Sequence[str]) -> list[list[Setting]]:
+    """The settings that agree in `names`, where there are several that do."""
+    by_rest: defaultdict[tuple[str, ...], list[Setting]] = defaultdict(list)
+    for setting in sweep.settings:
+        by_rest[tuple(getattr(setting, name) for name in names)].append(setting)
+    return [settings for settings in by_rest.values() if len(settings) > 1]
+
+
+def _section(title: str, name: str, sweep: Sweep, groups: list[list[Setting]], rows: list[list[str]], none: str) -> Section:
     if not rows:
         return Section(title, none)
     says = f"The policies after {counted(sweep.iterations, 'iteration')}, paired by seed and instruction."
-    return Section(title, says, [Table(["pair", *PAIRED], rows)])
+    tables = [Table(["pair", *PAIRED], rows)]
+    settings = sorted({setting for group in groups for setting in group}, key=Setting.place)
+    common = set.intersection(*({chain.seed for chain in sweep.of(setting)} for setting in settings))
+    if not common:
+        return Section(title, f"{says} No seed has all of these settings.", tables)
+    chains = {setting.told(settings): [chain for chain in sweep.of(setting) if chain.seed in common] for setting in settings}
+    which = f"seed {', '.join(map(str, sorted(common)))}"
+    rates = {told: evolved(own, sweep.iterations) for told, own in chains.items()}
+    cells = [[told, *(rate(found.get(env)) for env in sweep.environments)] for told, found in rates.items()]
+    tables.append(Table([f"success, {which}", *sweep.environments], cells))
+    picture = pictures.curves({told: curve(own, OVERALL) for told, own in chains.items()}, {}, f"All environments, {which}")
+    return Section(title, f"{says} The rates and the picture are of what all of them have, {which}.", tables, {f"curve-{name}": picture})

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from agentevol.report import BC_BASE, BC_LARGE, RANDOM, iteration_label
 from agentevol.scoring import OVERALL, Score, of_all_or_none, score
 from agentevol.sweeps import comparisons, pictures
-from agentevol.sweeps.chains import Chain, Sweep, evolved, failures, pooled, shared
+from agentevol.sweeps.chains import Chain, Sweep, curve, evolved, failures, pooled, shared
 from agentevol.sweeps.parts import Section, Table, counted
 from agentevol.trajectory import Trajectory
 from agentevol.wording import duration, rate
@@ -75,7 +75,7 @@ def _by_chance(sweep: Sweep) -> dict[str, Score]:
 def _curves(sweep: Sweep) -> Section:
     found: dict[str, str] = {}
     for env in [OVERALL, *sweep.environments[:-1]]:
-        lines = {sweep.told(setting): _line(sweep.of(setting), env) for setting in sweep.settings}
+        lines = {sweep.told(setting): curve(sweep.of(setting), env) for setting in sweep.settings}
         levels = {BC_LARGE: pooled(sweep.once_per_seed(BC_LARGE, sweep.rules[0]), BC_LARGE).get(env)}
         if sweep.random:
             levels[RANDOM] = _by_chance(sweep).get(env)
@@ -174,11 +174,6 @@ def _lineage(sweep: Sweep) -> Section:
             models.append([*entry, *(str(parts.get(what, {}).get("sha256", ""))[:12] for what in ("model", "learnt from", "explored"))])
     tables = [Table(["what", "value"], rows), Table(["run", "policy", "model", "learnt from", "explored"], models)]
     return Section("Lineage", "SHA-256 of the content, the first twelve digits; each run's run.json has them whole.", tables)
-
-
-def _line(chains: Sequence[Chain], env: str) -> list[Score | None]:
-    labels = min((chain.curve for chain in chains), key=len)
-    return [pooled(chains, label).get(env) for label in labels]
 
 
 def _point(chains: Sequence[Chain], label: str) -> str:

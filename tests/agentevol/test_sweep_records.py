@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from agentevol.scoring import score
 from agentevol.sweeps.chains import Cell, Chain, Cost, Setting, Sweep
 from agentevol.sweeps.page import compare, write_report
 from agentevol.sweeps.parts import Table
 from agentevol.sweeps.records import NotARecord, read_records, write_records
 from agentevol.sweeps.sections import sections
 from agentevol.trajectory import Message, Trajectory
+from agentevol.wording import rate
 from envs import registry
 from tests.flows.tiny import Pushing
 
@@ -115,6 +117,22 @@ def test_a_setting_without_all_seeds_says_so_and_meets_bc_large_of_its_seed() ->
     shared = chain(USUAL, 0, 3).policies["BC-Large"]
     gained = sum(new.success and not old.success for new, old in both(less.policies["Iteration 2"], shared))
     assert tested["AgentEvol, M = 2, K = 3 (seed 0) against BC-Large: overall"][3] == str(gained)
+
+
+def test_rates_stand_side_by_side_for_the_seeds_that_all_settings_have() -> None:
+    merged = replace(USUAL, merge="none")
+    chains = [chain(USUAL, 0, 2), chain(USUAL, 1, 2), chain(MORE, 1, 2), chain(merged, 0, 2)]
+    by_title = {part.title: part for part in sections(swept(*chains))}
+    own = rate(score(chains[1].policies["Iteration 2"])["overall"])
+    rates = by_title["The K comparison"].tables[1]
+    assert (rates.header[0], [row[0] for row in rates.rows]) == ("success, seed 1", ["K = 1", "K = 3"])
+    assert rates.rows[0][-1] == own != by_title["Methods"].tables[0].rows[2][-1]
+    assert "All environments, seed 1" in by_title["The K comparison"].pictures["curve-samples"]
+    rates = by_title["Merging, starting point and rule"].tables[1]
+    assert (rates.header[0], [row[0] for row in rates.rows]) == ("success, seed 0", ["K = 1, merge initial", "K = 1, merge none"])
+    apart = {part.title: part for part in sections(swept(chain(USUAL, 0, 2), chain(MORE, 1, 2)))}["The K comparison"]
+    assert "No seed has all of these settings." in apart.says
+    assert (len(apart.tables), apart.tables[0].rows[0][1]) == (1, "-")
 
 
 def both(new: object, old: object) -> list[tuple[Trajectory, Trajectory]]:

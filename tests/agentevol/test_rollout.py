@@ -18,7 +18,7 @@ from agentevol.slots import Plan, attend_by_row, together
 from agentevol.trajectory import Trajectory
 from envs import environment_class
 from tests.agentevol.counting import Counting
-from tests.envs.test_serve import start, stop
+from tests.envs.served import start, stop
 from tests.small_models import FAMILIES
 
 

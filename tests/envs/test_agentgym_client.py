@@ -13,8 +13,8 @@ import pytest
 
 from envs import make
 from envs.serve.agentgym import WIRES, item_id
+from tests.envs.served import start, stop
 from tests.envs.test_agentgym_wire import PLAYABLE
-from tests.envs.test_serve import start, stop
 
 CLASSES = {
     "webshop": "WebshopEnvClient",

@@ -12,7 +12,7 @@ from envs import make
 from envs.registry import ENVIRONMENTS, environment_class
 from envs.serve.agentgym import WIRES, item_id
 from envs.serve.client import ServerFailed
-from tests.envs.test_serve import start, stop
+from tests.envs.served import start, stop
 
 # (base, name of the id, selector, fields of a step's reply), as AgentGym's own client classes have them.
 CLIENTS = {

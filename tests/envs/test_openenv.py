@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from envs import make
 from envs.registry import environment_class
-from tests.envs.test_serve import PLAIN, start, stop
+from tests.envs.served import PLAIN, start, stop
 
 needs_openenv = pytest.mark.skipif(find_spec("openenv") is None, reason="pip install openenv-core")
 

@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
 from envs import UnknownItem, make
-from envs.play import Unplayable, play
 from envs.registry import ENVIRONMENTS, add, environment_class
 from envs.serve.client import Connection, ServerFailed, SessionLost
-from envs.serve.run import Refused, run
-
-ROOT = Path(__file__).parents[2]
-PLAIN = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
-
-
-def start(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.envs.faulty", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    return process, process.stdout.readline().split()[0]
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.wait(20)
+from tests.envs.served import PLAIN, ROOT, session, start, step, stop
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +21,6 @@ def server() -> Iterator[str]:
     process, url = start("1800", "400", "60")
     yield url
     stop(process)
-
-
-def session(url: str, environment: str = "faulty", item_id: str | None = "faulty_0") -> str:
-    key: str = httpx.post(f"{url}/sessions", json={"environment": environment}, timeout=180).json()["session"]
-    if item_id:
-        assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": item_id}, timeout=180).status_code == 200
-    return key
-
-
-def step(url: str, key: str, **body: object) -> httpx.Response:
-    return httpx.post(f"{url}/sessions/{key}/step", json=body, timeout=180)
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -243,73 +205,6 @@ def test_256_sessions_at_once(server: str) -> None:
         connection.ask("DELETE", f"/sessions/{key}")
 
 
-def test_the_cap_and_idle_sessions() -> None:
-    process, url = start("3", "2", "30")
-    try:
-        session(url), session(url)
-        full = httpx.post(f"{url}/sessions", json={"environment": "faulty"})
-        assert (full.status_code, full.headers["retry-after"], "all 2 sessions are taken" in full.text) == (503, "5", True)
-        deadline = time.monotonic() + 20
-        while httpx.get(f"{url}/health").json()["sessions"] and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert httpx.post(f"{url}/sessions", json={"environment": "faulty"}).status_code == 201
-    finally:
-        stop(process)
-
-
-def test_a_token_is_asked_for_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    process, url = start("1800", "2", "60", AGENTEVOL_TOKEN="secret")
-    try:
-        assert httpx.get(f"{url}/health").status_code == 200
-        assert httpx.get(f"{url}/environments").status_code == 401
-        assert httpx.get(f"{url}/environments", headers={"Authorization": "Bearer wrong"}).status_code == 401
-        monkeypatch.setenv("AGENTEVOL_TOKEN", "secret")
-        there = make("maze", server=url)
-        assert there.reset(options={"item_id": environment_class("maze").instructions("eval")[0].item_id})[0]
-        there.close()
-    finally:
-        stop(process)
-
-
-def test_beyond_this_machine_nothing_is_served_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AGENTEVOL_TOKEN", raising=False)
-    with pytest.raises(Refused, match="AGENTEVOL_TOKEN"):
-        run("0.0.0.0", 0, [], cap=1, idle=1, step=1)
-    with pytest.raises(Refused, match="no such environment: atlantis"):
-        run("127.0.0.1", 0, ["atlantis"], cap=1, idle=1, step=1)
-
-
-def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
-    for text, told in (("", "is empty"), (None, "cannot be read")):
-        file = tmp_path / str(text is None)
-        if text is not None:
-            file.write_text(text)
-        with pytest.raises(Refused, match=told):
-            run("0.0.0.0", 0, [], cap=1, idle=1, step=1, token_file=file)
-    (tmp_path / "token").write_text("secret\n")
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "serve", "--port", "0", "--token-file", str(tmp_path / "token")]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
-    url = process.stdout.readline().split()[0]
-    try:
-        assert httpx.get(f"{url}/environments").status_code == 401
-        assert httpx.get(f"{url}/environments", headers={"Authorization": "Bearer secret"}, timeout=60).status_code == 200
-    finally:
-        stop(process)
-
-
-def test_a_running_request_is_answered_before_the_server_ends() -> None:
-    process, url = start("1800", "10", "1")
-    key = session(url)
-    with ThreadPoolExecutor(1) as pool:
-        reply = pool.submit(step, url, key, action="hang")
-        time.sleep(0.4)
-        process.send_signal(signal.SIGTERM)
-        assert reply.result(15).status_code == 504
-    assert process.wait(20) is not None
-
-
 def test_a_server_that_is_not_there_is_a_fault_and_an_unknown_item_is_told(server: str) -> None:
     with pytest.raises(ServerFailed, match="does not answer"):
         make("maze", server="http://127.0.0.1:9").reset()
@@ -321,28 +216,3 @@ def test_a_name_can_be_added_once() -> None:
     add("maze", ENVIRONMENTS["maze"])
     with pytest.raises(ValueError, match="give yours another name"):
         add("maze", "somewhere:Else")
-
-
-def played(name: str, typed: str) -> tuple[int, str]:
-    out = io.StringIO()
-    return play(name, None, None, io.StringIO(typed), out), out.getvalue()
-
-
-@pytest.mark.parametrize("name", PLAIN)
-def test_a_person_can_play_any_of_them(name: str) -> None:
-    code, said = played(name, "?\n!\n")
-    assert code in (0, 1)  # a question of BIRD is answered by the expert's first move
-    assert "(expert: " in said
-    assert " after 1 rounds" in said
-
-
-def test_a_person_can_play_and_ask_the_expert() -> None:
-    code, said = played("maze", "?\n" + "!\n" * 15)
-    assert code == 0
-    assert {"move left", "move right"} <= {line.removeprefix("> ") for line in said.splitlines()}
-    assert "success: reward 1" in said
-    code, said = played("maze", "move up\n")
-    assert code == 1
-    assert "stopped: reward 0 after 1 rounds" in said
-    with pytest.raises(Unplayable, match="unknown environment"):
-        play("atlantis", None, None)

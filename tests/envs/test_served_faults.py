@@ -10,7 +10,7 @@ import pytest
 
 from envs.sciworld import host
 from envs.webarena import browser
-from tests.envs.test_serve import session, start, step, stop
+from tests.envs.served import session, start, step, stop
 
 needs_java = pytest.mark.skipif(host.missing() is not None, reason=str(host.missing()))
 needs_browser = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))

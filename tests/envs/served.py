@@ -1,0 +1,45 @@
+"""A server of environments in a process of its own, worlds that fail among them (faulty.py), and how its clients speak to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from envs.registry import ENVIRONMENTS, environment_class
+
+ROOT = Path(__file__).parents[2]
+PLAIN = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
+"""The environments that need nothing more than is installed."""
+
+
+def start(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.envs.faulty", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process, process.stdout.readline().split()[0]
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait(20)
+
+
+def session(url: str, environment: str = "faulty", item_id: str | None = "faulty_0") -> str:
+    key: str = httpx.post(f"{url}/sessions", json={"environment": environment}, timeout=180).json()["session"]
+    if item_id:
+        assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": item_id}, timeout=180).status_code == 200
+    return key
+
+
+def step(url: str, key: str, **body: object) -> httpx.Response:
+    return httpx.post(f"{url}/sessions/{key}/step", json=body, timeout=180)

@@ -15,7 +15,8 @@ from agentevol.report import BC_LARGE
 from agentevol.scoring import OVERALL, Paired, Score, discordant, paired, score
 from agentevol.trajectory import Trajectory
 
-USUAL_RULE = "reward_weighted"
+USUAL = {"merge": "initial", "start_from": "base", "rule": "reward_weighted"}
+_WORDS = {"merge": "merge", "start_from": "from", "rule": "rule"}
 _EXAMPLES = 2  # failures to be read, per environment
 
 
@@ -28,17 +29,19 @@ class Setting:
     start_from: str
     rule: str
 
-    def place(self) -> tuple[list[int], str, str, str]:
-        """Where it stands in a report."""
-        return [int(number) for number in self.samples.split("+")], self.merge, self.start_from, self.rule
+    def place(self) -> tuple[Any, ...]:
+        """Where it stands in a report: by K, the usual ones first."""
+        rest = {name: getattr(self, name) for name in USUAL}
+        return [int(number) for number in self.samples.split("+")], *((own != USUAL[name], own) for name, own in rest.items())
 
     def told(self, among: Iterable[Setting]) -> str:
-        """`K = 3, merge cumulative`: K, and what differs among the settings of the sweep."""
+        """`K = 3, merge cumulative`: K, and what is not the usual where the settings of the sweep differ in it."""
         others = list(among)
         parts = [f"K = {self.samples}"]
-        for name, words in (("merge", "merge"), ("start_from", "from"), ("rule", "rule")):
-            if len({getattr(other, name) for other in others}) > 1:
-                parts.append(f"{words} {getattr(self, name).replace('_', ' ')}")
+        for name, words in _WORDS.items():
+            own = getattr(self, name)
+            if own != USUAL[name] and any(getattr(other, name) != own for other in others):
+                parts.append(f"{words} {own.replace('_', ' ')}")
         return ", ".join(parts)
 
 
@@ -116,13 +119,13 @@ class Sweep:
 
     @property
     def settings(self) -> list[Setting]:
-        """By K, as numbers, then by the words for the rest."""
+        """By K, as numbers, and then the usual ones first."""
         return sorted({chain.setting for chain in self.chains}, key=Setting.place)
 
     @property
     def rules(self) -> list[str]:
         """The rules of learning, the usual one first."""
-        return sorted({chain.setting.rule for chain in self.chains}, key=lambda rule: (rule != USUAL_RULE, rule))
+        return sorted({chain.setting.rule for chain in self.chains}, key=lambda rule: (rule != USUAL["rule"], rule))
 
     @property
     def seeds(self) -> list[int]:

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from agentevol.report import BC_BASE, BC_LARGE
 from agentevol.scoring import OVERALL, Paired, holm
 from agentevol.sweeps import pictures
-from agentevol.sweeps.chains import USUAL_RULE, Setting, Sweep, between, compared, curve, evolved
+from agentevol.sweeps.chains import USUAL, Setting, Sweep, between, compared, curve, evolved
 from agentevol.sweeps.parts import PAIRED, Section, Table, counted, p_value, paired_cells
 from agentevol.wording import rate
 
 
 def of_samples(sweep: Sweep) -> Section:
     """Every K against the smallest, everything else alike."""
-    groups = _alike(sweep, ("merge", "start_from", "rule"))
+    groups = _alike(sweep, tuple(USUAL))
     rows = [
         _row(sweep, f"{setting.told(sweep.settings)} against {first.told(sweep.settings)}", setting, first)
         for first, *others in groups
@@ -30,15 +30,13 @@ def of_samples(sweep: Sweep) -> Section:
 def of_ablations(sweep: Sweep) -> Section:
     """Each other way of merging, starting point and rule against the usual one, everything else alike."""
     compared_ones, rows = [], []
-    for name in ("merge", "start_from", "rule"):
-        groups = _alike(sweep, tuple(other for other in ("samples", "merge", "start_from", "rule") if other != name))
+    for name in USUAL:
+        groups = _alike(sweep, tuple(other for other in ("samples", *USUAL) if other != name))
         compared_ones += groups
-        for settings in groups:
-            usual = min(settings, key=lambda one: getattr(one, name) not in ("initial", "base", USUAL_RULE))
-            for setting in settings:
-                if setting != usual:
-                    what = f"{name.replace('_', ' ')}: {getattr(setting, name)} against {getattr(usual, name)} (K = {setting.samples})"
-                    rows.append(_row(sweep, what, setting, usual))
+        for usual, *others in groups:  # or what stands in for it
+            for setting in others:
+                what = f"{name.replace('_', ' ')}: {getattr(setting, name)} against {getattr(usual, name)} (K = {setting.samples})"
+                rows.append(_row(sweep, what, setting, usual))
     none = "The grid has one way of merging, one starting point and one rule of learning."
     return _section("Merging, starting point and rule", "ablations", sweep, compared_ones, rows, none)
 

@@ -129,7 +129,7 @@ def test_rates_stand_side_by_side_for_the_seeds_that_all_settings_have() -> None
     assert rates.rows[0][-1] == own != by_title["Methods"].tables[0].rows[2][-1]
     assert "All environments, seed 1" in by_title["The K comparison"].pictures["curve-samples"]
     rates = by_title["Merging, starting point and rule"].tables[1]
-    assert (rates.header[0], [row[0] for row in rates.rows]) == ("success, seed 0", ["K = 1, merge initial", "K = 1, merge none"])
+    assert (rates.header[0], [row[0] for row in rates.rows]) == ("success, seed 0", ["K = 1", "K = 1, merge none"])
     apart = {part.title: part for part in sections(swept(chain(USUAL, 0, 2), chain(MORE, 1, 2)))}["The K comparison"]
     assert "No seed has all of these settings." in apart.says
     assert (len(apart.tables), apart.tables[0].rows[0][1]) == (1, "-")
@@ -210,6 +210,13 @@ def test_a_hosted_model_is_a_row_and_an_opponent(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "report.md").read_text()
     assert "\n| GPT | " in text
     assert "AgentEvol, M = 2, K = 1 against GPT: overall" in text
+
+
+def test_the_usual_setting_stands_first_and_only_what_departs_from_it_is_named() -> None:
+    others = [replace(USUAL, merge="cumulative"), replace(USUAL, start_from="previous", rule="threshold")]
+    settings = swept(*(chain(setting, 0, 1) for setting in (*others, USUAL))).settings
+    assert [setting.told(settings) for setting in settings] == ["K = 1", "K = 1, from previous, rule threshold", "K = 1, merge cumulative"]
+    assert others[0].told([others[0], replace(MORE, merge="cumulative")]) == "K = 1", "what all have in common is not said"
 
 
 def test_ten_samples_stand_after_two() -> None:

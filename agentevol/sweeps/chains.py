@@ -146,9 +146,12 @@ class Sweep:
 
     def told(self, setting: Setting) -> str:
         """The setting, and its seeds where it does not have all of the sweep's."""
-        own = sorted(chain.seed for chain in self.of(setting))
-        some = "" if own == self.seeds else f" (seed {', '.join(map(str, own))})"
-        return setting.told(self.settings) + some
+        return setting.told(self.settings) + self.some_seeds(self.of(setting))
+
+    def some_seeds(self, chains: Iterable[Chain]) -> str:
+        """` (seed 0)`: the seeds of the chains, where they are not all of the sweep's."""
+        own = sorted(chain.seed for chain in chains)
+        return "" if own == self.seeds else f" (seed {', '.join(map(str, own))})"
 
     def named(self, setting: Setting) -> str:
         """The policy of a setting that is set against others."""

@@ -62,9 +62,13 @@ def _methods(sweep: Sweep) -> Section:
 
 def _taught(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
     """BC-Base or BC-Large by name; of each rule of learning, where there are several, since cloning learns by it too."""
-    found = {rule: pooled(sweep.once_per_seed(label, rule), label) for rule in sweep.rules}
-    several = len(found) > 1
-    return {f"{label}, {rule.replace('_', ' ')}" if several else label: scores for rule, scores in found.items() if scores}
+    having = {rule: sweep.once_per_seed(label, rule) for rule in sweep.rules}
+    found = {}
+    for rule, chains in having.items():
+        if chains:
+            name = f"{label}, {rule.replace('_', ' ')}" if len(having) > 1 else label
+            found[name + sweep.some_seeds(chains)] = pooled(chains, label)
+    return found
 
 
 def _by_chance(sweep: Sweep) -> dict[str, Score]:

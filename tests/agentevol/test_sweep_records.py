@@ -198,6 +198,8 @@ def test_cloning_by_another_rule_is_another_bc_base(tmp_path: Path) -> None:
     by_title = {part.title: part for part in sections(swept(usual, plain))}
     rows = {row[0]: row for row in by_title["Methods"].tables[0].rows}
     assert {"BC-Base, reward weighted", "BC-Base, threshold", "BC-Large, reward weighted", "BC-Large, threshold"} <= set(rows)
+    methods = {part.title: part for part in sections(swept(usual, chain(USUAL, 1, 2), plain))}["Methods"].tables[0]
+    assert {"BC-Base, reward weighted", "BC-Base, threshold (seed 0)", "BC-Large, threshold (seed 0)"} <= {row[0] for row in methods.rows}
     tested = {row[0]: row for row in by_title["Paired tests"].tables[0].rows}
     gained = sum(new.success and not old.success for new, old in both(plain.policies["Iteration 2"], own["BC-Base"]))
     assert tested["AgentEvol, M = 2, K = 1, rule threshold against BC-Base: overall"][3] == str(gained)

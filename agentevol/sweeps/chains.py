@@ -150,8 +150,8 @@ class Sweep:
 
     def some_seeds(self, chains: Iterable[Chain]) -> str:
         """` (seed 0)`: the seeds of the chains, where they are not all of the sweep's."""
-        own = sorted(chain.seed for chain in chains)
-        return "" if own == self.seeds else f" (seed {', '.join(map(str, own))})"
+        own = {chain.seed for chain in chains}
+        return "" if own == set(self.seeds) else f" ({of_seeds(own)})"
 
     def named(self, setting: Setting) -> str:
         """The policy of a setting that is set against others."""
@@ -169,6 +169,11 @@ class Sweep:
     def hosted(self) -> list[str]:
         """The hosted models, in the order met."""
         return list(dict.fromkeys(label for chain in self.chains for label in chain.hosted))
+
+
+def of_seeds(seeds: Iterable[int]) -> str:
+    """`seed 0, 1`."""
+    return f"seed {', '.join(map(str, sorted(seeds)))}"
 
 
 def pooled(chains: Iterable[Chain], label: str) -> dict[str, Score]:

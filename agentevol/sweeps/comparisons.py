@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from agentevol.report import BC_BASE, BC_LARGE
 from agentevol.scoring import OVERALL, Paired, holm
 from agentevol.sweeps import pictures
-from agentevol.sweeps.chains import USUAL, Setting, Sweep, between, compared, curve, evolved
+from agentevol.sweeps.chains import USUAL, Setting, Sweep, between, compared, curve, evolved, of_seeds
 from agentevol.sweeps.parts import PAIRED, Section, Table, counted, p_value, paired_cells
 from agentevol.wording import rate
 
@@ -80,7 +80,7 @@ def _section(title: str, name: str, sweep: Sweep, groups: list[list[Setting]], r
     if not common:
         return Section(title, f"{says} No seed has all of these settings.", tables)
     chains = {setting.told(settings): [chain for chain in sweep.of(setting) if chain.seed in common] for setting in settings}
-    which = f"seed {', '.join(map(str, sorted(common)))}"
+    which = of_seeds(common)
     rates = {told: evolved(own, sweep.iterations) for told, own in chains.items()}
     cells = [[told, *(rate(found.get(env)) for env in sweep.environments)] for told, found in rates.items()]
     tables.append(Table([f"success, {which}", *sweep.environments], cells))

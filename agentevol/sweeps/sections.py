@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from agentevol.report import BC_BASE, BC_LARGE, RANDOM, iteration_label
 from agentevol.scoring import OVERALL, Score, of_all_or_none, score
 from agentevol.sweeps import comparisons, pictures
-from agentevol.sweeps.chains import Chain, Sweep, curve, evolved, failures, pooled, shared
+from agentevol.sweeps.chains import Chain, Sweep, curve, evolved, failures, of_seeds, pooled, shared
 from agentevol.sweeps.parts import Section, Table, counted
 from agentevol.trajectory import Trajectory
 from agentevol.wording import duration, rate
@@ -182,7 +182,7 @@ def _lineage(sweep: Sweep) -> Section:
 
 def _point(chains: Sequence[Chain], label: str) -> str:
     having = [chain for chain in chains if label in chain.policies]
-    some = f" (seed {', '.join(str(chain.seed) for chain in having)})" if having and len(having) < len(chains) else ""
+    some = f" ({of_seeds(chain.seed for chain in having)})" if having and len(having) < len(chains) else ""
     return rate(pooled(having, label).get(OVERALL)) + some
 
 

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from agentevol.folders import sha256_file
+from agentevol.data.artifact_folder import sha256_file
 
 _OF_THE_MODEL = (
     "config.json",
@@ -35,7 +35,7 @@ def resolve_model(name_or_folder: str | Path) -> Path:
     folder = Path(name_or_folder)
     if (folder / "config.json").is_file():
         return folder
-    if is_place(name_or_folder):
+    if is_local_path(name_or_folder):
         raise ModelNotFound(f"{folder} is not a model folder (no config.json); `make base-model` rebuilds models/base")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -49,7 +49,7 @@ def resolve_model(name_or_folder: str | Path) -> Path:
         ) from error
 
 
-def is_place(name_or_folder: str | Path) -> bool:
+def is_local_path(name_or_folder: str | Path) -> bool:
     """Whether a place on this machine is meant, rather than a name on the hub."""
     return Path(name_or_folder).exists() or str(name_or_folder).startswith((".", "/", "models/", "runs/"))
 
@@ -83,6 +83,6 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
     return model.eval()
 
 
-def own_context(model: Any) -> int | None:
+def max_context_length(model: Any) -> int | None:
     """The most tokens that a model has places for; None where its configuration names no bound."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 0) or None

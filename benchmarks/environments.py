@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=sorted(ENVIRONMENTS))
     parser.add_argument("--most", type=int, default=100_000, help="instructions of each split that are played")
     asked = parser.parse_args()
-    command = "from flows.cli import main; main()"
+    command = "from flows.cli.main import main; main()"
     server = subprocess.Popen([sys.executable, "-c", command, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     server.stdout.readline()

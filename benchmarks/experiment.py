@@ -40,7 +40,9 @@ def varied(seed: int) -> dict[str, list[str]]:
 VARIED = varied(0) | varied(1) | varied(2)
 # BC-Large is the same in all of a seed's parts but that of another rule; the main one has it.
 PARTS = (
-    MAIN | LONGER | {name: overrides if "learning" in name else [*overrides, "evaluate.large=false"] for name, overrides in VARIED.items()}
+    MAIN
+    | LONGER
+    | {name: overrides if "learning" in name else [*overrides, "evaluate.bc_large=false"] for name, overrides in VARIED.items()}
 )
 """In the order in which they are worth their time: the main comparison first."""
 

@@ -1,6 +1,6 @@
 """Learning: `python -m benchmarks.finetune [--model FOLDER] [--steps N] [--rounds N]`, on AgentTraj of data/ (`agentevol collect`).
 
-Tokens/s, all and with loss, of one and the same model over the same trajectories at 4,096 tokens a step:
+TokenizedDataset/s, all and with loss, of one and the same model over the same trajectories at 4,096 tokens a step:
 - ours: agentevol.finetune's packed lines;
 - bare: forward and backward of full rectangles (loss everywhere, no optimiser), rows as long as the trajectory that a mean token sits in;
 - TRL's SFTTrainer, padded with rows of like lengths and packed (best-fit), where it is installed:
@@ -25,20 +25,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentevol.chat import Encoded
-from agentevol.finetune import weighed
+from agentevol.chat.tokenize import TokenizedExample
+from agentevol.data.dataset import read_dataset
 from agentevol.models import load_model, load_tokenizer
-from agentevol.optimize import Optimizer
-from agentevol.packing import Line, in_lines, pack_attention
-from agentevol.precision import resolve
-from agentevol.settings import FinetuneParams
-from agentevol.storage import read_dataset
-from agentevol.tokens import tokens_of
+from agentevol.settings.schema import FinetuneParams
+from agentevol.training.finetune import weighed
+from agentevol.training.optimizer import Optimizer
+from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
+from agentevol.training.precision import resolve
+from agentevol.training.tokenized_dataset import tokenize_dataset
 from benchmarks.results import record
 
 ENVIRONMENTS, EACH = ("babyai", "maze", "textcraft", "wordle"), 80
 SETTINGS = FinetuneParams()
-Rows = list[tuple[Encoded, float]]
+Rows = list[tuple[TokenizedExample, float]]
 
 
 @dataclass(slots=True)
@@ -61,14 +61,14 @@ class Meter:
 
 
 def ours(rows: Rows, model: Any) -> Callable[[int, Meter], None]:
-    assert pack_attention(model)
+    assert enable_packed_attention(model)
     optimizer = Optimizer(model, precision=SETTINGS.precision, weight_decay=SETTINGS.weight_decay, clip=SETTINGS.clip)
-    plan = in_lines([len(encoded.ids) for encoded, _ in rows], tokens=SETTINGS.batch_tokens, epochs=1e6, seed=0)
+    plan = pack_batches([len(encoded.ids) for encoded, _ in rows], tokens=SETTINGS.batch_tokens, epochs=1e6, seed=0)
 
     def learn(steps: int, meter: Meter) -> None:
         for group in islice(plan, steps):
             with meter:
-                line = Line.of([rows[i] for i in group])
+                line = PackedBatch.of([rows[i] for i in group])
                 optimizer.step([line], 1e-4)
             meter.tokens, meter.learnt = meter.tokens + line.tokens, meter.learnt + line.trained_tokens
 
@@ -187,7 +187,7 @@ def main() -> None:
         taken[one.env] += 1
         if one.env in ENVIRONMENTS and taken[one.env] <= EACH:
             chosen.append(one)
-    rows, _ = weighed(tokens_of(chosen, given.model), SETTINGS.max_tokens, "reward_weighted")
+    rows, _ = weighed(tokenize_dataset(chosen, given.model), SETTINGS.max_tokens, "reward_weighted")
     contenders = {"ours": ours(rows, load_model(given.model)), "bare rectangles": bare(rows, load_model(given.model))}
     try:
         for name, packing in (("TRL, padded", False), ("TRL, packed", True)):

@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 
 import envs
-from agentevol.chat import Chat, first_message
+from agentevol.chat.tokenize import Chat
+from agentevol.data.react import first_message
 from agentevol.models import load_model, load_tokenizer
-from agentevol.settings import RolloutParams
+from agentevol.settings.schema import RolloutParams
 
 
 class History:

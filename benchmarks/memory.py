@@ -18,8 +18,8 @@ from benchmarks.meter import table
 
 
 def once(dataset: Path, epochs: float, every: int) -> tuple[object, ...]:
-    from agentevol import finetune
-    from agentevol.settings import FinetuneParams
+    from agentevol.settings.schema import FinetuneParams
+    from agentevol.training import finetune
 
     finetune._GIVE_BACK_EVERY = every
     with tempfile.TemporaryDirectory() as place:

@@ -63,7 +63,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def main() -> None:
     log, *arguments = sys.argv[1:]
-    from flows import cli, command
+    from flows.cli import command
+    from flows.cli import main as cli
 
     if arguments[0] == "--toy":
         from tests.flows.tiny import register
@@ -96,10 +97,9 @@ def main() -> None:
 
 
 def _time_tasks(write: Callable[..., Any]) -> None:
-    from agentevol import gate_table
-    from tasks.keys import StoredTask
+    from tasks.cached_task import CachedTask
 
-    begin = StoredTask.__init__
+    begin = CachedTask.__init__
 
     def timed(body: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(body)
@@ -112,12 +112,14 @@ def _time_tasks(write: Callable[..., Any]) -> None:
 
         return run
 
-    def init(self: StoredTask, body: Callable[..., Any], *rest: Any) -> None:
+    def init(self: CachedTask, body: Callable[..., Any], *rest: Any) -> None:
         begin(self, timed(body), *rest)
 
-    StoredTask.__init__ = init  # type: ignore[method-assign]
+    CachedTask.__init__ = init  # type: ignore[method-assign]
+    from agentevol.gate import expectations
+
     for name in ("_expectations", "_validate"):
-        setattr(gate_table, name, _told(getattr(gate_table, name), write))
+        setattr(expectations, name, _told(getattr(expectations, name), write))
 
 
 def _told(call: Callable[..., Any], write: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,10 +11,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from agentevol.collect import AGENT_TRAJ_L
-from agentevol.replay import replay
-from agentevol.storage import read_dataset
-from agentevol.trajectory import Trajectory
+from agentevol.data.dataset import read_dataset
+from agentevol.data.experts import AGENT_TRAJ_L
+from agentevol.data.trajectory import Trajectory
+from agentevol.gate.replay import replay
 
 
 def main() -> int:

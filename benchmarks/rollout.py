@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 import envs
-from agentevol.engine import TransformersEngine
 from agentevol.models import load_tokenizer
-from agentevol.rollout import GREEDY, Rollout, roll_out
-from agentevol.settings import RolloutParams
+from agentevol.rollout.engines.transformers import TransformersEngine
+from agentevol.rollout.rollout import GREEDY, Rollout, roll_out
+from agentevol.settings.schema import RolloutParams
 from benchmarks.loops import plainly, served
 from benchmarks.results import record
 

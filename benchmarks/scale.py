@@ -19,8 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from agentevol import storage
-from agentevol.trajectory import Message, Trajectory
+from agentevol.data.dataset import open_dataset, stream_dataset, write_dataset, write_instructions
+from agentevol.data.trajectory import Message, Trajectory
 from benchmarks.results import machine, record
 from envs.registry import environment_class
 
@@ -33,8 +33,8 @@ GOAL_RATIO, GOAL_MIB = 11.0, 2048
 
 def episodes() -> list[Trajectory]:
     """The experts' episodes, with the token ids that a policy's would have."""
-    from agentevol.chat import Chat
-    from agentevol.collect import play_expert
+    from agentevol.chat.tokenize import Chat
+    from agentevol.data.experts import play_expert
     from agentevol.models import load_tokenizer
 
     chat = Chat(load_tokenizer(BASE))
@@ -68,13 +68,14 @@ def retold(messages: list[Message], number: int) -> list[Message]:
 
 def steps(folder: Path) -> dict[str, Callable[[], Any]]:
     """Each leaves what the next one reads."""
-    from agentevol import folders, tokens, trajectory
-    from agentevol.settings import GateParams
+    from agentevol.data import artifact_folder, trajectory
+    from agentevol.settings.schema import GateParams
+    from agentevol.training import tokenized_dataset as tokens
     from tasks import datasets
     from tasks.artifact import Artifact
 
     def data(name: str, kind: str = "trajectories") -> Artifact:
-        about = storage.open_dataset(folder / name)
+        about = open_dataset(folder / name)
         return Artifact(kind=kind, path=str(folder / name), digest=about.digest, counts=about.counts)
 
     def out(name: str) -> Path:
@@ -89,12 +90,12 @@ def steps(folder: Path) -> dict[str, Callable[[], Any]]:
 
     merged = folder / "merge" / "dataset"
     return {
-        "filter": lambda: datasets.keep_by_reward.body(out("filter"), explored=data("explored"), cap=None, worlds={}),
+        "filter": lambda: datasets.filter_by_reward.body(out("filter"), explored=data("explored"), cap=None, worlds={}),
         "merge": lambda: datasets.merge.body(out("merge"), initial=data("taught"), explored=[data("filter/dataset")], how="initial"),
         "gate": gate,
-        "tokenise": lambda: tokens.tokens_of(merged, BASE, out("tokens")),
-        "write": lambda: storage.write_dataset(folder / "written", storage.stream_dataset(merged), {}),
-        "hash": lambda: (folders.is_complete(merged), trajectory.content_digest(storage.stream_dataset(merged))),
+        "tokenise": lambda: tokens.tokenize_dataset(merged, BASE, out("tokens")),
+        "write": lambda: write_dataset(folder / "written", stream_dataset(merged), {}),
+        "hash": lambda: (artifact_folder.is_complete(merged), trajectory.content_digest(stream_dataset(merged))),
     }
 
 
@@ -111,9 +112,9 @@ def make(folder: Path, sizes: list[int]) -> None:
     given = episodes()
     for size in sizes:
         place = folder / str(size)
-        storage.write_dataset(place / "explored", explored(given, size), {})
-        storage.write_dataset(place / "taught", taught(given, size // 4), {})
-        storage.write_instructions(place / "eval", {"eval": [i for world in WORLDS for i in environment_class(world).instructions("eval")]})
+        write_dataset(place / "explored", explored(given, size), {})
+        write_dataset(place / "taught", taught(given, size // 4), {})
+        write_instructions(place / "eval", {"eval": [i for world in WORLDS for i in environment_class(world).instructions("eval")]})
 
 
 def alone(call: Callable[..., Any], *given: Any) -> Any:

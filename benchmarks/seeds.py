@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from agentevol.report import BC_BASE
-from agentevol.scoring import OVERALL, discordant, wilson
+from agentevol.evaluation.paired_tests import mcnemar_from_counts
+from agentevol.evaluation.scores import OVERALL, wilson
+from agentevol.report.model import BC_BASE
 
 
 def main(folders: list[str]) -> None:
@@ -31,7 +32,7 @@ def main(folders: list[str]) -> None:
         print(f"{test['a']} against {test['b']}: gained / lost, exact McNemar (each seed; together)\n")
         for world in in_order(test["results"]):
             results = [t["results"][world] for t in same]
-            pooled = discordant(*(sum(result[name] for result in results) for name in ("n", "only_a", "only_b")))
+            pooled = mcnemar_from_counts(*(sum(result[name] for result in results) for name in ("n", "only_a", "only_b")))
             each = ", ".join(f"{result['only_a']}/{result['only_b']} p = {result['p_value']:.2g}" for result in results)
             points = f"{100 * pooled.difference:+.1f} points"
             print(f"- {world}: {each}; together {pooled.only_a}/{pooled.only_b} of {pooled.n}, {points}, p = {pooled.p_value:.2g}")

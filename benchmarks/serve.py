@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for the results, for benchmarks.check")
     asked = parser.parse_args()
     seconds = asked.seconds
-    command = "from flows.cli import main; main()"
+    command = "from flows.cli.main import main; main()"
     server = subprocess.Popen([sys.executable, "-c", command, "serve", "--port", "0"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     server.stdout.readline()

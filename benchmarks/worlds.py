@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 
 from envs.registry import ENVIRONMENTS, environment_class
-from flows.cli import main
+from flows.cli.main import main
 
 FEW = 5
 

@@ -7,7 +7,7 @@ from typing import TextIO
 
 from envs.base import ExpertStuck, TextEnv, UnknownItem
 from envs.registry import UnknownEnvironment, environment_class, make
-from envs.serve.client import ServerFailed
+from envs.remote.client import ServerFailed
 
 _HELP = "Each line is an action. ? lists the actions, ! lets the expert move, Ctrl-D ends."
 

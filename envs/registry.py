@@ -63,10 +63,10 @@ def make(name: str, *, server: str | None = None, **options: Any) -> TextEnv:
     if server is None:
         return environment_class(name)(**options)
     if server.startswith("agentgym+"):
-        from envs.serve.agentgym_client import AgentGymEnv
+        from envs.remote.agentgym import AgentGymEnv
 
         return AgentGymEnv(name, server, **options)
-    from envs.serve.client import RemoteEnv
+    from envs.remote.client import RemoteEnv
 
     return RemoteEnv(name, server, **options)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
-from agentevol.values import Natural
+from agentevol.settings.types import Natural
 from flows.evolve import clone as clone_expert
-from flows.page import RunPage
-from flows.steps import Job, parameters
+from flows.pipeline import Job, parameters
+from flows.run_page import RunPage
 from tasks.progress import say
 
 

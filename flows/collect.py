@@ -10,12 +10,12 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.steps import parameters
-from tasks import places
+from flows.pipeline import parameters
+from tasks import paths
 from tasks.collect import collect as collect_data
 from tasks.collect import reading
+from tasks.dvc_record import folder_md5, recorded_md5
 from tasks.progress import say
-from tasks.versions import folder_md5, recorded_md5
 
 RECORD = Path("runs") / "data.json"
 
@@ -34,7 +34,7 @@ def collect(params_file: str = "params.yaml", overrides: list[str] = []) -> None
         for artifact in sets.values():
             counts = ", ".join(f"{env} {rows}" for env, rows in artifact.counts.items())
             say(f"{artifact.path}: {artifact.rows} {artifact.kind} ({counts}), sha256 {artifact.digest[:12]}")
-        folder = places.resolve(params.data.folder)
+        folder = paths.resolve(params.data.folder)
         recorded = recorded_md5(folder.with_name(f"{folder.name}.dvc"))
         if recorded and recorded != folder_md5(folder):
             say(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.page import RunPage
-from flows.steps import Job, parameters
+from flows.pipeline import Job, parameters
+from flows.run_page import RunPage
 from tasks.learn import base_model, endpoint
 from tasks.progress import say
 from tasks.rollout import BILLED
@@ -25,7 +25,7 @@ def evaluate(
         overrides: Further parameters as key=value.
     """
     params = parameters(params_file, overrides=overrides)
-    there = params.engine.kind == "openai" and params.engine.refresh is None
+    there = params.engine.kind == "openai" and params.engine.weight_sync is None
     engine = params.engine.model_copy(update={"model": model}) if there else None
     artifact = endpoint(engine) if engine else base_model(model)
     with RunPage() as page:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from prefect import flow
 
-from agentevol.endpoints import BaselineParams
-from agentevol.values import Count, Merge, Natural, Rule, StartFrom
-from flows.page import RunPage
-from flows.steps import Job, evolving, parameters, taking_turns
+from agentevol.settings.engines import BaselineParams
+from agentevol.settings.types import Count, Merge, Natural, Rule, StartFrom
+from flows.pipeline import Job, evolving, parameters, run_lock
+from flows.run_page import RunPage
 from tasks.artifact import Artifact
+from tasks.mlflow_run import Tracker
+from tasks.mlflow_store import connect
+from tasks.policy_record import BASE, LARGE, PolicyRecord, iteration_name
 from tasks.progress import say
 from tasks.report import report
-from tasks.rounds import BASE, LARGE, Round, iteration_name
-from tasks.track import Tracker, run_key
-from tasks.tracking import connect
+from tasks.run_identity import run_key
 
 
 @flow(name="evolve", description="Agents that evolve: clone the expert, then explore, filter, merge and learn, M times.")
@@ -51,7 +52,7 @@ def evolve(
         job = Job(params, page.gates)
         job.expert_gate("agenttraj")  # before MLflow is told of a run
         made_from = job.made_from()
-        with taking_turns(run_key(params, job.base, made_from)), Tracker(params, job.base, made_from, experiment) as track:
+        with run_lock(run_key(params, job.base, made_from)), Tracker(params, job.base, made_from, experiment) as track:
             page.links(experiment=track.experiment, run=track.id)
             track.inputs({"agenttraj": job.sets.agenttraj, "explore": job.sets.explore, "agenteval": job.sets.agenteval})
             rounds = [clone(job)]
@@ -67,7 +68,7 @@ def evolve(
                     say(f"stopping after iteration {iteration}: no better score for {params.evolve.patience} iterations (evolve.patience)")
                     break
 
-            large = clone_large(job) if params.evaluate.large else None
+            large = clone_large(job) if params.evaluate.bc_large else None
             if large:
                 track.large(large)
                 page.scores([*rounds, large])
@@ -93,26 +94,26 @@ def prepare() -> None:
     connect()
 
 
-def clone(job: Job) -> Round:
+def clone(job: Job) -> PolicyRecord:
     """BC-Base: the base model taught by AgentTraj, which the flow has let through the gate."""
     model = job.learn(BASE, job.sets.agenttraj, 0)
-    return Round(BASE, 0, model, job.sets.agenttraj, *job.evaluate(BASE, model, 0))
+    return PolicyRecord(BASE, 0, model, job.sets.agenttraj, *job.evaluate(BASE, model, 0))
 
 
-def clone_large(job: Job) -> Round:
+def clone_large(job: Job) -> PolicyRecord:
     """BC-Large: the same with AgentTraj-L, what imitation alone could reach with all the expert's data."""
     job.expert_gate("agenttraj_l")
     model = job.learn(LARGE, job.sets.agenttraj_l, 0)
-    return Round(LARGE, 0, model, job.sets.agenttraj_l, *job.evaluate(LARGE, model, 0))
+    return PolicyRecord(LARGE, 0, model, job.sets.agenttraj_l, *job.evaluate(LARGE, model, 0))
 
 
-def compare(job: Job, hosted: BaselineParams) -> Round:
+def compare(job: Job, hosted: BaselineParams) -> PolicyRecord:
     """A hosted model on AgentEval, to compare with."""
     model, *played = job.baseline(hosted)
-    return Round(hosted.name, 0, model, None, *played)
+    return PolicyRecord(hosted.name, 0, model, None, *played)
 
 
-def iterate(job: Job, previous: Round, kept: list[Artifact], iteration: int) -> Round:
+def iterate(job: Job, previous: PolicyRecord, kept: list[Artifact], iteration: int) -> PolicyRecord:
     """One iteration: explore with the previous policy, keep what succeeded, merge, learn, evaluate. Appends to `kept`."""
     name = iteration_name(iteration)
     explored = job.explore(previous.name, previous.model, iteration)
@@ -120,10 +121,10 @@ def iterate(job: Job, previous: Round, kept: list[Artifact], iteration: int) -> 
     merged = job.merge(kept)
     start = previous.model if job.params.evolve.start_from == "previous" else None
     model = job.learn(name, merged, iteration, start)
-    return Round(name, iteration, model, merged, *job.evaluate(name, model, iteration), explored=explored, kept=kept[-1])
+    return PolicyRecord(name, iteration, model, merged, *job.evaluate(name, model, iteration), explored=explored, kept=kept[-1])
 
 
-def out_of_patience(rounds: list[Round], patience: int | None) -> bool:
+def out_of_patience(rounds: list[PolicyRecord], patience: int | None) -> bool:
     """Whether the best score lies `patience` iterations back."""
     scores = [one.success for one in rounds]
     return patience is not None and len(scores) - 1 - scores.index(max(scores)) >= patience

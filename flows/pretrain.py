@@ -10,11 +10,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from agentevol.collect import world_hash
-from agentevol.folders import atomic_folder
-from agentevol.precision import resolve
+from agentevol.data.artifact_folder import atomic_folder
+from agentevol.data.experts import world_hash
+from agentevol.training.precision import resolve
 from envs.registry import ENVIRONMENTS
-from flows.steps import parameters
+from flows.pipeline import parameters
 from tasks.learn import pretrain as make_base
 from tasks.progress import say
 

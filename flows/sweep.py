@@ -19,18 +19,19 @@ from itertools import product
 
 from prefect import flow
 
-from agentevol.folders import digest_json
-from agentevol.params import SettingsError, experiment_of
-from agentevol.settings import Params, SweepParams
-from agentevol.sweeps.chains import Cell, Setting
-from agentevol.sweeps.records import BASE_MODEL, DATA, WORLD, NotARecord, difference, parameters_there
-from agentevol.values import Count, Natural
+from agentevol.data.artifact_folder import digest_json
+from agentevol.report.sweep.model import Cell, Setting
+from agentevol.report.sweep.records import BASE_MODEL, DATA, WORLD, NotARecord, difference, parameters_there
+from agentevol.settings.load import SettingsError
+from agentevol.settings.schema import Params, SweepParams
+from agentevol.settings.types import Count, Natural
 from flows.evolve import evolve, prepare
-from flows.page import RunPage
-from flows.steps import Job, parameters
+from flows.pipeline import Job, parameters
+from flows.run_page import RunPage
+from tasks.env_versions import worlds
 from tasks.progress import say
-from tasks.sweep import SWEEPS, sweep_report
-from tasks.worlds import worlds
+from tasks.run_identity import comparable_parameters
+from tasks.sweep_report import SWEEPS, sweep_report
 
 __all__ = ["cells", "prepare", "short", "sweep"]
 
@@ -58,7 +59,7 @@ def sweep(
     grid_of = {"iterations": iterations, "samples": samples, "seeds": seeds}
     overrides = [*overrides, *(f"sweep.{key}={values}" for key, values in grid_of.items() if values is not None)]
     params = parameters(params_file, overrides=overrides)
-    common = experiment_of(params)
+    common = comparable_parameters(params)
     name = name or f"{short(params.sweep)}-{digest_json(common)[:6]}"
     try:
         there = parameters_there(SWEEPS / name)
@@ -67,9 +68,11 @@ def sweep(
     if found := difference(there, common):
         raise SettingsError(f"sweep {name}: there is one with other parameters ({found}); give this one another name (--name)")
     grid = cells(params.sweep)
-    say(f"sweep {name}: {len(grid)} runs, {params.sweep.at_once} at once")
+    say(f"sweep {name}: {len(grid)} runs, {params.sweep.concurrency} at once")
     done = (
-        _in_turn(grid, params_file, overrides, name) if params.sweep.at_once == 1 else _at_once(grid, params, params_file, overrides, name)
+        _in_turn(grid, params_file, overrides, name)
+        if params.sweep.concurrency == 1
+        else _at_once(grid, params, params_file, overrides, name)
     )
     job = Job(params)
     by_chance = job.by_chance()
@@ -150,7 +153,7 @@ def _at_once(grid: Sequence[Cell], params: Params, params_file: str, overrides: 
             done.append(Cell(cell.setting, cell.iterations, cell.seed, folder))
         return done
 
-    pool = ThreadPoolExecutor(params.sweep.at_once)
+    pool = ThreadPoolExecutor(params.sweep.concurrency)
     try:
         return [cell for done in pool.map(play, chains.values()) for cell in done]
     finally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks import places
+from tasks import paths
 
 PRODUCT = f"agentevol {version('agentevol')}"
 SCHEMA = 1
@@ -26,7 +26,7 @@ class OtherSchema(RuntimeError):
 class Artifact(BaseModel):
     """A dataset, a model or another result on disk.
 
-    `path` is relative to the project (see places.resolve); `counts` are the rows per environment, where it has rows; `facts` are what its
+    `path` is relative to the project (see paths.resolve); `counts` are the rows per environment, where it has rows; `facts` are what its
     making found out (seconds, tokens, scores, what was dropped), which the digest leaves out.
     """
 
@@ -40,7 +40,7 @@ class Artifact(BaseModel):
 
     @property
     def folder(self) -> Path:
-        return places.resolve(self.path)
+        return paths.resolve(self.path)
 
     @property
     def rows(self) -> int:

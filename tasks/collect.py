@@ -11,13 +11,14 @@ from pathlib import Path
 
 from prefect import task
 
-from agentevol import datasets, storage
+from agentevol.data.dataset import read_instructions, stream_dataset, write_dataset, write_instructions
+from agentevol.data.subset import first_instructions, stream_first
 from envs.base import Split
-from tasks import places
+from tasks import paths
 from tasks.artifact import Artifact
-from tasks.keys import Made, stored
+from tasks.cached_task import TaskOutput, cached_task
+from tasks.locks import alone
 from tasks.progress import bar
-from tasks.turns import alone
 
 SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval": "instructions", "explore": "instructions"}
 
@@ -25,12 +26,12 @@ SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval":
 @task(version="2")
 def collect(folder: str, environments: list[str]) -> dict[str, Artifact]:
     """Verify AgentTraj, AgentTraj-L, AgentEval and the exploration list in `folder`; make what is missing or out of date."""
-    from agentevol.collect import collect as collect_data
+    from agentevol.data.experts import collect as collect_data
 
     with bar("collecting") as tick:
-        made = collect_data(places.resolve(folder), environments, on_progress=tick)
+        made = collect_data(paths.resolve(folder), environments, on_progress=tick)
     return {
-        name: Artifact(kind=kind, path=places.record(places.resolve(folder) / name), digest=made[name].digest, counts=made[name].counts)
+        name: Artifact(kind=kind, path=paths.record(paths.resolve(folder) / name), digest=made[name].digest, counts=made[name].counts)
         for name, kind in SETS.items()
     }
 
@@ -47,18 +48,18 @@ def part(data: Artifact, *, split: Split, environments: list[str], limit: int | 
     return take_trajectories(data=data, environments=environments, limit=limit, label=split)
 
 
-@stored("trajectories", version="1")
-def take_trajectories(out: Path, *, data: Artifact, environments: list[str], limit: int | None) -> Made:
+@cached_task("trajectories", version="1")
+def take_trajectories(out: Path, *, data: Artifact, environments: list[str], limit: int | None) -> TaskOutput:
     """The trajectories on the first `limit` instructions of a set, per environment."""
-    rows = datasets.stream_head(storage.stream_dataset(data.folder), environments, limit)
-    made = storage.write_dataset(out / "dataset", rows, {"parents": [data.digest], "limit": limit, "environments": environments})
-    return Made(made.digest, "dataset", made.counts)
+    rows = stream_first(stream_dataset(data.folder), environments, limit)
+    made = write_dataset(out / "dataset", rows, {"parents": [data.digest], "limit": limit, "environments": environments})
+    return TaskOutput(made.digest, "dataset", made.counts)
 
 
-@stored("instructions", version="1")
-def take_instructions(out: Path, *, data: Artifact, split: Split, environments: list[str], limit: int | None) -> Made:
+@cached_task("instructions", version="1")
+def take_instructions(out: Path, *, data: Artifact, split: Split, environments: list[str], limit: int | None) -> TaskOutput:
     """The first `limit` instructions of a list, per environment."""
-    rows = [row for rows in storage.read_instructions(data.folder).values() for row in rows]
-    taken = datasets.head(rows, environments, limit)
-    made = storage.write_instructions(out / "dataset", {split: taken}, {"parents": [data.digest], "limit": limit})
-    return Made(made.digest, "dataset", made.counts)
+    rows = [row for rows in read_instructions(data.folder).values() for row in rows]
+    taken = first_instructions(rows, environments, limit)
+    made = write_instructions(out / "dataset", {split: taken}, {"parents": [data.digest], "limit": limit})
+    return TaskOutput(made.digest, "dataset", made.counts)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentevol.endpoints import EngineParams
-from agentevol.settings import FinetuneParams, PretrainParams
-from agentevol.values import Rule
-from tasks import places
+from agentevol.settings.engines import EngineParams
+from agentevol.settings.schema import FinetuneParams, PretrainParams
+from agentevol.settings.types import Rule
+from tasks import paths
 from tasks.artifact import Artifact
-from tasks.keys import Made, stored
+from tasks.cached_task import TaskOutput, cached_task
 from tasks.progress import bar
 
 
@@ -22,17 +22,17 @@ def base_model(name_or_folder: str) -> Artifact:
     from agentevol.models import model_digest, resolve_model
 
     folder = resolve_model(name_or_folder)
-    return Artifact(kind="model", path=places.record(folder), digest=model_digest(folder))
+    return Artifact(kind="model", path=paths.record(folder), digest=model_digest(folder))
 
 
 def endpoint(engine: EngineParams) -> Artifact:
     """A model that an endpoint has of its own, named by where it is and what it is called."""
-    from agentevol.openai_engine import endpoint_digest
+    from agentevol.rollout.engines.openai import endpoint_digest
 
     return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
 
 
-@stored("model", version="3", ignore=("name", "settings.epochs", "settings.updates", "settings.checkpoint_minutes"))
+@cached_task("model", version="3", ignore=("name", "settings.epochs", "settings.updates", "settings.checkpoint_minutes"))
 def finetune(
     out: Path,
     *,
@@ -44,15 +44,16 @@ def finetune(
     name: str,
     epochs: float | None = None,
     updates: int | None = None,
-) -> Made:
+) -> TaskOutput:
     """The model `name`: `base` after so many `epochs` over the data, or `updates`.
 
     Facts: loss curve, tokens, steps, what was too long, seconds.
     """
-    from agentevol import launch, workers
     from agentevol.models import model_digest
+    from agentevol.rollout import workers
+    from agentevol.training import launch
 
-    workers.dismiss()  # those that played wait with half a GiB each, which the training needs
+    workers.shutdown_workers()  # those that played wait with half a GiB each, which the training needs
     model = out / "model"
     model.mkdir()
     with bar(f"fine-tuning {name}") as tick:
@@ -65,15 +66,15 @@ def finetune(
             updates=updates,
             seed=seed,
             rule=rule,
-            work=places.root() / "runs" / "learning",
+            work=paths.root() / "runs" / "learning",
             progress=tick,
         )
     checkpoint = facts.pop("checkpoint")
-    return Made(model_digest(model), "model", facts=facts, obsolete=[Path(checkpoint)] if checkpoint else [])
+    return TaskOutput(model_digest(model), "model", facts=facts, obsolete=[Path(checkpoint)] if checkpoint else [])
 
 
-@stored("model", version="1")
-def pretrain(out: Path, *, settings: PretrainParams, worlds: dict[str, str]) -> Made:
+@cached_task("model", version="1")
+def pretrain(out: Path, *, settings: PretrainParams, worlds: dict[str, str]) -> TaskOutput:
     """The embedded base model, from text made by the project's own generators.
 
     `worlds`: the digests of the environments that are played for it, which the key needs; the body does not.
@@ -85,4 +86,4 @@ def pretrain(out: Path, *, settings: PretrainParams, worlds: dict[str, str]) -> 
     model.mkdir()
     with bar("pretraining") as tick:
         facts = make_base(model, settings=settings, progress=tick)
-    return Made(model_digest(model), "model", facts=facts)
+    return TaskOutput(model_digest(model), "model", facts=facts)

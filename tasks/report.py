@@ -17,14 +17,16 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from agentevol.folders import atomic_folder
-from agentevol.report import RANDOM, Comparison, Phase, ReportInput, write_report
-from agentevol.scoring import Score, paired
-from agentevol.settings import Params
-from agentevol.storage import read_dataset
-from tasks import places
+from agentevol.data.artifact_folder import atomic_folder
+from agentevol.data.dataset import read_dataset
+from agentevol.evaluation.paired_tests import paired
+from agentevol.evaluation.scores import Score
+from agentevol.report.model import RANDOM, Comparison, Phase, ReportInput
+from agentevol.report.write import write_report
+from agentevol.settings.schema import Params
+from tasks import paths
 from tasks.artifact import Artifact
-from tasks.rounds import Round
+from tasks.policy_record import PolicyRecord
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
@@ -37,10 +39,10 @@ HOSTED = "baselines.json"
 def report(
     params: Params,
     base: Artifact,
-    rounds: Sequence[Round],
-    large: Round | None,
+    rounds: Sequence[PolicyRecord],
+    large: PolicyRecord | None,
     name: str,
-    baselines: Sequence[Round] = (),
+    baselines: Sequence[PolicyRecord] = (),
     by_chance: tuple[Artifact, Artifact] | None = None,
 ) -> Path:
     """Write `runs/<name>/`, `runs/latest/` (the same with the last policy and what it learnt from) and DVC's metrics; returns the first.
@@ -70,7 +72,7 @@ def report(
         _write_lineage(out / "run.json", own)
         if baselines:
             _write_lineage(out / HOSTED, baselines)
-    with places.lock("latest"):  # runs side by side end with one of them here, whole
+    with paths.lock("latest"):  # runs side by side end with one of them here, whole
         with atomic_folder(LATEST) as out:
             shutil.copytree(folder, out, dirs_exist_ok=True)
             _link(last.model.folder, out / "model")
@@ -87,7 +89,7 @@ def _scores(made: Artifact) -> dict[str, Score]:
     return scores
 
 
-def _compare_rounds(one: Round, other: Round) -> Comparison:
+def _compare_rounds(one: PolicyRecord, other: PolicyRecord) -> Comparison:
     return _compare(one.label, one.episodes, other.label, other.episodes)
 
 
@@ -100,11 +102,11 @@ def _phase(label: str, what: str, facts: dict[str, Any]) -> Phase:
     return Phase(f"{label}: {what}", facts["seconds"], episodes, tokens, facts.get("trained_tokens", 0))
 
 
-def _write_lineage(file: Path, rounds: Sequence[Round]) -> None:
+def _write_lineage(file: Path, rounds: Sequence[PolicyRecord]) -> None:
     file.write_text(json.dumps({one.label: _lineage(one) for one in rounds}, indent=1) + "\n", encoding="utf-8")
 
 
-def _lineage(one: Round) -> dict[str, Any]:
+def _lineage(one: PolicyRecord) -> dict[str, Any]:
     parts = {"model": one.model, "learnt from": one.learnt_from, "explored": one.explored, "kept": one.kept, "played": one.episodes}
     return {
         what: {"path": artifact.path, "sha256": artifact.digest, "rows": artifact.counts} for what, artifact in parts.items() if artifact

@@ -15,18 +15,18 @@ from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
-from agentevol import storage
-from agentevol.endpoints import EngineParams
-from agentevol.folders import digest_json
-from agentevol.sampling import Sampling
-from agentevol.settings import RolloutParams
-from agentevol.trajectory import Trajectory
+from agentevol.data.artifact_folder import digest_json
+from agentevol.data.dataset import read_instructions, stream_dataset, write_dataset
+from agentevol.data.trajectory import Trajectory
+from agentevol.rollout.sampling import Sampling
+from agentevol.settings.engines import EngineParams
+from agentevol.settings.schema import RolloutParams
 from envs.base import Split
 from tasks.artifact import Artifact
-from tasks.keys import Made, forget, stored
+from tasks.cached_task import TaskOutput, cached_task, forget
+from tasks.env_versions import worlds
+from tasks.locks import alone
 from tasks.progress import bar, say
-from tasks.turns import alone
-from tasks.worlds import worlds
 
 BILLED = ("requests", "repeated", "tokens_in", "tokens_out")
 """What an endpoint was asked for, as it counts it (turns.Usage)."""
@@ -57,13 +57,13 @@ def roll_out(
     kept, so that the same run plays again once the cause is gone. Where faults ended some, they stay on record as they are, until a run
     asks with other retries or another timeout: that one plays their chunks again.
     """
-    starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk)))
+    starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk_size)))
     common = {"policy": policy, "name": name, "instructions": instructions, "split": split, "sampling": sampling, "settings": settings}
     common |= {"worlds": worlds(instructions), "engine": engine}
     chunks = []
     for sample in range(samples):
         for number, start in enumerate(starts, 1):
-            inputs = {**common, "start": start, "stop": min(start + settings.chunk, instructions.rows), "sample": sample}
+            inputs = {**common, "start": start, "stop": min(start + settings.chunk_size, instructions.rows), "sample": sample}
             inputs["again"] = _again(inputs)
             chunks.append(play(**inputs, label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}"))
     played = gather(chunks=chunks, label=f"{split} {name}")
@@ -78,7 +78,7 @@ def roll_out(
     if played.facts["errors"]:
         say(
             f"{name}: a fault ended {played.facts['errors']} of {played.rows} episodes ({split}), most often this one:"
-            f" {played.facts['commonest_error']}. They count in nothing; a run with other rollout.retries plays them again"
+            f" {played.facts['commonest_error']}. They count in nothing; a run with other rollout.max_retries plays them again"
         )
     return played
 
@@ -91,29 +91,25 @@ def _again(inputs: dict[str, Any]) -> list[float] | None:
     if not play.is_done(**inputs):
         return None
     there, now = play.describe(inputs), _patience(inputs["settings"], inputs["engine"])
-    if "errors" not in there.facts:  # played by a version that did not count them
-        faults = sum(row.status == "error" for row in storage.stream_dataset(there.folder))
-    else:
-        faults = there.facts["errors"]
-    return now if faults and there.facts.get("patience") != now else None
+    return now if there.facts["errors"] and there.facts.get("patience") != now else None
 
 
 def _patience(settings: RolloutParams, engine: EngineParams | None) -> list[float]:
-    return [settings.retries, *([engine.retries, engine.timeout] if engine else [])]
+    return [settings.max_retries, *([engine.max_retries, engine.timeout] if engine else [])]
 
 
 def _server_to_itself(engine: EngineParams | None) -> AbstractContextManager[None]:
-    """A server that is given every policy (engine.refresh) speaks for one at a time: runs side by side take turns, chunk by chunk."""
-    if engine is None or engine.refresh is None:
+    """A server that is given every policy (engine.weight_sync) speaks for one at a time: runs side by side take turns, chunk by chunk."""
+    if engine is None or engine.weight_sync is None:
         return nullcontext()
     return alone(f"engine-{digest_json(engine.url)[:16]}", f"another run is playing with the server at {engine.url}; waiting for it")
 
 
-HOW_ASKED = ("engine.key_from", "engine.per_minute", "engine.timeout", "engine.retries")
+HOW_ASKED = ("engine.api_key_env", "engine.requests_per_minute", "engine.timeout", "engine.max_retries")
 """Of an endpoint: how it is asked, not what."""
 
 
-@stored("trajectories", version="2", ignore=("settings.chunk", "settings.retries", *HOW_ASKED))
+@cached_task("trajectories", version="2", ignore=("settings.chunk_size", "settings.max_retries", *HOW_ASKED))
 def play(
     out: Path,
     *,
@@ -129,17 +125,17 @@ def play(
     worlds: dict[str, str],
     engine: EngineParams | None = None,
     again: list[float] | None = None,
-) -> Made:
+) -> TaskOutput:
     """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample).
 
     `worlds`: the digests of the environments; `again`: with which patience a chunk that had faults is played once more. The key needs
     them, the body does not.
     """
-    from agentevol.rollout import roll_out as play_episodes
-    from agentevol.turns import Usage
+    from agentevol.rollout.engine import Usage
+    from agentevol.rollout.rollout import roll_out as play_episodes
 
     usage = Usage()
-    wanted = [row for rows in storage.read_instructions(instructions.folder).values() for row in rows][start:stop]
+    wanted = [row for rows in read_instructions(instructions.folder).values() for row in rows][start:stop]
     what = f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}"
     with _server_to_itself(engine), bar(what) as tick:
         began = time.perf_counter()
@@ -157,22 +153,22 @@ def play(
         seconds = time.perf_counter() - began
     if policy.kind == "model" and any(episode.policy_hash != policy.digest for episode in episodes if episode.status != "error"):
         raise PolicyChanged(f"{policy.path} was replaced while {name} was played; run the same command again")
-    made = storage.write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
+    made = write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
     facts = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
     facts |= asdict(usage) if usage.requests else {}
     facts |= {"errors": sum(episode.status == "error" for episode in episodes), "patience": _patience(settings, engine)}
-    return Made(made.digest, "dataset", made.counts, facts)
+    return TaskOutput(made.digest, "dataset", made.counts, facts)
 
 
-@stored("trajectories", version="4")
-def gather(out: Path, *, chunks: list[Artifact]) -> Made:
+@cached_task("trajectories", version="4")
+def gather(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
     """The chunks of a rollout as one dataset; its facts are their sums, and what ended the episodes other than the world."""
     causes, cut, successes = Counter[str](), Counter({"context": 0, "loop": 0}), 0
 
     def rows() -> Iterator[Trajectory]:
         nonlocal successes
         for chunk in chunks:
-            for row in storage.stream_dataset(chunk.folder):
+            for row in stream_dataset(chunk.folder):
                 if row.status == "error":
                     causes[str(row.error)] += 1
                 elif row.cut_by:
@@ -180,10 +176,10 @@ def gather(out: Path, *, chunks: list[Artifact]) -> Made:
                 successes += row.success and row.status != "error"
                 yield row
 
-    made = storage.write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]})
+    made = write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]})
     facts: dict[str, Any] = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
     facts |= {what: sum(chunk.facts.get(what, 0) for chunk in chunks) for what in BILLED if any(what in chunk.facts for chunk in chunks)}
     facts |= {"errors": causes.total(), "commonest_error": causes.most_common(1)[0][0] if causes else None}
     facts |= {"cut": dict(cut), "successes": successes}
     facts["parts"] = [{"made": chunk.path, **{what: chunk.facts[what] for what in ("seconds", "episodes", "tokens")}} for chunk in chunks]
-    return Made(made.digest, "dataset", made.counts, facts)
+    return TaskOutput(made.digest, "dataset", made.counts, facts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.command import QUIET
+from flows.cli.command import QUIET
 
 for name, value in QUIET.items():
     os.environ.setdefault(name, value)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from agentevol.params import load_params
+from agentevol.settings.load import load_params
 from benchmarks import check, experiment
 from benchmarks.results import record
 from benchmarks.sweep import alone, totals
 from flows.sweep import cells
+from tests import ROOT
 
 
 def results(**ratios: float) -> dict[str, dict[str, dict[str, float]]]:
@@ -88,7 +89,7 @@ def test_work_is_summed_by_step() -> None:
 
 
 def test_the_parts_of_the_experiment_are_valid_and_none_does_what_another_does() -> None:
-    root = Path(__file__).parents[1]
+    root = ROOT
     runs = []
     for overrides in experiment.PARTS.values():
         params = load_params(root / experiment.PARAMS, overrides)

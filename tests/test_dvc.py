@@ -15,18 +15,17 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from agentevol.folders import folder_digest
-from tasks.versions import folder_md5, recorded_md5
+from agentevol.data.artifact_folder import folder_digest
+from tasks.dvc_record import folder_md5, recorded_md5
+from tests import ROOT
 from tests.flows.tiny import make_project
 from tests.servers import ssh
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.slow
 def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
-    from agentevol.collect import collect
-    from agentevol.params import load_params
+    from agentevol.data.experts import collect
+    from agentevol.settings.load import load_params
 
     recorded = recorded_md5(ROOT / "data.dvc")
     assert recorded is not None, "data.dvc is missing: `make data` makes it"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from agentevol.pretraining import names
+from agentevol.pretraining import invented_names
 
 Exercise = list[tuple[str, str]]
 """(what the user says, the answer that is learnt) for each turn."""
@@ -17,7 +17,7 @@ Exercise = list[tuple[str, str]]
 
 def recipes(rng: random.Random) -> Exercise:
     """Which line makes an item, what it needs, which of its parts is made by another line."""
-    known = names.items(rng, rng.randint(8, 18))
+    known = invented_names.items(rng, rng.randint(8, 18))
     makes: dict[str, tuple[int, list[tuple[int, str]]]] = {}
     for index in range(rng.randint(4, min(9, len(known) - 3))):
         parts = rng.sample([name for name in known if name not in known[: index + 1]], rng.randint(1, 3) if len(known) > index + 4 else 1)
@@ -50,7 +50,7 @@ def amounts(rng: random.Random) -> Exercise:
     """How many more are needed, how often a line must be used, what is left after."""
     turns: Exercise = []
     for _ in range(rng.randint(3, 6)):
-        name, kind = names.item(rng), rng.randrange(3)
+        name, kind = invented_names.item(rng), rng.randrange(3)
         if kind == 0:
             need, have = rng.randint(1, 12), rng.randint(0, 12)
             answer = f"{need} {name}: have {have}, {need - have} more" if have < need else f"{need} {name}: have {have}"
@@ -67,7 +67,7 @@ def amounts(rng: random.Random) -> Exercise:
 
 def holdings(rng: random.Random) -> Exercise:
     """What one has after things came and went: the state kept in words from turn to turn."""
-    pool = names.items(rng, 4)
+    pool = invented_names.items(rng, 4)
     held: dict[str, int] = {}
     turns: Exercise = []
     for _ in range(rng.randint(4, 7)):
@@ -87,7 +87,7 @@ def holdings(rng: random.Random) -> Exercise:
 
 def spelling(rng: random.Random) -> Exercise:
     """Words with a letter, without a letter, with letters at their places."""
-    words = [names.letters(rng) for _ in range(rng.choice((5, 10, 20, 40)))]
+    words = [invented_names.letters(rng) for _ in range(rng.choice((5, 10, 20, 40)))]
     turns: Exercise = []
     for turn in range(rng.randint(4, 8)):
         word, kind = rng.choice(words), rng.randrange(4)
@@ -100,7 +100,7 @@ def spelling(rng: random.Random) -> Exercise:
             letter = rng.choice(word.split())
             question, answer = f"The first word that has {letter}", next(w for w in words if letter in w.split())
         elif kind == 2:
-            banned = rng.sample(names.LETTERS, rng.randint(1, 5))
+            banned = rng.sample(invented_names.LETTERS, rng.randint(1, 5))
             free = next((w for w in words if not set(banned) & set(w.split())), None)
             question, answer = f"The first word with not {' '.join(banned)}", free or "there is none"
         else:
@@ -114,7 +114,7 @@ def spelling(rng: random.Random) -> Exercise:
 
 def repeating(rng: random.Random) -> Exercise:
     """Saying again, letter by letter or item by item, what was said: single letters recur so often that several must be matched."""
-    words = [names.letters(rng) for _ in range(rng.choice((3, 10, 20, 40)))]
+    words = [invented_names.letters(rng) for _ in range(rng.choice((3, 10, 20, 40)))]
     turns: Exercise = []
     for turn in range(rng.randint(3, 6)):
         word, kind = rng.choice(words), rng.randrange(4)
@@ -136,11 +136,11 @@ def repeating(rng: random.Random) -> Exercise:
 
 def marks(rng: random.Random) -> Exercise:
     """Two words compared letter by letter, and what a row of marks says."""
-    hidden = names.letters(rng).split()
+    hidden = invented_names.letters(rng).split()
     turns: Exercise = []
     pattern, has, banned = ["_"] * 5, [], []
     for turn in range(rng.randint(2, 4)):
-        guess = names.letters(rng).split()
+        guess = invented_names.letters(rng).split()
         for place in range(5):
             if rng.random() < 0.3:
                 guess[place] = rng.choice(hidden)

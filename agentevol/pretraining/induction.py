@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from agentevol.batches import Batch
-from agentevol.optimize import IGNORED, Optimizer
+from agentevol.training.optimizer import IGNORE_INDEX, Optimizer
+from agentevol.training.padding import Batch
 
 CHUNK = (4, 12)
 LENGTHS = (24, 48, 96, 192, 384, 768)
@@ -46,7 +46,7 @@ def batch(rng: np.random.Generator, rows: int, length: int, low: int, *highs: in
     drawn = [sequence(rng, length, low, highs[row % len(highs)]) for row in range(rows)]
     ids = torch.tensor([row for row, _ in drawn])
     learnt = torch.tensor([flags for _, flags in drawn])
-    return Batch(ids, torch.where(learnt, ids, torch.full_like(ids, IGNORED)), torch.ones(rows))
+    return Batch(ids, torch.where(learnt, ids, torch.full_like(ids, IGNORE_INDEX)), torch.ones(rows))
 
 
 def teach(

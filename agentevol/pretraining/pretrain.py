@@ -1,7 +1,7 @@
 """Making the embedded base model: a small Llama that can copy, read and follow the worlds' form of speech, and has seen no expert.
 
 Three lessons, one after the other in difficulty: induction over random tokens (induction.py), then a mixture of reading exercises
-(exercises.py), random play (play.py) and some more induction. Everything is generated from the seed; nothing is downloaded.
+(exercises.py), random play (random_play.py) and some more induction. Everything is generated from the seed; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentevol.batches import Batch, batches
-from agentevol.chat import Chat, Encoded
+from agentevol.chat.tokenize import Chat, TokenizedExample
+from agentevol.data.trajectory import Message
 from agentevol.models import load_model
-from agentevol.optimize import Optimizer, Schedule
-from agentevol.pretraining import card, exercises, induction, play, tokenizer
-from agentevol.pretraining.shape import PretrainSettings
-from agentevol.trajectory import Message
+from agentevol.pretraining import exercises, induction, model_card, random_play, tokenizer
+from agentevol.settings.schema import PretrainParams
+from agentevol.training.optimizer import Optimizer
+from agentevol.training.padding import Batch, batches
+from agentevol.training.schedule import Schedule
 
 RESERVED = 8
 """The first ids are kept out of the random sequences: the special tokens are among them."""
@@ -34,7 +35,7 @@ WINDOW = 512
 
 
 def pretrain(
-    out: Path, *, settings: PretrainSettings, start: Path | None = None, progress: Callable[[int, int, float], None] | None = None
+    out: Path, *, settings: PretrainParams, start: Path | None = None, progress: Callable[[int, int, float], None] | None = None
 ) -> dict[str, Any]:
     """Make the base model and write it, its tokenizer and its record (`pretraining.json`) into `out`.
 
@@ -43,7 +44,7 @@ def pretrain(
     [step, nats per token] of reading), tokens, seconds. About an hour on one quiet core with the default settings.
     """
     started = time.perf_counter()
-    words = tokenizer.build(settings.vocabulary, settings.seed)
+    words = tokenizer.build(settings.vocab_size, settings.seed)
     if start is None:
         model, copying = _copying(settings, progress)
     else:
@@ -64,11 +65,11 @@ def pretrain(
         "seconds": round(time.perf_counter() - started, 1),
     }
     (out / "pretraining.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(card.write(record, settings), encoding="utf-8")
+    (out / "README.md").write_text(model_card.write(record, settings), encoding="utf-8")
     return record
 
 
-def _copying(settings: PretrainSettings, progress: Callable[[int, int, float], None] | None) -> tuple[Any, list[list[float]]]:
+def _copying(settings: PretrainParams, progress: Callable[[int, int, float], None] | None) -> tuple[Any, list[list[float]]]:
     """The first lesson, over random ids: it knows of no tokenizer."""
     torch.manual_seed(settings.seed)
     optimizer = Optimizer(new_model(settings), precision=settings.precision, weight_decay=0.1, clip=1.0)
@@ -77,7 +78,7 @@ def _copying(settings: PretrainSettings, progress: Callable[[int, int, float], N
         optimizer,
         np.random.default_rng(settings.seed),
         low=RESERVED,
-        high=settings.vocabulary,
+        high=settings.vocab_size,
         tokens_per_batch=settings.induction_tokens,
         max_steps=settings.induction_steps,
         learning_rate=COPYING_RATE,
@@ -86,18 +87,18 @@ def _copying(settings: PretrainSettings, progress: Callable[[int, int, float], N
     return optimizer.unwrapped(), curve
 
 
-def new_model(settings: PretrainSettings) -> Any:
+def new_model(settings: PretrainParams) -> Any:
     """A Llama with random weights: heads of width 64 (the CPU's attention kernel is half as fast at 32), tied embeddings."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=settings.vocabulary,
-        hidden_size=settings.hidden,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.key_value_heads,
-        intermediate_size=-(-settings.hidden * 8 // 3 // 64) * 64,
-        max_position_embeddings=settings.context,
+        vocab_size=settings.vocab_size,
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.num_layers,
+        num_attention_heads=settings.num_heads,
+        num_key_value_heads=settings.num_key_value_heads,
+        intermediate_size=-(-settings.hidden_size * 8 // 3 // 64) * 64,
+        max_position_embeddings=settings.context_length,
         tie_word_embeddings=True,
         head_dim=64,
         bos_token_id=None,
@@ -108,7 +109,7 @@ def new_model(settings: PretrainSettings) -> Any:
 def _read(
     optimizer: Optimizer,
     chat: Chat,
-    settings: PretrainSettings,
+    settings: PretrainParams,
     progress: Callable[[int, int, float], None] | None,
 ) -> tuple[list[list[float]], int, str]:
     """The mixture; returns (loss curve, tokens seen, SHA-256 of the learnt batches)."""
@@ -129,15 +130,15 @@ def _read(
     return curve, seen, digest.hexdigest()
 
 
-def mixture(chat: Chat, settings: PretrainSettings) -> Iterator[Batch]:
+def mixture(chat: Chat, settings: PretrainParams) -> Iterator[Batch]:
     """Batches for ever: six parts reading, three parts random play (by documents), and every tenth batch induction."""
     draw = random.Random(f"reading:{settings.seed}")
     rng = np.random.default_rng([settings.seed, 1])
     while True:
-        documents: list[tuple[Encoded, float]] = []
+        documents: list[tuple[TokenizedExample, float]] = []
         while len(documents) < WINDOW:
-            encoded = encode_play(chat, play.episode(draw)) if draw.random() < 1 / 3 else encode_exercise(chat, exercises.draw(draw))
-            if len(encoded.ids) <= settings.context:
+            encoded = encode_play(chat, random_play.episode(draw)) if draw.random() < 1 / 3 else encode_exercise(chat, exercises.draw(draw))
+            if len(encoded.ids) <= settings.context_length:
                 documents.append((encoded, 1.0))
         for index, batch in enumerate(batches(documents, tokens=settings.batch_tokens, epochs=1, seed=draw.randrange(1 << 30), pad=0)):
             yield batch
@@ -145,14 +146,14 @@ def mixture(chat: Chat, settings: PretrainSettings) -> Iterator[Batch]:
                 yield induction.batch(rng, max(1, settings.batch_tokens // 384), 384, RESERVED, len(chat.tokenizer))
 
 
-def encode_exercise(chat: Chat, turns: exercises.Exercise) -> Encoded:
+def encode_exercise(chat: Chat, turns: exercises.Exercise) -> TokenizedExample:
     """Learnt from: the answers."""
     messages = [message for asked, answer in turns for message in (Message("user", asked), Message("assistant", answer, loss=True))]
     return chat.encode(messages)
 
 
-def encode_play(chat: Chat, messages: list[Message]) -> Encoded:
+def encode_play(chat: Chat, messages: list[Message]) -> TokenizedExample:
     """Learnt from: everything after the opening, what the world says included."""
     encoded = chat.encode(messages)
     opening = len(chat.opening(messages[0].content))
-    return Encoded(encoded.ids, [index >= opening for index in range(len(encoded.ids))])
+    return TokenizedExample(encoded.ids, [index >= opening for index in range(len(encoded.ids))])

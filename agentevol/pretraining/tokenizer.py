@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import envs
-from agentevol.pretraining import exercises, names, play
+from agentevol.pretraining import exercises, invented_names, random_play
 
 USER, ASSISTANT, END, PAD = "<|user|>", "<|assistant|>", "<|end|>", "<|pad|>"
 TEMPLATE = (
@@ -106,7 +106,7 @@ OTHER_WORLDS = ("alfworld", "bird", "movie", "sheet", "todo", "weather", "websho
 def world_text(rng: random.Random) -> Iterator[str]:
     """Text to learn the merges from: the worlds at random play, reading exercises, the names that training instructions use."""
     for _ in range(1200):
-        yield from (message.content for message in play.episode(rng))
+        yield from (message.content for message in random_play.episode(rng))
         yield from (text for turn in exercises.draw(rng) for text in turn)
     crafting = envs.make("textcraft")
     for instruction in crafting.instructions("explore"):
@@ -151,7 +151,7 @@ def build(vocabulary: int, seed: int) -> Any:
     )
     rng = random.Random(f"tokenizer:{seed}")
     text = list(world_text(rng))
-    text += [f" {letter}" for letter in names.LETTERS for _ in range(50)]
+    text += [f" {letter}" for letter in invented_names.LETTERS for _ in range(50)]
     # Merges are spent on what the phrases leave over.
     tokenizer.train_from_iterator(_without(phrases, text), trainer)
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases])

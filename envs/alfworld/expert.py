@@ -9,8 +9,8 @@ import re
 from collections.abc import Generator
 
 from envs.alfworld.games import CLEAN, COOL, HEAT, LIGHT, TWO, Game
+from envs.alfworld.simulator import OPENABLE, kind_of
 from envs.alfworld.tables import tables
-from envs.alfworld.world import OPENABLE, kind_of
 from envs.base import ExpertStuck
 
 Move = tuple[str, str]

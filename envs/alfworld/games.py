@@ -9,8 +9,8 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 
+from envs.alfworld.simulator import OPENABLE, World, kind_of
 from envs.alfworld.tables import Room, tables
-from envs.alfworld.world import OPENABLE, World, kind_of
 
 SIMPLE, LIGHT, CLEAN, HEAT, COOL, TWO = TASK_TYPES = (
     "pick_and_place_simple",

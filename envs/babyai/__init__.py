@@ -1,6 +1,6 @@
 """BabyAI: forty levels of a grid world, told in words."""
 
+from envs.babyai.environment import BabyAI
 from envs.babyai.levels import LEVELS
-from envs.babyai.world import BabyAI
 
 __all__ = ["LEVELS", "BabyAI"]

@@ -14,7 +14,7 @@ from envs.babyai.view import FORWARD, LEFT, RIGHT, Place, Sight, Thing
 from envs.base import ExpertStuck
 
 if TYPE_CHECKING:
-    from envs.babyai.world import BabyAI
+    from envs.babyai.environment import BabyAI
 
 Move = tuple[str, str]
 """(what is seen and done, in words; the action)"""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem
-from envs.sciworld.host import Simulation, missing
+from envs.sciworld.jvm import Simulation, missing
 
 FILE = Path(__file__).with_name("games.json")
 TASKS = (

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from envs.webarena.tree import VIEW
+from envs.webarena.accessibility_tree import VIEW
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CALL_SECONDS = 60.0

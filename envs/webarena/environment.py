@@ -16,12 +16,12 @@ from typing import ClassVar
 from envs.base import Expert, ExpertStuck, Instruction, InvalidAction, Sizes, TextEnv, UnknownItem, stable_order
 from envs.webarena import actions, browser
 from envs.webarena.checks import Check, met
-from envs.webarena.config import Outside, read_tasks
 from envs.webarena.expert import Surfer
 from envs.webarena.session import Refused, Session
 from envs.webarena.sites import SITES
 from envs.webarena.sites.server import running
 from envs.webarena.sites.store import Store
+from envs.webarena.task_files import Outside, read_tasks
 from envs.webarena.tasks import tasks
 from envs.webarena.tasks.task import KINDS
 

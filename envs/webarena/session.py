@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from envs.webarena.accessibility_tree import Numbers, describe
 from envs.webarena.actions import Action
 from envs.webarena.browser import open_context
-from envs.webarena.settle import Watch
-from envs.webarena.tree import Numbers, describe
+from envs.webarena.page_load import Watch
 
 MOST_TABS = 8
 _KEYS = {"ctrl": "Control", "cmd": "Meta", "enter": "Enter", "esc": "Escape", "tab": "Tab", "space": "Space"}

@@ -134,12 +134,12 @@ def _tell_of_the_dead(record: Record, api: str) -> None:
 
 def _other_mlflow() -> str:
     """The server that MLFLOW_TRACKING_URI names, if it names one; then no pages are started here."""
-    from tasks import places
+    from tasks import paths
 
-    uri = places.tracking_uri()
+    uri = paths.tracking_uri()
     if not uri.startswith(("http://", "https://")):
         return ""
-    from tasks.tracking import shown  # imports MLflow, for which `status` should not wait
+    from tasks.mlflow_store import shown  # imports MLflow, for which `status` should not wait
 
     return shown(uri.rstrip("/"))
 
@@ -171,12 +171,12 @@ def _alone(home: Path) -> Iterator[Record]:
 
 
 def _print_links(known: dict[str, Service]) -> None:
-    from flows import ui
+    from flows.up import mlflow_ui
 
     print(f"Prefect   {known['server'].url}/deployments")
     pages = known["mlflow"].url if "mlflow" in known else _other_mlflow()
     print(f"MLflow    {pages}")
-    for title, link in ui.links(pages):
+    for title, link in mlflow_ui.links(pages):
         print(f"          {title}: {link}")
     print(f"logs      {_short(str(Path(known['server'].log).parent))}/")
     print("run       prefect deployment run evolve/small --watch      (from this folder; `agentevol down` ends all)")

@@ -61,11 +61,11 @@ def start_server(record: Record, port: int) -> Starting:
 
 
 def start_mlflow(record: Record, port: int) -> Starting:
-    from flows import ui
+    from flows.up import mlflow_ui
 
     free_port(port, "--ui-port")
     url = f"http://{HOST}:{port}"
-    return _start(record, "mlflow", ui.command(port), ui.environment(), url, f"{url}/health")
+    return _start(record, "mlflow", mlflow_ui.command(port), mlflow_ui.environment(), url, f"{url}/health")
 
 
 def start_worker(record: Record, api: str) -> Starting:

@@ -120,7 +120,7 @@ def _pool(client: SyncPrefectClient, at_once: int | None) -> None:
 
 
 def default_at_once() -> int:
-    """A run plays with two processes (rollout.workers)."""
+    """A run plays with two processes (rollout.num_workers)."""
     return max(1, (os.cpu_count() or 2) // 2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from agentevol.trajectory import Message, Trajectory
+from agentevol.data.trajectory import Message, Trajectory
 from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem
 
 

@@ -38,7 +38,7 @@ class Faulty(TextEnv):
 
 
 if __name__ == "__main__":
-    from envs.serve.run import run
+    from envs.server.run import run
 
     add("faulty", "tests.envs.faulty:Faulty")
     run("127.0.0.1", 0, [], idle=float(sys.argv[1]), cap=int(sys.argv[2]), step=float(sys.argv[3]))

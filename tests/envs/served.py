@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import httpx
 
 from envs.registry import ENVIRONMENTS, environment_class
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 PLAIN = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
 """The environments that need nothing more than is installed."""
 

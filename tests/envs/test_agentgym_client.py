@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import pytest
 
 from envs import make
-from envs.serve.agentgym import WIRES, item_id
+from envs.server.agentgym import WIRES, item_id
 from tests.envs.served import start, stop
 from tests.envs.test_agentgym_wire import PLAYABLE
 

@@ -10,8 +10,8 @@ import pytest
 
 from envs import make
 from envs.registry import ENVIRONMENTS, environment_class
-from envs.serve.agentgym import WIRES, item_id
-from envs.serve.client import ServerFailed
+from envs.remote.client import ServerFailed
+from envs.server.agentgym import WIRES, item_id
 from tests.envs.served import start, stop
 
 # (base, name of the id, selector, fields of a step's reply), as AgentGym's own client classes have them.

@@ -7,11 +7,11 @@ import random
 import pytest
 
 from envs.alfworld import ALFWorld
-from envs.alfworld.choose import choose
 from envs.alfworld.environment import chosen, chosen_game
 from envs.alfworld.games import COOL, HEAT, LIGHT, TASK_TYPES, TWO, game
+from envs.alfworld.generate import choose
+from envs.alfworld.simulator import NOTHING, World
 from envs.alfworld.tables import tables
-from envs.alfworld.world import NOTHING, World
 
 
 def kitchen() -> World:

@@ -12,7 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.babyai import LEVELS, BabyAI
-from envs.babyai.choose import solve
+from envs.babyai.generate import solve
 from envs.babyai.levels import DIFFICULTY, ONE_ROOM, SEVERAL_PARTS, build, level_and_seed
 from envs.babyai.mission import parts_of
 from envs.babyai.view import DROP, FORWARD, LEFT, PICKUP, RIGHT, STAY, TOGGLE, Thing, View

@@ -12,8 +12,8 @@ import pytest
 
 from envs.base import InvalidAction
 from envs.bird import Bird
-from envs.bird.choose import choose
 from envs.bird.database import Database, Unanswerable, same_rows
+from envs.bird.generate import choose
 from envs.bird.schemas import database_bytes, schemas
 from envs.bird.source import BadFolder, Folder, Shipped
 

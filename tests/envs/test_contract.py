@@ -11,7 +11,6 @@ import random
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import gymnasium
 import pytest
@@ -19,6 +18,7 @@ from gymnasium.utils.env_checker import check_env
 
 from benchmarks.environments import PAPER
 from envs import ENVIRONMENTS, TextEnv, UnknownItem, environment_class, environment_of, make
+from tests import ROOT
 from tests.envs import golden
 
 NONSENSE = [
@@ -229,7 +229,7 @@ def test_render_shows_the_last_observation(name: str) -> None:
 def test_text_is_the_committed_one_in_any_process(name: str, hash_seed: str, locale: str) -> None:
     """Where this fails on purpose (an environment's text was changed), write the file anew: python -m tests.envs.golden NAME"""
     asked = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "PYTHONUTF8": "0"}
-    root = Path(__file__).parents[2]
+    root = ROOT
     done = subprocess.run(
         [sys.executable, "-m", "tests.envs.golden", "--print", name], cwd=root, env=asked, capture_output=True, text=True, check=False
     )

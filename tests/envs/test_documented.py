@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from envs import registry
-
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
 
 
 @pytest.fixture

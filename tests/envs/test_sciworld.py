@@ -7,14 +7,15 @@ import subprocess
 import sys
 from collections import Counter
 from itertools import groupby
-from pathlib import Path
 
 import psutil
 import pytest
 
-from agentevol.rollout import waits
-from envs.sciworld import SciWorld, host
+from agentevol.rollout.rollout import waits
+from envs.sciworld import SciWorld
+from envs.sciworld import jvm as host
 from envs.sciworld.environment import TASKS, games, thought_for
+from tests import ROOT
 
 needs_java = pytest.mark.skipif(host.missing() is not None, reason=str(host.missing()))
 SHORTEST = {task: min((n for n, game in enumerate(games()) if game.task == task), key=lambda n: len(games()[n].gold)) for task in TASKS}
@@ -73,7 +74,7 @@ def test_the_same_text_in_another_machine_and_interleaved() -> None:
         "import json, sys\nfrom tests.envs.test_sciworld import SciWorld, solved\n"
         f"print(json.dumps([solved(SciWorld(), number) for number in {numbers}]))"
     )
-    alone = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+    alone = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     live = {number: SciWorld() for number in numbers}
     told: dict[int, list[object]] = {number: [env.reset(options={"item_id": f"sciworld_{number}"})[0]] for number, env in live.items()}
     for step in range(max(len(games()[number].gold) for number in numbers)):
@@ -117,9 +118,7 @@ def test_no_machine_outlives_a_killed_process() -> None:
         "import sys\nfrom envs.sciworld import SciWorld, host\nSciWorld().reset(options={'item_id': 'sciworld_0'})\n"
         "print(host.host()._process.pid, flush=True)\nsys.stdin.read()"
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     java = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
@@ -129,7 +128,7 @@ def test_no_machine_outlives_a_killed_process() -> None:
 
 
 def test_waiting_for_water_to_boil_is_no_loop() -> None:
-    """The recorded solutions wait up to so many times running, which rollout.repeats must not cut."""
+    """The recorded solutions wait up to so many times running, which rollout.max_repeats must not cut."""
     longest = max(len(list(run)) for game in games() for action, run in groupby(game.gold) if action in SciWorld.waiting)
     assert longest >= 3
     assert waits(SciWorld(), "Thought: This takes time.\nAction: wait1")

@@ -12,8 +12,9 @@ import pytest
 
 from envs import UnknownItem, make
 from envs.registry import ENVIRONMENTS, add, environment_class
-from envs.serve.client import Connection, ServerFailed, SessionLost
-from tests.envs.served import PLAIN, ROOT, session, start, step, stop
+from envs.remote.client import Connection, ServerFailed, SessionLost
+from tests import ROOT
+from tests.envs.served import PLAIN, session, start, step, stop
 
 
 @pytest.fixture(scope="module")

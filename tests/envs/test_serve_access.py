@@ -14,8 +14,9 @@ import pytest
 
 from envs import make
 from envs.registry import environment_class
-from envs.serve.run import Refused, run
-from tests.envs.served import ROOT, session, start, step, stop
+from envs.server.run import Refused, run
+from tests import ROOT
+from tests.envs.served import session, start, step, stop
 
 
 def test_the_cap_and_idle_sessions() -> None:
@@ -62,7 +63,16 @@ def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
         with pytest.raises(Refused, match=told):
             run("0.0.0.0", 0, [], cap=1, idle=1, step=1, token_file=file)
     (tmp_path / "token").write_text("secret\n")
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "serve", "--port", "0", "--token-file", str(tmp_path / "token")]
+    command = [
+        sys.executable,
+        "-c",
+        "from flows.cli.main import main; main()",
+        "serve",
+        "--port",
+        "0",
+        "--token-file",
+        str(tmp_path / "token"),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from envs.sciworld import host
+from envs.sciworld import jvm as host
 from envs.webarena import browser
 from tests.envs.served import session, start, step, stop
 

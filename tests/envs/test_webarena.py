@@ -20,7 +20,7 @@ from envs.base import InvalidAction
 from envs.webarena import WebArena, browser
 from envs.webarena.actions import read
 from envs.webarena.checks import same_page
-from envs.webarena.config import read_tasks
+from envs.webarena.task_files import read_tasks
 from envs.webarena.tasks import tasks
 from tests.envs.golden import expert_episode
 

@@ -9,8 +9,8 @@ import pytest
 
 from envs.webshop import WebShop
 from envs.webshop.catalogue import BadFiles, generated
-from envs.webshop.choose import choose
 from envs.webshop.environment import wishes
+from envs.webshop.generate import choose
 from envs.webshop.goals import Goal, judge, wish
 from envs.webshop.shop import Shop, Visit
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from envs.alfworld.games import Game
-from envs.alfworld.world import OPENABLE, kind_of
+from envs.alfworld.simulator import OPENABLE, kind_of
 
 
 class TextWorldGame:

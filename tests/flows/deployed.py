@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests import ROOT
 from tests.flows.tiny import make_project, register
 
-ROOT = Path(__file__).parents[2]
 FLOWS = ("evolve", "sweep", "evaluate", "collect", "clone", "pretrain")
 FLOW = """from tests.flows import deployed
 

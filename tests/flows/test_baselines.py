@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agentevol.params import SettingsError, load_params
-from flows.steps import Job
+from agentevol.settings.load import SettingsError, load_params
+from flows.pipeline import Job
 from tasks.artifact import Artifact
+from tests import ROOT
 from tests.agentevol.endpoint import serving
-from tests.flows.conftest import ROOT, Command
+from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
 
 pytestmark = pytest.mark.slow

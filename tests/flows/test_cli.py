@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from flows import command
+from flows.cli import command
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 HEAVY = ("prefect", "mlflow", "torch", "transformers", "pandas", "great_expectations", "gymnasium")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from agentevol.params import load_params
+from agentevol.settings.load import load_params
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
 

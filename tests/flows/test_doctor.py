@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from envs.sciworld import host
+from envs.sciworld import jvm as host
 from envs.webarena import browser
-from flows import doctor
+from flows.cli import doctor
 
 
 def test_worlds_without_java_or_a_browser_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from agentevol import collect, datasets
-from agentevol.folders import folder_digest
-from agentevol.gate import GateFailed
-from agentevol.params import SettingsError
+from agentevol.data import experts as collect
+from agentevol.data import filtering as datasets
+from agentevol.data.artifact_folder import folder_digest
+from agentevol.gate.gate import GateFailed
+from agentevol.settings.load import SettingsError
 from envs import registry
 from envs.base import Sizes
 from tests.flows.tiny import Pushing, make_project
@@ -74,7 +75,7 @@ def test_an_exploration_without_a_success_stops_the_flow_only_where_coverage_is_
 ) -> None:
     from flows.evolve import evolve
 
-    honest = datasets.keep_by_reward
+    honest = datasets.filter_by_reward
     monkeypatch.setattr(datasets, "keep_by_reward", lambda rows, **named: honest(rows[:0], **named))
     with pytest.raises(GateFailed, match=r"the set is empty(.|\n)*0 of 3 covered, below 0.1"):
         evolve(iterations=1, overrides=["gate.min_coverage=0.1", "data.limits.explore=4", "data.limits.train=4"])
@@ -92,7 +93,7 @@ def test_worlds_without_an_expert_are_scored_and_not_cloned(tiny: Path, monkeypa
 
 
 def test_a_run_keeps_its_data_when_another_one_makes_data_of_other_worlds(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.steps import Job, parameters
+    from flows.pipeline import Job, parameters
 
     job = Job(parameters())
     before = {name: folder_digest(getattr(job.sets, name).folder) for name in ("agenteval", "held_out", "explore", "agenttraj")}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agentevol.settings import SweepParams
+from agentevol.settings.schema import SweepParams
 from flows.sweep import cells, short
-from tests.flows.conftest import ROOT
+from tests import ROOT
 from tests.flows.tiny import make_project
 
 GRID = ("-S", "sweep.iterations=[1,2]", "-S", "sweep.samples=[1,2]", "-S", "sweep.seeds=[0]")
@@ -28,7 +28,7 @@ def swept(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert killed.returncode == -9
     # A run that is a process of its own knows the toy world as it would know another package's.
     (project / "sitecustomize.py").write_text("from tests.flows.tiny import register\nregister()\n")
-    done = agentevol(project, "sweep", *GRID, "-S", "sweep.at_once=2", PYTHONPATH=f"{ROOT}:{project}")
+    done = agentevol(project, "sweep", *GRID, "-S", "sweep.concurrency=2", PYTHONPATH=f"{ROOT}:{project}")
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"report: runs/sweeps/M1\.2-K1\.2-s0-[0-9a-f]{6}/report\.html", done.stdout.strip())
     return project
@@ -63,7 +63,7 @@ def test_what_cells_have_in_common_is_computed_once(swept: Path) -> None:
 @pytest.mark.slow
 def test_side_by_side_gives_what_one_after_the_other_gives(swept: Path, agentevol: Command, tmp_path: Path) -> None:
     alone = make_project(tmp_path / "project")
-    assert agentevol(alone, "evolve", "-S", "evolve.samples=2", "-S", "sweep.at_once=3").returncode == 0
+    assert agentevol(alone, "evolve", "-S", "evolve.samples=2", "-S", "sweep.concurrency=3").returncode == 0
     (folder,) = (alone / "runs").glob("M2-K2-*")
     (same,) = (swept / "runs").glob("M2-K2-*")
     lineages = [json.loads((one / "run.json").read_text()) for one in (folder, same)]

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.champion import ALIAS, challenge
-from tasks.tracking import connect, experiment
-from tests.flows.conftest import ROOT, Command
+from tasks.mlflow_champion import ALIAS, challenge
+from tasks.mlflow_store import connect, experiment
+from tests import ROOT
+from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
-from tests.tasks.test_champion import AGENTEVAL, WORLDS, policy
+from tests.tasks.test_mlflow_champion import AGENTEVAL, WORLDS, policy
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt-get install chromium` brings it")]

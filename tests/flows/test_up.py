@@ -25,7 +25,7 @@ import psutil
 import pytest
 
 from flows.up.state import RUN, Record, pages_url
-from tests.flows.conftest import ROOT
+from tests import ROOT
 from tests.flows.deployed import make_deployed_project
 from tests.flows.test_resume import digests
 from tests.flows.tiny import make_project
@@ -171,7 +171,7 @@ def test_a_watched_run_ends_well_and_shows_its_figures(site: Site) -> None:
 
 def test_cancelling_leaves_no_child(site: Site) -> None:
     site.hold()
-    run = site.start("evolve/default", "seed=1", 'overrides=["rollout.workers=2"]')
+    run = site.start("evolve/default", "seed=1", 'overrides=["rollout.num_workers=2"]')
     site.wait_until_held()
     crew = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
     assert len(crew) == 2

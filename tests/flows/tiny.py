@@ -116,7 +116,7 @@ def kill_at(place: str) -> None:
 
     import tasks.learn
     import tasks.rollout
-    from tasks.keys import StoredTask
+    from tasks.cached_task import CachedTask
 
     def deadly(words: str, after: int) -> Any:
         @contextlib.contextmanager
@@ -130,12 +130,13 @@ def kill_at(place: str) -> None:
     elif place == "fine-tuning":
         tasks.learn.bar = deadly("fine-tuning iteration-1", 3)
     elif place == "between":
-        call = StoredTask.__call__
-        StoredTask.__call__ = lambda self, **given: die() if given.get("label") == "iteration-2" else call(self, **given)  # type: ignore[method-assign]
+        call = CachedTask.__call__
+        CachedTask.__call__ = lambda self, **given: die() if given.get("label") == "iteration-2" else call(self, **given)  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    from flows import cli, command
+    from flows.cli import command
+    from flows.cli import main as cli
 
     register()
     if os.environ.get("KILL_AT"):

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-import agentevol.rollout
-import tasks.worlds
-from agentevol.endpoints import EngineParams
-from agentevol.sampling import Sampling
-from agentevol.settings import RolloutParams
-from agentevol.storage import read_dataset, write_instructions
-from agentevol.trajectory import Message, Trajectory
+import agentevol.rollout.rollout
+import tasks.env_versions
+from agentevol.data.dataset import read_dataset, write_instructions
+from agentevol.data.trajectory import Message, Trajectory
+from agentevol.rollout.sampling import Sampling
+from agentevol.settings.engines import EngineParams
+from agentevol.settings.schema import RolloutParams
 from envs import registry
 from envs.base import Instruction
-from tasks import places
+from tasks import paths
 from tasks.artifact import Artifact
 from tasks.rollout import NothingPlayed, PolicyChanged, roll_out
 
@@ -61,7 +61,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 def instructions(count: int) -> Artifact:
     items = [Instruction(f"w_{i}", "w", "t", "easy", f"{i}") for i in range(count)]
-    made = write_instructions(places.root() / "data", {"explore": items})
+    made = write_instructions(paths.root() / "data", {"explore": items})
     return Artifact(kind="instructions", path="data", digest=made.digest, counts=made.counts)
 
 
@@ -162,7 +162,7 @@ def test_a_model_that_was_replaced_while_it_played_leaves_no_episodes_under_the_
     asked = {"name": "bc-base", "instructions": instructions(5), "split": "explore", "samples": 1, "sampling": Sampling()}
     with pytest.raises(PolicyChanged, match=r"models/x was replaced while bc-base was played"):
         roll_out(policy=POLICY.model_copy(update={"digest": "other"}), settings=RolloutParams(), **asked)
-    assert not list((places.root() / "runs" / "store").glob("play-*/manifest.json"))
+    assert not list((paths.root() / "runs" / "store").glob("play-*/manifest.json"))
 
 
 def test_the_parts_of_a_rollout_are_told_so_that_what_is_shared_is_counted_once(played: list[tuple[str, int]]) -> None:

@@ -1,0 +1,84 @@
+"""The curve over M as a picture: success over the iterations with its intervals, BC-Base and BC-Large as lines to compare with.
+
+Invariant: the same scores give the same pixels; nothing of the machine's fonts, display or time goes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil, isnan
+from pathlib import Path
+from typing import Any
+
+from agentevol.evaluation.scores import OVERALL, Score
+from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ReportInput
+
+_EVOLVED = "#1f5fa8"
+_LEVELS = {BC_BASE: ("#5f6670", (0, (4, 3))), BC_LARGE: ("#c8641e", "-"), RANDOM: ("#8a9099", (0, (1, 2)))}
+"""Policies to compare with: colour and line."""
+
+
+def draw_curve(path: Path, runs: ReportInput) -> None:
+    """Draw the overall curve large and one small panel per environment beside it (none where there is only one), as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    environments = [name for name in runs.environments if name != OVERALL]
+    rows = 2 if len(environments) <= 6 else 3
+    columns = ceil(len(environments) / rows) if len(environments) > 1 else 0
+    figure = Figure(figsize=(6.2 + 2.9 * columns, 2.6 * rows), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(rows, 2 * columns + 4 if columns else 4)
+    main = figure.add_subplot(grid[:, :4])
+    _panel(main, runs, OVERALL, large=True)
+    for index, name in enumerate(environments if columns else []):
+        row, column = divmod(index, columns)
+        _panel(figure.add_subplot(grid[row, 4 + 2 * column : 6 + 2 * column]), runs, name, large=False)
+    figure.suptitle("AgentEvol on AgentEval: success over the iterations, 95 % intervals", fontsize=13, x=0.008, ha="left")
+    figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _panel(axes: Any, runs: ReportInput, name: str, large: bool) -> None:
+    """One environment. The curve is blue with its band; _LEVELS are lines to compare with."""
+    points = [(iteration, runs.scores[label][name]) for iteration, label in enumerate(runs.curve) if name in runs.scores[label]]
+    points = [(iteration, score) for iteration, score in points if not isnan(score.success)]
+    last = max(len(runs.curve) - 1, 1)
+    levels = {label: score for label in _LEVELS if (score := runs.scores.get(label, {}).get(name)) is not None and score.n}
+    for label, score in levels.items():
+        colour, style = _LEVELS[label]
+        axes.hlines(100 * score.success, -0.03 * last, last * 1.03, color=colour, linestyle=style, linewidth=1.4, zorder=3)
+    iterations = [iteration for iteration, _ in points]
+    rates = [100 * score.success for _, score in points]
+    lows, highs = [100 * score.success_low for _, score in points], [100 * score.success_high for _, score in points]
+    axes.fill_between(iterations, lows, highs, color=_EVOLVED, alpha=0.15, linewidth=0)
+    axes.plot(iterations, rates, color=_EVOLVED, linewidth=2.4 if large else 1.6, marker="o", markersize=6 if large else 3.5, zorder=5)
+    axes.set_xlim(-0.03 * last, last * (1.25 if large else 1.03))
+    axes.set_xticks(range(len(runs.curve)))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
+    axes.set_axisbelow(True)
+    n = levels[BC_BASE].n if BC_BASE in levels else 0
+    axes.set_title(f"all environments (n = {n})" if large else f"{name} (n = {n})", fontsize=11 if large else 9.5, loc="left")
+    axes.tick_params(labelsize=9 if large else 8)
+    if not large:
+        axes.set_ylim(-3, 103)
+        return
+    bounds = [*lows, *highs]
+    bounds += [100 * value for label, score in levels.items() if label != BC_BASE for value in (score.success_low, score.success_high)]
+    axes.set_ylim(max(-2, min(bounds, default=0) - 6), min(102, max(bounds, default=100) + 6))
+    axes.set_xlabel("iteration (0 is behavioural cloning, BC-Base)")
+    axes.set_ylabel("success, %")
+    _labels(axes, rates, last, levels)
+
+
+def _labels(axes: Any, rates: list[float], last: int, levels: Mapping[str, Score]) -> None:
+    """The names at the right end of the lines, moved apart where they would lie on one another."""
+    named = [(100 * score.success, label, _LEVELS[label][0]) for label, score in levels.items()]
+    if rates:
+        named.append((rates[-1], "AgentEvol", _EVOLVED))
+    low, high = axes.get_ylim()
+    gap = (high - low) * 0.075
+    place = low
+    for value, label, colour in sorted(named):
+        place = max(value, place + gap)
+        axes.text(last * 1.05, place, f"{label}\n{value:.1f} %", color=colour, va="center", fontsize=9, fontweight="bold", linespacing=1.05)

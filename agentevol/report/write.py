@@ -1,0 +1,116 @@
+"""Writes the report of a run: tables, curve and scores as files.
+
+Invariant: the same input gives the same files; of what it shows, only the seconds differ from one run to the next.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentevol.evaluation.paired_tests import PairedTest
+from agentevol.evaluation.scores import OVERALL, Score
+from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ReportInput
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A written report: its folder, the text for a terminal, the page, and the figures of metrics.json."""
+
+    folder: Path
+    text: str
+    markdown: str
+    metrics: dict[str, Any]
+
+
+def write_report(folder: Path, runs: ReportInput) -> Report:
+    """Write table.txt, table.md, curve.png, curve.csv, metrics.json and scores.json into `folder`, made where it is missing.
+
+    Raises ValueError when there is no BC-Base to compare with, or a policy has no overall score.
+    """
+    from agentevol.report.plots import draw_curve
+    from agentevol.report.tables import as_markdown, as_text
+
+    _check(runs)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    report = Report(folder, as_text(runs), as_markdown(runs), metrics(runs))
+    (folder / "table.txt").write_text(report.text, encoding="utf-8")
+    (folder / "table.md").write_text(report.markdown, encoding="utf-8")
+    (folder / "metrics.json").write_text(_json(report.metrics), encoding="utf-8")
+    (folder / "scores.json").write_text(_json(_everything(runs)), encoding="utf-8")
+    (folder / "curve.csv").write_text(_curve_csv(runs), encoding="utf-8")
+    draw_curve(folder / "curve.png", runs)
+    return report
+
+
+def metrics(runs: ReportInput) -> dict[str, Any]:
+    """The figures to follow from run to run: success and reward of BC-Base, the last iteration, BC-Large and chance, and the gain."""
+    policies = {"final": runs.final, "bc_base": BC_BASE}
+    policies |= {name: label for name, label in (("bc_large", BC_LARGE), ("random", RANDOM)) if label in runs.scores}
+    found: dict[str, Any] = {
+        name: {env: _pick(score, "success", "reward") for env, score in sorted(runs.scores[label].items())}
+        for name, label in policies.items()
+    }
+    for comparison in runs.comparisons:
+        if (comparison.a, comparison.b) == (runs.final, BC_BASE):
+            found["gain"] = {env: _pick(result, "difference", "p_value") for env, result in sorted(comparison.results.items())}
+    found["iterations"] = len(runs.curve) - 1
+    return found
+
+
+def _check(runs: ReportInput) -> None:
+    if BC_BASE not in runs.scores:
+        raise ValueError(f"a report needs the scores of {BC_BASE}; it was given {', '.join(runs.scores) or 'none'}")
+    without = [label for label, scores in runs.scores.items() if OVERALL not in scores and label != RANDOM]
+    if without:
+        raise ValueError(f"{', '.join(without)}: no {OVERALL!r} score; give what scoring.score returns")
+
+
+def _pick(figures: Score | PairedTest, *names: str) -> dict[str, Any]:
+    values = figures.to_dict()
+    return {name: values[name] for name in names}
+
+
+def _everything(runs: ReportInput) -> dict[str, Any]:
+    return {
+        "policies": {label: {env: score.to_dict() for env, score in scores.items()} for label, scores in runs.scores.items()},
+        "paired": [
+            {"a": test.a, "b": test.b, "results": {env: result.to_dict() for env, result in test.results.items()}}
+            for test in runs.comparisons
+        ],
+        "phases": [
+            {
+                "name": phase.name,
+                "seconds": phase.seconds,
+                "episodes": phase.episodes,
+                "tokens": phase.tokens,
+                "trained_tokens": phase.trained_tokens,
+            }
+            for phase in runs.phases
+        ],
+        "meta": dict(runs.meta),
+        "remarks": list(runs.remarks),
+    }
+
+
+def _curve_csv(runs: ReportInput) -> str:
+    """One line per iteration (0 is BC-Base): success per environment and overall, with the intervals."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    parts = ("", "_low", "_high")
+    names = [OVERALL, *runs.environments[:-1]]
+    writer.writerow(["iteration", *(f"{env}{part}" for env in names for part in parts)])
+    for iteration, label in enumerate(runs.curve):
+        scores = runs.scores[label]
+        figures = [scores[env].to_dict()[f"success{part}"] if env in scores else None for env in names for part in parts]
+        writer.writerow([iteration, *("" if figure is None else f"{figure:.6f}" for figure in figures)])
+    return stream.getvalue()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,129 @@
+"""Parameters from params.yaml, overridden by `key=value` strings, checked before any work begins.
+
+Invariant: every mistake ends in a SettingsError of one line that names the key, what was given and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from agentevol.settings.schema import Params
+
+
+class SettingsError(ValueError):
+    """The parameters cannot be used; the message is one line for the user."""
+
+
+def load_params(path: Path = Path("params.yaml"), overrides: Sequence[str] = ()) -> Params:
+    """The parameters of `path` with `overrides` such as "evolve.samples=3" (dotted key, YAML value) applied in order.
+
+    Raises SettingsError when the file cannot be read, an override is malformed, or a value is not allowed.
+    """
+    values = _read(Path(path))
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-3 as a number (YAML 1.1 reads a string) and refuses a key given twice (YAML 1.1 keeps the last)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_SCIENTIFIC = re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+0123456789"))
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise SettingsError(f"{where}{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); run from the project's root or name the file") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: cannot be read (not UTF-8 text)") from None
+    values = _parse(text, str(path))
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: {type(values).__name__} given, but sections such as `evolve:` with their keys are expected")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SettingsError(f"override {override!r}: expected key=value, as in evolve.samples=3")
+    target = values
+    for depth, part in enumerate(parts[:-1], start=1):
+        section = target.get(part)
+        if section is None:
+            section = target[part] = {}
+        if not isinstance(section, dict):
+            raise SettingsError(f"override {override!r}: {'.'.join(parts[:depth])} is a value, not a section")
+        target = section
+    target[parts[-1]] = _parse(text, f"override {override!r}")
+
+
+_MAY_BE_SECRET = ("url", "options")  # what stands there wrongly may be a key: it is not repeated
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"]) or "params"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        keys = _keys(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(keys)}"
+        return f"{key}: unknown key; {hint}{more}"
+    allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if not first["loc"] and first["type"] == "value_error":
+        return f"{allowed}{more}"  # a rule between two keys names them itself
+    if first["type"] in {"model_type", "model_attributes_type"}:
+        keys = _keys(first["loc"])
+        allowed = f"a section with the keys {', '.join(keys)}" if keys else "a section of keys and values"
+    given = "" if key.endswith(_MAY_BE_SECRET) else f"{first['input']!r} given; "
+    return f"{key}: {given}allowed: {allowed}{more}"
+
+
+def _keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section at `location`."""
+    section: type[BaseModel] = Params
+    for part in location:
+        if isinstance(part, int):
+            continue  # a list's entry
+        annotation: Any = section.model_fields[part].annotation
+        annotation = next(iter(get_args(annotation)), None) if get_origin(annotation) is list else annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)

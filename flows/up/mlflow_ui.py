@@ -1,0 +1,84 @@
+"""MLflow's pages, lean: one worker, no job runner, on this machine only. Where a user has a server of their own, its links.
+
+Invariant: a database's address, which may hold a password, is handed on in the environment and never on a command line.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from flows.up.state import end, family
+from tasks import paths
+
+READY = "(ready in about ten seconds; Ctrl-C ends it)"
+
+
+def serve(port: int) -> int:
+    """Print the links first, then serve until Ctrl-C; where MLFLOW_TRACKING_URI is a server, only print. Returns an exit code."""
+    from tasks.mlflow_store import TrackingUnusable, is_server, shown
+
+    uri = paths.tracking_uri()
+    if not is_server(uri) and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return _nothing_yet()
+    try:
+        found = links(shown(uri.rstrip("/")) if is_server(uri) else f"http://127.0.0.1:{port}")
+    except TrackingUnusable as error:
+        print(f"agentevol: {error}", file=sys.stderr)
+        return 1
+    if not found:
+        return _nothing_yet()
+    for title, link in found:
+        print(f"{title}: {link}")
+    if is_server(uri):
+        return 0
+    print(READY, flush=True)
+    inherited = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    server = subprocess.Popen([sys.executable, *command(port)], env={**inherited, **environment()})
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        end(family(psutil.Process(server.pid)) if server.poll() is None else [])
+
+
+def command(port: int) -> list[str]:
+    """The server's arguments, for this Python; `environment` has the rest."""
+    return ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+
+
+def environment() -> dict[str, str]:
+    stores = {"MLFLOW_BACKEND_STORE_URI": paths.tracking_uri(), "MLFLOW_DEFAULT_ARTIFACT_ROOT": paths.artifact_root()}
+    return {**stores, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def links(url: str) -> list[tuple[str, str]]:
+    """What there is to see, by title: charts and trajectories of the main experiment, then of each sweep, and the champions.
+
+    Raises tracking.TrackingUnusable.
+    """
+    from tasks.mlflow_champion import ALIAS
+    from tasks.mlflow_run import EXPERIMENT
+    from tasks.mlflow_store import connect
+
+    client = connect()
+    experiments = [one for one in client.search_experiments() if one.name != "Default"]
+    found = []
+    for one in sorted(experiments, key=lambda one: one.name != EXPERIMENT):
+        of = "" if one.name == EXPERIMENT else f" (sweep {one.name})"
+        place = f"{url}/#/experiments/{one.experiment_id}"
+        found += [(f"curves of all runs{of}", f"{place}/runs?compareRunsMode=CHART"), (f"sampled trajectories{of}", f"{place}/traces")]
+    champions = [model.name for model in client.search_registered_models() if ALIAS in model.aliases]
+    return found + [(f"champion of {name}", f"{url}/#/models/{name}") for name in champions]
+
+
+def _nothing_yet() -> int:
+    print("no runs yet: `agentevol evolve` (or `make evolve`) makes the first", file=sys.stderr)
+    return 1

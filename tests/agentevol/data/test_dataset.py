@@ -1,0 +1,189 @@
+"""A folder is whole or not there, and a dataset is what its digest says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentevol.data import artifact_folder, dataset
+from agentevol.data.artifact_folder import IncompleteFolder
+from agentevol.data.trajectory import Message, Trajectory, content_digest
+from envs.base import Instruction
+from tests import ROOT
+
+
+def trajectory(number: int = 1, **changes: object) -> Trajectory:
+    messages = [Message("user", "prompt\n\nfirst"), Message("assistant", "Thought: é\nAction: go", True), Message("user", "")]
+    values = {"reward": 1 / 3, "success": False, "rounds": 1, "status": "finished", "seconds": 0.25, **changes}
+    return Trajectory(f"counting_{number}", "counting", "count", "train", "expert", "abc", 0, 0, messages, **values)  # type: ignore[arg-type]
+
+
+ROWS = [
+    trajectory(1, tokens=3, token_ids=[5, 0, 7], loss_mask=[False, True, True]),
+    trajectory(2, status="error", error="the server went away"),
+]
+ITEM = Instruction("counting_1", "counting", "count", "easy", "count to\u2028three")
+
+
+def test_trajectories_come_back_as_they_went_in(tmp_path: Path) -> None:
+    written = dataset.write_dataset(tmp_path / "set", ROWS, {"parents": ["p"]})
+    assert dataset.read_dataset(tmp_path / "set") == ROWS
+    assert dataset.open_dataset(tmp_path / "set") == written
+    assert (written.rows, written.counts, written.lineage) == (2, {"counting": 2}, {"parents": ["p"]})
+
+
+def test_an_empty_dataset_comes_back_empty(tmp_path: Path) -> None:
+    assert dataset.write_dataset(tmp_path / "set", [], {}).rows == 0
+    assert dataset.read_dataset(tmp_path / "set") == []
+
+
+def test_equal_rows_give_equal_bytes_and_time_is_not_content(tmp_path: Path) -> None:
+    first = dataset.write_dataset(tmp_path / "a", ROWS, {})
+    second = dataset.write_dataset(tmp_path / "b", ROWS, {})
+    slower = dataset.write_dataset(
+        tmp_path / "c", [trajectory(1, seconds=9.0, tokens=3, token_ids=[5, 0, 7], loss_mask=[False, True, True]), ROWS[1]], {}
+    )
+    assert [path.read_bytes() for path in sorted((tmp_path / "a").iterdir())] == [
+        path.read_bytes() for path in sorted((tmp_path / "b").iterdir())
+    ]
+    assert first.digest == second.digest == slower.digest
+    assert dataset.write_dataset(tmp_path / "d", ROWS[:1], {}).digest != first.digest
+
+
+def test_a_set_of_several_row_groups_comes_back_whole_whatever_it_is_written_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(dataset, "ROW_GROUP", 5)
+    monkeypatch.setattr(dataset, "_AT_ONCE", 2)
+    rows = [trajectory(number, token_ids=[number] * number, loss_mask=[True] * number) if number % 3 else ROWS[1] for number in range(12)]
+    written = dataset.write_dataset(tmp_path / "set", iter(rows), {})
+    assert list(dataset.stream_dataset(tmp_path / "set")) == rows
+    assert written.digest == content_digest(rows)
+    file = pq.ParquetFile(tmp_path / "set" / dataset.TRAJECTORIES)
+    assert [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)] == [5, 5, 2]
+    copied = dataset.write_dataset(tmp_path / "copy", dataset.stream_dataset(tmp_path / "set"), {})
+    assert copied.digest == written.digest
+    assert artifact_folder.folder_digest(tmp_path / "copy") == artifact_folder.folder_digest(tmp_path / "set")
+
+
+def test_rows_that_end_in_an_error_leave_what_was_there(tmp_path: Path) -> None:
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+
+    def rows() -> Iterator[Trajectory]:
+        yield ROWS[0]
+        raise RuntimeError("gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        dataset.write_dataset(tmp_path / "set", rows(), {})
+    assert dataset.read_dataset(tmp_path / "set") == ROWS
+
+
+def test_instructions_come_back_by_split(tmp_path: Path) -> None:
+    written = dataset.write_instructions(tmp_path / "lists", {"eval": [ITEM], "explore": []})
+    assert dataset.read_instructions(tmp_path / "lists") == {"eval": [ITEM], "explore": []}
+    assert written.counts == {"counting": 1}
+
+
+def test_rows_changed_behind_the_manifest_are_refused(tmp_path: Path) -> None:
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    dataset.write_dataset(tmp_path / "other", ROWS[:1], {})
+    (tmp_path / "other" / dataset.TRAJECTORIES).replace(tmp_path / "set" / dataset.TRAJECTORIES)
+    assert not artifact_folder.is_complete(tmp_path / "set")
+    with pytest.raises(IncompleteFolder, match=r"set is not complete: its rows are not those.*Remove it and run"):
+        dataset.read_dataset(tmp_path / "set")
+
+
+@pytest.mark.parametrize("damage", ["cut file", "no file", "no manifest", "broken manifest", "no folder", "other kind"])
+def test_what_is_not_complete_is_refused_and_named(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "set"
+    if damage == "other kind":
+        dataset.write_instructions(folder, {"eval": [ITEM]})
+    elif damage != "no folder":
+        dataset.write_dataset(folder, ROWS, {})
+    if damage == "cut file":
+        os.truncate(folder / dataset.TRAJECTORIES, 100)
+    elif damage == "no file":
+        (folder / dataset.TRAJECTORIES).unlink()
+    elif damage == "no manifest":
+        (folder / artifact_folder.MANIFEST).unlink()
+    elif damage == "broken manifest":
+        (folder / artifact_folder.MANIFEST).write_text('{"kind": ')
+    with pytest.raises(IncompleteFolder, match=r"set is not complete"):
+        dataset.read_dataset(folder)
+    assert artifact_folder.is_complete(folder) == (damage == "other kind")
+
+
+def test_a_failed_write_leaves_the_old_folder_and_no_other(tmp_path: Path) -> None:
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    with pytest.raises(IsADirectoryError), artifact_folder.atomic_folder(tmp_path / "set") as folder:
+        folder.write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert artifact_folder.is_complete(tmp_path / "set")
+
+
+def test_an_unfinished_folder_is_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "rubbish").write_text("x")
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [artifact_folder.MANIFEST, dataset.TRAJECTORIES]
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from agentevol.data.artifact_folder import atomic_folder\n"
+        "with atomic_folder(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "set")], stdout=subprocess.PIPE, cwd=ROOT)
+    assert child.stdout is not None
+    child.stdout.readline()
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    assert len(list(tmp_path.iterdir())) == 2
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_kill_between_setting_aside_and_taking_the_place_loses_nothing(tmp_path: Path) -> None:
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    code = (
+        "import os, sys; from pathlib import Path; from agentevol.data.artifact_folder import atomic_folder\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda path, to: os.kill(os.getpid(), 9) if path.suffix == '.tmp' else rename(path, to)\n"
+        "with atomic_folder(Path(sys.argv[1])) as folder: (folder / 'new').write_text('x')"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "set")], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "set").exists()
+    with artifact_folder.atomic_folder(tmp_path / "set") as folder:
+        assert dataset.read_dataset(tmp_path / "set") == ROWS
+        (folder / "new").write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_dataset_does_not_know_the_product_s_version(tmp_path: Path) -> None:
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    assert set(artifact_folder.read_manifest(tmp_path / "set")) == {"kind", "files", "digest", "rows", "counts", "lineage"}
+
+
+def test_a_folder_digest_sees_names_and_contents_but_not_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a").write_text("1")
+    before = artifact_folder.folder_digest(tmp_path)
+    artifact_folder.write_manifest(tmp_path, "model", base="x")
+    assert artifact_folder.folder_digest(tmp_path) == before
+    assert artifact_folder.read_manifest(tmp_path)["base"] == "x"
+    (tmp_path / "sub" / "a").rename(tmp_path / "sub" / "b")
+    assert artifact_folder.folder_digest(tmp_path) != before
+
+
+def test_a_json_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert artifact_folder.digest_json({"a": 1, "b": [2.5, None]}) == artifact_folder.digest_json({"b": [2.5, None], "a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        artifact_folder.digest_json(float("nan"))

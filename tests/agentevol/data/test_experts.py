@@ -1,0 +1,87 @@
+"""The expert sets are real episodes, made once, byte for byte the same, and made again when their sources change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentevol.data import experts as collecting
+from agentevol.data.artifact_folder import is_complete
+from agentevol.data.dataset import read_dataset, read_instructions
+from agentevol.data.experts import ExpertFailed, collect, play_expert
+from envs.base import Expert
+from tests.agentevol.counting import Counting
+
+pytestmark = pytest.mark.usefixtures("counting")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_expert_episode_is_recorded_as_a_policy_would_see_it() -> None:
+    trajectory = play_expert("counting", Counting.instruction("counting_5"))
+    assert [(message.role, message.content, message.loss) for message in trajectory.messages] == [
+        ("user", "Count up, one number a round.\n\nCount from 5 to 7!", None),
+        ("assistant", "Thought: After 5 comes the next.\nAction: 6", True),
+        ("user", "You are at 6.", None),
+        ("assistant", "Thought: After 6 comes the next.\nAction: 7", True),
+        ("user", "You are at 7.", None),
+    ]
+    assert (trajectory.reward, trajectory.success, trajectory.rounds, trajectory.status) == (1.0, True, 2, "finished")
+    assert (trajectory.policy, trajectory.iteration, trajectory.sample, trajectory.seconds) == ("expert", 0, 0, 0.0)
+
+
+def test_the_sets_have_the_sizes_of_the_environment_and_nest(tmp_path: Path) -> None:
+    made = collect(tmp_path, ["counting"])
+    assert {name: dataset.rows for name, dataset in made.items()} == {"agenttraj": 4, "agenttraj_l": 8, "agenteval": 3, "explore": 9}
+    small, large = read_dataset(tmp_path / "agenttraj"), read_dataset(tmp_path / "agenttraj_l")
+    assert [trajectory.item_id for trajectory in small] == [trajectory.item_id for trajectory in large][:4]
+    assert {trajectory.split for trajectory in small} == {"train"}
+    held_out = {item.item_id for item in read_instructions(tmp_path / "agenteval")["eval"]}
+    assert held_out.isdisjoint(trajectory.item_id for trajectory in large)
+
+
+def test_twice_gives_the_same_bytes_and_the_order_of_environments_does_not_matter(tmp_path: Path) -> None:
+    collect(tmp_path / "a", ["counting", "maze"])
+    collect(tmp_path / "b", ["maze", "counting"])
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_what_is_current_is_left_and_what_is_damaged_or_out_of_date_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = collect(tmp_path, ["counting"])
+    played: list[tuple[int, int]] = []
+    assert collect(tmp_path, ["counting"], lambda done, total: played.append((done, total))) == made
+    assert played == []
+
+    (tmp_path / "agenttraj" / "trajectories.parquet").write_bytes(b"cut")
+    assert collect(tmp_path, ["counting"], lambda done, total: played.append((done, total))) == made
+    assert played[-1] == (8, 8)
+    assert is_complete(tmp_path / "agenttraj")
+
+    monkeypatch.setattr(collecting, "expert_hash", lambda name: "another source")
+    assert collect(tmp_path, ["counting"])["agenttraj"].digest != made["agenttraj"].digest
+
+
+def test_data_of_more_environments_serves_and_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = collect(tmp_path, ["counting", "maze"])
+    before = contents(tmp_path)
+    assert collect(tmp_path, ["counting"]) == both
+    assert contents(tmp_path) == before
+    monkeypatch.setattr(collecting, "expert_hash", lambda name: f"another source of {name}")
+    assert set(collect(tmp_path, ["counting"])["agenteval"].counts) == {"counting"}, "out of date: only what is asked for is made again"
+
+
+def test_an_expert_that_fails_is_named_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Muddled:
+        def act(self, observation: str) -> tuple[str, str]:
+            return "hm", "12"
+
+    def muddled(self: Counting) -> Expert:
+        return Muddled()
+
+    monkeypatch.setattr(Counting, "expert", muddled)
+    with pytest.raises(ExpertFailed, match=r"counting_\d+: the expert ended after 4 rounds with reward 0.0, no success"):
+        collect(tmp_path, ["counting"])
+    assert not (tmp_path / "agenttraj_l").exists()

@@ -1,0 +1,98 @@
+"""The statistics agree with SciPy's and with values that can be looked up; faults stay out of them."""
+
+from __future__ import annotations
+
+import pytest
+from scipy.stats import binomtest
+
+from agentevol.data.trajectory import Trajectory
+from agentevol.evaluation.paired_tests import holm, mcnemar, mcnemar_from_counts, paired
+from agentevol.evaluation.scores import bootstrap_mean, score, wilson
+
+
+def episode(number: int, success: bool, env: str = "maze", **changes: object) -> Trajectory:
+    values: dict[str, object] = {"status": "finished", "sample": 0, "rounds": 2, **changes}
+    return Trajectory(
+        item_id=f"{env}_{number}",
+        env=env,
+        task_type="",
+        split="eval",
+        policy="p",
+        policy_hash="h",
+        iteration=0,
+        messages=[],
+        reward=float(success),
+        success=success,
+        **values,
+    )  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 25), (25, 25), (1, 1), (41, 100), (113, 240)])
+def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
+    expected = binomtest(successes, n).proportion_ci(method="wilson")
+    assert wilson(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_wilson_without_observations_says_nothing_and_nonsense_is_refused() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="3 successes of 2"):
+        wilson(3, 2)
+
+
+def test_the_bootstrap_is_repeatable_and_near_the_normal_interval() -> None:
+    values = [0.0, 1.0] * 100
+    low, high = bootstrap_mean(values)
+    assert (low, high) == bootstrap_mean(values)
+    assert (low, high) == pytest.approx((0.5 - 1.96 * 0.0354, 0.5 + 1.96 * 0.0354), abs=0.01)
+    assert bootstrap_mean([0.25, 0.25]) == (0.25, 0.25)
+    with pytest.raises(ValueError, match="no values"):
+        bootstrap_mean([])
+
+
+def test_scores_are_per_environment_and_overall_and_leave_faults_out() -> None:
+    scores = score([episode(1, True), episode(2, False), episode(3, False, status="error"), episode(1, True, env="wordle", rounds=5)])
+    assert list(scores) == ["maze", "wordle", "overall"]
+    assert (scores["maze"].n, scores["maze"].successes, scores["maze"].success, scores["maze"].errors) == (2, 1, 0.5, 1)
+    assert (scores["overall"].n, scores["overall"].rounds) == (3, 3.0)
+
+
+def test_an_environment_with_nothing_but_faults_has_no_rate() -> None:
+    only = score([episode(1, False, status="error")])["maze"]
+    assert (only.n, only.errors) == (0, 1)
+    assert only.to_dict()["success"] is None
+
+
+def test_mcnemar_agrees_with_the_exact_binomial_test() -> None:
+    a = [episode(number, number < 45) for number in range(100)]
+    b = [episode(number, 20 <= number < 50) for number in range(100)]
+    result = mcnemar(a, b)
+    assert (result.n, result.only_a, result.only_b) == (100, 20, 5)
+    assert result.p_value == pytest.approx(binomtest(5, 25).pvalue)
+    assert result.difference == pytest.approx(0.15)
+
+
+def test_pairs_need_both_sides_without_a_fault() -> None:
+    a = [episode(1, True), episode(2, True), episode(3, True), episode(1, True, env="wordle")]
+    b = [episode(1, False), episode(2, False, status="error"), episode(9, True)]
+    results = paired(a, b)
+    assert list(results) == ["maze", "overall"]
+    assert (results["maze"].n, results["maze"].only_a, results["maze"].p_value) == (1, 1, 1.0)
+
+
+def test_the_same_episode_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="maze_1, sample 0 is there twice"):
+        mcnemar([episode(1, True), episode(1, False)], [])
+
+
+def test_policies_that_do_the_same_do_not_differ() -> None:
+    same = [episode(number, number % 3 == 0) for number in range(30)]
+    assert mcnemar(same, same).p_value == 1.0
+
+
+def test_holm_steps_down_and_keeps_the_order() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == []
+
+
+def test_a_pair_of_policies_without_a_common_episode_is_a_json_value_too() -> None:
+    assert mcnemar_from_counts(0, 0, 0).to_dict() == {"n": 0, "only_a": 0, "only_b": 0, "p_value": 1.0, "difference": None}

@@ -1,0 +1,148 @@
+"""Every mistake in the parameters ends in one line that names the key, what was given and what is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentevol.settings.load import SettingsError, load_params
+from agentevol.settings.schema import EvolveParams, FinetuneParams, Params
+from tasks.run_identity import comparable_parameters, flat
+from tests import ROOT
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: 3\nevolve:\n  iterations: 2\nfinetune: {learning_rate: 1e-3}\n")
+    return path
+
+
+def test_the_committed_parameters_are_the_defaults() -> None:
+    """But for the limits: whoever writes no limit into a file of parameters wants none."""
+    committed, defaults = load_params(ROOT / "params.yaml").model_dump(), Params().model_dump()
+    del committed["data"]["limits"], defaults["data"]["limits"]
+    assert committed == defaults
+
+
+def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -> None:
+    main, small = (flat(load_params(ROOT / name).model_dump()) for name in ("params.yaml", "params-small.yaml"))
+    assert {key for key in main if main[key] != small[key]} == {
+        "evolve.iterations",
+        "evaluate.bc_large",
+        "data.limits.train",
+        "data.limits.explore",
+        "data.limits.eval",
+        "finetune.epochs",
+    }
+
+
+def test_what_a_sweep_varies_and_where_the_work_is_done_make_no_other_experiment() -> None:
+    one = comparable_parameters(load_params(ROOT / "params.yaml"))
+    alike = [
+        "seed=3",
+        "evolve.samples=[3,1]",
+        "evolve.rule=threshold",
+        "rollout.num_workers=1",
+        "evaluate.bc_large=false",
+        "model.base=elsewhere",
+    ]
+    assert comparable_parameters(load_params(ROOT / "params.yaml", alike)) == one
+    other = comparable_parameters(load_params(ROOT / "params.yaml", ["finetune.max_steps=300"]))
+    assert {key for key in one if one[key] != other[key]} == {"finetune.max_steps"}
+
+
+def test_a_file_gives_what_it_says_and_defaults_for_the_rest(file: Path) -> None:
+    params = load_params(file)
+    assert (params.seed, params.evolve.iterations, params.evolve.samples) == (3, 2, 1)
+    assert params.finetune.learning_rate == 0.001
+
+
+def test_overrides_win_in_order_and_reach_missing_sections(file: Path) -> None:
+    params = load_params(file, ["evolve.iterations=5", "evolve.iterations=6", "data.limits.eval=4", "environments=[maze]"])
+    assert (params.evolve.iterations, params.data.limits.eval, params.environments) == (6, 4, ["maze"])
+
+
+def test_schedules_repeat_their_last_entry() -> None:
+    assert [EvolveParams(samples=[3, 1]).samples_at(iteration) for iteration in (1, 2, 3)] == [3, 1, 1]
+    assert [FinetuneParams(epochs=[2.0, 4.0]).epochs_at(iteration) for iteration in (0, 1, 2)] == [2, 4, 4]
+
+
+def test_updates_go_before_epochs(file: Path) -> None:
+    assert FinetuneParams().epochs_at(7) == 8
+    updates = load_params(ROOT / "params.yaml", ["finetune.max_steps=300"]).finetune
+    assert (updates.updates, updates.epochs_at(0)) == (300, None)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("evolve.sample=3", "evolve.sample: unknown key; did you mean samples?"),
+        ("evolve.samples=0", "evolve.samples: 0 given; allowed: a whole number of at least 1"),
+        ("evolve.samples=[2, 0]", "evolve.samples: [2, 0] given"),
+        ("evolve.samples=true", "evolve.samples: True given"),
+        ("evolve.iterations=two", "evolve.iterations: 'two' given; allowed: a valid integer"),
+        ("evolve.merge=all", "evolve.merge: 'all' given; allowed: 'initial', 'cumulative' or 'none'"),
+        ("evolve=3", "evolve: 3 given; allowed: a section with the keys iterations, samples"),
+        ("environments=[chess]", "chess is not one"),
+        ("rollout.servers={mazes: 'http://127.0.0.1:1'}", "mazes is not one"),
+        ("environments=[maze, maze]", "each once"),
+        ("environments=[]", "one or more of"),
+        ("seed=-1", "seed: -1 given; allowed: greater than or equal to 0"),
+        ("seed.x=1", "seed is a value, not a section"),
+        ("finetune.epochs=0", "finetune.epochs: 0 given; allowed: a number above 0"),
+        ("finetune.max_tokens=64", "finetune.max_tokens: 64 given; allowed: at least rollout.context_length, 1280"),
+        ("rollout.context_length=4096", "finetune.max_tokens: 2048 given; allowed: at least rollout.context_length, 4096"),
+        ("gate.max_tokens=64", "gate.max_tokens: 64 given"),
+        ("engine.kind=gpt", "engine.kind: 'gpt' given; allowed: 'transformers', 'vllm' or 'openai'"),
+        ("engine.kind=openai", "engine.url: null given; allowed: an address such as"),
+        ("engine.url=http://127.0.0.1:8000/v1", "engine.url: given, but engine.kind is transformers"),
+        ("engine={kind: openai, url: 'http://me:secret@host/v1'}", "without a user, a key or a query in it"),
+        ("engine={kind: openai, url: 'host/v1'}", "engine.url: allowed: an address such as"),
+        ("engine.options={dtype: float32}", "engine.options: {'dtype': 'float32'} given; allowed: none where engine.kind is transformers"),
+        ("engine={kind: openai, url: 'http://host/v1', options: {api_key: x}}", "no secrets (api_key): a key is read from"),
+        ("engine.max_retries=-1", "engine.max_retries: -1 given"),
+        ("evaluate.baselines=[{name: GPT, model: gpt}]", "evaluate.baselines.0.url"),
+        (
+            "evaluate.baselines=[{name: GPT, model: gpt, url: 'http://host', keys_from: X}]",
+            "keys_from: unknown key; did you mean key_from?",
+        ),
+        ("evaluate.baselines=[{name: BC-Base, model: gpt, url: 'http://host'}]", "bc-base is another's"),
+        ("evolve.samples", "expected key=value"),
+        ("evolve.samples=[", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(file: Path, override: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_params(file, [override])
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("seed: 1\nseed: 2\n", "line 2: not valid YAML: the key 'seed' is given twice"),
+        ("seed: [1\n", "not valid YAML"),
+        ("- 1\n", "list given"),
+    ],
+)
+def test_an_unusable_file_is_told_in_one_line(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=expected):
+        load_params(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: cannot be read"):
+        load_params(tmp_path / "nowhere.yaml")
+
+
+def test_importing_the_settings_is_cheap() -> None:
+    heavy = "{'torch', 'transformers', 'pandas', 'pyarrow', 'gymnasium', 'numpy', 'prefect', 'mlflow', 'matplotlib', 'scipy'}"
+    code = f"import sys, agentevol.settings; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,170 @@
+"""Results are kept by content: made once, made again when missing or damaged, and by nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agentevol.settings.schema import RolloutParams
+from tasks.artifact import Artifact
+from tasks.cached_task import CachedTask, TaskOutput, cached_task
+
+pytestmark = pytest.mark.usefixtures("prefect_api", "project")
+
+
+def letters(ran: list[str], version: str = "1") -> CachedTask:
+    @cached_task("text", version=version)
+    def letters(out: Path, *, letter: str, times: int = 1) -> TaskOutput:
+        ran.append(letter)
+        (out / "text").write_text(letter * times)
+        return TaskOutput(facts={"length": times})
+
+    return letters
+
+
+def joined(ran: list[str]) -> CachedTask:
+    @cached_task("text", version="1")
+    def joined(out: Path, *, parts: list[Artifact]) -> TaskOutput:
+        ran.append("joined")
+        (out / "text").write_text("".join((part.folder / "text").read_text() for part in parts))
+        return TaskOutput()
+
+    return joined
+
+
+def test_a_result_is_made_once() -> None:
+    ran: list[str] = []
+    task = letters(ran)
+    first, second = task(letter="a", times=3), task(letter="a", times=3)
+    assert ran == ["a"]
+    assert first == second
+    assert first.facts == {"length": 3}
+    assert (first.folder / "text").read_text() == "aaa"
+
+
+def test_only_a_deleted_output_is_made_again() -> None:
+    ran: list[str] = []
+    make, join = letters(ran), joined(ran)
+    parts = [make(letter="a"), make(letter="b")]
+    whole = join(parts=parts)
+    shutil.rmtree(parts[1].folder)
+    ran.clear()
+    again = [make(letter="a"), make(letter="b")]
+    assert join(parts=again) == whole
+    assert ran == ["b"]
+
+
+def test_a_damaged_output_is_made_again() -> None:
+    ran: list[str] = []
+    task = letters(ran)
+    made = task(letter="a")
+    (made.folder / "text").write_text("x")
+    assert (task(letter="a").folder / "text").read_text() == "a"
+    assert ran == ["a", "a"]
+
+
+def test_a_result_is_taken_over_when_prefect_has_forgotten_it() -> None:
+    ran: list[str] = []
+    task = letters(ran)
+    task.make(letter="a")  # the work was done, but the process was killed before Prefect knew
+    task(letter="a")
+    assert ran == ["a"]
+
+
+def test_the_key_is_of_name_version_and_content() -> None:
+    task = letters([])
+    assert task.key({"letter": "a"}) == task.key({"letter": "a", "times": 1})
+    assert task.key({"letter": "a"}) != task.key({"letter": "b"})
+    assert task.key({"letter": "a"}) != letters([], version="2").key({"letter": "a"})
+    here, there = (Artifact(kind="text", path=path, digest="d", facts={"seconds": path}) for path in ("here", "there"))
+    assert joined([]).key({"parts": [here]}) == joined([]).key({"parts": [there]})
+    assert joined([]).key({"parts": [here]}) != joined([]).key({"parts": [here.model_copy(update={"digest": "e"})]})
+
+
+def test_comments_and_refactoring_do_not_change_the_key() -> None:
+    def one() -> CachedTask:
+        @cached_task("text", version="1")
+        def work(out: Path, *, letter: str) -> TaskOutput:
+            (out / "text").write_text(letter)
+            return TaskOutput()
+
+        return work
+
+    def other() -> CachedTask:
+        @cached_task("text", version="1")
+        def work(out: Path, *, letter: str) -> TaskOutput:
+            # The same, told differently.
+            place = out / "text"
+            place.write_text(letter)
+            return TaskOutput()
+
+        return work
+
+    assert one()(letter="a") == other()(letter="a")
+    assert one().key({"letter": "a"}) == other().key({"letter": "a"})
+
+
+def test_what_cannot_change_the_result_can_be_left_out() -> None:
+    @cached_task("text", version="1", ignore=("label_only", "settings.retries"))
+    def work(out: Path, *, settings: RolloutParams, label_only: str) -> TaskOutput:
+        return TaskOutput()
+
+    key = work.key({"settings": RolloutParams(retries=1), "label_only": "x"})
+    assert key == work.key({"settings": RolloutParams(retries=3), "label_only": "y"})
+    assert key != work.key({"settings": RolloutParams(slots=3), "label_only": "x"})
+
+
+def test_an_optional_input_that_is_not_given_costs_no_key() -> None:
+    @cached_task("text", version="1")
+    def work(out: Path, *, letter: str) -> TaskOutput:
+        return TaskOutput()
+
+    key = work.key({"letter": "a"})
+
+    @cached_task("text", version="1", ignore=("settings.retries",))  # type: ignore[no-redef]
+    def work(out: Path, *, letter: str, settings: RolloutParams | None = None) -> TaskOutput:
+        return TaskOutput()
+
+    assert work.key({"letter": "a"}) == work.key({"letter": "a", "settings": None}) == key
+    assert work.key({"letter": "a", "settings": RolloutParams()}) != key
+    assert work.key({"letter": "a", "settings": RolloutParams(retries=1)}) == work.key(
+        {"letter": "a", "settings": RolloutParams(retries=4)}
+    )
+
+
+def test_an_input_without_content_is_refused() -> None:
+    with pytest.raises(TypeError, match="an Artifact, settings or a plain value, not PosixPath"):
+        letters([]).key({"letter": Path("a")})
+
+
+def test_a_failing_body_leaves_nothing(project: Path) -> None:
+    @cached_task("text", version="1")
+    def fails(out: Path, *, letter: str) -> TaskOutput:
+        (out / "text").write_text(letter)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fails(letter="a")
+    assert not any((project / "runs" / "store").iterdir())
+
+
+def test_what_a_kill_would_have_needed_goes_when_the_result_stands(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    seen: list[bool] = []
+
+    @cached_task("text", version="1")
+    def taught(out: Path, *, fail: bool) -> TaskOutput:
+        if fail:
+            raise RuntimeError("the disk is full")
+        seen.append(checkpoint.exists())
+        return TaskOutput(obsolete=[checkpoint])
+
+    with pytest.raises(RuntimeError):
+        taught(fail=True)
+    assert checkpoint.exists()
+    taught(fail=False)
+    assert seen == [True]
+    assert not checkpoint.exists()

@@ -1,0 +1,68 @@
+"""A policy takes the title by the paired test alone, and is challenged by the outcomes that were kept with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentevol.data.dataset import write_dataset
+from agentevol.data.trajectory import Message, Trajectory
+from tasks import mlflow_store, paths
+from tasks.artifact import Artifact
+from tasks.mlflow_champion import ALIAS, challenge, compare, model_name, wins
+from tasks.policy_record import PolicyRecord
+
+AGENTEVAL = Artifact(kind="instructions", path="data/agenteval", digest="a", counts={"maze": 12})
+WORLDS = {"maze": "w", "wordle": "other"}
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "won"), [("111111", "000000", True), ("11111", "00000", False), ("111111e", "0000001", True), ("000000", "111111", False)]
+)
+def test_only_a_difference_that_chance_does_not_explain_wins(a: str, b: str, won: bool) -> None:
+    test = compare(a, b)  # 6 of 6: p = 0.031; 5 of 5: p = 0.063
+    assert test is not None
+    assert wins(test) is won
+
+
+def test_other_instructions_or_worlds_are_another_title() -> None:
+    assert compare("11", "111") is None
+    assert model_name(AGENTEVAL, WORLDS) == model_name(AGENTEVAL, {"maze": "w"})
+    assert model_name(AGENTEVAL, {"maze": "changed"}) != model_name(AGENTEVAL, WORLDS)
+    assert model_name(AGENTEVAL.model_copy(update={"digest": "b"}), WORLDS) != model_name(AGENTEVAL, WORLDS)
+
+
+@pytest.mark.slow
+def test_the_alias_moves_to_the_better_policy_and_its_version_leads_back_to_it(project: Path) -> None:
+    client = mlflow_store.connect()
+    run = client.create_run(mlflow_store.experiment(client, "agentevol")).info.run_id
+
+    def challenged(name: str, successes: int) -> tuple[bool, str]:
+        verdict = challenge(client, run, f"run-{name}", policy(project, name, successes), AGENTEVAL, WORLDS)
+        return verdict.champion, verdict.why
+
+    assert challenged("a", 2) == (True, "the first one on these instructions")
+    assert challenged("b", 5) == (False, "not better than run-a iteration-1 (version 1): 3 gained, 0 lost of 12, p = 0.25")
+    assert challenged("c", 12) == (True, "better than run-a iteration-1 (version 1): 10 gained, 0 lost of 12, p = 0.002")
+    assert challenged("c", 12)[0]  # told again: still the champion, and no further version
+    assert not challenged("a", 2)[0]
+    name = model_name(AGENTEVAL, WORLDS)
+    champion = client.get_model_version_by_alias(name, ALIAS)
+    assert [version.tags["sha256"] for version in client.search_model_versions(f"name='{name}'")] == ["c", "a"]
+    assert (champion.tags["sha256"], champion.run_id, champion.source) == ("c", run, paths.resolve("models/c").as_uri())
+
+
+def policy(project: Path, name: str, successes: int) -> PolicyRecord:
+    talk = [Message("user", "?"), Message("assistant", "left", True), Message("user", "no")]
+    episodes = [
+        Trajectory(
+            f"maze_{number}", "maze", "maze", "eval", name, name, 1, 0, talk, float(number < successes), number < successes, 1, "finished"
+        )
+        for number in range(12)
+    ]
+    write_dataset(project / name, episodes, {})
+    played = Artifact(kind="trajectories", path=name, digest=f"played {name}", counts={"maze": 12})
+    model, learnt = Artifact(kind="model", path=f"models/{name}", digest=name), Artifact(kind="trajectories", path="d", digest="d")
+    scores = Artifact(kind="scores", path="s", digest="s", facts={"overall": {"success": successes / 12}})
+    return PolicyRecord("iteration-1", 1, model, learnt, played, scores)

@@ -63,7 +63,7 @@ class Meter:
 def ours(rows: Rows, model: Any) -> Callable[[int, Meter], None]:
     assert enable_packed_attention(model)
     optimizer = Optimizer(model, precision=SETTINGS.precision, weight_decay=SETTINGS.weight_decay, clip=SETTINGS.clip)
-    plan = pack_batches([len(encoded.ids) for encoded, _ in rows], tokens=SETTINGS.batch_tokens, epochs=1e6, seed=0)
+    plan = pack_batches([len(encoded.token_ids) for encoded, _ in rows], tokens=SETTINGS.batch_tokens, epochs=1e6, seed=0)
 
     def learn(steps: int, meter: Meter) -> None:
         for group in islice(plan, steps):
@@ -76,9 +76,9 @@ def ours(rows: Rows, model: Any) -> Callable[[int, Meter], None]:
 
 
 def bare(rows: Rows, model: Any) -> Callable[[int, Meter], None]:
-    lengths = [len(encoded.ids) for encoded, _ in rows]
+    lengths = [len(encoded.token_ids) for encoded, _ in rows]
     width = round(sum(length**2 for length in lengths) / sum(lengths) / 64) * 64
-    ids = torch.tensor([token for encoded, _ in rows for token in encoded.ids])
+    ids = torch.tensor([token for encoded, _ in rows for token in encoded.token_ids])
     shape = max(1, round(SETTINGS.batch_tokens / width)), width
     half = resolve(SETTINGS.precision) == "bfloat16"
 
@@ -103,7 +103,7 @@ def trl(rows: Rows, model: Any, tokenizer: Any, packing: bool) -> Callable[[int,
 
     disable_progress_bar()
     logging.getLogger("trl").setLevel(logging.ERROR)
-    mean = sum(len(encoded.ids) for encoded, _ in rows) / len(rows)
+    mean = sum(len(encoded.token_ids) for encoded, _ in rows) / len(rows)
     half = resolve(SETTINGS.precision) == "bfloat16"
     length = SETTINGS.max_tokens
     each = max(1, SETTINGS.batch_tokens // length) if packing else max(1, round(SETTINGS.batch_tokens / mean))
@@ -126,12 +126,15 @@ def trl(rows: Rows, model: Any, tokenizer: Any, packing: bool) -> Callable[[int,
         """Anew for each round. Unpacked, rows of like lengths are neighbours: as `group_by_length`, which starts with the longest."""
         order = [int(i) for i in np.random.default_rng(seed).permutation(len(rows))]
         if not packing:
-            by_length = sorted(order, key=lambda i: len(rows[i][0].ids))
+            by_length = sorted(order, key=lambda i: len(rows[i][0].token_ids))
             groups = [by_length[start : start + each] for start in range(0, len(order), each)]
             order = [i for g in np.random.default_rng(seed).permutation(len(groups)) for i in groups[int(g)]]
         picked = [rows[i][0] for i in order]
         return Dataset.from_list(
-            [{"input_ids": list(e.ids), "labels": [i if loss else -100 for i, loss in zip(e.ids, e.loss, strict=True)]} for e in picked]
+            [
+                {"input_ids": list(e.token_ids), "labels": [i if loss else -100 for i, loss in zip(e.token_ids, e.loss_mask, strict=True)]}
+                for e in picked
+            ]
         )
 
     def learn(steps: int, meter: Meter) -> None:
@@ -204,7 +207,7 @@ def main() -> None:
 
 
 def show(rows: Rows, model: Path, meters: dict[str, Meter]) -> dict[str, float]:
-    tokens, learnt = sum(len(encoded.ids) for encoded, _ in rows), sum(sum(encoded.loss) for encoded, _ in rows)
+    tokens, learnt = sum(len(encoded.token_ids) for encoded, _ in rows), sum(sum(encoded.loss_mask) for encoded, _ in rows)
     print(f"{len(rows)} trajectories, {tokens} tokens, {learnt} learnt; {model}; {torch.get_num_threads()} threads")
     print(f"precision {resolve(SETTINGS.precision)}; busy with {os.getloadavg()[0]:.1f} processes")
     print(f"{'':16} {'tokens/s':>9} {'learnt/s':>9} {'per CPU s':>10} {'learnt':>8} {'ours by it':>11} {'by CPU s':>9}")

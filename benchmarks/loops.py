@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 import envs
-from agentevol.chat.tokenize import Chat
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.react import first_message
 from agentevol.models import load_model, load_tokenizer
 from agentevol.settings.schema import RolloutParams
@@ -26,22 +26,26 @@ from agentevol.settings.schema import RolloutParams
 class History:
     """An episode as the plain loops hold it: every token so far."""
 
-    def __init__(self, instruction: envs.Instruction, chat: Chat, settings: RolloutParams, server: str | None = None) -> None:
+    def __init__(self, instruction: envs.Instruction, chat: ChatTokenizer, settings: RolloutParams, server: str | None = None) -> None:
         self.world, self.chat, self.settings = envs.make(instruction.env, server=server), chat, settings
         observation, _ = self.world.reset(options={"item_id": instruction.item_id})
-        self.ids = chat.opening(first_message(self.world.prompt, observation))
+        self.ids = chat.tokenize_prompt(first_message(self.world.prompt, observation))
         self.answers: list[str] = []
         self.exchanges: list[tuple[str, str]] = []
         self.over = self._full()
 
     def hear(self, answer: list[int]) -> None:
-        text = self.chat.text(answer)
+        text = self.chat.decode(answer)
         self.answers.append(text)
         observation, _, terminated, truncated, _ = self.world.answer(text)
         self.exchanges.append((text, observation))
         last = self.exchanges[-(self.settings.repeats or 0) :]
         looping = self.settings.repeats is not None and len(last) == self.settings.repeats and len(set(last)) == 1
-        self.ids += answer + ([] if answer[-1] in self.chat.stop_ids else [self.chat.end_id]) + self.chat.observation(observation)
+        self.ids += (
+            answer
+            + ([] if answer[-1] in self.chat.stop_token_ids else [self.chat.end_token_id])
+            + self.chat.tokenize_observation(observation)
+        )
         self.over = terminated or truncated or looping or self._full()
 
     def _full(self) -> bool:
@@ -53,25 +57,25 @@ def plainly(folder: Path, work: list[envs.Instruction], settings: RolloutParams,
 
     With `server` every step is a request to it.
     """
-    model, chat = load_model(folder), Chat(load_tokenizer(folder))
+    model, chat = load_model(folder), ChatTokenizer(load_tokenizer(folder))
     played: list[History] = []
     for first in range(0, len(work), batch):
         group = [History(instruction, chat, settings, server) for instruction in work[first : first + batch]]
         while live := [episode for episode in group if not episode.over]:
             width = max(len(episode.ids) for episode in live)
             pad = [width - len(episode.ids) for episode in live]
-            prompt = torch.tensor([[chat.end_id] * missing + episode.ids for missing, episode in zip(pad, live, strict=True)])
+            prompt = torch.tensor([[chat.end_token_id] * missing + episode.ids for missing, episode in zip(pad, live, strict=True)])
             mask = torch.tensor([[0] * missing + [1] * (width - missing) for missing in pad])
             out = model.generate(
                 prompt,
                 attention_mask=mask,
                 max_new_tokens=settings.max_new_tokens,
                 do_sample=False,
-                eos_token_id=list(chat.stop_ids),
-                pad_token_id=chat.end_id,
+                eos_token_id=list(chat.stop_token_ids),
+                pad_token_id=chat.end_token_id,
             )
             for episode, row in zip(live, out[:, width:].tolist(), strict=True):
-                end = next((index + 1 for index, token in enumerate(row) if token in chat.stop_ids), len(row))
+                end = next((index + 1 for index, token in enumerate(row) if token in chat.stop_token_ids), len(row))
                 episode.hear(row[:end])
         for episode in group:
             episode.world.close()

@@ -33,15 +33,15 @@ GOAL_RATIO, GOAL_MIB = 11.0, 2048
 
 def episodes() -> list[Trajectory]:
     """The experts' episodes, with the token ids that a policy's would have."""
-    from agentevol.chat.tokenize import Chat
+    from agentevol.chat.tokenize import ChatTokenizer
     from agentevol.data.experts import play_expert
     from agentevol.models import load_tokenizer
 
-    chat = Chat(load_tokenizer(BASE))
+    chat = ChatTokenizer(load_tokenizer(BASE))
     played = [play_expert(world, item) for world in WORLDS for item in environment_class(world).instructions("train_large")[:EPISODES]]
     for episode in played:
-        encoded = chat.encode(episode.messages)
-        episode.token_ids, episode.loss_mask, episode.tokens = encoded.ids, encoded.loss, len(encoded.ids)
+        encoded = chat.tokenize_conversation(episode.messages)
+        episode.token_ids, episode.loss_mask, episode.tokens = encoded.token_ids, encoded.loss_mask, len(encoded.token_ids)
     return played
 
 

@@ -37,19 +37,19 @@ def validate(
     `environments`. `covering`: the sets whose instructions it should cover; None: all of the splits that its rows come from. `worlds`: the
     digests of the environments, which judge reward and success and replay what is recorded.
     """
-    from agentevol.chat.tokenize import Chat
+    from agentevol.chat.tokenize import ChatTokenizer
     from agentevol.gate import gate
     from agentevol.models import load_tokenizer
 
     logging.getLogger(CHATTY).addFilter(lambda record: record.levelno >= logging.WARNING)
     say(f"gate: checking {data.rows} trajectories")
     with bar("checking"):
-        chat = Chat(load_tokenizer(tokenizer.folder))
+        chat = ChatTokenizer(load_tokenizer(tokenizer.folder))
         report = gate.check(
             stream_dataset(data.folder),
             evaluation=_instructions(evaluation),
             limit=limit,
-            token_count=lambda row: len(chat.encode(row.messages).ids if row.token_ids is None else row.token_ids),
+            token_count=lambda row: len(chat.tokenize_conversation(row.messages).token_ids if row.token_ids is None else row.token_ids),
             expert=expert,
             required_environments=environments,
             instructions=None if covering is None else _different(covering),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentevol.chat.tokenize import Chat, TokenizedExample
+from agentevol.chat.tokenize import ChatTokenizer, TokenizedExample
 from agentevol.data.trajectory import Message
 from agentevol.models import load_model
 from agentevol.pretraining import exercises, induction, model_card, random_play, tokenizer
@@ -50,7 +50,7 @@ def pretrain(
     else:
         model, copying = load_model(start), []
     optimizer = Optimizer(model, precision=settings.precision, weight_decay=0.05, clip=1.0)
-    reading, seen, digest = _read(optimizer, Chat(words), settings, progress)
+    reading, seen, digest = _read(optimizer, ChatTokenizer(words), settings, progress)
     model = optimizer.unwrapped()
     model.config.pad_token_id, model.config.eos_token_id = words.pad_token_id, words.eos_token_id
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = words.eos_token_id, words.pad_token_id
@@ -108,7 +108,7 @@ def new_model(settings: PretrainParams) -> Any:
 
 def _read(
     optimizer: Optimizer,
-    chat: Chat,
+    chat: ChatTokenizer,
     settings: PretrainParams,
     progress: Callable[[int, int, float], None] | None,
 ) -> tuple[list[list[float]], int, str]:
@@ -130,7 +130,7 @@ def _read(
     return curve, seen, digest.hexdigest()
 
 
-def mixture(chat: Chat, settings: PretrainParams) -> Iterator[Batch]:
+def mixture(chat: ChatTokenizer, settings: PretrainParams) -> Iterator[Batch]:
     """Batches for ever: six parts reading, three parts random play (by documents), and every tenth batch induction."""
     draw = random.Random(f"reading:{settings.seed}")
     rng = np.random.default_rng([settings.seed, 1])
@@ -138,7 +138,7 @@ def mixture(chat: Chat, settings: PretrainParams) -> Iterator[Batch]:
         documents: list[tuple[TokenizedExample, float]] = []
         while len(documents) < WINDOW:
             encoded = encode_play(chat, random_play.episode(draw)) if draw.random() < 1 / 3 else encode_exercise(chat, exercises.draw(draw))
-            if len(encoded.ids) <= settings.context_length:
+            if len(encoded.token_ids) <= settings.context_length:
                 documents.append((encoded, 1.0))
         for index, batch in enumerate(batches(documents, tokens=settings.batch_tokens, epochs=1, seed=draw.randrange(1 << 30), pad=0)):
             yield batch
@@ -146,14 +146,14 @@ def mixture(chat: Chat, settings: PretrainParams) -> Iterator[Batch]:
                 yield induction.batch(rng, max(1, settings.batch_tokens // 384), 384, RESERVED, len(chat.tokenizer))
 
 
-def encode_exercise(chat: Chat, turns: exercises.Exercise) -> TokenizedExample:
+def encode_exercise(chat: ChatTokenizer, turns: exercises.Exercise) -> TokenizedExample:
     """Learnt from: the answers."""
     messages = [message for asked, answer in turns for message in (Message("user", asked), Message("assistant", answer, loss=True))]
-    return chat.encode(messages)
+    return chat.tokenize_conversation(messages)
 
 
-def encode_play(chat: Chat, messages: list[Message]) -> TokenizedExample:
+def encode_play(chat: ChatTokenizer, messages: list[Message]) -> TokenizedExample:
     """Learnt from: everything after the opening, what the world says included."""
-    encoded = chat.encode(messages)
-    opening = len(chat.opening(messages[0].content))
-    return TokenizedExample(encoded.ids, [index >= opening for index in range(len(encoded.ids))])
+    encoded = chat.tokenize_conversation(messages)
+    opening = len(chat.tokenize_prompt(messages[0].content))
+    return TokenizedExample(encoded.token_ids, [index >= opening for index in range(len(encoded.token_ids))])

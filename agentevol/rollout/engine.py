@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from agentevol.chat.tokenize import Chat
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.trajectory import Message
 from agentevol.rollout.sampling import Sampling
 
@@ -62,7 +62,7 @@ class Engine(Protocol):
     context: int
 
     @property
-    def chat(self) -> Chat | None: ...
+    def chat(self) -> ChatTokenizer | None: ...
 
     def submit(self, turn: GenerationRequest) -> None:
         """Take over a turn; the answer comes from `answers`, sooner or later."""

@@ -168,7 +168,7 @@ class Rollout:
             return self._fault(episode, f"environment: {one_line_error(error)}")
         opening = first_message(episode.env.prompt, observation)
         episode.messages.append(Message("user", opening))
-        self._ask(episode, chat.opening(opening) if (chat := self.engine.chat) else [])
+        self._ask(episode, chat.tokenize_prompt(opening) if (chat := self.engine.chat) else [])
         return episode
 
     def _hear_answer(self, episode: _Episode, answer: GenerationResult) -> None:
@@ -198,7 +198,7 @@ class Rollout:
             self._cut(episode, f"the same answer to the same observation {self.settings.max_repeats} times in a row")
             return
         # An answer that was ended at max_new_tokens is closed with an end mark that it did not choose.
-        self._ask(episode, ([] if answer.ended else [chat.end_id]) + chat.observation(observation) if chat else [])
+        self._ask(episode, ([] if answer.ended else [chat.end_token_id]) + chat.tokenize_observation(observation) if chat else [])
 
     def _stuck(self, messages: list[Message]) -> bool:
         """Whether the last exchanges (what was answered, what came of it) are all alike: a loop that few policies ever leave."""

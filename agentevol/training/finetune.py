@@ -77,7 +77,7 @@ def finetune(
     packed = enable_packed_attention(model)
     if settings.lora_rank:
         model = add_lora_adapters(model, settings.lora_rank, settings.lora_alpha)
-    lengths = [len(encoded.ids) for encoded, _ in rows]
+    lengths = [len(encoded.token_ids) for encoded, _ in rows]
     passes = (pack_batches if packed else group_by_length)(lengths, tokens=settings.batch_tokens, epochs=epochs or inf, seed=seed)
     plan = list(islice(passes, updates))
     optimizer = Optimizer(model, precision=settings.precision, weight_decay=settings.weight_decay, clip=settings.max_grad_norm)
@@ -112,9 +112,9 @@ def weighed(tokens: TokenizedDataset, max_tokens: int, rule: str) -> tuple[list[
     too_long: list[str] = []
     for encoded, reward, item_id in zip(tokens.encoded, tokens.rewards, tokens.item_ids, strict=True):
         weight = reward if rule == "reward_weighted" else 1.0
-        if len(encoded.ids) > max_tokens:
+        if len(encoded.token_ids) > max_tokens:
             too_long.append(item_id)
-        elif weight > 0 and any(encoded.loss):
+        elif weight > 0 and any(encoded.loss_mask):
             rows.append((encoded, weight))
     return rows, too_long
 
@@ -127,11 +127,11 @@ class Pieces:
     ) -> None:
         self.rows, self.pad, self.micro_tokens = rows, pad, micro_tokens
         self.processes, self.mine = optimizer.processes, int(optimizer.accelerator.process_index)
-        self.learnt = [sum(encoded.loss[1:]) for encoded, _ in rows]
+        self.learnt = [sum(encoded.loss_mask[1:]) for encoded, _ in rows]
 
     def of(self, group: Sequence[int]) -> list[MicroBatch]:
         """As many as in every other process; where there are too few rows for that, one that weighs nothing."""
-        sizes = [len(self.rows[i][0].ids) for i in group]
+        sizes = [len(self.rows[i][0].token_ids) for i in group]
         each = 1 if self.micro_tokens is None else -(-sum(sizes) // (self.micro_tokens * self.processes))
         parts = cut(group, sizes, each * self.processes)[self.mine :: self.processes]
         return [self._piece([self.rows[i] for i in part] or [(self.rows[group[0]][0], 0.0)]) for part in parts]

@@ -39,10 +39,10 @@ class PackedBatch:
 
     @classmethod
     def of(cls, rows: Sequence[tuple[TokenizedExample, float]]) -> PackedBatch:
-        sizes = [len(encoded.ids) for encoded, _ in rows]
-        ids = torch.tensor([token for encoded, _ in rows for token in encoded.ids])
+        sizes = [len(encoded.token_ids) for encoded, _ in rows]
+        ids = torch.tensor([token for encoded, _ in rows for token in encoded.token_ids])
         # The first token of a row follows on nothing.
-        learnt = torch.tensor([flag and index > 0 for encoded, _ in rows for index, flag in enumerate(encoded.loss)]).nonzero()[:, 0]
+        learnt = torch.tensor([flag and index > 0 for encoded, _ in rows for index, flag in enumerate(encoded.loss_mask)]).nonzero()[:, 0]
         weights = torch.tensor([weight for _, weight in rows], dtype=torch.float32).repeat_interleave(torch.tensor(sizes))
         return cls(ids, sizes, learnt - 1, ids[learnt], weights[learnt])
 
@@ -138,7 +138,7 @@ def enable_packed_attention(model: Any) -> bool:
     rows = [TokenizedExample([token % model.config.vocab_size for token in row], [True] * len(row)) for row in _PROBE]
     device = next(model.parameters()).device
     model.eval()
-    alone = torch.cat([model(input_ids=torch.tensor([row.ids], device=device), use_cache=False).logits[0, :-1] for row in rows])
+    alone = torch.cat([model(input_ids=torch.tensor([row.token_ids], device=device), use_cache=False).logits[0, :-1] for row in rows])
     try:
         model.set_attn_implementation(PACKED)
         packed = PackedBatch.of([(row, 1.0) for row in rows]).logits(model, device)

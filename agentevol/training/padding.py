@@ -30,13 +30,13 @@ class Batch:
 
     @classmethod
     def of(cls, rows: Sequence[tuple[TokenizedExample, float]], pad: int) -> Batch:
-        width = _padded(max(len(encoded.ids) for encoded, _ in rows))
+        width = _padded(max(len(encoded.token_ids) for encoded, _ in rows))
         ids = torch.full((len(rows), width), pad, dtype=torch.int64)
         labels = torch.full((len(rows), width), IGNORE_INDEX, dtype=torch.int64)
         for row, (encoded, _) in enumerate(rows):
-            length = len(encoded.ids)
-            ids[row, :length] = torch.tensor(encoded.ids)
-            labels[row, :length] = torch.where(torch.tensor(encoded.loss, dtype=torch.bool), ids[row, :length], IGNORE_INDEX)
+            length = len(encoded.token_ids)
+            ids[row, :length] = torch.tensor(encoded.token_ids)
+            labels[row, :length] = torch.where(torch.tensor(encoded.loss_mask, dtype=torch.bool), ids[row, :length], IGNORE_INDEX)
         return cls(ids, labels, torch.tensor([weight for _, weight in rows], dtype=torch.float32))
 
     @property
@@ -75,7 +75,7 @@ def weighted_nll(logits: Tensor, batch: Batch) -> Tensor:
 
 def batches(rows: Sequence[tuple[TokenizedExample, float]], *, tokens: int, epochs: float, seed: int, pad: int) -> Iterator[Batch]:
     """Every row once per epoch (the last epoch may be a part), in batches of about `tokens` padded tokens of like lengths."""
-    for group in group_by_length([len(encoded.ids) for encoded, _ in rows], tokens=tokens, epochs=epochs, seed=seed):
+    for group in group_by_length([len(encoded.token_ids) for encoded, _ in rows], tokens=tokens, epochs=epochs, seed=seed):
         yield Batch.of([rows[i] for i in group], pad)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from agentevol.chat.tokenize import Chat, TokenizedExample
+from agentevol.chat.tokenize import ChatTokenizer, TokenizedExample
 from agentevol.data.artifact_folder import digest_json, sha256_file
 from agentevol.data.dataset import open_dataset, stream_dataset
 from agentevol.data.trajectory import Trajectory, content_digest
@@ -46,9 +46,9 @@ def tokenize_dataset(data: Sequence[Trajectory] | Path, base: Path, kept: Path |
     file = kept / f"{key}.safetensors" if kept else None
     if file is not None and (found := _read(file, key)) is not None:
         return found
-    chat, made = Chat(load_tokenizer(base)), TokenizedDataset(key, [], [], [])
+    chat, made = ChatTokenizer(load_tokenizer(base)), TokenizedDataset(key, [], [], [])
     for trajectory in stream_dataset(data) if isinstance(data, Path) else data:
-        made.encoded.append(_compact(chat.encode_trajectory(trajectory)))
+        made.encoded.append(_compact(chat.tokenize_trajectory(trajectory)))
         made.rewards.append(trajectory.reward)
         made.item_ids.append(trajectory.item_id)
     if file is not None:
@@ -61,9 +61,9 @@ def _write(file: Path, tokens: TokenizedDataset) -> None:
     temporary = file.with_suffix(f".{torch.randint(1 << 40, (), generator=_fresh()).item()}.tmp")
     save_file(
         {
-            "ids": torch.from_numpy(_joined([row.ids for row in tokens.encoded], np.int32)),
-            "loss": torch.from_numpy(_joined([row.loss for row in tokens.encoded], np.int8)).bool(),
-            "sizes": torch.tensor([len(row.ids) for row in tokens.encoded], dtype=torch.int64),
+            "ids": torch.from_numpy(_joined([row.token_ids for row in tokens.encoded], np.int32)),
+            "loss": torch.from_numpy(_joined([row.loss_mask for row in tokens.encoded], np.int8)).bool(),
+            "sizes": torch.tensor([len(row.token_ids) for row in tokens.encoded], dtype=torch.int64),
             "rewards": torch.tensor(tokens.rewards, dtype=torch.float64),
         },
         temporary,
@@ -73,7 +73,7 @@ def _write(file: Path, tokens: TokenizedDataset) -> None:
 
 
 def _compact(encoded: TokenizedExample) -> TokenizedExample:
-    return TokenizedExample(array("i", encoded.ids), array("b", encoded.loss))
+    return TokenizedExample(array("i", encoded.token_ids), array("b", encoded.loss_mask))
 
 
 def _joined(rows: Sequence[Sequence[int]], kind: type[np.integer]) -> NDArray[np.integer]:

@@ -23,7 +23,7 @@ from agentevol.data.artifact_folder import digest_json
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
 
 if TYPE_CHECKING:
-    from agentevol.chat.tokenize import Chat
+    from agentevol.chat.tokenize import ChatTokenizer
     from agentevol.settings.engines import EngineParams
 
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
@@ -40,7 +40,7 @@ def endpoint_digest(how: EngineParams) -> str:
 class OpenAIEngine:
     """Conversations as messages; a request for every answer, those of all slots at once, in a thread with an event loop of its own."""
 
-    chat: Chat | None = None
+    chat: ChatTokenizer | None = None
 
     def __init__(self, policy: Path | None, how: EngineParams, *, slots: int, context: int, usage: Usage, pause: float = _PAUSE) -> None:
         assert how.url is not None, "settings.Params lets no such engine through"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from agentevol.chat.tokenize import Chat
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.models import load_model, load_tokenizer, max_context_length, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
 from agentevol.rollout.kv_cache import RaggedCacheLayer
@@ -45,7 +45,7 @@ class TransformersEngine:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(folder, dtype).to(self.device)
         self.model.set_attn_implementation(BY_ROW)
-        self.chat = Chat(load_tokenizer(folder))
+        self.chat = ChatTokenizer(load_tokenizer(folder))
         self.digest = model_digest(folder)
         self.slots = slots
         self.context = min(context, max_context_length(self.model) or context)
@@ -102,9 +102,9 @@ class TransformersEngine:
             turn, said = speech.turn, speech.said
             speech.pending = [token]
             said.append(token)
-            ended = token in self.chat.stop_ids
+            ended = token in self.chat.stop_token_ids
             if ended or len(said) >= turn.limit:
-                done.append(self._done(GenerationResult(turn.slot, self.chat.text(said), said, ended)))
+                done.append(self._done(GenerationResult(turn.slot, self.chat.decode(said), said, ended)))
             elif len(turn.ids) + len(said) + 1 >= self.context:
                 done.append(self._done(GenerationResult(turn.slot, cut=f"the context of {self.context} tokens is full")))
         return done

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentevol.chat.tokenize import Chat
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json
 from agentevol.models import load_tokenizer, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
@@ -57,7 +57,7 @@ class VllmEngine:
         self._can_sleep = bool(current_platform.is_cuda())
         self._asleep = False
         self.shape = _shape(policy, slots, context, options)
-        self.chat = Chat(load_tokenizer(policy))
+        self.chat = ChatTokenizer(load_tokenizer(policy))
         longest = getattr(AutoConfig.from_pretrained(policy, local_files_only=True), "max_position_embeddings", None)
         self.slots, self.context = slots, min(context, int(longest or context))
         self.digest = model_digest(policy)
@@ -92,7 +92,7 @@ class VllmEngine:
             self._engine.wake_up(["weights"])
         if other:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
-            self.digest, self.chat = digest, Chat(load_tokenizer(policy))
+            self.digest, self.chat = digest, ChatTokenizer(load_tokenizer(policy))
         if self._asleep:
             self._engine.wake_up(["kv_cache"])
             self._asleep = False
@@ -106,7 +106,7 @@ class VllmEngine:
             temperature=turn.sampling.temperature,
             top_p=turn.sampling.top_p,
             seed=int(turn.stream.integers(2**31)),
-            stop_token_ids=sorted(self.chat.stop_ids),
+            stop_token_ids=sorted(self.chat.stop_token_ids),
             max_tokens=self._most(turn),
             detokenize=False,
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
@@ -152,12 +152,12 @@ class VllmEngine:
     def _read(self, output: Any) -> GenerationResult:
         turn, said = self._asked.pop(output.request_id), output.outputs[0]
         ids = [int(token) for token in said.token_ids]
-        ended = bool(ids) and ids[-1] in self.chat.stop_ids
+        ended = bool(ids) and ids[-1] in self.chat.stop_token_ids
         if said.finish_reason not in ("stop", "length") or not ids:
             return GenerationResult(turn.slot, fault=f"vLLM ended the request with {said.finish_reason!r} after {len(ids)} tokens")
         if not ended and len(ids) < turn.limit:
             return GenerationResult(turn.slot, cut=f"the context of {self.context} tokens is full")
-        return GenerationResult(turn.slot, self.chat.text(ids), ids, ended)
+        return GenerationResult(turn.slot, self.chat.decode(ids), ids, ended)
 
     def _all_faults(self, cause: str) -> list[GenerationResult]:
         turns = list(self._asked.values())

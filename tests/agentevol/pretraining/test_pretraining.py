@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import envs
-from agentevol.chat.tokenize import Chat
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.models import load_model, load_tokenizer, model_digest
 from agentevol.pretraining import exercises, induction, random_play
 from agentevol.pretraining.pretrain import encode_play, pretrain
@@ -104,14 +104,14 @@ def test_a_tiny_base_model_comes_out_the_same_twice(tmp_path: Path) -> None:
 
 def test_the_shipped_base_model_is_small_and_reads_worlds_in_few_tokens() -> None:
     assert sum(file.stat().st_size for file in BASE.iterdir()) <= 16_000_000
-    model, chat = load_model(BASE), Chat(load_tokenizer(BASE))
+    model, chat = load_model(BASE), ChatTokenizer(load_tokenizer(BASE))
     assert model.config.vocab_size >= len(chat.tokenizer)
     text = "Thought: I see grey key 1. É ☃\nAction: pickup grey key 1"
-    assert chat.text(chat.answer(text)) == text
+    assert chat.decode(chat.tokenize_answer(text)) == text
     messages = random_play.episode(random.Random(1))
     characters = sum(len(message.content) for message in messages)
-    assert len(chat.encode(messages).ids) < characters / 4
-    assert sum(encode_play(chat, messages).loss) > 0
+    assert len(chat.tokenize_conversation(messages).token_ids) < characters / 4
+    assert sum(encode_play(chat, messages).loss_mask) > 0
 
 
 def test_the_shipped_base_model_has_learnt_to_copy() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agentevol.chat.tokenize import Chat
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.react import first_message
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.models import load_model, load_tokenizer, model_digest
@@ -63,7 +63,7 @@ def way(request: pytest.FixtureRequest, small_models: dict[str, Path]) -> Iterat
 
 def turn(engine: Engine, slot: int, text: str) -> GenerationRequest:
     said = [Message("user", text)]
-    ids = engine.chat.opening(text) if engine.chat else []
+    ids = engine.chat.tokenize_prompt(text) if engine.chat else []
     return GenerationRequest(slot, said, ids, np.random.default_rng(slot), Sampling(), 8)
 
 
@@ -130,28 +130,28 @@ def test_token_ids_are_kept_where_they_are_known_and_say_what_was_said(way: Way)
         if way.folder is None:
             assert (one.token_ids, one.loss_mask) == (None, None)
             continue
-        chat = Chat(load_tokenizer(way.folder))
+        chat = ChatTokenizer(load_tokenizer(way.folder))
         assert one.token_ids is not None
         assert one.loss_mask is not None
         assert len(one.token_ids) == len(one.loss_mask) == one.tokens
-        opening = chat.opening(first_message(Counting.prompt, next(i.text for i in INSTRUCTIONS if i.item_id == one.item_id)))
+        opening = chat.tokenize_prompt(first_message(Counting.prompt, next(i.text for i in INSTRUCTIONS if i.item_id == one.item_id)))
         assert one.token_ids[: len(opening)] == opening
         first = one.loss_mask.index(True)
         end = next((at for at in range(first, len(one.loss_mask)) if not one.loss_mask[at]), len(one.loss_mask))
-        assert chat.text(one.token_ids[first:end]) == one.messages[1].content
+        assert chat.decode(one.token_ids[first:end]) == one.messages[1].content
 
 
 def test_what_was_played_can_be_learnt_from(way: Way, small_models: dict[str, Path]) -> None:
     """Also where no token ids are known: the messages are encoded as an expert's are, and the policy's words alone have loss."""
     folder = way.folder or small_models["qwen"]
-    chat = Chat(load_tokenizer(folder))
+    chat = ChatTokenizer(load_tokenizer(folder))
     for one in way.play(3):
-        encoded = chat.encode_trajectory(one)
-        learnt = [token for token, loss in zip(encoded.ids, encoded.loss, strict=True) if loss]
-        assert len(encoded.ids) == len(encoded.loss)
+        encoded = chat.tokenize_trajectory(one)
+        learnt = [token for token, loss in zip(encoded.token_ids, encoded.loss_mask, strict=True) if loss]
+        assert len(encoded.token_ids) == len(encoded.loss_mask)
         assert learnt
         if one.token_ids is None:
-            assert learnt == [token for message in one.messages if message.loss for token in chat.answer(message.content)]
+            assert learnt == [token for message in one.messages if message.loss for token in chat.tokenize_answer(message.content)]
 
 
 def test_a_fault_of_the_world_ends_its_episode_alone(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import envs
-from agentevol.chat.tokenize import Chat
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.trajectory import Trajectory
 from agentevol.models import ModelNotFound, load_model, load_tokenizer
 from agentevol.rollout.engines.transformers import NOT_FINITE, TransformersEngine, choose
@@ -38,21 +38,21 @@ INSTRUCTIONS = Counting.instructions("explore")
 
 def plain_greedy(folder: Path, trajectory: Trajectory) -> list[int]:
     """The same episode by the slowest way: the whole history through the model for every token, one episode at a time."""
-    model, chat = load_model(folder), Chat(load_tokenizer(folder))
+    model, chat = load_model(folder), ChatTokenizer(load_tokenizer(folder))
     game = Counting()
     observation, _ = game.reset(options={"item_id": trajectory.item_id})
-    ids = chat.opening(f"{game.prompt}\n\n{observation}")
+    ids = chat.tokenize_prompt(f"{game.prompt}\n\n{observation}")
     while True:
         answer: list[int] = []
-        while len(answer) < Settings.max_new_tokens and (not answer or answer[-1] not in chat.stop_ids):
+        while len(answer) < Settings.max_new_tokens and (not answer or answer[-1] not in chat.stop_token_ids):
             with torch.inference_mode():
                 answer.append(int(model(torch.tensor([ids + answer])).logits[0, -1].argmax()))
         ids += answer
-        observation, _, terminated, truncated, _ = game.answer(chat.text(answer))
+        observation, _, terminated, truncated, _ = game.answer(chat.decode(answer))
         if terminated or truncated:
             return ids
-        ids += [] if answer[-1] in chat.stop_ids else [chat.end_id]
-        ids += chat.observation(observation)
+        ids += [] if answer[-1] in chat.stop_token_ids else [chat.end_token_id]
+        ids += chat.tokenize_observation(observation)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -67,17 +67,17 @@ def test_batched_and_cached_equals_plain_token_for_token(family: str, small_mode
 
 def test_sampled_tokens_are_the_trained_tokens(small_models: dict[str, Path], counting: str) -> None:
     """The ids with loss decode to the answers, in order: nothing was tokenised anew in between."""
-    chat = Chat(load_tokenizer(small_models["llama"]))
+    chat = ChatTokenizer(load_tokenizer(small_models["llama"]))
     for trajectory in roll_out(small_models["llama"], INSTRUCTIONS[:4], sampling=Sampling(temperature=1.0), settings=Settings()):
-        encoded = chat.encode_trajectory(trajectory)
-        assert encoded.ids == trajectory.token_ids
+        encoded = chat.tokenize_trajectory(trajectory)
+        assert encoded.token_ids == trajectory.token_ids
         answers: list[list[int]] = []
-        for index, (token, learnt) in enumerate(zip(encoded.ids, encoded.loss, strict=True)):
-            if learnt and not encoded.loss[index - 1]:
+        for index, (token, learnt) in enumerate(zip(encoded.token_ids, encoded.loss_mask, strict=True)):
+            if learnt and not encoded.loss_mask[index - 1]:
                 answers.append([])
             if learnt:
                 answers[-1].append(token)
-        assert [chat.text(ids) for ids in answers] == [message.content for message in trajectory.messages if message.role == "assistant"]
+        assert [chat.decode(ids) for ids in answers] == [message.content for message in trajectory.messages if message.role == "assistant"]
 
 
 def test_a_sample_depends_on_its_episode_not_on_its_company(small_models: dict[str, Path], counting: str) -> None:
@@ -131,8 +131,8 @@ def test_an_opening_that_does_not_fit_is_cut_before_a_word_is_said(small_models:
 def test_a_model_that_breaks_on_one_token_ends_only_the_episodes_that_read_it(
     small_models: dict[str, Path], counting: str, tmp_path: Path
 ) -> None:
-    folder, chat = small_models["llama"], Chat(load_tokenizer(small_models["llama"]))
-    nine, damaged = chat.answer("9")[0], load_model(folder)
+    folder, chat = small_models["llama"], ChatTokenizer(load_tokenizer(small_models["llama"]))
+    nine, damaged = chat.tokenize_answer("9")[0], load_model(folder)
     with torch.no_grad():
         damaged.get_input_embeddings().weight[nine] = float("nan")
     damaged.save_pretrained(tmp_path)

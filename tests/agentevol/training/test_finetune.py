@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agentevol.chat.tokenize import Chat, TokenizedExample
+from agentevol.chat.tokenize import ChatTokenizer, TokenizedExample
 from agentevol.models import load_model, load_tokenizer, model_digest
 from agentevol.rollout.rollout import roll_out
 from agentevol.training.finetune import NoTrainingData, finetune, weighed
@@ -62,7 +62,7 @@ def test_so_many_updates_whatever_there_is_to_learn(small_models: dict[str, Path
     how = {"settings": Settings(batch_tokens=256), "seed": 0}
     few, many = (finetune(small_models["llama"], data, tmp_path / str(len(data)), updates=7, **how) for data in (EASY, EASY + HARD))
     assert few["steps"] == many["steps"] == 7
-    assert few["tokens"] > 2 * sum(len(row.ids) for row in tokenize_dataset(EASY, small_models["llama"]).encoded)  # again and again
+    assert few["tokens"] > 2 * sum(len(row.token_ids) for row in tokenize_dataset(EASY, small_models["llama"]).encoded)  # again and again
     assert many["tokens"] > few["tokens"] / 2
     for wrong in ({}, {"epochs": 1, "updates": 7}):
         with pytest.raises(ValueError, match="allowed: one of them"):
@@ -102,7 +102,7 @@ def test_the_loss_is_that_of_the_whole_output_layer(family: str, small_models: d
 
 
 def test_too_long_is_left_out_whole_and_named(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
-    longest = max(len(Chat(load_tokenizer(small_models["llama"])).encode(one.messages).ids) for one in EASY)
+    longest = max(len(ChatTokenizer(load_tokenizer(small_models["llama"])).tokenize_conversation(one.messages).token_ids) for one in EASY)
     report = finetune(small_models["llama"], EASY + HARD, tmp_path, settings=Settings(max_tokens=longest), epochs=1, seed=0)
     assert report["too_long"] == [one.item_id for one in HARD]
     assert report["sequences"] == len(EASY)
@@ -149,7 +149,7 @@ def test_packed_loss_and_gradient_are_those_of_plain_rows(family: str, small_mod
 
 
 def test_what_the_model_has_no_places_for_is_too_long(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
-    lengths = sorted(len(encoded.ids) for encoded in tokenize_dataset(EASY + HARD, small_models["gpt2"]).encoded)
+    lengths = sorted(len(encoded.token_ids) for encoded in tokenize_dataset(EASY + HARD, small_models["gpt2"]).encoded)
     places, fit = lengths[0], lengths.count(lengths[0])
     assert fit < len(lengths)
     model = load_model(small_models["gpt2"])

@@ -11,7 +11,7 @@ from agentevol.settings.schema import PretrainParams
 
 def write(record: Mapping[str, Any], settings: PretrainParams, note: str = "") -> str:
     """Markdown. `record` as `pretrain` returns it; `note`: what else there is to say of this one's making."""
-    shape = f"{settings.num_layers} layers of width {settings.hidden_size}, {settings.num_heads} heads of width 64 that share {settings.num_key_value_heads} of"
+    shape = f"{settings.num_layers} layers of width {settings.hidden_size}, {settings.num_heads} heads of width 64 that share {settings.num_key_value_heads} of"  # noqa: E501
     shape += f" keys and values, {settings.vocab_size} tokens"
     kinds = ", ".join(f"{kind.__name__} ({share})" for kind, share in exercises.ALL.items())
     lengths = f"{induction.LENGTHS[0]} to {induction.LENGTHS[-1]}"

@@ -17,7 +17,8 @@ _SECRETS = ("api_key", "apikey", "authorization", "headers", "extra_headers", "k
 class EndpointParams(Section):
     """An OpenAI-compatible endpoint. `api_key_env`: the environment variable that holds its key; where that is not set none is sent.
 
-    `requests_per_minute`: requests at most; null knows no limit. `timeout`: seconds for one request. `max_retries`: of a request that was not answered
+    `requests_per_minute`: requests at most; null knows no limit. `timeout`: seconds for one request. `max_retries`:
+    of a request that was not answered
     (429, 5xx, a broken connection), with growing pauses. `options`: further fields of every request; null takes one out.
     """
 
@@ -40,7 +41,9 @@ class EndpointParams(Section):
 class EngineParams(EndpointParams):
     """What speaks for the policies of the run: `kind` transformers, vllm (both in this process) or openai (a server).
 
-    `url`, `model`, `api_key_env`, `requests_per_minute`, `timeout`, `max_retries` are the server's. `weight_sync`: how it is given a new policy (vllm: by its
+    `url`, `model`, `api_key_env`, `requests_per_minute`, `timeout`, `max_retries` are the server's.
+    `weight_sync`: how it is given a new policy (vllm:
+    by its
     own requests, `VLLM_SERVER_DEV_MODE=1 vllm serve`); null: it never is, and can only be evaluated. `options`: fields of the requests,
     or vLLM's engine arguments.
     """

@@ -57,9 +57,11 @@ class DataParams(Section):
 class RolloutParams(Section):
     """Playing episodes. `concurrency`: episodes at once; `max_retries`: of an episode that a fault ended; `max_new_tokens`: of one answer.
 
-    `context_length`: tokens at which an episode is cut. `max_repeats`: cut an episode after so many times the same answer with the same outcome
+    `context_length`: tokens at which an episode is cut. `max_repeats`: cut an episode after so many times the same answer with the same
+    outcome
     in a row (its policy is in a loop); null never does. `chunk_size`: episodes that one task explores, what a kill can cost at the most.
-    `num_workers`: processes that share the slots where there is no GPU, a processor thread each. `servers`: environments that are played on a
+    `num_workers`: processes that share the slots where there is no GPU, a processor thread each. `servers`: environments that are played
+    on a
     server (`agentevol serve`), by name: its URL.
     """
 
@@ -113,7 +115,8 @@ class FinetuneParams(Section):
     it learns from; where they are given, the epochs do not count.
     `micro_batch_tokens`: tokens that go through the model at once, null: a whole step's. `precision`: auto is bfloat16 where the processor
     or GPU multiplies it natively, else float32. `lora_rank`: learn adapters of that rank instead of all weights (extra `lora`),
-    `lora_alpha`: their scale, null: twice the rank. `checkpoint_minutes`: what a kill can cost, null: the whole training. `accelerate_config`:
+    `lora_alpha`: their scale, null: twice the rank. `checkpoint_minutes`: what a kill can cost, null: the whole training.
+    `accelerate_config`:
     a configuration of `accelerate config` (several processes, FSDP); null: this process.
     """
 
@@ -238,7 +241,7 @@ class Params(Section):
         for section, most in (("finetune", self.finetune.max_tokens), ("gate", self.gate.max_tokens)):
             if most < self.rollout.context_length:
                 raise ValueError(
-                    f"{section}.max_tokens: {most} given; allowed: at least rollout.context_length, {self.rollout.context_length} (or lower that one)"
+                    f"{section}.max_tokens: {most} given; allowed: at least rollout.context_length, {self.rollout.context_length} (or lower that one)"  # noqa: E501
                 )
         return self
 

@@ -40,7 +40,7 @@ def finetune(
     updates: int | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """agentevol.training.finetune.finetune on the dataset in `data`, launched as `settings.accelerate_config` says. Raises also LaunchFailed."""
+    """agentevol.training.finetune.finetune on the dataset in `data`, launched as `settings.accelerate_config` says. Raises also LaunchFailed."""  # noqa: E501
     how: dict[str, Any] = {"epochs": epochs, "updates": updates, "seed": seed, "rule": rule}
     if settings.accelerate_config is None:
         from agentevol.training import finetune as learning

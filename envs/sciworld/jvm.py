@@ -123,7 +123,7 @@ class Simulation:
         self._host = host()
         if self._host.live >= MOST_SIMULATIONS:
             raise HostDied(
-                f"{MOST_SIMULATIONS} simulations are running in this process, the most that fit: close some of them, or lower rollout.concurrency"
+                f"{MOST_SIMULATIONS} simulations are running in this process, the most that fit: close some of them, or lower rollout.concurrency"  # noqa: E501
             )
         self._java = self._host.simulation()
         self._host.live += 1

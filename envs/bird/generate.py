@@ -1,7 +1,7 @@
-"""Makes questions.json, the 3,200 questions that ship: `python -m envs.bird.choose`.
+"""Generates questions.json, the 3,200 questions that ship: `python -m envs.bird.generate`.
 
-A question is kept when its answer has 1 to 20 rows of something known, does not hang on how ties are broken, and nothing else is worded
-like it. Templates and databases take turns, so that the front of the list is as mixed as the whole.
+A candidate is kept if its answer has 1 to 20 rows without NULL, does not depend on how ties are broken, and no earlier question has the
+same text. Templates and databases take turns, so that any prefix of the list is as mixed as the whole.
 """
 
 from __future__ import annotations
@@ -9,75 +9,79 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
-from pathlib import Path
 
-from envs.bird.database import same_rows
-from envs.bird.schemas import database_bytes, schemas
-from envs.bird.templates import TEMPLATES, Draft, NoQuestion, Writer
+from envs.bird.generated_databases import generated_database, schemas
+from envs.bird.question_sources import QUESTIONS_FILE
+from envs.bird.question_templates.all_templates import TEMPLATES
+from envs.bird.question_templates.sampler import Candidate, SchemaSampler, TemplateNotApplicable
+from envs.bird.sql_execution import same_rows
 
-FILE = Path(__file__).with_name("questions.json")
-COUNT = 3200
-_TRIES = 60
-_MOST_ROWS = 20
+NUM_QUESTIONS = 3200
+_ATTEMPTS = 60
+_MAX_ROWS = 20
 
 
-def choose() -> list[dict[str, object]]:
-    """The questions, in the form of BIRD's own files."""
-    writers = {name: _writer(name) for name in schemas()}
-    found: list[dict[str, object]] = []
-    said: set[str] = set()
-    while len(found) < COUNT:
-        before = len(found)
+def generate_questions() -> list[dict[str, object]]:
+    """The questions, in the format of BIRD's own files. Raises RuntimeError if the templates give too few."""
+    samplers = {name: _sampler(name) for name in schemas()}
+    entries: list[dict[str, object]] = []
+    texts: set[str] = set()
+    while len(entries) < NUM_QUESTIONS:
+        before = len(entries)
         for template in TEMPLATES:
-            for name, writer in writers.items():
-                for _ in range(_TRIES):
+            for name, sampler in samplers.items():
+                for _ in range(_ATTEMPTS):
                     try:
-                        draft = template(writer)
-                    except NoQuestion:
+                        candidate = template(sampler)
+                    except TemplateNotApplicable:
                         break
-                    if draft.question not in said and _good(writer.database, draft):
-                        said.add(draft.question)
-                        found.append(_entry(len(found), name, draft))
+                    if candidate.question not in texts and _is_good(sampler.database, candidate):
+                        texts.add(candidate.question)
+                        entries.append(_entry(len(entries), name, candidate))
                         break
-        if len(found) == before:
-            raise RuntimeError(f"the templates give {before} questions, not {COUNT}: write more of them")
-    return found[:COUNT]
+        if len(entries) == before:
+            raise RuntimeError(f"the templates give {before} questions, not {NUM_QUESTIONS}: write more of them")
+    return entries[:NUM_QUESTIONS]
 
 
-def _writer(name: str) -> Writer:
+def _sampler(name: str) -> SchemaSampler:
     database = sqlite3.connect(":memory:")
-    database.deserialize(database_bytes(name))
-    return Writer(database, schemas()[name], random.Random(f"questions about {name}"))
+    database.deserialize(generated_database(name))
+    return SchemaSampler(database, schemas()[name], random.Random(f"questions about {name}"))
 
 
-def _good(database: sqlite3.Connection, draft: Draft) -> bool:
-    rows = database.execute(draft.sql).fetchall()
-    if not 1 <= len(rows) <= _MOST_ROWS or any(value is None for row in rows for value in row):
+def _is_good(database: sqlite3.Connection, candidate: Candidate) -> bool:
+    rows = database.execute(candidate.sql).fetchall()
+    if not 1 <= len(rows) <= _MAX_ROWS or any(value is None for row in rows for value in row):
         return False
     if rows == [(0,)] or len({row[0] for row in rows}) < len(rows):
         return False
-    if " LIMIT " not in draft.sql:
+    if " LIMIT " not in candidate.sql:
         return True
-    tied = [database.execute(draft.sql.replace(" LIMIT", f", 1 {way} LIMIT")).fetchall() for way in ("ASC", "DESC")]
-    return same_rows(*tied)
+    ascending, descending = (
+        database.execute(candidate.sql.replace(" LIMIT", f", 1 {order} LIMIT")).fetchall() for order in ("ASC", "DESC")
+    )
+    return same_rows(ascending, descending)
 
 
-def _entry(number: int, name: str, draft: Draft) -> dict[str, object]:
+def _entry(number: int, name: str, candidate: Candidate) -> dict[str, object]:
     hints = [
-        f"{column.name} = '{code}' means {meaning}" for column in dict.fromkeys(draft.coded) for code, meaning in column.meanings.items()
+        f"{column.name} = '{code}' means {meaning}"
+        for column in dict.fromkeys(candidate.coded_columns)
+        for code, meaning in column.meanings.items()
     ]
-    used = [hint for hint in hints if hint.partition(" means")[0] in draft.sql]
+    used = [hint for hint in hints if hint.partition(" means")[0] in candidate.sql]
     return {
         "question_id": number,
         "db_id": name,
-        "question": draft.question,
+        "question": candidate.question,
         "evidence": "; ".join(used),
-        "SQL": draft.sql,
-        "difficulty": draft.difficulty,
+        "SQL": candidate.sql,
+        "difficulty": candidate.difficulty,
     }
 
 
 if __name__ == "__main__":
-    lines = ",\n".join(json.dumps(entry) for entry in choose())
-    FILE.write_text(f"[\n{lines}\n]\n", encoding="ascii")
-    print(f"{FILE}: {COUNT} questions")
+    lines = ",\n".join(json.dumps(entry) for entry in generate_questions())
+    QUESTIONS_FILE.write_text(f"[\n{lines}\n]\n", encoding="ascii")
+    print(f"{QUESTIONS_FILE}: {NUM_QUESTIONS} questions")

@@ -1,0 +1,1 @@
+"""Templates of questions with the SQL that answers them, by difficulty."""

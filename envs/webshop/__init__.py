@@ -1,4 +1,4 @@
-"""WebShop: buying what somebody describes in an online shop."""
+"""WebShop: buy the product that an instruction describes in an online shop."""
 
 from envs.webshop.environment import WebShop
 

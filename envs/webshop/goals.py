@@ -1,33 +1,34 @@
-"""What somebody wants, and how well a purchase meets it.
+"""Shopping goals: what an instruction asks for. Generated for a product, or read from WebShop's own files.
 
-The reward is WebShop's (arXiv 2207.01206, section 3.2): kind times the share of attributes, options and price that fit.
+Invariant: a product and a number give the same goal on every machine.
 """
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from rapidfuzz import fuzz
+from envs.webshop.products import Product
+from envs.webshop.search import generated_shop
 
-from envs.webshop.catalogue import Product
-
-_SAME = 85  # of 100: WebShop's bound for two texts that mean the same
-_ASKS = (
-    "I am looking for {a} {k}{o}, and price lower than {p} dollars",
-    "Find me {a} {k}{o} for less than {p} dollars",
-    "I need {a} {k}{o}, price below {p} dollars",
-    "I would like to buy {a} {k}{o}; it must cost less than {p} dollars",
+GOALS_FILE = Path(__file__).with_name("goals.json")
+_INSTRUCTION_TEMPLATES = (
+    "I am looking for {attributes} {kind}{options}, and price lower than {price} dollars",
+    "Find me {attributes} {kind}{options} for less than {price} dollars",
+    "I need {attributes} {kind}{options}, price below {price} dollars",
+    "I would like to buy {attributes} {kind}{options}; it must cost less than {price} dollars",
 )
-_COLORS = ("black", "white", "blue", "red", "grey", "green", "yellow", "pink", "orange", "purple", "brown", "silver", "gold")
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A wish for one product. `options`: name to value."""
+    """What to buy. `text`: the instruction; `asin`: the target product; `options`: value by name; `price`: the limit in dollars."""
 
     text: str
     asin: str
@@ -36,85 +37,35 @@ class Goal:
     price: float
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The reward and what it is made of, each from 0 to 1."""
-
-    reward: float
-    kind: float
-    attributes: float
-    options: float
-    price: float
-
-
-def wish(product: Product, number: int) -> Goal:
-    """The wish of a number for a product: some of its attributes, a value of each option, a limit above its price."""
-    draw = random.Random(f"wish {product.asin} {number}")
-    attributes = tuple(draw.sample(product.attributes, min(len(product.attributes), draw.randrange(1, 4))))
-    options = {name: draw.choice(values) for name, values in product.options.items()}
-    above = [10 * step for step in range(1, 60) if 10 * step > product.price][:4]
-    limit = float(draw.choice(above))
-    said = "".join(f", {name} {value}" for name, value in options.items())
-    text = draw.choice(_ASKS).format(a=" ".join(attributes), k=product.kind, o=said, p=f"{limit:.2f}")
+def generate_goal(product: Product, number: int) -> Goal:
+    """The goal of this number for a product: some of its attributes, a value of each option, a limit above its price."""
+    rng = random.Random(f"wish {product.asin} {number}")
+    attributes = tuple(rng.sample(product.attributes, min(len(product.attributes), rng.randrange(1, 4))))
+    options = {name: rng.choice(values) for name, values in product.options.items()}
+    limits = [10 * step for step in range(1, 60) if 10 * step > product.price][:4]
+    limit = float(rng.choice(limits))
+    option_text = "".join(f", {name} {value}" for name, value in options.items())
+    template = rng.choice(_INSTRUCTION_TEMPLATES)
+    text = template.format(attributes=" ".join(attributes), kind=product.kind, options=option_text, price=f"{limit:.2f}")
     return Goal(text, product.asin, attributes, options, limit)
 
 
-def from_webshop(product: Product, entry: Mapping[str, Any]) -> Goal:
+def parse_goal(product: Product, entry: Mapping[str, Any]) -> Goal:
     """A goal of WebShop's items_human_ins.json."""
-    found = re.search(r"lower than ([0-9.]+)", str(entry.get("instruction", "")))
+    limit_match = re.search(r"lower than ([0-9.]+)", str(entry.get("instruction", "")))
     values = [str(value).lower() for value in entry.get("instruction_options", ())]
-    options = {name: value for value in values for name, offered in product.options.items() if value in offered}
-    limit = float(found[1]) if found else float(entry.get("price_upper", 1e6))
+    options = {name: value for value in values for name, choices in product.options.items() if value in choices}
+    limit = float(limit_match[1]) if limit_match else float(entry.get("price_upper", 1e6))
     return Goal(str(entry["instruction"]), product.asin, tuple(entry.get("instruction_attributes", ())), options, limit)
 
 
-def judge(goal: Goal, wanted: Product, bought: Product, chosen: Mapping[str, str]) -> Parts:
-    """The reward for buying a product with the options chosen."""
-    kind = _kind(wanted, bought)
-    attributes = sum(_has(bought, one) for one in goal.attributes)
-    options = sum(any(_alike(_color(value), _color(picked)) for picked in chosen.values()) for value in goal.options.values())
-    price = float(bought.price <= goal.price)
-    asked = len(goal.attributes) + len(goal.options) + 1
-    return Parts(
-        reward=kind * (attributes + options + price) / asked,
-        kind=kind,
-        attributes=attributes / len(goal.attributes) if goal.attributes else 1.0,
-        options=options / len(goal.options) if goal.options else 1.0,
-        price=price,
-    )
-
-
-def _kind(wanted: Product, bought: Product) -> float:
-    """WebShop's r_type: the same kind or two levels of category in common, else by the words that the titles share."""
-    shared = len(set(wanted.category) & set(bought.category))
-    overlap = _overlap(wanted.title, bought.title)
-    if wanted.kind == bought.kind or shared >= 2 or overlap > 0.2:
-        return 1.0
-    return 0.0 if overlap == 0 else 0.1 if overlap < 0.1 else 0.5
-
-
-def _overlap(one: str, other: str) -> float:
-    """The share of the wanted title's words in the other: WebShop takes a tagger's nouns, here every word of four letters or more."""
-    left, right = (set(re.findall(r"[a-z]{4,}", text.lower())) for text in (one, other))
-    return len(left & right) / len(left) if left else 0.0
-
-
-def _has(product: Product, attribute: str) -> bool:
-    if any(_alike(attribute, one) for one in product.attributes):
-        return True
-    text = " ".join((product.title, product.description, *product.features)).lower()
-    return attribute.lower() in text
-
-
-def _alike(one: str, other: str) -> bool:
-    return fuzz.token_set_ratio(one, other) > _SAME
-
-
-def _color(value: str) -> str:
-    """A plain colour for a fancy one, as WebShop does."""
-    return next((color for color in _COLORS if color in value.split()), value)
-
-
-def query_of(goal: Goal, kind: str) -> str:
-    """What one would type into the search field to find what is wished for."""
+def search_query(goal: Goal, kind: str) -> str:
+    """The query with which the expert searches for the goal's product."""
     return " ".join([*goal.attributes, kind])
+
+
+@lru_cache(maxsize=None)
+def shipped_goals() -> tuple[Goal, ...]:
+    """The goals of the instructions, in the order of their numbers (goals.json, written by generate.py)."""
+    shop = generated_shop(1000)
+    return tuple(generate_goal(shop.products[asin], number) for asin, number in json.loads(GOALS_FILE.read_text(encoding="ascii")))

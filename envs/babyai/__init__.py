@@ -1,4 +1,4 @@
-"""BabyAI: forty levels of a grid world, told in words."""
+"""BabyAI: forty levels of a gridworld, described in text."""
 
 from envs.babyai.environment import BabyAI
 from envs.babyai.levels import LEVELS

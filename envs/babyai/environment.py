@@ -1,6 +1,6 @@
-"""BabyAI as a text world: the environment, its rules of reward and of ids.
+"""BabyAI as a text environment: item ids, rounds and the reward.
 
-Invariant: an id outside the catalogue is as good as one inside: `babyai_N` for any N >= 0 is level N mod 40 with seed N div 40.
+Invariant: `babyai_N` is valid for any N >= 0, in the catalogue or not: level N mod 40 with seed N div 40.
 """
 
 from __future__ import annotations
@@ -11,36 +11,39 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, ClassVar
 
-from envs.babyai.levels import DIFFICULTY, LEVELS, build, level_and_seed
-from envs.babyai.view import STAY, View
+from envs.babyai.actions import STAY, Moves, available_actions
+from envs.babyai.expert import BabyAIExpert
+from envs.babyai.geometry import Pose
+from envs.babyai.levels import DIFFICULTY, LEVELS, level_and_seed, make_level
+from envs.babyai.observation import View
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem
 
 _ID = re.compile(r"babyai_(0|[1-9]\d{0,17})")
 
 
 class BabyAI(TextEnv):
-    """A grid of rooms with keys, balls, boxes and doors; a mission in a small formal English; a partial view told in words.
+    """A grid of rooms with keys, balls, boxes and doors; a mission in a small formal English; a partial view as text.
 
-    Built on minigrid's BabyAI levels (Chevalier-Boisvert et al., ICLR 2019, arXiv 1810.08272), in the manner of AgentGym's text
-    server (arXiv 2406.04151). One action is a walk or an act of several primitive moves, planned over what is in view.
+    Built on minigrid's BabyAI levels (Chevalier-Boisvert et al., ICLR 2019, arXiv 1810.08272), after AgentGym's text server
+    (arXiv 2406.04151). An action such as `go to red ball 1` stands for several primitive moves, planned over the cells in view.
 
     Reward: 1 - 0.9 * moves / limit, once, when the mission is fulfilled; 0 otherwise. `moves` counts primitive moves, `limit` is the
     level's own, and reaching it ends the episode without success.
 
-    What differs from AgentGym's server, and why:
-    - The reward is given once and the episode ends there. AgentGym cancels the end where the reward is at most 0.5 and then adds the
-      reward again at each step, so junk actions add up to more than 1.
-    - Reaching the level's limit ends the episode; AgentGym plays on, with rewards that become negative.
+    Differences from AgentGym's server, and why:
+    - The reward is given once and ends the episode. AgentGym cancels the end where the reward is at most 0.5 and then adds the reward
+      again at each step, so that junk actions add up to more than 1.
+    - Reaching the level's limit ends the episode; AgentGym continues, with rewards that become negative.
     - The goal keeps ", then" and "after you"; AgentGym writes "and" for both, which hides an order that the level checks.
-    - `toggle` is also offered before a box (the key of KeyInBox lies in one) and an open door (a mission may ask to open it anew).
-    - `pick up X` is understood like `pickup X`: AgentGym's prompt says the first, its server takes the second alone.
-    - Things of one look are numbered once, so `go to X 2` and `pickup X 2` mean what the description calls X 2; AgentGym's numbers
-      skip things that no path leads to.
-    - `move forward` is offered only where the way is free, and paths cross only cells that are in view; AgentGym's may run into the
-      unseen and break off.
+    - `toggle` is also offered in front of a box (the key of KeyInBox is in one) and an open door (a mission may require opening it again).
+    - `pick up X` is accepted like `pickup X`: AgentGym's prompt uses the first form, its server accepts the second alone.
+    - Objects with the same name are numbered once per observation, so `go to X 2` and `pickup X 2` mean what the description calls X 2;
+      AgentGym's numbers skip objects that no path leads to.
+    - `move forward` is offered only where the next cell is free, and paths cross only cells in view; AgentGym's may run into unseen
+      cells and stop there.
     - An unavailable action is answered by one sentence and the available actions, and costs a round.
     - A locked door is never offered without its key in hand, a door in front can be toggled either way, and `drop` needs free floor.
-    - A view without things says so, actions are listed without quotes, and `check available actions` is not offered (each
+    - A view without objects says so, actions are listed without quotes, and `check available actions` is not offered (each
       observation lists them).
     """
 
@@ -57,9 +60,10 @@ class BabyAI(TextEnv):
 
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
-        self.world: Any = None
+        self.minigrid_env: Any = None
+        """The minigrid environment (a RoomGridLevel) of the episode."""
         self.view = View({}, None)
-        self._actions: dict[str, tuple[int, ...]] = {}
+        self._actions: dict[str, Moves] = {}
 
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
@@ -70,76 +74,85 @@ class BabyAI(TextEnv):
         return reward > 0.0
 
     def begin(self, item_id: str) -> str:
-        found = _ID.fullmatch(item_id)
-        if not found:
+        match = _ID.fullmatch(item_id)
+        if not match:
             raise UnknownItem(f"babyai has no instruction {item_id!r}; ids are babyai_N, N >= 0 (level N mod 40, seed N div 40)")
-        self.world = build(*level_and_seed(int(found[1])))
-        self._look()
-        return f"Your goal: {self.world.mission}\n{self._observation_now()}"
+        self.minigrid_env = make_level(*level_and_seed(int(match[1])))
+        self._update_view()
+        return f"Your goal: {self.mission}\n{self._observation_text()}"
 
     def act(self, action: str) -> tuple[str, float, bool]:
-        moves = self._actions.get(_normal(action))
+        moves = self._actions.get(_normalize(action))
         if moves is None:
-            return f"That action is not available here.{self._choices()}", 0.0, False
-        reward, ended, cut = self._move(moves)
-        self._look()
-        if ended or cut:
+            return f"That action is not available here.{self._actions_text()}", 0.0, False
+        reward, terminated, truncated = self._execute(moves)
+        self._update_view()
+        if terminated or truncated:
             self._actions = {}
-            outcome = "The task is completed." if reward > 0 else "The task has failed." if ended else "The step limit is reached."
+            outcome = "The task is completed." if reward > 0 else "The task has failed." if terminated else "The step limit is reached."
             return f"{self.view.text()}\n{outcome}", reward, True
-        return self._observation_now(), 0.0, False
+        return self._observation_text(), 0.0, False
 
     def available_actions(self) -> list[str]:
         return list(self._actions)
 
-    def moves(self) -> dict[str, tuple[int, ...]]:
-        """The actions open now with the primitive moves each stands for."""
+    def expert(self) -> Expert:
+        return BabyAIExpert(self)
+
+    # --- what the expert reads (envs.babyai.navigation.Episode) ----------------------------------------------------
+    @property
+    def mission(self) -> str:
+        return str(self.minigrid_env.mission)
+
+    @property
+    def pose(self) -> Pose:
+        """The agent's cell and heading."""
+        x, y = self.minigrid_env.agent_pos
+        return (int(x), int(y)), int(self.minigrid_env.agent_dir)
+
+    def moves_by_action(self) -> dict[str, Moves]:
+        """The available actions with the primitive moves that each stands for."""
         return self._actions
 
-    def expert(self) -> Expert:
-        from envs.babyai.expert import Guide  # players need it only where they want an expert
-
-        return Guide(self)
-
-    def _move(self, moves: tuple[int, ...]) -> tuple[float, bool, bool]:
-        """Carry the primitive moves out until the end, or until one changes nothing: (reward, ended by the rules, cut by the limit)."""
-        world = self.world
+    def _execute(self, moves: Moves) -> tuple[float, bool, bool]:
+        """Make the moves until the episode ends or one has no effect: (reward, terminated by the rules, truncated by the level's limit)."""
+        env = self.minigrid_env
         for move in moves:
-            before = _state(world)
-            _, reward, ended, cut, _ = world.step(move)
-            if ended or cut:
-                return (float(reward) if ended else 0.0), ended, cut
-            if move != STAY and _state(world) == before:
+            before = _agent_state(env)
+            _, reward, terminated, truncated, _ = env.step(move)
+            if terminated or truncated:
+                return (float(reward) if terminated else 0.0), terminated, truncated
+            if move != STAY and _agent_state(env) == before:
                 break
         return 0.0, False, False
 
-    def _look(self) -> None:
-        self.view = View.of(self.world)
-        self._actions = self.view.actions()
+    def _update_view(self) -> None:
+        self.view = View.from_minigrid(self.minigrid_env)
+        self._actions = available_actions(self.view)
 
-    def _observation_now(self) -> str:
-        return self.view.text() + self._choices()
+    def _observation_text(self) -> str:
+        return self.view.text() + self._actions_text()
 
-    def _choices(self) -> str:
+    def _actions_text(self) -> str:
         return f"\nAvailable actions: [{', '.join(self._actions)}]"
 
 
-def _normal(action: str) -> str:
-    words = " ".join(action.lower().split())
-    return "pickup" + words.removeprefix("pick up") if words.startswith("pick up ") else words
+def _normalize(action: str) -> str:
+    text = " ".join(action.lower().split())
+    return "pickup" + text.removeprefix("pick up") if text.startswith("pick up ") else text
 
 
-def _state(world: Any) -> tuple[Any, ...]:
-    """What a primitive move can change: where the agent is and looks, what it carries, what is before it."""
-    front = world.grid.get(*world.front_pos)
-    return tuple(world.agent_pos), world.agent_dir, world.carrying, front, front.encode() if front else None
+def _agent_state(minigrid_env: Any) -> tuple[Any, ...]:
+    """What a primitive move can change: the agent's cell and heading, the carried object, and the object in front."""
+    front = minigrid_env.grid.get(*minigrid_env.front_pos)
+    return tuple(minigrid_env.agent_pos), minigrid_env.agent_dir, minigrid_env.carrying, front, front.encode() if front else None
 
 
 @lru_cache(maxsize=1)
 def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
-    """The committed choice (see envs.babyai.choose). No world is built for it."""
-    chosen = json.loads((files("envs.babyai") / "instructions.json").read_text("utf-8"))
-    training, evaluation = (tuple(_instruction(*row) for row in chosen[split]) for split in ("train", "eval"))
+    """The committed instructions (see envs.babyai.generate). No level is built for it."""
+    rows = json.loads((files("envs.babyai") / "instructions.json").read_text("utf-8"))
+    training, evaluation = (tuple(_instruction(*row) for row in rows[split]) for split in ("train", "eval"))
     return training, evaluation
 
 

@@ -1,7 +1,7 @@
-"""The forty BabyAI levels behind AgentGym's ids, and the building of one world.
+"""The forty BabyAI levels of AgentGym's ids, and the construction of a level's minigrid environment.
 
-Invariant: a data index names one level and one seed (level = index mod 40, seed = index div 40, as in AgentGym), and a world depends
-on these two alone: each is built by a fresh generator.
+Invariant: a data index names one level and one seed (level = index mod 40, seed = index div 40, as in AgentGym), and an episode depends
+on these two alone: each has a minigrid environment of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from minigrid.envs.babyai.core import roomgrid_level
 
 ONE_ROOM, SEVERAL_ROOMS, SEVERAL_PARTS = "one room", "several rooms", "several parts"
 
-# Level -> how hard: the room count, or that its missions may chain parts ("..., then ..."). AgentGym's order: a level's place is its id.
+# Level -> difficulty: the room count, or "several parts" where missions may chain subgoals ("..., then ..."). The order is AgentGym's,
+# since a level's index is part of the item id.
 DIFFICULTY = {
     "GoToRedBallGrey": ONE_ROOM,
     "GoToRedBall": ONE_ROOM,
@@ -60,25 +61,21 @@ DIFFICULTY = {
 }
 LEVELS = tuple(DIFFICULTY)
 
-# The generators report every rejected draw with print(); a module global of that name keeps it off stdout, in every thread.
+# minigrid's level generators print every rejected draw; a module global named `print` keeps that off stdout, in every thread.
 roomgrid_level.print = lambda *_: None
 
 
 def level_and_seed(data_idx: int) -> tuple[str, int]:
-    """AgentGym's formula, the other way round: which level with which seed."""
+    """The level and the seed of a data index (the inverse of AgentGym's formula)."""
     return LEVELS[data_idx % len(LEVELS)], data_idx // len(LEVELS)
 
 
-def build(level: str, seed: int) -> Any:
-    """A minigrid world (a RoomGridLevel), reset with the seed."""
-    world = _generator(level)
-    world.reset(seed=seed)
-    return world
-
-
-def _generator(level: str) -> Any:
+def make_level(level: str, seed: int) -> Any:
+    """A new minigrid environment (a RoomGridLevel), reset with the seed."""
     spec = _spec(level)
-    return load_env_creator(str(spec.entry_point))(**spec.kwargs)
+    minigrid_env = load_env_creator(str(spec.entry_point))(**spec.kwargs)
+    minigrid_env.reset(seed=seed)
+    return minigrid_env
 
 
 @lru_cache(maxsize=None)

@@ -1,6 +1,6 @@
-"""A BabyAI mission taken apart: from its sentence to the parts to do, in the order in which they count.
+"""The parser of missions: from a BabyAI sentence to its subgoals, in the order in which they must be done.
 
-Invariant: reads the sentence alone, as any player can; knows nothing of minigrid's instruction objects.
+Invariant: it reads the sentence alone, as any policy can; it does not use minigrid's instruction objects.
 """
 
 from __future__ import annotations
@@ -8,63 +8,68 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from envs.babyai.view import Thing
+from envs.babyai.observation import GridObject
 
-_PLACES = {"on your left": "left", "on your right": "right", "in front of you": "front", "behind you": "behind"}
-_NOUN = rf"(?:the|an?) (?:(?P<color>\w+) )??(?P<kind>key|ball|box|door|object)(?: (?P<place>{'|'.join(_PLACES)}))?"
-_PART = re.compile(r"(?P<verb>go to|pick up|open) (?P<what>.+)|put (?P<moved>.+) next to (?P<fixed>.+)")
+_LOCATIONS = {"on your left": "left", "on your right": "right", "in front of you": "front", "behind you": "behind"}
+_OBJECT = re.compile(rf"(?:the|an?) (?:(?P<color>\w+) )??(?P<kind>key|ball|box|door|object)(?: (?P<location>{'|'.join(_LOCATIONS)}))?")
+_SUBGOAL = re.compile(r"(?P<verb>go to|pick up|open) (?P<target>.+)|put (?P<moved>.+) next to (?P<fixed>.+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A description such as "the red ball on your left". `place` is as seen from the start, within the first room."""
+class ObjectDescription:
+    """A description such as "the red ball on your left".
 
-    words: str
+    `kind` and `color` are None where any will do. `location` is left, right, front or behind, as seen from the first pose and within the
+    first room; None where the mission gives none.
+    """
+
+    text: str
     kind: str | None
     color: str | None
-    place: str | None
+    location: str | None
 
-    def fits(self, thing: Thing) -> bool:
-        """Whether a thing looks like it (its place is another matter)."""
-        return thing.kind != "wall" and self.kind in (None, thing.kind) and self.color in (None, thing.color)
+    def matches(self, candidate: GridObject) -> bool:
+        """Whether an object has the kind and the color; its location is not checked here."""
+        return candidate.kind != "wall" and self.kind in (None, candidate.kind) and self.color in (None, candidate.color)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One thing to do: `verb` is go to, pick up, open or put; `beside` is set for put alone."""
+class Subgoal:
+    """One thing to do: `verb` is "go to", "pick up", "open" or "put"; `next_to` is set for "put" alone."""
 
-    words: str
+    text: str
     verb: str
-    wanted: Wanted
-    beside: Wanted | None = None
+    target: ObjectDescription
+    next_to: ObjectDescription | None = None
 
 
-def parts_of(mission: str) -> list[list[Part]]:
-    """The groups of parts, one group after the other; within a group the order is free. Raises ValueError on an unknown sentence."""
+def parse_mission(mission: str) -> list[list[Subgoal]]:
+    """Groups of subgoals, in the order in which they must be done; within a group the order is free. Raises ValueError."""
     if " after you " in mission:
         later, earlier = mission.split(" after you ")
         ordered = [earlier, later]
     else:
         ordered = mission.split(", then ")
-    return [[_part(words) for words in group.split(" and ")] for group in ordered]
+    return [[_parse_subgoal(text) for text in group.split(" and ")] for group in ordered]
 
 
-def key_for(door: Thing) -> Wanted:
-    return Wanted(f"the {door.color} key", "key", door.color, None)
+def key_for(door: GridObject) -> ObjectDescription:
+    """The description of the key that opens a locked door."""
+    return ObjectDescription(f"the {door.color} key", "key", door.color, None)
 
 
-def _part(words: str) -> Part:
-    found = _PART.fullmatch(words)
-    if found is None:
-        raise ValueError(f"not a BabyAI mission: {words!r}")
-    if found["moved"]:
-        return Part(words, "put", _wanted(found["moved"]), _wanted(found["fixed"]))
-    return Part(words, found["verb"], _wanted(found["what"]))
+def _parse_subgoal(text: str) -> Subgoal:
+    match = _SUBGOAL.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a BabyAI mission: {text!r}")
+    if match["moved"]:
+        return Subgoal(text, "put", _parse_object(match["moved"]), _parse_object(match["fixed"]))
+    return Subgoal(text, match["verb"], _parse_object(match["target"]))
 
 
-def _wanted(words: str) -> Wanted:
-    found = re.fullmatch(_NOUN, words)
-    if found is None:
-        raise ValueError(f"not a BabyAI description: {words!r}")
-    kind = None if found["kind"] == "object" else found["kind"]
-    return Wanted(words, kind, found["color"], _PLACES.get(found["place"] or ""))
+def _parse_object(text: str) -> ObjectDescription:
+    match = _OBJECT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a BabyAI description of an object: {text!r}")
+    kind = None if match["kind"] == "object" else match["kind"]
+    return ObjectDescription(text, kind, match["color"], _LOCATIONS.get(match["location"] or ""))

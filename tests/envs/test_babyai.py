@@ -1,4 +1,4 @@
-"""BabyAI: the text, the actions, the reward, the committed instructions and the expert, as a player meets them."""
+"""BabyAI: the text, the actions, the reward, the committed instructions and the expert, through the public interface."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs.babyai import LEVELS, BabyAI
+from envs.babyai.actions import DROP, FORWARD, LEFT, PICKUP, RIGHT, STAY, TOGGLE, available_actions
 from envs.babyai.generate import solve
-from envs.babyai.levels import DIFFICULTY, ONE_ROOM, SEVERAL_PARTS, build, level_and_seed
-from envs.babyai.mission import parts_of
-from envs.babyai.view import DROP, FORWARD, LEFT, PICKUP, RIGHT, STAY, TOGGLE, Thing, View
+from envs.babyai.levels import DIFFICULTY, ONE_ROOM, SEVERAL_PARTS, level_and_seed, make_level
+from envs.babyai.mission import parse_mission
+from envs.babyai.observation import GridObject, View
 from envs.base import UnknownItem
 
 OPEN_FLOOR = {(ahead, right): None for ahead in range(3) for right in range(-3, 4)}
@@ -37,20 +38,22 @@ def play(env: BabyAI, item_id: str) -> list[tuple[str, str, str]]:
     return rounds
 
 
-# --- what is said -----------------------------------------------------------------------------------------------------
+# --- observations -----------------------------------------------------------------------------------------------------
 
 
-def test_first_observation_has_the_goal_the_things_and_the_actions() -> None:
+def test_first_observation_has_the_goal_the_objects_and_the_actions() -> None:
     observation, info = BabyAI().reset(options=item("GoToRedBallNoDists", 0))
-    goal, seen, actions = observation.split("\n")
+    goal, description, actions = observation.split("\n")
     assert goal == "Your goal: go to the red ball"
-    assert seen.endswith("You are not carrying anything.")
+    assert description.endswith("You are not carrying anything.")
     assert actions == f"Available actions: [{', '.join(info['available_actions'])}]"
     assert actions.startswith("Available actions: [turn left, turn right")
 
 
-def test_a_view_is_told_nearest_first_with_numbers_and_places() -> None:
-    view = View({**OPEN_FLOOR, (1, 3): Thing("ball", "red"), (2, -1): Thing("ball", "red"), (3, 0): Thing("wall", "grey")}, None)
+def test_a_view_lists_objects_nearest_first_with_numbers_and_offsets() -> None:
+    view = View(
+        {**OPEN_FLOOR, (1, 3): GridObject("ball", "red"), (2, -1): GridObject("ball", "red"), (3, 0): GridObject("wall", "grey")}, None
+    )
     assert view.text() == (
         "In front of you in this room, you can see several objects: "
         "There is a red ball 1 2 steps in front of you and 1 steps to your left. "
@@ -60,40 +63,40 @@ def test_a_view_is_told_nearest_first_with_numbers_and_places() -> None:
 
 
 def test_an_empty_view_says_so() -> None:
-    assert View({}, Thing("key", "blue")).text() == (
+    assert View({}, GridObject("key", "blue")).text() == (
         "You cannot see any objects within sight. The room has walls around you. You are carrying a blue key."
     )
 
 
-def test_an_action_is_a_walk_over_visible_floor() -> None:
-    view = View({**OPEN_FLOOR, (2, 0): Thing("ball", "red"), (2, 2): Thing("door", "green", "open")}, None)
-    actions = view.actions()
+def test_an_action_is_a_path_over_visible_floor() -> None:
+    view = View({**OPEN_FLOOR, (2, 0): GridObject("ball", "red"), (2, 2): GridObject("door", "green", "open")}, None)
+    actions = available_actions(view)
     assert actions["go to red ball 1"] == (FORWARD,)
     assert actions["pickup red ball 1"] == (FORWARD, PICKUP)
     assert actions["go through green open door 1"] == (FORWARD, RIGHT, FORWARD, FORWARD, LEFT, FORWARD)
     assert "drop" not in actions
 
 
-def test_doors_open_only_with_what_opens_them() -> None:
-    cells = {**OPEN_FLOOR, (1, 0): Thing("door", "red", "locked")}
-    without, with_key = View(cells, Thing("key", "blue")).actions(), View(cells, Thing("key", "red")).actions()
-    assert set(without) == {"turn left", "turn right", "go to red locked door 1"}
+def test_a_locked_door_opens_only_with_its_key() -> None:
+    cells = {**OPEN_FLOOR, (1, 0): GridObject("door", "red", "locked")}
+    without_key, with_key = (available_actions(View(cells, GridObject("key", color))) for color in ("blue", "red"))
+    assert set(without_key) == {"turn left", "turn right", "go to red locked door 1"}
     assert with_key["toggle and go through red locked door 1"] == (TOGGLE, FORWARD)
     assert with_key["go to red locked door 1"] == (STAY,)
 
 
-def test_a_thing_behind_others_keeps_its_number_and_is_not_offered() -> None:
-    ball, wall = Thing("ball", "red"), Thing("wall", "grey")
-    view = View({(1, 0): Thing("box", "grey"), (0, 1): wall, (2, 0): ball, (0, -1): None, (0, -2): None, (0, -3): ball}, None)
-    assert [sight.label for sight in view.sights] == ["grey box 1", "red ball 1", "red ball 2"]
-    assert "pickup red ball 1" not in view.actions()
-    assert view.actions()["pickup red ball 2"] == (LEFT, FORWARD, FORWARD, PICKUP)
+def test_an_object_behind_others_keeps_its_number_and_is_not_offered() -> None:
+    ball, wall = GridObject("ball", "red"), GridObject("wall", "grey")
+    view = View({(1, 0): GridObject("box", "grey"), (0, 1): wall, (2, 0): ball, (0, -1): None, (0, -2): None, (0, -3): ball}, None)
+    assert [visible.label for visible in view.objects] == ["grey box 1", "red ball 1", "red ball 2"]
+    assert "pickup red ball 1" not in available_actions(view)
+    assert available_actions(view)["pickup red ball 2"] == (LEFT, FORWARD, FORWARD, PICKUP)
 
 
-def test_what_is_carried_is_dropped_on_free_floor_only() -> None:
-    key = Thing("key", "red")
-    assert View(OPEN_FLOOR, key).actions()["drop"] == (DROP,)
-    assert "drop" not in View({**OPEN_FLOOR, (1, 0): Thing("ball", "red")}, key).actions()
+def test_the_carried_object_is_dropped_on_free_floor_only() -> None:
+    key = GridObject("key", "red")
+    assert available_actions(View(OPEN_FLOOR, key))["drop"] == (DROP,)
+    assert "drop" not in available_actions(View({**OPEN_FLOOR, (1, 0): GridObject("ball", "red")}, key))
 
 
 def test_the_order_words_of_a_goal_are_kept() -> None:
@@ -102,7 +105,7 @@ def test_the_order_words_of_a_goal_are_kept() -> None:
     assert any(" after you " in goal for goal in goals)
 
 
-# --- what is done -----------------------------------------------------------------------------------------------------
+# --- episodes ---------------------------------------------------------------------------------------------------------
 
 
 def test_reaching_the_goal_is_rewarded_once_and_ends_the_episode() -> None:
@@ -124,7 +127,7 @@ def test_the_levels_own_limit_ends_the_episode_without_success() -> None:
     while not env.done:
         observation, reward, terminated, _, info = env.step("turn left")
     assert terminated
-    assert env.rounds == env.world.max_steps
+    assert env.rounds == env.minigrid_env.max_steps
     assert (reward, env.reward, info["success"]) == (0.0, 0.0, False)
     assert observation.endswith("The step limit is reached.")
 
@@ -139,22 +142,22 @@ def test_an_unavailable_action_is_answered_and_costs_a_round(action: str) -> Non
     assert env.available_actions() == info["available_actions"]
 
 
-def test_pick_up_is_understood_like_pickup() -> None:
+def test_pick_up_is_accepted_like_pickup() -> None:
     env = BabyAI()
     _, info = env.reset(options=item("PickupLoc", 1))
     action = next(action for action in info["available_actions"] if action.startswith("pickup "))
     assert env.step(action.replace("pickup", "Pick up"))[0] != env.step("fly")[0]
-    assert env.world.carrying is not None
+    assert env.minigrid_env.carrying is not None
 
 
-def test_the_key_in_a_box_can_be_had() -> None:
+def test_the_expert_gets_the_key_out_of_a_box() -> None:
     env = BabyAI()
     actions = [action for _, _, action in play(env, item("KeyInBox", 0)["item_id"])]
     assert "toggle" in actions
     assert env.succeeded(env.reward)
 
 
-def test_any_natural_number_is_an_instruction_and_nothing_else_is() -> None:
+def test_any_natural_number_is_a_valid_id_and_nothing_else_is() -> None:
     env = BabyAI()
     observation, _ = env.reset(options={"item_id": "babyai_100000009"})
     assert level_and_seed(100000009) == ("GoToDoor", 2_500_000)
@@ -174,10 +177,14 @@ def test_it_is_a_gymnasium_environment() -> None:
 def test_the_instructions_have_the_papers_sizes_and_are_spread_over_the_levels() -> None:
     training, evaluation = BabyAI.instructions("explore"), BabyAI.instructions("eval")
     assert (len(training), len(evaluation), len(BabyAI.instructions("train"))) == (810, 90, 400)
-    assert set(Counter(each.task_type for each in training).values()) == {20, 21}
-    assert set(Counter(each.task_type for each in evaluation).values()) == {2, 3}
-    assert {each.task_type for each in evaluation} == set(LEVELS)
-    assert len({each.text for each in (*training, *evaluation)}) == len({each.item_id for each in (*training, *evaluation)}) == 900
+    assert set(Counter(instruction.task_type for instruction in training).values()) == {20, 21}
+    assert set(Counter(instruction.task_type for instruction in evaluation).values()) == {2, 3}
+    assert {instruction.task_type for instruction in evaluation} == set(LEVELS)
+    assert (
+        len({instruction.text for instruction in (*training, *evaluation)})
+        == len({instruction.item_id for instruction in (*training, *evaluation)})
+        == 900
+    )
 
 
 def test_a_sample_of_the_instructions_is_solved_and_reads_as_committed() -> None:
@@ -188,16 +195,16 @@ def test_a_sample_of_the_instructions_is_solved_and_reads_as_committed() -> None
         assert instruction.text == f"{row[1]} [first observation {row[2]}]"
 
 
-def test_difficulty_agrees_with_the_worlds() -> None:
+def test_difficulty_agrees_with_the_room_count() -> None:
     for level in LEVELS:
-        world = build(level, 0)
+        env = make_level(level, 0)
         if DIFFICULTY[level] != SEVERAL_PARTS:
-            assert (world.num_rows * world.num_cols == 1) == (DIFFICULTY[level] == ONE_ROOM), level
+            assert (env.num_rows * env.num_cols == 1) == (DIFFICULTY[level] == ONE_ROOM), level
 
 
-def test_building_worlds_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_making_a_level_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for seed in range(12):  # minigrid reports rejected draws of these
-        build("BossLevel", seed)
+        make_level("BossLevel", seed)
     assert capsys.readouterr().out == ""
 
 
@@ -220,50 +227,50 @@ def test_episodes_are_the_same_under_any_hash_seed() -> None:
 # --- the expert -------------------------------------------------------------------------------------------------------
 
 
-def test_missions_are_taken_apart_in_the_order_that_counts() -> None:
-    def words(mission: str) -> list[list[str]]:
-        return [[part.words for part in group] for group in parts_of(mission)]
+def test_missions_are_parsed_into_groups_in_order() -> None:
+    def texts(mission: str) -> list[list[str]]:
+        return [[subgoal.text for subgoal in group] for group in parse_mission(mission)]
 
-    assert words("open a door, then go to the red ball") == [["open a door"], ["go to the red ball"]]
-    assert words("go to a key after you open the door and pick up an object") == [["open the door", "pick up an object"], ["go to a key"]]
-    (put,) = parts_of("put the red box on your left next to a door behind you")[0]
-    assert put.beside is not None
-    assert (put.wanted.color, put.wanted.kind, put.wanted.place) == ("red", "box", "left")
-    assert (put.beside.color, put.beside.kind, put.beside.place) == (None, "door", "behind")
+    assert texts("open a door, then go to the red ball") == [["open a door"], ["go to the red ball"]]
+    assert texts("go to a key after you open the door and pick up an object") == [["open the door", "pick up an object"], ["go to a key"]]
+    (put,) = parse_mission("put the red box on your left next to a door behind you")[0]
+    assert put.next_to is not None
+    assert (put.target.color, put.target.kind, put.target.location) == ("red", "box", "left")
+    assert (put.next_to.color, put.next_to.kind, put.next_to.location) == (None, "door", "behind")
     with pytest.raises(ValueError, match="dance"):
-        parts_of("dance")
+        parse_mission("dance")
 
 
 def test_thoughts_are_short_and_name_what_the_observation_names() -> None:
-    words = []
+    lengths = []
     for instruction in BabyAI.instructions("train")[::16]:
         for observation, thought, action in play(BabyAI(), instruction.item_id):
             assert thought.startswith("I must ")
-            words.append(len(thought.split()))
+            lengths.append(len(thought.split()))
             for label in re.findall(r"I see ([a-z ]+ \d+)", thought):
                 assert f"There is a {label} " in observation
             assert action in observation.splitlines()[-1]
-    assert max(words) <= 45
-    assert sum(words) / len(words) <= 25
+    assert max(lengths) <= 45
+    assert sum(lengths) / len(lengths) <= 25
 
 
 def test_the_expert_knows_only_what_it_has_seen() -> None:
     env = BabyAI()
     for level, seed in (("GoToObjMazeS7", 1), ("KeyCorridorS6R3", 3), ("BossLevel", 2), ("FindObjS7", 4)):
         observation, _ = env.reset(options=item(level, seed))
-        chosen = env.expert().act(observation)
-        for x in range(env.world.width):
-            for y in range(env.world.height):
-                if not env.world.in_view(x, y):
-                    env.world.grid.set(x, y, None)
-        assert env.expert().act(observation) == chosen
+        decision = env.expert().act(observation)
+        for x in range(env.minigrid_env.width):
+            for y in range(env.minigrid_env.height):
+                if not env.minigrid_env.in_view(x, y):
+                    env.minigrid_env.grid.set(x, y, None)
+        assert env.expert().act(observation) == decision
 
 
-def test_a_plan_of_several_parts_is_carried_out_in_order() -> None:
+def test_several_subgoals_are_pursued_in_order() -> None:
     env = BabyAI()
-    item_id = next(each.item_id for each in BabyAI.instructions("explore") if each.task_type == "MoveTwoAcrossS8N9")
+    item_id = next(instruction.item_id for instruction in BabyAI.instructions("explore") if instruction.task_type == "MoveTwoAcrossS8N9")
     thoughts = [thought for _, thought, _ in play(env, item_id)]
     assert env.succeeded(env.reward)
-    parts = [thought.split(".")[0] for thought in thoughts]
-    assert len(dict.fromkeys(parts)) == 2
-    assert parts == sorted(parts, key=list(dict.fromkeys(parts)).index)
+    subgoals = [thought.split(".")[0] for thought in thoughts]
+    assert len(dict.fromkeys(subgoals)) == 2
+    assert subgoals == sorted(subgoals, key=list(dict.fromkeys(subgoals)).index)

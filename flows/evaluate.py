@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from agentevol.report.formatting import format_rate
 from flows.pipeline import Job, parameters
 from flows.run_page import RunPage
 from tasks.learn import base_model, endpoint
@@ -35,8 +36,7 @@ def evaluate(
         page.table({name: scores.facts})
     for env, score in scores.facts.items():
         if score["n"]:
-            success, low, high = (100 * score[f"success{part}"] for part in ("", "_low", "_high"))
-            say(f"  {env:12} {success:5.1f} % [{low:.1f}, {high:.1f}], n = {score['n']}")
+            say(f"  {env:12} {format_rate(score, digits=1, unit=' %'):>22}, n = {score['n']}")
     if "requests" in played.facts:
         requests, repeated, read, wrote = (played.facts[what] for what in BILLED)
         say(f"  asked over the network: {requests:,} requests ({repeated:,} repeated), {read:,} tokens in, {wrote:,} out")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentevol.evaluation.scores import drop_incomplete_overall
+from agentevol.report.formatting import format_rate
 from agentevol.report.model import RANDOM
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
@@ -201,10 +202,7 @@ class Job:
         episodes = self._play(name, policy, self.sets.agenteval, "eval", 1, sampling, engine, rollout)
         scores = score(episodes=episodes, label=name)
         overall = scores.facts["overall"]
-        say(
-            f"{name}: success {100 * overall['success']:.1f} % on AgentEval"
-            f" [{100 * overall['success_low']:.1f}, {100 * overall['success_high']:.1f}], n = {overall['n']}"
-        )
+        say(f"{name}: success on AgentEval {format_rate(overall, digits=1, unit=' %')}, n = {overall['n']}")
         return episodes, scores
 
     def _play(

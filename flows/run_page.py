@@ -14,6 +14,7 @@ from typing import Any
 
 from prefect.context import FlowRunContext
 
+from agentevol.report.formatting import format_rate
 from flows.up.commands import UI_PORT
 from flows.up.state import pages_url
 from tasks import paths
@@ -42,7 +43,9 @@ class RunPage:
 
     def table(self, scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         """`scores`: by policy and environment."""
-        rows = [{"policy": label, **{env: _rate(found) for env, found in facts.items()}} for label, facts in scores.items()]
+        rows = [
+            {"policy": label, **{env: format_rate(found, missing="") for env, found in facts.items()}} for label, facts in scores.items()
+        ]
         _put("table", SCORES, json.dumps(rows), "Success on AgentEval in %, with 95 % intervals.")
 
     def links(self, *, experiment: str = "", run: str = "", folder: Path | None = None) -> None:
@@ -68,13 +71,6 @@ def mlflow_url() -> str:
     if is_server(uri):
         return shown(uri.rstrip("/"))
     return pages_url(Path(os.environ.get("PREFECT_HOME", ".prefect"))) or f"http://127.0.0.1:{UI_PORT}"
-
-
-def _rate(score: Mapping[str, Any]) -> str:
-    if not score["n"]:
-        return ""
-    success, low, high = (100 * score[f"success{part}"] for part in ("", "_low", "_high"))
-    return f"{success:.1f} [{low:.0f}, {high:.0f}]"
 
 
 def _gate_report(gates: Mapping[str, str]) -> str:

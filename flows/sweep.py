@@ -20,8 +20,8 @@ from itertools import product
 from prefect import flow
 
 from agentevol.data.artifact_folder import digest_json
-from agentevol.report.sweep.model import Cell, Setting
-from agentevol.report.sweep.records import BASE_MODEL, DATA, WORLD, NotARecord, difference, parameters_there
+from agentevol.report.sweep.model import Setting, SweepRun
+from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, first_difference, recorded_parameters
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params, SweepParams
 from agentevol.settings.types import Count, Natural
@@ -62,10 +62,10 @@ def sweep(
     common = comparable_parameters(params)
     name = name or f"{short(params.sweep)}-{digest_json(common)[:6]}"
     try:
-        there = parameters_there(SWEEPS / name)
-    except NotARecord:
+        there = recorded_parameters(SWEEPS / name)
+    except RecordError:
         there = {}  # of another version: made anew, as the results are that it was made from
-    if found := difference(there, common):
+    if found := first_difference(there, common):
         raise SettingsError(f"sweep {name}: there is one with other parameters ({found}); give this one another name (--name)")
     grid = cells(params.sweep)
     say(f"sweep {name}: {len(grid)} runs, {params.sweep.concurrency} at once")
@@ -76,18 +76,20 @@ def sweep(
     )
     job = Job(params)
     by_chance = job.by_chance()
-    sets = {f"{DATA}{what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))}
-    sets |= {f"{WORLD}{env}": digest for env, digest in worlds(job.sets.agenteval, job.sets.explore).items()}
+    sets = {
+        f"{DATA_PREFIX}{what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))
+    }
+    sets |= {f"{ENVIRONMENT_PREFIX}{env}": digest for env, digest in worlds(job.sets.agenteval, job.sets.explore).items()}
     page = sweep_report(done, job.sets.explore, by_chance and by_chance[0], name, {**sets, BASE_MODEL: job.base.digest}, common)
     RunPage().links(folder=page)
     return str(page)
 
 
-def cells(grid: SweepParams) -> list[Cell]:
+def cells(grid: SweepParams) -> list[SweepRun]:
     """The runs in an order in which each finds the most of itself done: by chain, and within a chain by M."""
     chains = product(grid.seeds, grid.merge, grid.start_from, grid.rule, grid.samples)
     return [
-        Cell(Setting(_written(samples), merge, start, rule), iterations, seed, "")
+        SweepRun(Setting(_written(samples), merge, start, rule), iterations, seed, "")
         for seed, merge, start, rule, samples in chains
         for iterations in sorted(grid.iterations)
     ]
@@ -104,7 +106,7 @@ def _written(samples: int | list[int]) -> str:
     return "+".join(map(str, samples)) if isinstance(samples, list) else str(samples)
 
 
-def _settings(cell: Cell) -> list[str]:
+def _settings(cell: SweepRun) -> list[str]:
     """A cell as overrides of the parameters."""
     setting = cell.setting
     samples = f"[{setting.samples.replace('+', ',')}]" if "+" in setting.samples else setting.samples
@@ -118,23 +120,23 @@ def _settings(cell: Cell) -> list[str]:
     return [f"seed={cell.seed}", *(f"evolve.{key}={value}" for key, value in values.items())]
 
 
-def _in_turn(grid: Sequence[Cell], params_file: str, overrides: Sequence[str], name: str) -> list[Cell]:
+def _in_turn(grid: Sequence[SweepRun], params_file: str, overrides: Sequence[str], name: str) -> list[SweepRun]:
     done = []
     for number, cell in enumerate(grid, 1):
         say(f"run {number} of {len(grid)}: M = {cell.iterations}, K = {cell.setting.samples}, seed {cell.seed}")
         folder = evolve(params_file=params_file, overrides=[*overrides, *_settings(cell)], experiment=name)
-        done.append(Cell(cell.setting, cell.iterations, cell.seed, folder))
+        done.append(SweepRun(cell.setting, cell.iterations, cell.seed, folder))
     return done
 
 
-def _at_once(grid: Sequence[Cell], params: Params, params_file: str, overrides: Sequence[str], name: str) -> list[Cell]:
+def _at_once(grid: Sequence[SweepRun], params: Params, params_file: str, overrides: Sequence[str], name: str) -> list[SweepRun]:
     """Chains side by side, each cell in a process of its own; the cells of a chain one after the other, for they build on each other."""
-    chains: defaultdict[tuple[Setting, int], list[Cell]] = defaultdict(list)
+    chains: defaultdict[tuple[Setting, int], list[SweepRun]] = defaultdict(list)
     for cell in grid:
         chains[cell.setting, cell.seed].append(cell)
     running: list[subprocess.Popen[str]] = []
 
-    def play(chain: Sequence[Cell]) -> list[Cell]:
+    def play(chain: Sequence[SweepRun]) -> list[SweepRun]:
         done = []
         for cell in chain:
             given = {"params_file": params_file, "overrides": [*overrides, *_settings(cell)], "experiment": name}
@@ -150,7 +152,7 @@ def _at_once(grid: Sequence[Cell], params: Params, params_file: str, overrides: 
                 )
             folder = said.strip().splitlines()[-1]
             say(f"M = {cell.iterations}, K = {cell.setting.samples}, seed {cell.seed}: {folder}")
-            done.append(Cell(cell.setting, cell.iterations, cell.seed, folder))
+            done.append(SweepRun(cell.setting, cell.iterations, cell.seed, folder))
         return done
 
     pool = ThreadPoolExecutor(params.sweep.concurrency)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prefect import task
 
-from agentevol.data.dataset import read_instructions, stream_dataset, write_dataset, write_instructions
+from agentevol.data.dataset import read_instruction_list, stream_dataset, write_dataset, write_instructions
 from agentevol.data.subset import first_instructions, stream_first
 from envs.base import Split
 from tasks import paths
@@ -59,7 +59,7 @@ def take_trajectories(out: Path, *, data: Artifact, environments: list[str], lim
 @cached_task("instructions", version="1")
 def take_instructions(out: Path, *, data: Artifact, split: Split, environments: list[str], limit: int | None) -> TaskOutput:
     """The first `limit` instructions of a list, per environment."""
-    rows = [row for rows in read_instructions(data.folder).values() for row in rows]
+    rows = read_instruction_list(data.folder)
     taken = first_instructions(rows, environments, limit)
     made = write_instructions(out / "dataset", {split: taken}, {"parents": [data.digest], "limit": limit})
     return TaskOutput(made.digest, "dataset", made.counts)

@@ -7,7 +7,7 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from agentevol.data.dataset import read_instructions, stream_dataset
+from agentevol.data.dataset import read_instruction_list, stream_dataset
 from agentevol.settings.schema import GateParams
 from envs.base import Instruction
 from envs.registry import environment_class
@@ -69,4 +69,4 @@ def _instructions(data: Artifact) -> list[Instruction]:
     if data.kind == "trajectories":
         about = {row.item_id: row.env for row in stream_dataset(data.folder)}
         return [environment_class(env).instruction(item_id) for item_id, env in about.items()]
-    return [row for rows in read_instructions(data.folder).values() for row in rows]
+    return read_instruction_list(data.folder)

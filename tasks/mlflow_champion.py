@@ -17,6 +17,7 @@ from agentevol.data.artifact_folder import digest_json
 from agentevol.data.dataset import read_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.paired_tests import PairedTest, mcnemar_from_counts
+from agentevol.report.formatting import format_p_equation
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.mlflow_store import is_server
@@ -116,4 +117,4 @@ def _titled(champion: ModelVersion) -> str:
 
 
 def _counted(test: PairedTest) -> str:
-    return f"{test.only_a} gained, {test.only_b} lost of {test.n}, p = {test.p_value:.2g}"
+    return f"{test.only_a} gained, {test.only_b} lost of {test.n}, {format_p_equation(test.p_value)}"

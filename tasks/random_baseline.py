@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from agentevol.data.dataset import read_instructions, write_dataset
+from agentevol.data.dataset import read_instruction_list, write_dataset
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.report.model import RANDOM
 from agentevol.rollout.engine import one_line_error
@@ -24,7 +24,7 @@ from tasks.progress import bar
 @cached_task("trajectories", version="1")
 def play_random(out: Path, *, instructions: Artifact, seed: int, worlds: dict[str, str]) -> TaskOutput:
     """One episode of a player that picks among the available actions, on each instruction of a world that lists them."""
-    wanted = [row for rows in read_instructions(instructions.folder).values() for row in rows]
+    wanted = read_instruction_list(instructions.folder)
     episodes: list[Trajectory] = []
     silent: set[str] = set()
     """The worlds that list no actions."""

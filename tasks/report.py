@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 
 from agentevol.data.artifact_folder import atomic_folder
 from agentevol.data.dataset import read_dataset
-from agentevol.evaluation.paired_tests import paired
+from agentevol.evaluation.paired_tests import mcnemar_per_environment
 from agentevol.evaluation.scores import Score
 from agentevol.report.model import RANDOM, Comparison, Phase, ReportInput
 from agentevol.report.write import write_report
@@ -94,7 +94,7 @@ def _compare_rounds(one: PolicyRecord, other: PolicyRecord) -> Comparison:
 
 
 def _compare(label: str, episodes: Artifact, other: str, others: Artifact) -> Comparison:
-    return Comparison(label, other, paired(read_dataset(episodes.folder), read_dataset(others.folder)))
+    return Comparison(label, other, mcnemar_per_environment(read_dataset(episodes.folder), read_dataset(others.folder)))
 
 
 def _phase(label: str, what: str, facts: dict[str, Any]) -> Phase:

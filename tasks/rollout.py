@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.data.artifact_folder import digest_json
-from agentevol.data.dataset import read_instructions, stream_dataset, write_dataset
+from agentevol.data.dataset import read_instruction_list, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import EngineParams
@@ -135,7 +135,7 @@ def play(
     from agentevol.rollout.rollout import roll_out as play_episodes
 
     usage = Usage()
-    wanted = [row for rows in read_instructions(instructions.folder).values() for row in rows][start:stop]
+    wanted = read_instruction_list(instructions.folder)[start:stop]
     what = f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}"
     with _server_to_itself(engine), bar(what) as tick:
         began = time.perf_counter()

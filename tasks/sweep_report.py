@@ -14,11 +14,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from agentevol.data.artifact_folder import atomic_folder, read_manifest
-from agentevol.data.dataset import read_dataset, read_instructions
+from agentevol.data.dataset import read_dataset, read_instruction_list
 from agentevol.report.model import BC_LARGE
-from agentevol.report.sweep.model import Cell, Chain, Cost, Setting, Sweep
-from agentevol.report.sweep.records import FOLDER, write_records
-from agentevol.report.sweep.write import HTML, write_report
+from agentevol.report.sweep.model import SeedResult, Setting, StepCost, Sweep, SweepRun
+from agentevol.report.sweep.records import RECORDS_FOLDER, write_records
+from agentevol.report.sweep.write import HTML, write_sweep_report
 from tasks import paths
 from tasks.artifact import Artifact, artifact_of
 from tasks.git_commit import changed, commit
@@ -31,20 +31,20 @@ _MADE_BY = {"learn": "model", "explore": "explored", "evaluate": "played"}
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
 def sweep_report(
-    cells: Sequence[Cell], chosen: Artifact, by_chance: Artifact | None, name: str, sets: dict[str, str], parameters: dict[str, Any]
+    cells: Sequence[SweepRun], chosen: Artifact, by_chance: Artifact | None, name: str, sets: dict[str, str], parameters: dict[str, Any]
 ) -> Path:
     """Write `runs/sweeps/<name>/`: report.html, report.md, the pictures and a record of each chain; returns the HTML file.
 
     `chosen`: the explored instructions; `sets`: the digests of what the runs began with; `parameters`: what they have in common.
     """
     priced = [_priced(cell) for cell in cells]
-    longest: dict[tuple[Setting, int], Cell] = {}
+    longest: dict[tuple[Setting, int], SweepRun] = {}
     for cell in sorted(priced, key=lambda one: one.iterations):
         longest[cell.setting, cell.seed] = cell
-    explored = [row for rows in read_instructions(chosen.folder).values() for row in rows]
+    explored = read_instruction_list(chosen.folder)
     sweep = Sweep(
-        chains=[_chain(cell) for cell in longest.values()],
-        cells=priced,
+        results=[_chain(cell) for cell in longest.values()],
+        runs=priced,
         random=read_dataset(by_chance.folder) if by_chance else [],
         explored=[(row.env, row.difficulty, row.item_id) for row in explored],
         meta={"commit": _commit(), **sets, "machine": machine()},
@@ -52,12 +52,12 @@ def sweep_report(
     )
     folder = SWEEPS / name
     with atomic_folder(folder) as out:
-        write_report(out, sweep, f"AgentEvol: {name}")
-        write_records(out / FOLDER, sweep)
+        write_sweep_report(out, sweep, f"AgentEvol: {name}")
+        write_records(out / RECORDS_FOLDER, sweep)
     return folder / HTML
 
 
-def _priced(cell: Cell) -> Cell:
+def _priced(cell: SweepRun) -> SweepRun:
     """The cell with what its steps cost and made."""
     phases, lineage = _read(cell, "scores.json")["phases"], {**_read(cell, "run.json"), **_hosted(cell)}
     costs = []
@@ -65,8 +65,8 @@ def _priced(cell: Cell) -> Cell:
         label, _, what = phase["name"].rpartition(": ")
         numbers = {name: phase[name] for name in ("seconds", "episodes", "tokens", "trained_tokens")}
         made = lineage[label][_MADE_BY[what]]["path"]
-        costs += [Cost(label, what, **part, trained_tokens=0) for part in _chunks(made)] or [Cost(label, what, made, **numbers)]
-    return Cell(cell.setting, cell.iterations, cell.seed, cell.folder, costs)
+        costs += [StepCost(label, what, **part, trained_tokens=0) for part in _chunks(made)] or [StepCost(label, what, made, **numbers)]
+    return SweepRun(cell.setting, cell.iterations, cell.seed, cell.folder, costs)
 
 
 def _chunks(made: str) -> list[dict[str, Any]]:
@@ -76,12 +76,12 @@ def _chunks(made: str) -> list[dict[str, Any]]:
     return list(facts.get("parts", ()))
 
 
-def _hosted(cell: Cell) -> dict[str, Any]:
+def _hosted(cell: SweepRun) -> dict[str, Any]:
     """The lineage of the hosted models that the run compared with; empty where there were none."""
     return dict(_read(cell, HOSTED)) if (Path(cell.folder) / HOSTED).is_file() else {}
 
 
-def _chain(cell: Cell) -> Chain:
+def _chain(cell: SweepRun) -> SeedResult:
     lineage = _read(cell, "run.json")
     labels = sorted(lineage, key=lambda label: label == BC_LARGE)  # BC-Large last, the others in their order
     policies = {label: read_dataset(paths.resolve(lineage[label]["played"]["path"])) for label in labels}
@@ -91,10 +91,10 @@ def _chain(cell: Cell) -> Chain:
         if "kept" in parts
     }
     hosted = {label: read_dataset(paths.resolve(parts["played"]["path"])) for label, parts in _hosted(cell).items()}
-    return Chain(cell.setting, cell.seed, policies, kept, lineage, hosted)
+    return SeedResult(cell.setting, cell.seed, policies, kept, lineage, hosted)
 
 
-def _read(cell: Cell, name: str) -> Any:
+def _read(cell: SweepRun, name: str) -> Any:
     return json.loads((Path(cell.folder) / name).read_text(encoding="utf-8"))
 
 

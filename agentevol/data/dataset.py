@@ -101,6 +101,11 @@ def read_instructions(folder: Path) -> dict[str, list[Instruction]]:
     return {split: [Instruction(**entry) for entry in entries] for split, entries in rows.items()}
 
 
+def read_instruction_list(folder: Path) -> list[Instruction]:
+    """The instructions of all splits of a folder in one list, split by split. Raises IncompleteFolder as `read_instructions`."""
+    return [instruction for instructions in read_instructions(folder).values() for instruction in instructions]
+
+
 def open_dataset(folder: Path) -> Dataset:
     """The description of a dataset of either kind, from its manifest alone. Raises IncompleteFolder when there is none."""
     manifest = read_manifest(folder)

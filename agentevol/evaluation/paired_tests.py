@@ -1,6 +1,6 @@
-"""Paired tests between two policies on the same instructions.
+"""Paired tests of two policies on the same instructions.
 
-Invariant: an episode that an error ended enters no pair.
+Invariant: an episode that ended in an error is part of no pair.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from math import comb, nan
 
 from agentevol.data.trajectory import Trajectory
-from agentevol.evaluation.scores import _per_environment, _without_nan
+from agentevol.evaluation.scores import nan_to_none, per_environment
 
 
 @dataclass(frozen=True, slots=True)
 class PairedTest:
-    """Policy a against policy b on `n` common episodes: successes of only one of them, and the exact two-sided McNemar p-value.
+    """Policy a compared with policy b on `n` common episodes: successes of only one of them, and the exact two-sided McNemar p-value.
 
-    `difference` is a's success rate less b's, NaN where n is 0.
+    `difference` is the success rate of a minus that of b, NaN if n is 0.
     """
 
     n: int
@@ -27,38 +27,38 @@ class PairedTest:
     difference: float
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As JSON values: NaN becomes null."""
-        return _without_nan(asdict(self))
+        """The fields as JSON values: NaN becomes null."""
+        return nan_to_none(asdict(self))
 
 
-def paired(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> dict[str, PairedTest]:
-    """`mcnemar` per environment that both have, by name, and "overall"."""
-    return _per_environment(_pairs(a, b), lambda pair: pair[0].env, _mcnemar)
+def mcnemar_per_environment(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> dict[str, PairedTest]:
+    """`mcnemar` of each environment that both policies played, by name, and "overall"."""
+    return per_environment(_pairs(a, b), lambda pair: pair[0].env, _mcnemar)
 
 
 def mcnemar(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> PairedTest:
-    """The exact two-sided McNemar test of success on the episodes, by (item_id, sample), that both have without a fault.
+    """The exact two-sided McNemar test of success, on the (item_id, sample) pairs that both policies played without an error.
 
-    Raises ValueError when one side has the same episode twice.
+    Raises ValueError if one side has the same (item_id, sample) twice.
     """
     return _mcnemar(_pairs(a, b))
 
 
 def mcnemar_from_counts(n: int, only_a: int, only_b: int) -> PairedTest:
-    """The test from its counts: of `n` pairs, those in which only a, and only b, succeeded."""
-    changed = only_a + only_b
-    tail = sum(comb(changed, count) for count in range(min(only_a, only_b) + 1))
-    return PairedTest(n, only_a, only_b, min(1.0, 2 * tail / 2**changed), (only_a - only_b) / n if n else nan)
+    """The exact two-sided McNemar test from its counts: in `only_a` of `n` pairs only a succeeded, in `only_b` only b."""
+    discordant = only_a + only_b
+    tail = sum(comb(discordant, count) for count in range(min(only_a, only_b) + 1))
+    return PairedTest(n, only_a, only_b, min(1.0, 2 * tail / 2**discordant), (only_a - only_b) / n if n else nan)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of several p-values, in the order given."""
+    """The p-values after Holm's step-down correction for multiple tests (Holm 1979), in the given order."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [0.0] * len(p_values)
-    worst = 0.0
+    largest = 0.0
     for rank, index in enumerate(order):
-        worst = max(worst, min(1.0, p_values[index] * (len(p_values) - rank)))
-        adjusted[index] = worst
+        largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
+        adjusted[index] = largest
     return adjusted
 
 
@@ -68,15 +68,15 @@ def _pairs(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> list[tuple[Traje
 
 
 def _by_episode(trajectories: Sequence[Trajectory]) -> dict[tuple[str, int], Trajectory]:
-    found: dict[tuple[str, int], Trajectory] = {}
+    by_key: dict[tuple[str, int], Trajectory] = {}
     for trajectory in trajectories:
         key = (trajectory.item_id, trajectory.sample)
-        if key in found:
+        if key in by_key:
             raise ValueError(
-                f"{trajectory.item_id}, sample {trajectory.sample} is there twice: give the episodes of one policy and iteration"
+                f"{trajectory.item_id}, sample {trajectory.sample} is given twice; give the episodes of one policy and iteration"
             )
-        found[key] = trajectory
-    return {key: trajectory for key, trajectory in found.items() if trajectory.status != "error"}
+        by_key[key] = trajectory
+    return {key: trajectory for key, trajectory in by_key.items() if trajectory.status != "error"}
 
 
 def _mcnemar(pairs: list[tuple[Trajectory, Trajectory]]) -> PairedTest:

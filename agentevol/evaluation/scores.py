@@ -1,6 +1,6 @@
-"""Scores with their uncertainty, and paired tests between two policies on the same instructions.
+"""Success rates and mean rewards with their 95 % intervals, per environment and overall.
 
-Invariant: an episode that a fault ended is counted as an error and enters no rate, no mean and no pair.
+Invariant: an episode that ended in an error is counted as an error and is part of no rate and no mean.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A policy on the `n` episodes of an environment that no fault ended; `errors` are those that one did.
+    """The score of a policy on `n` episodes of an environment; `errors` more episodes ended in an error and are not among the `n`.
 
-    `success` is a rate with its Wilson interval, `reward` a mean with its bootstrap interval (both 95 %), `rounds` a mean.
-    All are NaN where n is 0.
+    `success` is a rate in [0, 1] with its Wilson interval, `reward` a mean with its bootstrap interval (both 95 %), `rounds` a mean.
+    All of them are NaN if n is 0.
     """
 
     n: int
@@ -40,27 +40,37 @@ class Score:
     errors: int
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """As JSON values: NaN becomes null."""
-        return _without_nan(asdict(self))
+        """The fields as JSON values: NaN becomes null."""
+        return nan_to_none(asdict(self))
 
 
-def _without_nan(figures: Mapping[str, float | int]) -> dict[str, float | int | None]:
-    return {name: None if isnan(value) else value for name, value in figures.items()}
+def nan_to_none(values: Mapping[str, float | int]) -> dict[str, float | int | None]:
+    """The values with None in the place of NaN, which JSON does not have."""
+    return {name: None if isnan(value) else value for name, value in values.items()}
 
 
 def score(trajectories: Iterable[Trajectory]) -> dict[str, Score]:
-    """The score per environment, by name, and "overall" over all episodes alike (so that larger environments weigh more)."""
-    return _per_environment(list(trajectories), lambda trajectory: trajectory.env, _score)
+    """The score of each environment, by name, and "overall": all episodes have the same weight, so larger environments count more."""
+    return per_environment(list(trajectories), lambda trajectory: trajectory.env, _score)
 
 
-def drop_incomplete_overall(found: Mapping[str, _Result], n: Callable[[_Result], int], environments: Iterable[str]) -> dict[str, _Result]:
-    """Scores by name, without the overall one where environments are missing: it would stand beside those of other instructions."""
-    whole = {env for env, one in found.items() if n(one)} >= set(environments)
-    return {env: one for env, one in found.items() if whole or env != OVERALL}
+def per_environment(items: list[_Item], env: Callable[[_Item], str], measure: Callable[[list[_Item]], _Result]) -> dict[str, _Result]:
+    """`measure` of the items of each environment, in the order of their names, and of all items as "overall"."""
+    groups: dict[str, list[_Item]] = {}
+    for item in items:
+        groups.setdefault(env(item), []).append(item)
+    return {name: measure(groups[name]) for name in sorted(groups)} | {OVERALL: measure(items)}
+
+
+def drop_incomplete_overall(scores: Mapping[str, _Result], n: Callable[[_Result], int], environments: Iterable[str]) -> dict[str, _Result]:
+    """The scores by name, without the overall one if an environment has no scored episode: it would be of fewer instructions than
+    the overall scores it is compared with."""
+    complete = {env for env, score in scores.items() if n(score)} >= set(environments)
+    return {env: score for env, score in scores.items() if complete or env != OVERALL}
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a rate (Wilson 1927). Without any observation it is all of [0, 1]."""
+    """The 95 % Wilson score interval of a rate (Wilson 1927): (low, high). Without observations it is (0, 1)."""
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}: expected 0 <= successes <= n")
     if n == 0:
@@ -72,7 +82,10 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of a mean; the same values and seed give the same interval. Raises ValueError for none."""
+    """The 95 % percentile bootstrap interval of a mean: (low, high). The same values and seed give the same interval.
+
+    Raises ValueError if there are no values.
+    """
     import numpy as np
 
     if not values:
@@ -86,19 +99,12 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float
     return float(low), float(high)
 
 
-def _per_environment(items: list[_Item], env: Callable[[_Item], str], measure: Callable[[list[_Item]], _Result]) -> dict[str, _Result]:
-    groups: dict[str, list[_Item]] = {}
-    for item in items:
-        groups.setdefault(env(item), []).append(item)
-    return {name: measure(groups[name]) for name in sorted(groups)} | {OVERALL: measure(items)}
-
-
 def _score(trajectories: list[Trajectory]) -> Score:
-    played = [trajectory for trajectory in trajectories if trajectory.status != "error"]
-    n, errors = len(played), len(trajectories) - len(played)
+    scored = [trajectory for trajectory in trajectories if trajectory.status != "error"]
+    n, errors = len(scored), len(trajectories) - len(scored)
     if not n:
         return Score(0, 0, nan, nan, nan, nan, nan, nan, nan, errors)
-    successes = sum(trajectory.success for trajectory in played)
-    rewards = [trajectory.reward for trajectory in played]
-    rounds = sum(trajectory.rounds for trajectory in played) / n
+    successes = sum(trajectory.success for trajectory in scored)
+    rewards = [trajectory.reward for trajectory in scored]
+    rounds = sum(trajectory.rounds for trajectory in scored) / n
     return Score(n, successes, successes / n, *wilson(successes, n), sum(rewards) / n, *bootstrap_mean(rewards), rounds, errors)

@@ -1,19 +1,54 @@
-"""How figures are written in reports and tables: the one place for rates with their intervals, and for durations."""
+"""How rates, p-values, differences, counts and durations are written in tables, reports and messages: one function for each."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isnan
+from typing import Any
+
+from agentevol.evaluation.paired_tests import PairedTest
 from agentevol.evaluation.scores import Score
 
-
-def rate(score: Score | None, metric: str = "success", digits: int = 0) -> str:
-    """Success or reward x 100 with its 95 % interval, `41.2 [36, 47]`; `-` where nothing was played. `digits`: those of the interval."""
-    if score is None or not score.n:
-        return "-"
-    value, low, high = (100 * float(getattr(score, f"{metric}{part}")) for part in ("", "_low", "_high"))
-    return f"{value:.1f} [{low:.{digits}f}, {high:.{digits}f}]"
+MISSING = "-"
 
 
-def duration(seconds: float) -> str:
+def format_rate(
+    score: Score | Mapping[str, Any] | None, metric: str = "success", digits: int = 0, unit: str = "", missing: str = MISSING
+) -> str:
+    """Success or reward x 100 with its 95 % interval: `41.2 [36, 47]`.
+
+    `score`: a Score, or what `Score.to_dict` returns. `digits`: decimals of the interval. `unit`: written after the rate.
+    `missing`: the text without a scored episode.
+    """
+    values = score.to_dict() if isinstance(score, Score) else score
+    if not values or not values["n"]:
+        return missing
+    value, low, high = (100 * float(values[f"{metric}{part}"]) for part in ("", "_low", "_high"))
+    return f"{value:.1f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def format_p_value(value: float) -> str:
+    """Two decimals from 0.1 up, three below, `< 0.001` for what is smaller."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def format_p_equation(value: float) -> str:
+    """`p = 0.021` or `p < 0.001`, for a sentence."""
+    text = format_p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
+def format_points(test: PairedTest) -> str:
+    """The difference of two success rates in percentage points, with its sign: `+8.3`; `-` without a pair."""
+    return MISSING if isnan(test.difference) else f"{100 * test.difference:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+
+
+def format_count(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`"""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def format_duration(seconds: float) -> str:
     """`8.1 s`, `12 min 05 s`, `1 h 02 min`"""
     if seconds < 60:
         return f"{seconds:.1f} s"

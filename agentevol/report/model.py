@@ -1,6 +1,6 @@
-"""The report of a run: the table against BC-Base and BC-Large, the paired tests, the costs, the curve over M, and the figures as files.
+"""What the report of a run is made from: the scores of its policies, the paired tests, and the costs.
 
-Invariant: the same input gives the same files; of what it shows, only the seconds differ from one run to the next.
+Invariant: plain values only; the tables, the plots and the files are made from them in tables.py, plots.py and write.py.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Scores = Mapping[str, Score]
 
 
 def iteration_label(iteration: int) -> str:
-    """What the policy of an iteration (from 1) is called."""
+    """The label of the policy of an iteration, counted from 1."""
     return f"Iteration {iteration}"
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A paired test of policy `a` against policy `b` (labels), per environment and overall, as `scoring.paired` gives it."""
+    """The paired tests of policy `a` against policy `b` (labels), per environment and overall: `mcnemar_per_environment`."""
 
     a: str
     b: str
@@ -32,7 +32,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What a step of the run cost. `tokens`: read and written while playing; `trained_tokens`: those with loss, over all epochs."""
+    """The cost of a step of the run. `tokens`: prompt and generated tokens of its rollouts; `trained_tokens`: with loss, all epochs."""
 
     name: str
     seconds: float
@@ -45,10 +45,10 @@ class Phase:
 class ReportInput:
     """Everything that the report is made from.
 
-    `scores`: by policy label, in the order of the table: the random player (where the worlds list their actions), BC-Base, iteration 1 to
-    M, and BC-Large where it was trained. `meta`: whatever
-    tells this run from another (seed, model, data digests, hardware); JSON values, shown as they are. `remarks`: lines to stand below the
-    tables, such as what was left out of learning. `baselines`: the labels of hosted models among the scores, which lie on no curve.
+    `scores`: by policy label, in the order of the table: the random baseline (if environments list their actions), BC-Base, iterations
+    1 to M, and BC-Large if it was trained. `meta`: what identifies the run (seed, model, data digests, hardware), as JSON values.
+    `remarks`: lines below the tables, such as the number of trajectories that were not trained on. `baselines`: the labels of hosted
+    models among the scores; they are not part of the curve.
     """
 
     scores: Mapping[str, Scores]
@@ -60,16 +60,16 @@ class ReportInput:
 
     @property
     def curve(self) -> list[str]:
-        """The labels along M: iteration 0 is BC-Base."""
+        """The labels of iterations 0 to M; iteration 0 is BC-Base."""
         return [label for label in self.scores if label not in (RANDOM, BC_LARGE, *self.baselines)]
 
     @property
     def final(self) -> str:
-        """The label of the last policy along M."""
+        """The label of the last iteration."""
         return self.curve[-1]
 
     @property
     def environments(self) -> list[str]:
-        """The environments by name, then "overall"."""
+        """The environments in the order of their names, then "overall"."""
         names = {name for scores in self.scores.values() for name in scores} - {OVERALL}
         return [*sorted(names), OVERALL]

@@ -1,6 +1,6 @@
-"""The curve over M as a picture: success over the iterations with its intervals, BC-Base and BC-Large as lines to compare with.
+"""The plot of a run: success over the iterations with its intervals, and BC-Base and BC-Large as horizontal lines.
 
-Invariant: the same scores give the same pixels; nothing of the machine's fonts, display or time goes in.
+Invariant: the same scores give the same pixels, whatever the fonts, the display and the time of the machine.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any
 from agentevol.evaluation.scores import OVERALL, Score
 from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ReportInput
 
-_EVOLVED = "#1f5fa8"
-_LEVELS = {BC_BASE: ("#5f6670", (0, (4, 3))), BC_LARGE: ("#c8641e", "-"), RANDOM: ("#8a9099", (0, (1, 2)))}
-"""Policies to compare with: colour and line."""
+_CURVE_COLOUR = "#1f5fa8"
+_REFERENCES = {BC_BASE: ("#5f6670", (0, (4, 3))), BC_LARGE: ("#c8641e", "-"), RANDOM: ("#8a9099", (0, (1, 2)))}
+"""The policies drawn as horizontal lines: colour and line style."""
 
 
 def draw_curve(path: Path, runs: ReportInput) -> None:
-    """Draw the overall curve large and one small panel per environment beside it (none where there is only one), as PNG."""
+    """Write a PNG with the overall curve and one small panel per environment (none if there is only one environment)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,46 +39,48 @@ def draw_curve(path: Path, runs: ReportInput) -> None:
 
 
 def _panel(axes: Any, runs: ReportInput, name: str, large: bool) -> None:
-    """One environment. The curve is blue with its band; _LEVELS are lines to compare with."""
+    """Draw one environment: the curve with its 95 % band, and the policies of _REFERENCES as horizontal lines."""
     points = [(iteration, runs.scores[label][name]) for iteration, label in enumerate(runs.curve) if name in runs.scores[label]]
     points = [(iteration, score) for iteration, score in points if not isnan(score.success)]
     last = max(len(runs.curve) - 1, 1)
-    levels = {label: score for label in _LEVELS if (score := runs.scores.get(label, {}).get(name)) is not None and score.n}
-    for label, score in levels.items():
-        colour, style = _LEVELS[label]
+    references = {label: score for label in _REFERENCES if (score := runs.scores.get(label, {}).get(name)) is not None and score.n}
+    for label, score in references.items():
+        colour, style = _REFERENCES[label]
         axes.hlines(100 * score.success, -0.03 * last, last * 1.03, color=colour, linestyle=style, linewidth=1.4, zorder=3)
     iterations = [iteration for iteration, _ in points]
     rates = [100 * score.success for _, score in points]
     lows, highs = [100 * score.success_low for _, score in points], [100 * score.success_high for _, score in points]
-    axes.fill_between(iterations, lows, highs, color=_EVOLVED, alpha=0.15, linewidth=0)
-    axes.plot(iterations, rates, color=_EVOLVED, linewidth=2.4 if large else 1.6, marker="o", markersize=6 if large else 3.5, zorder=5)
+    axes.fill_between(iterations, lows, highs, color=_CURVE_COLOUR, alpha=0.15, linewidth=0)
+    axes.plot(iterations, rates, color=_CURVE_COLOUR, linewidth=2.4 if large else 1.6, marker="o", markersize=6 if large else 3.5, zorder=5)
     axes.set_xlim(-0.03 * last, last * (1.25 if large else 1.03))
     axes.set_xticks(range(len(runs.curve)))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e6ea", linewidth=0.8)
     axes.set_axisbelow(True)
-    n = levels[BC_BASE].n if BC_BASE in levels else 0
+    n = references[BC_BASE].n if BC_BASE in references else 0
     axes.set_title(f"all environments (n = {n})" if large else f"{name} (n = {n})", fontsize=11 if large else 9.5, loc="left")
     axes.tick_params(labelsize=9 if large else 8)
     if not large:
         axes.set_ylim(-3, 103)
         return
     bounds = [*lows, *highs]
-    bounds += [100 * value for label, score in levels.items() if label != BC_BASE for value in (score.success_low, score.success_high)]
+    bounds += [100 * value for label, score in references.items() if label != BC_BASE for value in (score.success_low, score.success_high)]
     axes.set_ylim(max(-2, min(bounds, default=0) - 6), min(102, max(bounds, default=100) + 6))
     axes.set_xlabel("iteration (0 is behavioural cloning, BC-Base)")
     axes.set_ylabel("success, %")
-    _labels(axes, rates, last, levels)
+    _draw_labels(axes, rates, last, references)
 
 
-def _labels(axes: Any, rates: list[float], last: int, levels: Mapping[str, Score]) -> None:
-    """The names at the right end of the lines, moved apart where they would lie on one another."""
-    named = [(100 * score.success, label, _LEVELS[label][0]) for label, score in levels.items()]
+def _draw_labels(axes: Any, rates: list[float], last: int, references: Mapping[str, Score]) -> None:
+    """Write the policies' labels at the right end of the lines, moved up if they would overlap."""
+    labels = [(100 * score.success, label, _REFERENCES[label][0]) for label, score in references.items()]
     if rates:
-        named.append((rates[-1], "AgentEvol", _EVOLVED))
+        labels.append((rates[-1], "AgentEvol", _CURVE_COLOUR))
     low, high = axes.get_ylim()
     gap = (high - low) * 0.075
-    place = low
-    for value, label, colour in sorted(named):
-        place = max(value, place + gap)
-        axes.text(last * 1.05, place, f"{label}\n{value:.1f} %", color=colour, va="center", fontsize=9, fontweight="bold", linespacing=1.05)
+    height = low
+    for value, label, colour in sorted(labels):
+        height = max(value, height + gap)
+        axes.text(
+            last * 1.05, height, f"{label}\n{value:.1f} %", color=colour, va="center", fontsize=9, fontweight="bold", linespacing=1.05
+        )

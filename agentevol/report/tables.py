@@ -1,27 +1,26 @@
-"""The report in words: tables for a terminal of 120 columns, and the same as Markdown.
+"""The report of a run as tables: plain text for a terminal of 120 columns, and Markdown.
 
-Invariant: a rate never stands without its interval and its n; when the policies do not fit side by side, they go below one another.
+Invariant: every rate is shown with its interval and its n; policies that do not fit side by side are shown in several tables.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from math import isnan
 from typing import Any
 
-from agentevol.evaluation.paired_tests import PairedTest, holm
+from agentevol.evaluation.paired_tests import holm
 from agentevol.evaluation.scores import OVERALL
-from agentevol.report.formatting import duration, rate
+from agentevol.report.formatting import format_duration, format_p_equation, format_p_value, format_points, format_rate
 from agentevol.report.model import RANDOM, Comparison, Phase, ReportInput
 
 WIDTH = 120
-_GAP = 3  # columns between the cells of a table
+_GAP = 3  # characters between two columns of a table
 _TOTAL = "total"
 
 
 def as_text(runs: ReportInput) -> str:
-    """The report for a terminal: success, reward where it says more, paired tests, costs. Plain characters, no colours."""
+    """The report for a terminal, without colours: success, reward if it differs from success, paired tests, costs."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -47,14 +46,14 @@ def as_text(runs: ReportInput) -> str:
     for comparison in runs.comparisons:
         show(_headline(comparison), *_paired_rows(comparison))
     if runs.phases:
-        show("What it cost", *_phase_rows(runs.phases))
-    for note in [*_by_chance(runs), *_notes(runs)]:
+        show("Costs", *_phase_rows(runs.phases))
+    for note in [*_random_baseline(runs), *_notes(runs)]:
         console.print(note)
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().rstrip().split("\n"))
 
 
 def as_markdown(runs: ReportInput) -> str:
-    """The report as a page, all policies side by side."""
+    """The report as Markdown, all policies side by side."""
     parts = ["# AgentEvol on AgentEval", ""]
 
     def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -67,7 +66,7 @@ def as_markdown(runs: ReportInput) -> str:
     for comparison in runs.comparisons:
         show(_headline(comparison), *_paired_rows(comparison))
     if runs.phases:
-        show("What it cost", *_phase_rows(runs.phases))
+        show("Costs", *_phase_rows(runs.phases))
     parts += [f"- {note}" for note in _notes(runs)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -77,17 +76,17 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _metrics(runs: ReportInput) -> list[tuple[str, str]]:
-    """Success always; mean reward only where it is not the success rate once more."""
-    found = [("Success on AgentEval in % [95 % Wilson interval]", "success")]
-    every = [score for scores in runs.scores.values() for score in scores.values() if score.n]
-    if any(abs(score.reward - score.success) > 1e-9 for score in every):
-        found.append(("Mean reward on AgentEval x 100 [95 % bootstrap interval]", "reward"))
-    return found
+    """(title, metric) of the score tables: success, and mean reward if it is not the same as success."""
+    tables = [("Success on AgentEval in % [95 % Wilson interval]", "success")]
+    scored = [score for scores in runs.scores.values() for score in scores.values() if score.n]
+    if any(abs(score.reward - score.success) > 1e-9 for score in scored):
+        tables.append(("Mean reward on AgentEval x 100 [95 % bootstrap interval]", "reward"))
+    return tables
 
 
 def _blocks(runs: ReportInput, metric: str) -> list[tuple[list[str], int]]:
-    """The policies in groups that fit the width, and the decimals of their intervals: one group with fewer decimals before several."""
-    labels = [label for label in runs.scores if label != RANDOM]  # that one is a note below: it would make the table too wide
+    """Groups of policies that fit the width, with the decimals of their intervals: one group with fewer decimals if possible."""
+    labels = [label for label in runs.scores if label != RANDOM]  # shown as a note: the table would be too wide
     for digits in (1, 0):
         if _fits(runs, labels, metric, digits):
             return [(labels, digits)]
@@ -110,14 +109,14 @@ def _score_rows(runs: ReportInput, labels: Sequence[str], metric: str, digits: i
     for env in runs.environments:
         scores = [runs.scores[label].get(env) for label in labels]
         counts = [score.n for score in scores if score]
-        rows.append([env, _span(counts), *(rate(score, metric, digits) for score in scores)])
+        rows.append([env, _count_range(counts), *(format_rate(score, metric, digits) for score in scores)])
     return ["environment", "n", *labels], rows
 
 
-def _span(counts: Sequence[int]) -> str:
+def _count_range(counts: Sequence[int]) -> str:
     if not counts:
         return "0"
-    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"  # policies differ where faults were left out
+    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"  # n differs by the number of errors
 
 
 def _headline(comparison: Comparison) -> str:
@@ -125,9 +124,9 @@ def _headline(comparison: Comparison) -> str:
     name = f"AgentEvol ({comparison.a[0].lower()}{comparison.a[1:]})" if comparison.a.lower().startswith("iteration") else comparison.a
     overall = comparison.results.get(OVERALL)
     if overall is None or not overall.n:
-        return f"{name} against {comparison.b}: no instruction that both played without a fault"
-    figures = f"{_points(overall)} points, {overall.only_a} gained / {overall.only_b} lost of {overall.n}"
-    return f"{name} against {comparison.b}: {figures}, exact McNemar p {_p(overall.p_value)}"
+        return f"{name} against {comparison.b}: no instruction that both policies played without an error"
+    counts = f"{format_points(overall)} points, {overall.only_a} gained / {overall.only_b} lost of {overall.n}"
+    return f"{name} against {comparison.b}: {counts}, exact McNemar {format_p_equation(overall.p_value)}"
 
 
 def _paired_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -136,24 +135,16 @@ def _paired_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     rows = []
     for env in [*names, *([OVERALL] if OVERALL in comparison.results else [])]:
         result = comparison.results[env]
-        cells = [str(result.n), _points(result), str(result.only_a), str(result.only_b), _p(result.p_value).removeprefix("= ")]
-        rows.append([env, *cells, _p(adjusted[env]).removeprefix("= ") if env in adjusted else ""])
+        cells = [str(result.n), format_points(result), str(result.only_a), str(result.only_b), format_p_value(result.p_value)]
+        rows.append([env, *cells, format_p_value(adjusted[env]) if env in adjusted else ""])
     return ["environment", "n", "points", "gained", "lost", "p", "p (Holm)"], rows
 
 
-def _points(result: PairedTest) -> str:
-    return "-" if isnan(result.difference) else f"{100 * result.difference:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}" if value < 0.1 else f"= {value:.2f}"
-
-
 def _phase_rows(phases: Sequence[Phase]) -> tuple[list[str], list[list[str]]]:
-    whole = sum(phase.seconds for phase in phases)
+    seconds = sum(phase.seconds for phase in phases)
     total = Phase(
         _TOTAL,
-        whole,
+        seconds,
         sum(phase.episodes for phase in phases),
         sum(phase.tokens for phase in phases),
         sum(phase.trained_tokens for phase in phases),
@@ -161,30 +152,30 @@ def _phase_rows(phases: Sequence[Phase]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for phase in [*phases, total]:
         counts = [f"{count:,}" if count else "-" for count in (phase.episodes, phase.tokens, phase.trained_tokens)]
-        rows.append([phase.name, duration(phase.seconds), f"{100 * phase.seconds / whole if whole else 0:.0f} %", *counts])
-    return ["step", "time", "share", "episodes", "tokens played", "tokens learnt"], rows
+        rows.append([phase.name, format_duration(phase.seconds), f"{100 * phase.seconds / seconds if seconds else 0:.0f} %", *counts])
+    return ["step", "time", "share", "episodes", "rollout tokens", "trained tokens"], rows
 
 
-def _by_chance(runs: ReportInput) -> list[str]:
-    """The random player in one line; none where no world lists its actions."""
+def _random_baseline(runs: ReportInput) -> list[str]:
+    """The scores of the random baseline in one line; empty if no environment lists its actions."""
     scores = runs.scores.get(RANDOM, {})
-    rates = [f"{env} {rate(scores[env], 'success', 0)}" for env in runs.environments if env in scores]
-    return [f"Success of a random player, where worlds list their actions: {', '.join(rates)}"] if rates else []
+    rates = [f"{env} {format_rate(scores[env])}" for env in runs.environments if env in scores]
+    return [f"Success of random actions, where environments list them: {', '.join(rates)}"] if rates else []
 
 
 def _notes(runs: ReportInput) -> list[str]:
     notes = []
-    faults = {label: sum(score.errors for env, score in scores.items() if env != OVERALL) for label, scores in runs.scores.items()}
-    if any(faults.values()):
-        named = ", ".join(f"{count} of {label}" for label, count in faults.items() if count)
-        notes.append(f"Ended by a fault and not scored: {named}.")
+    errors = {label: sum(score.errors for env, score in scores.items() if env != OVERALL) for label, scores in runs.scores.items()}
+    if any(errors.values()):
+        counts = ", ".join(f"{count} of {label}" for label, count in errors.items() if count)
+        notes.append(f"Ended by an error and not scored: {counts}.")
     notes += runs.remarks
     if runs.meta:
-        notes.append("; ".join(f"{key}: {_plain(value)}" for key, value in runs.meta.items()))
+        notes.append("; ".join(f"{key}: {_format_value(value)}" for key, value in runs.meta.items()))
     return notes
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(one)}" for key, one in value.items())
-    return ", ".join(_plain(one) for one in value) if isinstance(value, list | tuple) else str(value)
+        return ", ".join(f"{key} {_format_value(item)}" for key, item in value.items())
+    return ", ".join(_format_value(item) for item in value) if isinstance(value, list | tuple) else str(value)

@@ -1,6 +1,6 @@
-"""Writes the report of a run: tables, curve and scores as files.
+"""Writes the report of a run: tables, plot, metrics and scores as files.
 
-Invariant: the same input gives the same files; of what it shows, only the seconds differ from one run to the next.
+Invariant: the same input gives the same files.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 from agentevol.evaluation.paired_tests import PairedTest
 from agentevol.evaluation.scores import OVERALL, Score
 from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ReportInput
+from agentevol.report.plots import draw_curve
+from agentevol.report.tables import as_markdown, as_text
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A written report: its folder, the text for a terminal, the page, and the figures of metrics.json."""
+    """A written report: its folder, its text for a terminal, its Markdown, and the metrics of metrics.json."""
 
     folder: Path
     text: str
@@ -28,13 +30,10 @@ class Report:
 
 
 def write_report(folder: Path, runs: ReportInput) -> Report:
-    """Write table.txt, table.md, curve.png, curve.csv, metrics.json and scores.json into `folder`, made where it is missing.
+    """Write table.txt, table.md, curve.png, curve.csv, metrics.json and scores.json into `folder`, which is created if needed.
 
-    Raises ValueError when there is no BC-Base to compare with, or a policy has no overall score.
+    Raises ValueError if BC-Base has no scores, or a policy has no overall score.
     """
-    from agentevol.report.plots import draw_curve
-    from agentevol.report.tables import as_markdown, as_text
-
     _check(runs)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,41 +41,41 @@ def write_report(folder: Path, runs: ReportInput) -> Report:
     (folder / "table.txt").write_text(report.text, encoding="utf-8")
     (folder / "table.md").write_text(report.markdown, encoding="utf-8")
     (folder / "metrics.json").write_text(_json(report.metrics), encoding="utf-8")
-    (folder / "scores.json").write_text(_json(_everything(runs)), encoding="utf-8")
+    (folder / "scores.json").write_text(_json(_scores(runs)), encoding="utf-8")
     (folder / "curve.csv").write_text(_curve_csv(runs), encoding="utf-8")
     draw_curve(folder / "curve.png", runs)
     return report
 
 
 def metrics(runs: ReportInput) -> dict[str, Any]:
-    """The figures to follow from run to run: success and reward of BC-Base, the last iteration, BC-Large and chance, and the gain."""
+    """Success and reward of BC-Base, the last iteration, BC-Large and the random baseline, and the gain over BC-Base, as JSON values."""
     policies = {"final": runs.final, "bc_base": BC_BASE}
     policies |= {name: label for name, label in (("bc_large", BC_LARGE), ("random", RANDOM)) if label in runs.scores}
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         name: {env: _pick(score, "success", "reward") for env, score in sorted(runs.scores[label].items())}
         for name, label in policies.items()
     }
     for comparison in runs.comparisons:
         if (comparison.a, comparison.b) == (runs.final, BC_BASE):
-            found["gain"] = {env: _pick(result, "difference", "p_value") for env, result in sorted(comparison.results.items())}
-    found["iterations"] = len(runs.curve) - 1
-    return found
+            values["gain"] = {env: _pick(result, "difference", "p_value") for env, result in sorted(comparison.results.items())}
+    values["iterations"] = len(runs.curve) - 1
+    return values
 
 
 def _check(runs: ReportInput) -> None:
     if BC_BASE not in runs.scores:
-        raise ValueError(f"a report needs the scores of {BC_BASE}; it was given {', '.join(runs.scores) or 'none'}")
-    without = [label for label, scores in runs.scores.items() if OVERALL not in scores and label != RANDOM]
-    if without:
-        raise ValueError(f"{', '.join(without)}: no {OVERALL!r} score; give what scoring.score returns")
+        raise ValueError(f"a report needs the scores of {BC_BASE}; got {', '.join(runs.scores) or 'none'}")
+    incomplete = [label for label, scores in runs.scores.items() if OVERALL not in scores and label != RANDOM]
+    if incomplete:
+        raise ValueError(f"{', '.join(incomplete)}: no {OVERALL!r} score; pass the result of evaluation.scores.score")
 
 
-def _pick(figures: Score | PairedTest, *names: str) -> dict[str, Any]:
-    values = figures.to_dict()
+def _pick(result: Score | PairedTest, *names: str) -> dict[str, Any]:
+    values = result.to_dict()
     return {name: values[name] for name in names}
 
 
-def _everything(runs: ReportInput) -> dict[str, Any]:
+def _scores(runs: ReportInput) -> dict[str, Any]:
     return {
         "policies": {label: {env: score.to_dict() for env, score in scores.items()} for label, scores in runs.scores.items()},
         "paired": [
@@ -99,7 +98,7 @@ def _everything(runs: ReportInput) -> dict[str, Any]:
 
 
 def _curve_csv(runs: ReportInput) -> str:
-    """One line per iteration (0 is BC-Base): success per environment and overall, with the intervals."""
+    """One row per iteration (0 is BC-Base): overall success and that of each environment, with intervals."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     parts = ("", "_low", "_high")
@@ -107,8 +106,8 @@ def _curve_csv(runs: ReportInput) -> str:
     writer.writerow(["iteration", *(f"{env}{part}" for env in names for part in parts)])
     for iteration, label in enumerate(runs.curve):
         scores = runs.scores[label]
-        figures = [scores[env].to_dict()[f"success{part}"] if env in scores else None for env in names for part in parts]
-        writer.writerow([iteration, *("" if figure is None else f"{figure:.6f}" for figure in figures)])
+        values = [scores[env].to_dict()[f"success{part}"] if env in scores else None for env in names for part in parts]
+        writer.writerow([iteration, *("" if value is None else f"{value:.6f}" for value in values)])
     return stream.getvalue()
 
 

@@ -92,12 +92,12 @@ def compare(
     title: Annotated[str, typer.Option(help="Of the report.")] = "AgentEvol",
 ) -> None:
     """One report of the runs of several sweeps, days or machines, from the records that `agentevol sweep` leaves."""
-    from agentevol.report.sweep.records import NotARecord
-    from agentevol.report.sweep.write import compare
+    from agentevol.report.sweep.records import RecordError
+    from agentevol.report.sweep.write import compare_records
 
     try:
-        page = compare(records, out, title)
-    except NotARecord as error:
+        page = compare_records(records, out, title)
+    except RecordError as error:
         fail(str(error))
     typer.echo(f"report: {page}")
 

@@ -1,1 +1,1 @@
-"""A sweep's report: from the runs of a grid over M, K, seeds and rules to one page that needs no network."""
+"""The report of a sweep: one page that needs no network, from the runs of a grid over M, K, seeds and learning rules."""

@@ -1,6 +1,6 @@
-"""The parts of a sweep's report that set policies against each other: K, merging, starting points, rules, and the tests against cloning.
+"""The sections of a sweep's report that compare policies: K, merging, starting points, rules, and tests against behavioural cloning.
 
-Invariant: only policies of the same seed and instruction make a pair, and both have had as many iterations.
+Invariant: a pair is two episodes of the same seed and instruction, of policies after the same number of iterations.
 """
 
 from __future__ import annotations
@@ -10,80 +10,94 @@ from collections.abc import Sequence
 
 from agentevol.evaluation.paired_tests import PairedTest, holm
 from agentevol.evaluation.scores import OVERALL
-from agentevol.report.formatting import rate
+from agentevol.report.formatting import format_count, format_p_value, format_rate
 from agentevol.report.model import BC_BASE, BC_LARGE
 from agentevol.report.sweep import plots
-from agentevol.report.sweep.model import USUAL, Setting, Sweep, between, compared, curve, evolved, of_seeds
-from agentevol.report.sweep.section import PAIRED, Section, Table, counted, p_value, paired_cells
+from agentevol.report.sweep.model import (
+    DEFAULT_SETTING,
+    Setting,
+    Sweep,
+    compare_settings,
+    compare_with_policy,
+    format_seeds,
+    pooled_score_after,
+    score_curve,
+)
+from agentevol.report.sweep.section import PAIRED_COLUMNS, Section, Table, paired_cells
 
 
-def of_samples(sweep: Sweep) -> Section:
-    """Every K against the smallest, everything else alike."""
-    groups = _alike(sweep, tuple(USUAL))
+def samples_section(sweep: Sweep) -> Section:
+    """Every K against the smallest, all other parameters equal."""
+    groups = _groups_with_equal(sweep, tuple(DEFAULT_SETTING))
     rows = [
-        _row(sweep, f"{setting.told(sweep.settings)} against {first.told(sweep.settings)}", setting, first)
-        for first, *others in groups
+        _paired_row(sweep, f"{setting.label(sweep.settings)} against {smallest.label(sweep.settings)}", setting, smallest)
+        for smallest, *others in groups
         for setting in others
     ]
-    return _section("The K comparison", "samples", sweep, groups, rows, "The grid has one K.")
+    return _section("The K comparison", "samples", sweep, groups, rows, "All runs have the same K.")
 
 
-def of_ablations(sweep: Sweep) -> Section:
-    """Each other way of merging, starting point and rule against the usual one, everything else alike."""
-    compared_ones, rows = [], []
-    for name in USUAL:
-        groups = _alike(sweep, tuple(other for other in ("samples", *USUAL) if other != name))
-        compared_ones += groups
-        for usual, *others in groups:  # or what stands in for it
+def ablations_section(sweep: Sweep) -> Section:
+    """Every other merging, starting point and rule against the default one, all other parameters equal."""
+    groups, rows = [], []
+    for name in DEFAULT_SETTING:
+        groups_of_name = _groups_with_equal(sweep, tuple(other for other in ("samples", *DEFAULT_SETTING) if other != name))
+        groups += groups_of_name
+        for default, *others in groups_of_name:  # the first in order, if the sweep does not have the default
             for setting in others:
-                what = f"{name.replace('_', ' ')}: {getattr(setting, name)} against {getattr(usual, name)} (K = {setting.samples})"
-                rows.append(_row(sweep, what, setting, usual))
-    none = "The grid has one way of merging, one starting point and one rule of learning."
-    return _section("Merging, starting point and rule", "ablations", sweep, compared_ones, rows, none)
+                values = f"{getattr(setting, name)} against {getattr(default, name)}"
+                rows.append(_paired_row(sweep, f"{name.replace('_', ' ')}: {values} (K = {setting.samples})", setting, default))
+    none = "All runs have the same merging, starting point and learning rule."
+    return _section("Merging, starting point and rule", "ablations", sweep, groups, rows, none)
 
 
-def against_cloning(sweep: Sweep) -> Section:
+def paired_tests_section(sweep: Sweep) -> Section:
     """AgentEvol in every setting against BC-Base and BC-Large of the same seed and rule, and against the hosted models."""
-    found: list[tuple[str, PairedTest]] = []
+    tests: list[tuple[str, PairedTest]] = []
     for setting in sweep.settings:
-        for other in (BC_BASE, BC_LARGE, *sweep.hosted()):
-            results = compared(sweep.of(setting), sweep.iterations, sweep.once_per_seed(other, setting.rule), other)
-            found += [(f"{sweep.named(setting)} against {other}: {env}", results[env]) for env in sweep.environments if env in results]
-    adjusted = holm([result.p_value for _, result in found])
-    rows = [[what, *paired_cells(result), p_value(value)] for (what, result), value in zip(found, adjusted, strict=True)]
-    says = (
-        "Exact McNemar tests on the same instructions, pairs of all seeds counted together; Holm's correction is over all of this"
-        " table. Seeds share their instructions, so a p-value over several seeds is somewhat too small."
+        for reference in (BC_BASE, BC_LARGE, *sweep.hosted_models()):
+            references = sweep.results_with(reference, setting.rule)
+            by_env = compare_with_policy(sweep.results_of(setting), sweep.iterations, references, reference)
+            name = f"{sweep.policy_label(setting)} against {reference}"
+            tests += [(f"{name}: {env}", by_env[env]) for env in sweep.environments if env in by_env]
+    adjusted = holm([test.p_value for _, test in tests])
+    rows = [[name, *paired_cells(test), format_p_value(p_value)] for (name, test), p_value in zip(tests, adjusted, strict=True)]
+    text = (
+        "Exact McNemar tests on the same instructions; the pairs of all seeds are pooled. Holm's correction covers the whole table."
+        " The seeds share their instructions, so a p-value over several seeds is somewhat too small."
     )
-    return Section("Paired tests", says, [Table(["comparison", *PAIRED, "p (Holm)"], rows)])
+    return Section("Paired tests", text, [Table(["comparison", *PAIRED_COLUMNS, "p (Holm)"], rows)])
 
 
-def _row(sweep: Sweep, what: str, setting: Setting, other: Setting) -> list[str]:
-    """Of the seeds that both have."""
-    return [what, *paired_cells(between(sweep.of(setting), sweep.of(other), sweep.iterations).get(OVERALL))]
+def _paired_row(sweep: Sweep, name: str, setting: Setting, other: Setting) -> list[str]:
+    tests = compare_settings(sweep.results_of(setting), sweep.results_of(other), sweep.iterations)
+    return [name, *paired_cells(tests.get(OVERALL))]
 
 
-def _alike(sweep: Sweep, names: Sequence[str]) -> list[list[Setting]]:
-    """The settings that agree in `names`, where there are several that do."""
-    by_rest: defaultdict[tuple[str, ...], list[Setting]] = defaultdict(list)
+def _groups_with_equal(sweep: Sweep, names: Sequence[str]) -> list[list[Setting]]:
+    """The groups of two or more settings with equal values of the parameters `names`."""
+    groups: defaultdict[tuple[str, ...], list[Setting]] = defaultdict(list)
     for setting in sweep.settings:
-        by_rest[tuple(getattr(setting, name) for name in names)].append(setting)
-    return [settings for settings in by_rest.values() if len(settings) > 1]
+        groups[tuple(getattr(setting, name) for name in names)].append(setting)
+    return [settings for settings in groups.values() if len(settings) > 1]
 
 
 def _section(title: str, name: str, sweep: Sweep, groups: list[list[Setting]], rows: list[list[str]], none: str) -> Section:
+    """The paired rows, and rates and a plot on the seeds that all settings of the groups have. `none`: the text without rows."""
     if not rows:
         return Section(title, none)
-    says = f"The policies after {counted(sweep.iterations, 'iteration')}, paired by seed and instruction."
-    tables = [Table(["pair", *PAIRED], rows)]
-    settings = sorted({setting for group in groups for setting in group}, key=Setting.place)
-    common = set.intersection(*({chain.seed for chain in sweep.of(setting)} for setting in settings))
+    text = f"The policies after {format_count(sweep.iterations, 'iteration')}, paired by seed and instruction."
+    tables = [Table(["pair", *PAIRED_COLUMNS], rows)]
+    settings = sorted({setting for group in groups for setting in group}, key=Setting.sort_key)
+    common = set.intersection(*({result.seed for result in sweep.results_of(setting)} for setting in settings))
     if not common:
-        return Section(title, f"{says} No seed has all of these settings.", tables)
-    chains = {setting.told(settings): [chain for chain in sweep.of(setting) if chain.seed in common] for setting in settings}
-    which = of_seeds(common)
-    rates = {told: evolved(own, sweep.iterations) for told, own in chains.items()}
-    cells = [[told, *(rate(found.get(env)) for env in sweep.environments)] for told, found in rates.items()]
-    tables.append(Table([f"success, {which}", *sweep.environments], cells))
-    picture = plots.curves({told: curve(own, OVERALL) for told, own in chains.items()}, {}, f"All environments, {which}")
-    return Section(title, f"{says} The rates and the picture are of what all of them have, {which}.", tables, {f"curve-{name}": picture})
+        return Section(title, f"{text} No seed has all of these settings.", tables)
+    results = {setting.label(settings): [one for one in sweep.results_of(setting) if one.seed in common] for setting in settings}
+    seeds = format_seeds(common)
+    scores = {label: pooled_score_after(of_setting, sweep.iterations) for label, of_setting in results.items()}
+    cells = [[label, *(format_rate(by_env.get(env)) for env in sweep.environments)] for label, by_env in scores.items()]
+    tables.append(Table([f"success, {seeds}", *sweep.environments], cells))
+    curves = {label: score_curve(of_setting, OVERALL) for label, of_setting in results.items()}
+    figure = plots.curves(curves, {}, f"All environments, {seeds}")
+    text += f" The rates and the plot use the seeds that all of these settings have: {seeds}."
+    return Section(title, text, tables, {f"curve-{name}": figure})

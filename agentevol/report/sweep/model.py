@@ -1,7 +1,7 @@
-"""What a report of a sweep is made from: chains of policies, and figures pooled over their seeds.
+"""The data of a sweep's report: the policies of every setting and seed, and scores and tests pooled over the seeds.
 
-Invariant: a chain of M iterations contains the shorter ones, so of each (setting, seed) the longest is read; a policy is pooled over seeds
-by its episodes, a pair of policies within each seed.
+Invariant: a run of M iterations contains the shorter ones, so only the longest run of each setting and seed is read. A score pools the
+episodes of all seeds; a paired test pools the pairs, and each pair is of one seed.
 """
 
 from __future__ import annotations
@@ -12,47 +12,51 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentevol.data.trajectory import Trajectory
-from agentevol.evaluation.paired_tests import PairedTest, mcnemar_from_counts, paired
+from agentevol.evaluation.paired_tests import PairedTest, mcnemar_from_counts, mcnemar_per_environment
 from agentevol.evaluation.scores import OVERALL, Score, score
 from agentevol.report.model import BC_LARGE
 
-USUAL = {"merge": "initial", "start_from": "base", "rule": "reward_weighted"}
-_WORDS = {"merge": "merge", "start_from": "from", "rule": "rule"}
-_EXAMPLES = 2  # failures to be read, per environment
+DEFAULT_SETTING = {"merge": "initial", "start_from": "base", "rule": "reward_weighted"}
+_LABEL_PREFIXES = {"merge": "merge", "start_from": "from", "rule": "rule"}
+_FAILURES_PER_ENVIRONMENT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What tells two chains of one seed apart. `samples`: K as it is written."""
+    """The parameters that a sweep varies, without M and the seed. `samples`: K as text, `3` or `3+2+1` for a schedule."""
 
     samples: str
     merge: str
     start_from: str
     rule: str
 
-    def place(self) -> tuple[Any, ...]:
-        """Where it stands in a report: by K, the usual ones first."""
-        rest = {name: getattr(self, name) for name in USUAL}
-        return [int(number) for number in self.samples.split("+")], *((own != USUAL[name], own) for name, own in rest.items())
+    def sort_key(self) -> tuple[Any, ...]:
+        """The order in a report: by K as a number, and default values first."""
+        values = {name: getattr(self, name) for name in DEFAULT_SETTING}
+        others = ((value != DEFAULT_SETTING[name], value) for name, value in values.items())
+        return [int(number) for number in self.samples.split("+")], *others
 
-    def told(self, among: Iterable[Setting]) -> str:
-        """`K = 3, merge cumulative`: K, and what is not the usual where the settings of the sweep differ in it."""
-        others = list(among)
+    def label(self, settings: Iterable[Setting]) -> str:
+        """`K = 3, merge cumulative`: K, and the values that are not the default and in which `settings` differ."""
+        compared = list(settings)
         parts = [f"K = {self.samples}"]
-        for name, words in _WORDS.items():
-            own = getattr(self, name)
-            if own != USUAL[name] and any(getattr(other, name) != own for other in others):
-                parts.append(f"{words} {own.replace('_', ' ')}")
+        for name, prefix in _LABEL_PREFIXES.items():
+            value = getattr(self, name)
+            if value != DEFAULT_SETTING[name] and any(getattr(other, name) != value for other in compared):
+                parts.append(f"{prefix} {value.replace('_', ' ')}")
         return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """A step of a run: what it made (`made`, by path: the same path is the same work) and what that cost."""
+class StepCost:
+    """The cost of one step (explore, learn or evaluate) for a policy, by its label.
 
-    label: str
-    what: str
-    made: str
+    `output`: the path of the step's result; two runs with the same path share the work.
+    """
+
+    policy: str
+    step: str
+    output: str
     seconds: float
     episodes: int
     tokens: int
@@ -60,23 +64,22 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One run of the sweep. `folder`: its report's."""
+class SweepRun:
+    """One run of the sweep. `folder`: the folder of its report."""
 
     setting: Setting
     iterations: int
     seed: int
     folder: str
-    costs: Sequence[Cost] = ()
+    costs: Sequence[StepCost] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """The longest run of a setting and seed.
+class SeedResult:
+    """The policies of one setting and seed, from its longest run.
 
     `policies`: episodes on AgentEval by label, in the order BC-Base, Iteration 1, …, BC-Large; `hosted`: those of hosted models, by name;
-    `kept`: by label, the instructions of which the exploring of that iteration kept a success; `lineage`: by label, what its run's
-    `run.json` says.
+    `kept`: by label, the instructions with a successful trajectory that the iteration kept; `lineage`: by label, the entry of `run.json`.
     """
 
     setting: Setting
@@ -87,32 +90,33 @@ class Chain:
     hosted: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)
 
     @property
-    def everything(self) -> Mapping[str, Sequence[Trajectory]]:
+    def all_policies(self) -> Mapping[str, Sequence[Trajectory]]:
         return {**self.policies, **self.hosted}
 
     @property
     def curve(self) -> list[str]:
-        """The labels along M; the first is BC-Base."""
+        """The labels of iterations 0 to M; the first is BC-Base."""
         return [label for label in self.policies if label != BC_LARGE]
 
     @property
     def final(self) -> str:
+        """The label of the last iteration."""
         return self.curve[-1]
 
-    def after(self, iterations: int) -> str:
-        """The label of the policy after so many iterations; of a chain that patience ended earlier, its last one."""
+    def label_after(self, iterations: int) -> str:
+        """The label of the policy after so many iterations, or of the last one if early stopping ended the run before."""
         return self.curve[min(iterations, len(self.curve) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Everything that the report is made from. `explored`: the instructions that are explored, as (env, difficulty, item_id).
+    """Everything that the report is made from. `explored`: the instructions to explore, as (env, difficulty, item_id).
 
-    `parameters`: what all runs have in common, by dotted keys (params.comparable_parameters).
+    `random`: the episodes of the random baseline; `parameters`: those that all runs have in common, by dotted keys.
     """
 
-    chains: Sequence[Chain]
-    cells: Sequence[Cell]
+    results: Sequence[SeedResult]
+    runs: Sequence[SweepRun]
     random: Sequence[Trajectory] = ()
     explored: Sequence[tuple[str, str, str]] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -120,119 +124,129 @@ class Sweep:
 
     @property
     def settings(self) -> list[Setting]:
-        """By K, as numbers, and then the usual ones first."""
-        return sorted({chain.setting for chain in self.chains}, key=Setting.place)
+        return sorted({result.setting for result in self.results}, key=Setting.sort_key)
 
     @property
     def rules(self) -> list[str]:
-        """The rules of learning, the usual one first."""
-        return sorted({chain.setting.rule for chain in self.chains}, key=lambda rule: (rule != USUAL["rule"], rule))
+        """The learning rules, the default one first."""
+        return sorted({result.setting.rule for result in self.results}, key=lambda rule: (rule != DEFAULT_SETTING["rule"], rule))
 
     @property
     def seeds(self) -> list[int]:
-        return sorted({chain.seed for chain in self.chains})
+        return sorted({result.seed for result in self.results})
 
     @property
     def environments(self) -> list[str]:
-        """By name, then "overall"."""
-        return [*sorted({episode.env for chain in self.chains for episodes in chain.policies.values() for episode in episodes}), OVERALL]
+        """The environments in the order of their names, then "overall"."""
+        policies = (episodes for result in self.results for episodes in result.policies.values())
+        return [*sorted({episode.env for episodes in policies for episode in episodes}), OVERALL]
 
     @property
     def iterations(self) -> int:
-        """The M that all chains were asked for: the policies that are set against each other are those after so many iterations."""
-        asked: dict[tuple[Setting, int], int] = {}
-        for cell in self.cells:
-            asked[cell.setting, cell.seed] = max(cell.iterations, asked.get((cell.setting, cell.seed), 0))
-        return min(asked.values(), default=min((len(chain.curve) - 1 for chain in self.chains), default=0))
+        """The largest M that every setting and seed was run with: the policies after so many iterations are compared."""
+        largest: dict[tuple[Setting, int], int] = {}
+        for run in self.runs:
+            largest[run.setting, run.seed] = max(run.iterations, largest.get((run.setting, run.seed), 0))
+        return min(largest.values(), default=min((len(result.curve) - 1 for result in self.results), default=0))
 
-    def told(self, setting: Setting) -> str:
-        """The setting, and its seeds where it does not have all of the sweep's."""
-        return setting.told(self.settings) + self.some_seeds(self.of(setting))
+    def setting_label(self, setting: Setting) -> str:
+        """The label of a setting, with its seeds if it does not have all seeds of the sweep."""
+        return setting.label(self.settings) + self.seeds_suffix(self.results_of(setting))
 
-    def some_seeds(self, chains: Iterable[Chain]) -> str:
-        """` (seed 0)`: the seeds of the chains, where they are not all of the sweep's."""
-        own = {chain.seed for chain in chains}
-        return "" if own == set(self.seeds) else f" ({of_seeds(own)})"
+    def seeds_suffix(self, results: Iterable[SeedResult]) -> str:
+        """` (seed 0)`: the seeds of the results; empty if they are all seeds of the sweep."""
+        seeds = {result.seed for result in results}
+        return "" if seeds == set(self.seeds) else f" ({format_seeds(seeds)})"
 
-    def named(self, setting: Setting) -> str:
-        """The policy of a setting that is set against others."""
-        return f"AgentEvol, M = {self.iterations}, {self.told(setting)}"
+    def policy_label(self, setting: Setting) -> str:
+        """The label of the policy of a setting that is compared with others."""
+        return f"AgentEvol, M = {self.iterations}, {self.setting_label(setting)}"
 
-    def of(self, setting: Setting) -> list[Chain]:
-        return [chain for chain in self.chains if chain.setting == setting]
+    def results_of(self, setting: Setting) -> list[SeedResult]:
+        """The results of a setting, one for each of its seeds."""
+        return [result for result in self.results if result.setting == setting]
 
-    def once_per_seed(self, label: str, rule: str) -> list[Chain]:
-        """A chain of each seed that has what its settings share: BC-Base and BC-Large all those of a rule (cloning learns by it as well), a
-        hosted model all."""
-        having = [chain for chain in self.chains if label in chain.hosted or (label in chain.policies and chain.setting.rule == rule)]
-        return list({chain.seed: chain for chain in reversed(having)}.values())[::-1]
+    def results_with(self, label: str, rule: str) -> list[SeedResult]:
+        """One result for each seed that has the policy `label`, which several settings share.
 
-    def hosted(self) -> list[str]:
-        """The hosted models, in the order met."""
-        return list(dict.fromkeys(label for chain in self.chains for label in chain.hosted))
+        BC-Base and BC-Large are shared by the settings of a learning rule, because they are trained with it; a hosted model by all.
+        """
+        matching = [
+            result for result in self.results if label in result.hosted or (label in result.policies and result.setting.rule == rule)
+        ]
+        return list({result.seed: result for result in reversed(matching)}.values())[::-1]
+
+    def hosted_models(self) -> list[str]:
+        """The labels of the hosted models, in the order of their first result."""
+        return list(dict.fromkeys(label for result in self.results for label in result.hosted))
 
 
-def of_seeds(seeds: Iterable[int]) -> str:
-    """`seed 0, 1`."""
+def format_seeds(seeds: Iterable[int]) -> str:
+    """`seed 0, 1`"""
     return f"seed {', '.join(map(str, sorted(seeds)))}"
 
 
-def pooled(chains: Iterable[Chain], label: str) -> dict[str, Score]:
-    """The score of a policy over its seeds, per environment and overall; empty where no chain has it."""
-    episodes = [episode for chain in chains for episode in chain.everything.get(label, ())]
+def pooled_score(results: Iterable[SeedResult], label: str) -> dict[str, Score]:
+    """The score of a policy over all seeds, per environment and overall; empty if no result has the policy."""
+    episodes = [episode for result in results for episode in result.all_policies.get(label, ())]
     return score(episodes) if episodes else {}
 
 
-def evolved(chains: Sequence[Chain], iterations: int) -> dict[str, Score]:
-    """The score of the policies after so many iterations, over their seeds."""
-    episodes = [episode for chain in chains for episode in chain.policies[chain.after(iterations)]]
+def pooled_score_after(results: Sequence[SeedResult], iterations: int) -> dict[str, Score]:
+    """The score of the policies after so many iterations, over all seeds."""
+    episodes = [episode for result in results for episode in result.policies[result.label_after(iterations)]]
     return score(episodes) if episodes else {}
 
 
-def curve(chains: Sequence[Chain], env: str) -> list[Score | None]:
-    """The scores along M in an environment or overall, as far as all of the chains go."""
-    labels = min((chain.curve for chain in chains), key=len)
-    return [pooled(chains, label).get(env) for label in labels]
+def score_curve(results: Sequence[SeedResult], env: str) -> list[Score | None]:
+    """The scores of iterations 0, 1, … in an environment or overall, up to the last iteration that all results have."""
+    labels = min((result.curve for result in results), key=len)
+    return [pooled_score(results, label).get(env) for label in labels]
 
 
-def compared(chains: Sequence[Chain], iterations: int, seeds: Sequence[Chain], other: str) -> dict[str, PairedTest]:
-    """The policies after so many iterations against one that all settings of their rule share, by environment: pairs of one instruction
-    and seed, counted together. `seeds`: a chain of each seed, where the other policy is found."""
+def compare_with_policy(
+    results: Sequence[SeedResult], iterations: int, references: Sequence[SeedResult], label: str
+) -> dict[str, PairedTest]:
+    """The paired tests, per environment, of the policies after so many iterations against the policy `label` of `references`.
+
+    Each pair is one instruction and seed; the pairs of all seeds are pooled.
+    """
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    of_seed = {chain.seed: chain.everything[other] for chain in seeds if other in chain.everything}
-    for chain in chains:
-        if chain.seed in of_seed:
-            _count(counts, paired(chain.policies[chain.after(iterations)], of_seed[chain.seed]))
-    return {env: mcnemar_from_counts(*found) for env, found in counts.items()}
+    by_seed = {reference.seed: reference.all_policies[label] for reference in references if label in reference.all_policies}
+    for result in results:
+        if result.seed in by_seed:
+            _add_counts(counts, mcnemar_per_environment(result.policies[result.label_after(iterations)], by_seed[result.seed]))
+    return {env: mcnemar_from_counts(*env_counts) for env, env_counts in counts.items()}
 
 
-def between(chains: Sequence[Chain], others: Sequence[Chain], iterations: int) -> dict[str, PairedTest]:
-    """The policies of two settings after so many iterations against each other, by environment."""
+def compare_settings(results: Sequence[SeedResult], others: Sequence[SeedResult], iterations: int) -> dict[str, PairedTest]:
+    """The paired tests, per environment, of the policies of two settings after so many iterations, on the seeds that both have."""
     counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    of_seed = {chain.seed: chain for chain in others}
-    for chain in chains:
-        if chain.seed in of_seed:
-            other = of_seed[chain.seed]
-            _count(counts, paired(chain.policies[chain.after(iterations)], other.policies[other.after(iterations)]))
-    return {env: mcnemar_from_counts(*found) for env, found in counts.items()}
+    by_seed = {other.seed: other for other in others}
+    for result in results:
+        if result.seed in by_seed:
+            other = by_seed[result.seed]
+            episodes, other_episodes = (one.policies[one.label_after(iterations)] for one in (result, other))
+            _add_counts(counts, mcnemar_per_environment(episodes, other_episodes))
+    return {env: mcnemar_from_counts(*env_counts) for env, env_counts in counts.items()}
 
 
-def failures(episodes: Iterable[Trajectory]) -> list[Trajectory]:
-    """The first that failed of each environment, to be read; what a fault ended is no failure."""
-    found: defaultdict[str, list[Trajectory]] = defaultdict(list)
+def example_failures(episodes: Iterable[Trajectory]) -> list[Trajectory]:
+    """The first failed episodes of each environment; an episode that ended in an error is not a failure."""
+    failures: defaultdict[str, list[Trajectory]] = defaultdict(list)
     for episode in episodes:
-        if not episode.success and episode.status != "error" and len(found[episode.env]) < _EXAMPLES:
-            found[episode.env].append(episode)
-    return [episode for env in sorted(found) for episode in found[env]]
+        if not episode.success and episode.status != "error" and len(failures[episode.env]) < _FAILURES_PER_ENVIRONMENT:
+            failures[episode.env].append(episode)
+    return [episode for env in sorted(failures) for episode in failures[env]]
 
 
-def _count(counts: Mapping[str, list[int]], results: Mapping[str, PairedTest]) -> None:
-    for env, result in results.items():
+def total_and_distinct_seconds(runs: Sequence[SweepRun]) -> tuple[float, float]:
+    """(seconds of the steps of all runs, seconds without the repetitions): a step that several runs share was done once."""
+    costs = [cost for run in runs for cost in run.costs]
+    return sum(cost.seconds for cost in costs), sum({cost.output: cost.seconds for cost in costs}.values())
+
+
+def _add_counts(counts: Mapping[str, list[int]], tests: Mapping[str, PairedTest]) -> None:
+    for env, test in tests.items():
         for index, name in enumerate(("n", "only_a", "only_b")):
-            counts[env][index] += getattr(result, name)
-
-
-def shared(cells: Sequence[Cell]) -> tuple[float, float]:
-    """(seconds of all cells' steps, seconds of the distinct ones): what is in several cells was computed once."""
-    everything = [cost for cell in cells for cost in cell.costs]
-    return sum(cost.seconds for cost in everything), sum({cost.made: cost.seconds for cost in everything}.values())
+            counts[env][index] += getattr(test, name)

@@ -1,12 +1,12 @@
-"""What a sweep's report is built of: sections, tables, and how figures are written in them."""
+"""The building blocks of a sweep's report: sections and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan
 
 from agentevol.evaluation.paired_tests import PairedTest
+from agentevol.report.formatting import MISSING, format_p_value, format_points
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,29 +17,24 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`pictures`: SVG, with the name of the file that it also is; `unfold`: (summary, text) to be read on demand."""
+    """A section of the report.
+
+    `figures`: SVG text by file name, without the suffix; `details`: (summary, text) pairs that the page shows on demand.
+    """
 
     title: str
-    says: str = ""
+    text: str = ""
     tables: Sequence[Table] = ()
-    pictures: Mapping[str, str] = field(default_factory=dict)
-    unfold: Sequence[tuple[str, str]] = ()
+    figures: Mapping[str, str] = field(default_factory=dict)
+    details: Sequence[tuple[str, str]] = ()
 
 
-PAIRED = ("n", "points", "gained", "lost", "p")
-"""The columns that `paired_cells` fills."""
+PAIRED_COLUMNS = ("n", "points", "gained", "lost", "p")
+"""The columns of `paired_cells`."""
 
 
-def paired_cells(result: PairedTest | None) -> list[str]:
-    if result is None:
-        return ["-"] * len(PAIRED)
-    points = "-" if isnan(result.difference) else f"{100 * result.difference:+.1f}"
-    return [str(result.n), points, str(result.only_a), str(result.only_b), p_value(result.p_value)]
-
-
-def p_value(value: float) -> str:
-    return f"{value:.2g}" if value >= 0.0001 else "< 0.0001"
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"
+def paired_cells(test: PairedTest | None) -> list[str]:
+    """The cells of a paired test; `-` in each without one."""
+    if test is None:
+        return [MISSING] * len(PAIRED_COLUMNS)
+    return [str(test.n), format_points(test), str(test.only_a), str(test.only_b), format_p_value(test.p_value)]

@@ -1,7 +1,6 @@
-"""The parts of a sweep's report, each a title, what it says, tables, pictures and text to unfold.
+"""The sections of a sweep's report: a title, a text, tables, figures and details.
 
-Invariant: what the grid cannot show (one K, one way of merging) is left out with a sentence that says so; no rate stands without its
-interval.
+Invariant: a comparison that the grid does not allow (one K, one way of merging) is replaced by a sentence; every rate has its interval.
 """
 
 from __future__ import annotations
@@ -11,22 +10,32 @@ from collections.abc import Sequence
 
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.scores import OVERALL, Score, drop_incomplete_overall, score
-from agentevol.report.formatting import duration, rate
+from agentevol.report.formatting import MISSING, format_count, format_duration, format_rate
 from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, iteration_label
 from agentevol.report.sweep import comparisons, plots
-from agentevol.report.sweep.model import Chain, Sweep, curve, evolved, failures, of_seeds, pooled, shared
-from agentevol.report.sweep.section import Section, Table, counted
+from agentevol.report.sweep.model import (
+    SeedResult,
+    Sweep,
+    example_failures,
+    format_seeds,
+    pooled_score,
+    pooled_score_after,
+    score_curve,
+    total_and_distinct_seconds,
+)
+from agentevol.report.sweep.section import Section, Table
 
-_LONGEST_EXAMPLE = 6_000
+_MAX_EXAMPLE_LENGTH = 6_000  # characters of an episode that is shown
 
 
 def sections(sweep: Sweep) -> list[Section]:
+    """All sections of the report, in their order."""
     return [
         _methods(sweep),
         _curves(sweep),
-        comparisons.of_samples(sweep),
-        comparisons.of_ablations(sweep),
-        comparisons.against_cloning(sweep),
+        comparisons.samples_section(sweep),
+        comparisons.ablations_section(sweep),
+        comparisons.paired_tests_section(sweep),
         _costs(sweep),
         _balance(sweep),
         _coverage(sweep),
@@ -36,164 +45,168 @@ def sections(sweep: Sweep) -> list[Section]:
 
 
 def _methods(sweep: Sweep) -> Section:
-    rows: dict[str, dict[str, Score]] = {}
+    scores: dict[str, dict[str, Score]] = {}
     if sweep.random:
-        rows[RANDOM] = _by_chance(sweep)
-    rows |= _taught(sweep, BC_BASE)
+        scores[RANDOM] = _random_baseline(sweep)
+    scores |= _cloning_scores(sweep, BC_BASE)
     for setting in sweep.settings:
-        rows[sweep.named(setting)] = evolved(sweep.of(setting), sweep.iterations)
-    rows |= _taught(sweep, BC_LARGE)
-    for label in sweep.hosted():
-        rows[label] = pooled(sweep.once_per_seed(label, sweep.rules[0]), label)
-    says = (
-        f"Success on AgentEval in % with its 95 % Wilson interval, {counted(len(sweep.seeds), 'seed')} together"
-        " (the random player once; it has no entry where a world cannot list its actions)."
+        scores[sweep.policy_label(setting)] = pooled_score_after(sweep.results_of(setting), sweep.iterations)
+    scores |= _cloning_scores(sweep, BC_LARGE)
+    for label in sweep.hosted_models():
+        scores[label] = pooled_score(sweep.results_with(label, sweep.rules[0]), label)
+    text = (
+        f"Success on AgentEval in % with its 95 % Wilson interval, {format_count(len(sweep.seeds), 'seed')} pooled"
+        " (the random baseline is one run, and has no value for environments that do not list their actions)."
     )
-    table = Table(
-        ["policy", *sweep.environments], [[name, *(rate(found.get(env)) for env in sweep.environments)] for name, found in rows.items()]
+    success = Table(
+        ["policy", *sweep.environments],
+        [[label, *(format_rate(by_env.get(env)) for env in sweep.environments)] for label, by_env in scores.items()],
     )
     reward = Table(
         ["mean reward x 100 [95 % bootstrap]", *sweep.environments],
-        [[name, *(rate(found.get(env), "reward") for env in sweep.environments)] for name, found in rows.items()],
+        [[label, *(format_rate(by_env.get(env), "reward") for env in sweep.environments)] for label, by_env in scores.items()],
     )
-    shown = {name: found[OVERALL] for name, found in rows.items() if OVERALL in found and found[OVERALL].n}
-    return Section("Methods", says, [table, reward], {"methods": plots.bars(shown, "All environments together")})
+    overall = {label: by_env[OVERALL] for label, by_env in scores.items() if OVERALL in by_env and by_env[OVERALL].n}
+    return Section("Methods", text, [success, reward], {"methods": plots.bars(overall, "All environments together")})
 
 
-def _taught(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
-    """BC-Base or BC-Large by name; of each rule of learning, where there are several, since cloning learns by it too."""
-    having = {rule: sweep.once_per_seed(label, rule) for rule in sweep.rules}
-    found = {}
-    for rule, chains in having.items():
-        if chains:
-            name = f"{label}, {rule.replace('_', ' ')}" if len(having) > 1 else label
-            found[name + sweep.some_seeds(chains)] = pooled(chains, label)
-    return found
+def _cloning_scores(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
+    """The scores of BC-Base or BC-Large, of each learning rule if there are several, because cloning uses the rule too."""
+    by_rule = {rule: sweep.results_with(label, rule) for rule in sweep.rules}
+    scores = {}
+    for rule, results in by_rule.items():
+        if results:
+            name = f"{label}, {rule.replace('_', ' ')}" if len(by_rule) > 1 else label
+            scores[name + sweep.seeds_suffix(results)] = pooled_score(results, label)
+    return scores
 
 
-def _by_chance(sweep: Sweep) -> dict[str, Score]:
-    """The random player's scores; none over all where it could not play in all worlds."""
-    return drop_incomplete_overall(_scored(sweep.random), lambda one: one.n, sweep.environments)
+def _random_baseline(sweep: Sweep) -> dict[str, Score]:
+    """The scores of the random baseline, without an overall one if an environment is missing."""
+    return drop_incomplete_overall(score(sweep.random), lambda env_score: env_score.n, sweep.environments)
 
 
 def _curves(sweep: Sweep) -> Section:
-    found: dict[str, str] = {}
+    figures: dict[str, str] = {}
     for env in [OVERALL, *sweep.environments[:-1]]:
-        lines = {sweep.told(setting): curve(sweep.of(setting), env) for setting in sweep.settings}
-        levels = {BC_LARGE: pooled(sweep.once_per_seed(BC_LARGE, sweep.rules[0]), BC_LARGE).get(env)}
+        lines = {sweep.setting_label(setting): score_curve(sweep.results_of(setting), env) for setting in sweep.settings}
+        references = {BC_LARGE: pooled_score(sweep.results_with(BC_LARGE, sweep.rules[0]), BC_LARGE).get(env)}
         if sweep.random:
-            levels[RANDOM] = _by_chance(sweep).get(env)
+            references[RANDOM] = _random_baseline(sweep).get(env)
         title = "All environments" if env == OVERALL else env
-        found[f"curve-{env}"] = plots.curves(lines, levels, title, small=env != OVERALL)
-    longest = max((chain.curve for chain in sweep.chains), key=len)
-    rows = [[sweep.told(setting), *(_point(sweep.of(setting), label) for label in longest)] for setting in sweep.settings]
+        figures[f"curve-{env}"] = plots.curves(lines, references, title, small=env != OVERALL)
+    longest = max((result.curve for result in sweep.results), key=len)
+    rows = [[sweep.setting_label(setting), *(_point(sweep.results_of(setting), label) for label in longest)] for setting in sweep.settings]
     header = ["setting", BC_BASE, *(iteration_label(number) for number in range(1, len(longest)))]
-    says = (
-        "Success over the iterations; a run of M iterations contains the shorter ones. A line ends where not all of its seeds go on;"
-        " what the others have is in the table, and every interval."
+    text = (
+        "Success over the iterations; a run of M iterations contains the shorter ones. A line ends at the last iteration that all of its"
+        " seeds have; the table also has the later iterations of single seeds, and every interval."
     )
-    return Section("The curve over M", says, [Table(header, rows)], found)
+    return Section("The curve over M", text, [Table(header, rows)], figures)
 
 
 def _costs(sweep: Sweep) -> Section:
     rows = []
-    for cell in sweep.cells:
-        episodes = sum(cost.episodes for cost in cell.costs)
-        played, learnt = (sum(getattr(cost, name) for cost in cell.costs) for name in ("tokens", "trained_tokens"))
-        figures = [f"{episodes:,}", f"{played:,}", f"{learnt:,}", duration(sum(cost.seconds for cost in cell.costs))]
-        rows.append([f"M{cell.iterations} {cell.setting.told(sweep.settings)} seed {cell.seed}", *figures, cell.folder])
-    whole, distinct = shared(sweep.cells)
-    says = (
-        f"What each run would cost by itself. Together {duration(whole)}; what they have in common was computed once, so"
-        f" {duration(distinct)} were spent ({100 * distinct / whole:.0f} %)."
-        if whole
+    for run in sweep.runs:
+        episodes, rollout_tokens, trained_tokens, seconds = (
+            sum(getattr(cost, name) for cost in run.costs) for name in ("episodes", "tokens", "trained_tokens", "seconds")
+        )
+        label = f"M{run.iterations} {run.setting.label(sweep.settings)} seed {run.seed}"
+        rows.append([label, f"{episodes:,}", f"{rollout_tokens:,}", f"{trained_tokens:,}", format_duration(seconds), run.folder])
+    total, distinct = total_and_distinct_seconds(sweep.runs)
+    text = (
+        f"The cost of each run by itself. The sum is {format_duration(total)}; work that runs share was done once, so the sweep took"
+        f" {format_duration(distinct)} ({100 * distinct / total:.0f} %)."
+        if total
         else ""
     )
-    return Section("Cost of each run", says, [Table(["run", "episodes", "tokens played", "tokens learnt", "time", "folder"], rows)])
+    header = ["run", "episodes", "rollout tokens", "trained tokens", "time", "folder"]
+    return Section("Cost of each run", text, [Table(header, rows)])
 
 
 def _balance(sweep: Sweep) -> Section:
-    longest = max(sweep.cells, key=lambda cell: (cell.iterations, -cell.seed), default=None)
+    title = "Exploration and training"
+    longest = max(sweep.runs, key=lambda run: (run.iterations, -run.seed), default=None)
     if longest is None or not longest.costs:
-        return Section("Exploring and learning", "No costs were recorded.")
+        return Section(title, "No costs were recorded.")
     seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for cost in longest.costs:
-        seconds[cost.label][cost.what] = seconds[cost.label].get(cost.what, 0.0) + cost.seconds
-    total = {what: sum(parts.get(what, 0.0) for parts in seconds.values()) for what in ("explore", "learn", "evaluate")}
-    whole = sum(total.values()) or 1.0
-    says = ", ".join(f"{what} {100 * part / whole:.0f} %" for what, part in total.items())
-    named = f"M{longest.iterations} {longest.setting.told(sweep.settings)}, seed {longest.seed}"
-    return Section("Exploring and learning", f"{named}: {says} of the time.", pictures={"balance": plots.balance(seconds, named)})
+        seconds[cost.policy][cost.step] = seconds[cost.policy].get(cost.step, 0.0) + cost.seconds
+    by_step = {step: sum(of_policy.get(step, 0.0) for of_policy in seconds.values()) for step in ("explore", "learn", "evaluate")}
+    total = sum(by_step.values()) or 1.0
+    shares = ", ".join(f"{step} {100 * spent / total:.0f} %" for step, spent in by_step.items())
+    label = f"M{longest.iterations} {longest.setting.label(sweep.settings)}, seed {longest.seed}"
+    return Section(title, f"{label}: {shares} of the time.", figures={"balance": plots.balance(seconds, label)})
 
 
 def _coverage(sweep: Sweep) -> Section:
     from envs.registry import environment_class
 
+    title = "Coverage by difficulty"
     if not sweep.explored:
-        return Section("Coverage by difficulty", "What was explored is not known.")
-    totals: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        return Section(title, "The explored instructions were not recorded.")
+    explored: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for env, difficulty, item_id in sweep.explored:
-        totals[env, difficulty].add(item_id)
+        explored[env, difficulty].add(item_id)
     setting = sweep.settings[0]
-    chains = sweep.of(setting)
-    kept = {label: [chain.kept.get(label, frozenset()) for chain in chains] for label in chains[0].curve[1:]}
-    first, last = iteration_label(1), chains[0].after(sweep.iterations)
-    played: defaultdict[tuple[str, str], list[Trajectory]] = defaultdict(list)
+    results = sweep.results_of(setting)
+    kept = {label: [result.kept.get(label, frozenset()) for result in results] for label in results[0].curve[1:]}
+    first, last = iteration_label(1), results[0].label_after(sweep.iterations)
     before: defaultdict[tuple[str, str], list[Trajectory]] = defaultdict(list)
-    for chain in chains:
-        for into, label in ((before, BC_BASE), (played, chain.after(sweep.iterations))):
-            for episode in chain.policies[label]:
-                into[episode.env, environment_class(episode.env).instruction(episode.item_id).difficulty].append(episode)
+    after: defaultdict[tuple[str, str], list[Trajectory]] = defaultdict(list)
+    for result in results:
+        for group, label in ((before, BC_BASE), (after, result.label_after(sweep.iterations))):
+            for episode in result.policies[label]:
+                group[episode.env, environment_class(episode.env).instruction(episode.item_id).difficulty].append(episode)
     rows = []
-    for env, difficulty in sorted({*totals, *played}):
-        ids = totals.get((env, difficulty), set())
-        cells = [_share([len(ids & found) for found in kept.get(label, [])], len(ids)) for label in dict.fromkeys((first, last))]
-        scores = [rate(_scored(found[env, difficulty])[OVERALL]) if found[env, difficulty] else "-" for found in (before, played)]
+    for env, difficulty in sorted({*explored, *after}):
+        ids = explored.get((env, difficulty), set())
+        cells = [_share([len(ids & solved) for solved in kept.get(label, [])], len(ids)) for label in dict.fromkeys((first, last))]
+        scores = [format_rate(score(group[env, difficulty])[OVERALL]) if group[env, difficulty] else MISSING for group in (before, after)]
         rows.append([env, difficulty, str(len(ids)), *cells, *scores])
     header = ["environment", "difficulty", "explored", *(f"solved in {label.lower()}" for label in dict.fromkeys((first, last)))]
-    says = (
-        f"{sweep.named(setting)}: the share of the explored instructions of which exploring kept a success (mean of the seeds),"
-        " and success on AgentEval before and after."
+    text = (
+        f"{sweep.policy_label(setting)}: the share of the explored instructions for which a successful trajectory was kept (mean of the"
+        " seeds), and success on AgentEval before and after."
     )
-    return Section("Coverage by difficulty", says, [Table([*header, f"AgentEval, {BC_BASE}", f"AgentEval, {last.lower()}"], rows)])
+    return Section(title, text, [Table([*header, f"AgentEval, {BC_BASE}", f"AgentEval, {last.lower()}"], rows)])
 
 
 def _failures(sweep: Sweep) -> Section:
-    chain = sweep.of(sweep.settings[0])[0]
-    unfold = [
-        (f"{one.item_id} ({one.task_type}): {one.rounds} rounds, reward {one.reward:g}, {one.status}", _read(one))
-        for one in failures(chain.policies[chain.final])
+    result = sweep.results_of(sweep.settings[0])[0]
+    details = [
+        (
+            f"{episode.item_id} ({episode.task_type}): {episode.rounds} rounds, reward {episode.reward:g}, {episode.status}",
+            _transcript(episode),
+        )
+        for episode in example_failures(result.policies[result.final])
     ]
-    which = f"{chain.setting.told(sweep.settings)}, {chain.final.lower()}, seed {chain.seed}"
-    says = f"Episodes of {which} that failed, the first of each environment."
-    return Section("Where the policy fails", says, unfold=unfold)
+    label = f"{result.setting.label(sweep.settings)}, {result.final.lower()}, seed {result.seed}"
+    return Section("Failed episodes", f"The first failed episodes of {label} in each environment.", details=details)
 
 
 def _lineage(sweep: Sweep) -> Section:
-    rows = [[str(name), str(value)] for name, value in sweep.meta.items()]
+    meta = [[str(name), str(value)] for name, value in sweep.meta.items()]
     models = []
-    for chain in sweep.chains:
-        for label, parts in chain.lineage.items():
-            entry = [f"{chain.setting.told(sweep.settings)} seed {chain.seed}", label]
-            models.append([*entry, *(str(parts.get(what, {}).get("sha256", ""))[:12] for what in ("model", "learnt from", "explored"))])
-    tables = [Table(["what", "value"], rows), Table(["run", "policy", "model", "learnt from", "explored"], models)]
-    return Section("Lineage", "SHA-256 of the content, the first twelve digits; each run's run.json has them whole.", tables)
+    for result in sweep.results:
+        for label, artifacts in result.lineage.items():
+            digests = [str(artifacts.get(name, {}).get("sha256", ""))[:12] for name in ("model", "learnt from", "explored")]
+            models.append([f"{result.setting.label(sweep.settings)} seed {result.seed}", label, *digests])
+    tables = [Table(["name", "value"], meta), Table(["run", "policy", "model", "training set", "explored"], models)]
+    return Section("Lineage", "The first twelve digits of SHA-256 digests of contents; run.json of each run has them in full.", tables)
 
 
-def _point(chains: Sequence[Chain], label: str) -> str:
-    having = [chain for chain in chains if label in chain.policies]
-    some = f" ({of_seeds(chain.seed for chain in having)})" if having and len(having) < len(chains) else ""
-    return rate(pooled(having, label).get(OVERALL)) + some
+def _point(results: Sequence[SeedResult], label: str) -> str:
+    """The overall success of a policy, with the seeds that have it if some do not."""
+    having = [result for result in results if label in result.policies]
+    seeds = f" ({format_seeds(result.seed for result in having)})" if having and len(having) < len(results) else ""
+    return format_rate(pooled_score(having, label).get(OVERALL)) + seeds
 
 
-def _scored(episodes: Sequence[Trajectory]) -> dict[str, Score]:
-    return score(episodes)
+def _share(counts: Sequence[int], total: int) -> str:
+    return f"{100 * sum(counts) / len(counts) / total:.0f} %" if counts and total else MISSING
 
 
-def _share(counts: Sequence[int], whole: int) -> str:
-    return f"{100 * sum(counts) / len(counts) / whole:.0f} %" if counts and whole else "-"
-
-
-def _read(episode: Trajectory) -> str:
-    text = "\n\n".join(f"{'POLICY' if message.role == 'assistant' else 'WORLD'}: {message.content}" for message in episode.messages)
-    return text if len(text) <= _LONGEST_EXAMPLE else f"{text[:_LONGEST_EXAMPLE]}\n(cut)"
+def _transcript(episode: Trajectory) -> str:
+    text = "\n\n".join(f"{'POLICY' if message.role == 'assistant' else 'ENVIRONMENT'}: {message.content}" for message in episode.messages)
+    return text if len(text) <= _MAX_EXAMPLE_LENGTH else f"{text[:_MAX_EXAMPLE_LENGTH]}\n(truncated)"

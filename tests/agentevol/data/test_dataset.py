@@ -87,6 +87,7 @@ def test_rows_that_end_in_an_error_leave_what_was_there(tmp_path: Path) -> None:
 def test_instructions_come_back_by_split(tmp_path: Path) -> None:
     written = dataset.write_instructions(tmp_path / "lists", {"eval": [ITEM], "explore": []})
     assert dataset.read_instructions(tmp_path / "lists") == {"eval": [ITEM], "explore": []}
+    assert dataset.read_instruction_list(tmp_path / "lists") == [ITEM]
     assert written.counts == {"counting": 1}
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from agentevol.data.trajectory import Trajectory
-from agentevol.evaluation.paired_tests import holm, mcnemar, mcnemar_from_counts, paired
+from agentevol.evaluation.paired_tests import holm, mcnemar, mcnemar_from_counts, mcnemar_per_environment
 from agentevol.evaluation.scores import bootstrap_mean, score, wilson
 
 
@@ -74,13 +74,13 @@ def test_mcnemar_agrees_with_the_exact_binomial_test() -> None:
 def test_pairs_need_both_sides_without_a_fault() -> None:
     a = [episode(1, True), episode(2, True), episode(3, True), episode(1, True, env="wordle")]
     b = [episode(1, False), episode(2, False, status="error"), episode(9, True)]
-    results = paired(a, b)
+    results = mcnemar_per_environment(a, b)
     assert list(results) == ["maze", "overall"]
     assert (results["maze"].n, results["maze"].only_a, results["maze"].p_value) == (1, 1, 1.0)
 
 
 def test_the_same_episode_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="maze_1, sample 0 is there twice"):
+    with pytest.raises(ValueError, match="maze_1, sample 0 is given twice"):
         mcnemar([episode(1, True), episode(1, False)], [])
 
 

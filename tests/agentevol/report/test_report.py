@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentevol.data.trajectory import Trajectory
-from agentevol.evaluation.paired_tests import paired
+from agentevol.evaluation.paired_tests import mcnemar_per_environment
 from agentevol.evaluation.scores import score
 from agentevol.report.model import Comparison, Phase, ReportInput
 from agentevol.report.write import write_report
@@ -34,7 +34,7 @@ def runs(iterations: int = 2, **changes: object) -> ReportInput:
     last = f"Iteration {iterations}"
     given = {
         "scores": {label: score(episodes) for label, episodes in played.items()},
-        "comparisons": [Comparison(last, "BC-Base", paired(played[last], played["BC-Base"]))],
+        "comparisons": [Comparison(last, "BC-Base", mcnemar_per_environment(played[last], played["BC-Base"]))],
         "phases": [Phase("BC-Base: learn", 90.0, trained_tokens=5000), Phase("Iteration 1: explore", 30.0, 1234, 56789)],
         "meta": {"seed": 0, "data": {"agenttraj": "ab12"}},
         **changes,
@@ -78,7 +78,7 @@ def test_the_text_fits_a_terminal_and_nothing_is_cut(tmp_path: Path, iterations:
 def test_the_random_player_is_compared_with_and_lies_on_no_curve(tmp_path: Path) -> None:
     by_chance = {"random": score(policy({"maze": 4}))}  # wordle cannot list its actions
     report = write_report(tmp_path, runs(4, scores=by_chance | dict(runs(4).scores)))
-    assert "Success of a random player, where worlds list their actions: maze 10.0 [4, 23], overall 10.0 [4, 23]" in report.text
+    assert "Success of random actions, where environments list them: maze 10.0 [4, 23], overall 10.0 [4, 23]" in report.text
     assert line(report.text, "environment").split()[2] == "BC-Base"
     assert line(report.markdown, "environment").startswith("| environment | n | random | BC-Base | Iteration 1 |")
     assert "| wordle | 40 | - |" in report.markdown
@@ -99,7 +99,7 @@ def test_faults_are_told_and_left_out_of_n(tmp_path: Path) -> None:
     scores = {"BC-Base": score(policy({"maze": 10})), "Iteration 1": score(policy({"maze": 10}, faults=3))}
     text = write_report(tmp_path, runs(scores=scores, comparisons=[])).text
     assert line(text, "maze").split()[1] == "37-40"
-    assert "Ended by a fault and not scored: 3 of Iteration 1." in text
+    assert "Ended by an error and not scored: 3 of Iteration 1." in text
 
 
 def test_an_environment_without_a_scored_episode_is_a_dash(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_one_environment_and_no_iteration_still_make_a_report(tmp_path: Path) ->
 
 
 def test_a_report_without_bc_base_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs the scores of BC-Base; it was given Iteration 1"):
+    with pytest.raises(ValueError, match="needs the scores of BC-Base; got Iteration 1"):
         write_report(tmp_path, ReportInput({"Iteration 1": score([])}))
 
 
@@ -154,6 +154,6 @@ def test_a_random_player_of_some_worlds_has_no_overall_score_beside_those_of_all
     given = runs()
     by_chance = {env: found for env, found in score(policy({"maze": 5}, faults=2)).items() if env != "overall"}
     told = write_report(tmp_path, runs(scores={"random": by_chance, **given.scores}))
-    assert line(told.text, "Success of a random player").endswith("maze 13.2 [6, 27]")
-    assert "Ended by a fault and not scored: 2 of random." in told.text
+    assert line(told.text, "Success of random actions").endswith("maze 13.2 [6, 27]")
+    assert "Ended by an error and not scored: 2 of random." in told.text
     assert set(told.metrics["random"]) == {"maze"}

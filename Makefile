@@ -5,9 +5,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help evolve evolve-small data base-model test lint ui doctor repro
+.PHONY: help evolve evolve-small data base-model test lint docs ui doctor repro
 .DEFAULT_GOAL := help
 
 help:  ## What there is
@@ -17,6 +18,10 @@ $(READY): constraints.txt pyproject.toml
 	@echo "setting up $(VENV) (some minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(READY_DOCS): $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
 evolve: $(READY)  ## The main job: BC-Base, M iterations, BC-Large, and the final table
@@ -46,6 +51,10 @@ lint: $(READY)  ## Style, types and the floors
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
+
+docs: $(READY_DOCS)  ## The documentation as a site in build/docs; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "documentation: build/docs/index.html"
 
 test: lint  ## Lint and all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -1,4 +1,4 @@
-"""The table of docs/environments.md: `python -m benchmarks.environments [NAME ...] [--most N]`.
+"""The table of docs/reference/environments.md: `python -m benchmarks.environments [NAME ...] [--most N]`.
 
 Plays the expert on AgentTraj-L and AgentEval (at most N of each per environment), in this process, and on a server that it starts on this
 machine; prints a line of Markdown per environment. Times are medians.

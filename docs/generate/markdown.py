@@ -1,0 +1,29 @@
+"""Small pieces of Markdown that several generated pages use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table. A cell may contain a vertical bar and line breaks."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(value: object) -> str:
+    return re.sub(r"\s*\n\s*", " ", str(value)).replace("|", "\\|")
+
+
+def code(value: object) -> str:
+    """Inline code; an empty text stays empty."""
+    text = str(value)
+    return f"`{text}`" if text else ""
+
+
+def block(text: str, language: str = "text") -> str:
+    """A fenced block whose fence is longer than any in the text."""
+    fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall(r"`+", text)), default=0))
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

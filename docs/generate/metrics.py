@@ -1,0 +1,102 @@
+"""The page of everything that a run logs to MLflow.
+
+Invariant: every name that tasks/mlflow_run.py can log matches a row (tests/test_documentation.py).
+"""
+
+from __future__ import annotations
+
+from docs.generate.markdown import code, table
+
+METRICS = {
+    "Scores on AgentEval": [
+        ("success/<environment>", "share", "Success rate, 0 to 1. `overall` pools all environments."),
+        ("success_low/<environment>", "share", "Lower end of its 95 % Wilson interval."),
+        ("success_high/<environment>", "share", "Upper end of its 95 % Wilson interval."),
+        ("reward/<environment>", "reward", "Mean reward of an episode."),
+        ("reward_low/<environment>", "reward", "Lower end of its 95 % bootstrap interval."),
+        ("reward_high/<environment>", "reward", "Upper end of its 95 % bootstrap interval."),
+        ("n/<environment>", "episodes", "Episodes that were scored."),
+        ("errors/<environment>", "episodes", "Episodes that ended in an error and were not scored."),
+    ],
+    "Cost of each phase": [
+        ("<phase>/seconds", "s", "Time of the phase. A result from the store keeps the time that it first took."),
+        ("<phase>/episodes", "episodes", "Episodes played (explore, evaluate)."),
+        ("<phase>/tokens", "tokens", "Tokens read and generated (explore, evaluate), or passed through training (learn)."),
+        ("<phase>/trained_tokens", "tokens", "Tokens with a loss, over all epochs (learn)."),
+        ("<phase>/steps", "steps", "Optimizer steps (learn)."),
+        ("<phase>/requests", "requests", "Requests to an endpoint, where one generated the answers."),
+        ("<phase>/repeated", "requests", "Requests among them that were retries."),
+        ("<phase>/tokens_in", "tokens", "Prompt tokens that the endpoint counted."),
+        ("<phase>/tokens_out", "tokens", "Generated tokens that the endpoint counted."),
+    ],
+    "Data of each iteration": [
+        ("data/explored", "episodes", "Episodes explored in the iteration."),
+        ("data/kept", "trajectories", "Explored trajectories that passed the filter."),
+        (
+            "data/dropped/<reason>",
+            "trajectories",
+            "Trajectories that the filter dropped: failed, truncated, error, duplicate, over_the_cap.",
+        ),
+        ("data/learnt_from", "trajectories", "Trajectories in the training set."),
+        ("data/too_long", "trajectories", "Trajectories in it with more tokens than `finetune.max_tokens`; they were left out."),
+        ("errors/explore", "episodes", "Explored episodes that ended in an error."),
+        ("truncated/context/<phase>", "episodes", "Episodes cut because `rollout.context_length` tokens were full."),
+        ("truncated/loop/<phase>", "episodes", "Episodes cut because the policy repeated itself (`rollout.max_repeats`)."),
+    ],
+    "Training": [
+        ("loss/<policy>", "nats", "Training loss of a policy; the step is the optimizer step."),
+    ],
+    "Single values, for tables and parallel coordinates": [
+        ("final/<metric>", "", "The scores of the last iteration."),
+        ("final/gain", "share", "Success of the last iteration minus success of BC-Base."),
+        ("final/iteration", "", "The last iteration that ran."),
+        ("bc_large/<metric>", "", "Scores, cost and data of BC-Large."),
+        ("random/<metric>", "", "Scores of a random player, in environments that list their actions."),
+        ("baseline/<name>/<metric>", "", "Scores and cost of a hosted model (`evaluate.baselines`)."),
+    ],
+}
+TAGS = [
+    ("run_key", "Digest of everything that decides the results. The same command continues the run with the same key."),
+    (
+        "evo.setting",
+        "K, merging, starting point and rule in words; six digits for all other parameters. Runs with the same setting differ in M and seed only.",
+    ),
+    ("evo.seed", "The seed."),
+    ("evo.environments", "The environments."),
+    ("evo.sweep", "The sweep that the run belongs to."),
+    ("evo.version", "The version of AgentEvol."),
+    ("mlflow.source.name", "The command."),
+    ("mlflow.source.type", "Always LOCAL."),
+    ("mlflow.source.git.commit", "The commit of the code."),
+    ("evo.commits", "All commits, where a run was continued with another one."),
+    ("evo.code_changed", "Whether the work tree had changes that were not committed."),
+    ("evo.dvc_experiment", "The name of the DVC experiment."),
+    ("model.<policy>", "Folder and SHA-256 of a policy; `model.base` is the base model."),
+    ("input.<dataset>", "SHA-256 of a dataset."),
+    ("champion", "Whether the last policy became the champion, and why."),
+    ("champion.model", "The registered model and version it was compared with."),
+    ("figures.<policy>", "Internal: the metrics of this policy are complete."),
+    ("traces.<policy>", "Internal: the number of episodes logged as traces."),
+    ("report", "Internal: digest of the report that was uploaded."),
+]
+_INTRODUCTION = """\
+# MLflow metrics and tags
+
+One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1 and seed 0.
+The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or `overall`. `<phase>` is
+`explore`, `learn` or `evaluate`. `<policy>` is `bc-base`, `bc-large` or `iteration-1` and so on. Parameters of the MLflow run are `M`, `K` and every key of
+`params.yaml`.
+"""
+
+
+def page() -> str:
+    parts = [_INTRODUCTION]
+    for title, rows in METRICS.items():
+        parts += [f"## {title}", table(["metric", "unit", "meaning"], [(code(name), unit, meaning) for name, unit, meaning in rows])]
+    parts += ["## Tags", table(["tag", "meaning"], [(code(name), meaning) for name, meaning in TAGS])]
+    return "\n\n".join(parts) + "\n"
+
+
+def names() -> list[str]:
+    """The documented metrics and tags, with placeholders in angle brackets."""
+    return [name for rows in METRICS.values() for name, *_ in rows] + [name for name, _ in TAGS]

@@ -59,7 +59,7 @@ TAGS = [
     ("run_key", "Digest of everything that decides the results. The same command continues the run with the same key."),
     (
         "evo.setting",
-        "K, merging, starting point and rule in words; six digits for all other parameters. Runs with the same setting differ in M and seed only.",
+        "K, merging, starting point, rule, and six digits for all other parameters but M and the seed.",
     ),
     ("evo.seed", "The seed."),
     ("evo.environments", "The environments."),
@@ -82,10 +82,10 @@ TAGS = [
 _INTRODUCTION = """\
 # MLflow metrics and tags
 
-One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1 and seed 0.
-The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or `overall`. `<phase>` is
-`explore`, `learn` or `evaluate`. `<policy>` is `bc-base`, `bc-large` or `iteration-1` and so on. Parameters of the MLflow run are `M`, `K` and every key of
-`params.yaml`.
+One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
+and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or
+`overall`. `<phase>` is `explore`, `learn` or `evaluate`. `<policy>` is `bc-base`, `bc-large`, `iteration-1` and so on. Parameters of
+the MLflow run are `M`, `K` and every key of `params.yaml`.
 """
 
 

@@ -35,9 +35,10 @@ _TYPES = {
 _INTRODUCTION = """\
 # Parameters
 
-Every key of `params.yaml`, with its default in the code and its meaning. You may leave out any of them. Set one for a single run with
-`-S section.key=VALUE`, for example `agentevol evolve -S evolve.samples=3`. Unknown keys and values that are not allowed end a command
-with one line before anything starts. `params.yaml` itself sets some values that differ from these defaults: the column *main job* shows them.
+Every key of `params.yaml`, with its default in the code and its meaning. You may leave out any of them. Set one for a single run
+with `-S section.key=VALUE`, for example `agentevol evolve -S evolve.samples=3`. Unknown keys and values that are not allowed end a
+command with one line before anything starts. `params.yaml` itself sets some values that differ from these defaults: the column
+*main job* shows them.
 
 The column *effect* says what a parameter can change:
 

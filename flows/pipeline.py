@@ -108,7 +108,7 @@ class Job:
         if not data.rows:
             raise SettingsError(
                 f"environments: {', '.join(self.params.environments)} given, which have no expert to be cloned;"
-                " allowed: at least one that has (docs/reference/environments.md); any can be explored beside it, and scored by `agentevol evaluate`"
+                " allowed: at least one that has ; any can be explored beside it, and scored by `agentevol evaluate`"
             )
         cut = limits.train if name == "agenttraj" else limits.train_large
         self._gate(EXPERT_SETS[name], data, expert=True, covering=[data] if cut else None)

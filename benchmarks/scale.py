@@ -85,12 +85,12 @@ def steps(folder: Path) -> dict[str, Callable[[], Any]]:
     def gate() -> None:
         datasets.validate.body(
             out("gate"), data=data("merge/dataset"), evaluation=data("eval", "instructions"), limit=GateParams(), expert=False,
-            tokenizer=Artifact(kind="model", path=str(BASE), digest=""), environments=[], covering=None, worlds={},
+            tokenizer=Artifact(kind="model", path=str(BASE), digest=""), environments=[], covering=None, env_versions={},
         )  # fmt: skip
 
     merged = folder / "merge" / "dataset"
     return {
-        "filter": lambda: datasets.filter_by_reward.body(out("filter"), explored=data("explored"), cap=None, worlds={}),
+        "filter": lambda: datasets.filter_by_reward.body(out("filter"), explored=data("explored"), cap=None, env_versions={}),
         "merge": lambda: datasets.merge.body(out("merge"), initial=data("taught"), explored=[data("filter/dataset")], how="initial"),
         "gate": gate,
         "tokenise": lambda: tokens.tokenize_dataset(merged, BASE, out("tokens")),

@@ -75,6 +75,9 @@ class TextEnv(gymnasium.Env[str, str]):
 
     # --- the card: every subclass sets these -------------------------------------------------------------------------
     name: ClassVar[str]
+    version: ClassVar[int]
+    """Raise it by one whenever an instruction, the prompt, an observation, a reward or the expert changes: datasets and stored results of
+    the earlier version are then made again."""
     task_types: ClassVar[tuple[str, ...]]
     sizes: ClassVar[Sizes]
     max_rounds: ClassVar[int]

@@ -53,6 +53,7 @@ class Maze(TextEnv):
     """
 
     name: ClassVar[str] = "maze"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = ("maze",)
     sizes: ClassVar[Sizes] = Sizes(instructions=240, eval=25, agent_traj=100, agent_traj_l=215)
     max_rounds: ClassVar[int] = 15

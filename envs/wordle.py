@@ -39,6 +39,7 @@ class Wordle(TextEnv):
     """
 
     name: ClassVar[str] = "wordle"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = ("wordle",)
     sizes: ClassVar[Sizes] = Sizes(instructions=980, eval=25, agent_traj=500, agent_traj_l=955)
     max_rounds: ClassVar[int] = 8

@@ -82,7 +82,7 @@ def evolve(
                 track.by_chance(by_chance[1])
             folder = report(params, job.base, rounds, large, track.folder_name, baselines, by_chance)
             track.report(folder, rounds)
-            track.champion(rounds[-1], job.sets.agenteval, made_from["worlds"])
+            track.champion(rounds[-1], job.sets.agenteval, made_from["env_versions"])
             page.links(experiment=track.experiment, run=track.id, folder=folder)
     return str(folder)
 

@@ -28,7 +28,7 @@ from tasks.artifact import Artifact
 from tasks.cached_task import forget
 from tasks.collect import collect, part, reading, take_instructions, take_trajectories
 from tasks.datasets import filter_by_reward, merge
-from tasks.env_versions import worlds
+from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.gate import validate
 from tasks.learn import base_model, endpoint, finetune
@@ -92,11 +92,11 @@ class Job:
         self.sets = self._sets()
 
     def made_from(self) -> dict[str, Any]:
-        """What decides a run's figures besides its parameters: the content of its sets and worlds, and the meaning of its tasks."""
+        """What decides a run's figures besides its parameters: the content of its sets, and the versions of its environments and tasks."""
         sets = {field.name: getattr(self.sets, field.name) for field in fields(self.sets)}
         return {
             "sets": {name: data.digest for name, data in sets.items()},
-            "worlds": worlds(*sets.values()),
+            "env_versions": env_versions(*sets.values()),
             "tasks": {task.name: task.version for task in TASKS},
             "precision": resolve(self.params.finetune.precision),  # auto differs between machines
         }
@@ -150,7 +150,7 @@ class Job:
 
         Where nothing succeeded, there is only what it is merged with to be judged, unless `gate.min_coverage` asks for something.
         """
-        kept = filter_by_reward(explored=explored, cap=self.params.evolve.max_kept_per_instruction, worlds=worlds(explored))
+        kept = filter_by_reward(explored=explored, cap=self.params.evolve.max_kept_per_instruction, env_versions=env_versions(explored))
         dropped = ", ".join(f"{count} {reason}" for reason, count in kept.facts["dropped"].items() if count)
         say(
             f"explored {explored.rows} episodes in {explored.facts['seconds']:.0f} s, kept {kept.rows}"
@@ -183,7 +183,7 @@ class Job:
     def by_chance(self) -> tuple[Artifact, Artifact] | None:
         """The random player's episodes on AgentEval, and their scores; None where no world of the run lists its actions."""
         instructions = self.sets.agenteval
-        inputs = {"instructions": instructions, "seed": self.params.seed, "worlds": worlds(instructions)}
+        inputs = {"instructions": instructions, "seed": self.params.seed, "env_versions": env_versions(instructions)}
         if play_random.is_done(**inputs) and (there := play_random.describe(inputs)).facts.get("faults"):
             forget(there)  # what was missing then may be there now
         played = play_random(**inputs)
@@ -246,7 +246,7 @@ class Job:
                 expert=expert,
                 environments=self._taught() if expert else [],
                 covering=covering,
-                worlds=worlds(data, *(covering or [])),
+                env_versions=env_versions(data, *(covering or [])),
             )
         except Exception as error:
             self.gates[name] = f"# Gate: **stopped the run**\n\n{error}"

@@ -11,9 +11,8 @@ from pathlib import Path
 from prefect import flow
 
 from agentevol.data.artifact_folder import atomic_folder
-from agentevol.data.experts import world_hash
 from agentevol.training.precision import resolve
-from envs.registry import ENVIRONMENTS
+from envs.registry import ENVIRONMENTS, environment_class
 from flows.pipeline import parameters
 from tasks.learn import pretrain as make_base
 from tasks.progress import say
@@ -32,7 +31,7 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
     params = parameters(params_file, overrides=overrides)
     model = make_base(
         settings=params.pretrain.model_copy(update={"precision": resolve(params.pretrain.precision)}),
-        worlds={name: world_hash(name) for name in sorted(ENVIRONMENTS)},  # it learns how all of them speak
+        env_versions={name: environment_class(name).version for name in sorted(ENVIRONMENTS)},  # it learns how all of them speak
     )
     with atomic_folder(PLACE) as place:
         shutil.copytree(model.folder, place, dirs_exist_ok=True)

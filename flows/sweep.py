@@ -28,7 +28,7 @@ from agentevol.settings.types import Count, Natural
 from flows.evolve import evolve, prepare
 from flows.pipeline import Job, parameters
 from flows.run_page import RunPage
-from tasks.env_versions import worlds
+from tasks.env_versions import env_versions
 from tasks.progress import say
 from tasks.run_identity import comparable_parameters
 from tasks.sweep_report import SWEEPS, sweep_report
@@ -79,7 +79,7 @@ def sweep(
     sets = {
         f"{DATA_PREFIX}{what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))
     }
-    sets |= {f"{ENVIRONMENT_PREFIX}{env}": digest for env, digest in worlds(job.sets.agenteval, job.sets.explore).items()}
+    sets |= {f"{ENVIRONMENT_PREFIX}{env}": str(version) for env, version in env_versions(job.sets.agenteval, job.sets.explore).items()}
     page = sweep_report(done, job.sets.explore, by_chance and by_chance[0], name, {**sets, BASE_MODEL: job.base.digest}, common)
     RunPage().links(folder=page)
     return str(page)

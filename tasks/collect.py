@@ -18,7 +18,7 @@ from tasks import paths
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
 from tasks.locks import alone
-from tasks.progress import bar
+from tasks.progress import bar, say
 
 SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval": "instructions", "explore": "instructions"}
 
@@ -27,7 +27,10 @@ SETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval":
 def collect(folder: str, environments: list[str]) -> dict[str, Artifact]:
     """Verify AgentTraj, AgentTraj-L, AgentEval and the exploration list in `folder`; make what is missing or out of date."""
     from agentevol.data.experts import collect as collect_data
+    from agentevol.data.experts import predates_versions
 
+    if predates_versions(paths.resolve(folder)):
+        say(f"{folder}/ was made by an earlier release, which recorded no environment versions; it is made again")
     with bar("collecting") as tick:
         made = collect_data(paths.resolve(folder), environments, on_progress=tick)
     return {

@@ -15,10 +15,10 @@ from tasks.cached_task import TaskOutput, cached_task
 
 
 @cached_task("trajectories", version="1")
-def filter_by_reward(out: Path, *, explored: Artifact, cap: int | None, worlds: dict[str, str]) -> TaskOutput:
+def filter_by_reward(out: Path, *, explored: Artifact, cap: int | None, env_versions: dict[str, int]) -> TaskOutput:
     """The successful episodes, at most `cap` per instruction; facts: how many were dropped and why, and the coverage by difficulty.
 
-    `worlds`: the digests of the environments, whose success rule decides.
+    `env_versions`: the versions of the environments, whose success rule decides.
     """
     from agentevol.data import filtering
 

@@ -29,13 +29,13 @@ def validate(
     expert: bool,
     environments: list[str],
     covering: list[Artifact] | None,
-    worlds: dict[str, str],
+    env_versions: dict[str, int],
 ) -> TaskOutput:
     """Let a training set through the gate. Raises GateFailed, which names check, rows, reason and remedy; then nothing is stored.
 
     `evaluation`: all of AgentEval, also where a run plays a part of it. `expert`: the set is an expert's, so it must replay and reach all
-    `environments`. `covering`: the sets whose instructions it should cover; None: all of the splits that its rows come from. `worlds`: the
-    digests of the environments, which judge reward and success and replay what is recorded.
+    `environments`. `covering`: the sets whose instructions it should cover; None: all of the splits that its rows come from.
+    `env_versions`: the versions of the environments, which judge reward and success and replay what is recorded.
     """
     from agentevol.chat.tokenize import ChatTokenizer
     from agentevol.gate import gate

@@ -74,10 +74,10 @@ def finetune(
 
 
 @cached_task("model", version="1")
-def pretrain(out: Path, *, settings: PretrainParams, worlds: dict[str, str]) -> TaskOutput:
+def pretrain(out: Path, *, settings: PretrainParams, env_versions: dict[str, int]) -> TaskOutput:
     """The embedded base model, from text made by the project's own generators.
 
-    `worlds`: the digests of the environments that are played for it, which the key needs; the body does not.
+    `env_versions`: the versions of the environments that are played for it, which the key needs; the body does not.
     """
     from agentevol.models import model_digest
     from agentevol.pretraining.pretrain import pretrain as make_base

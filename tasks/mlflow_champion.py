@@ -1,7 +1,8 @@
 """The best policy so far, as MLflow's registered model with the alias `champion`.
 
-Invariant: a policy takes the title only by the exact McNemar test on the same AgentEval instructions in the same worlds, so there is one
-registered model per AgentEval set; a policy that does not win is not registered. The outcomes by which it is challenged are kept with it.
+Invariant: a policy takes the title only by the exact McNemar test on the same AgentEval instructions in the same environments, so there is
+one registered model per AgentEval set; a policy that does not win is not registered. The outcomes by which it is challenged are kept with
+it.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ class Verdict:
 
 
 def challenge(
-    client: MlflowClient, run_id: str, run_name: str, last: PolicyRecord, agenteval: Artifact, worlds: Mapping[str, str]
+    client: MlflowClient, run_id: str, run_name: str, last: PolicyRecord, agenteval: Artifact, env_versions: Mapping[str, int]
 ) -> Verdict:
     """Register the policy where it beats the champion of its AgentEval set, or where there is none."""
-    name = model_name(agenteval, worlds)
+    name = model_name(agenteval, env_versions)
     played = outcomes(read_dataset(last.episodes.folder))
     with paths.lock("champion"):  # of two runs on this machine the second meets the first one's policy
         champion = _champion(client, name)
@@ -61,9 +62,10 @@ def challenge(
         return Verdict(True, name, version, why)
 
 
-def model_name(agenteval: Artifact, worlds: Mapping[str, str]) -> str:
-    """The registered model of an AgentEval set: its instructions and the worlds that they are played in."""
-    digest = digest_json({"agenteval": agenteval.digest, "worlds": {env: worlds[env] for env in agenteval.counts if env in worlds}})
+def model_name(agenteval: Artifact, env_versions: Mapping[str, int]) -> str:
+    """The registered model of an AgentEval set: its instructions and the versions of the environments that they are played in."""
+    versions = {env: env_versions[env] for env in agenteval.counts if env in env_versions}
+    digest = digest_json({"agenteval": agenteval.digest, "env_versions": versions})
     return f"agentevol-{agenteval.rows}-{digest[:8]}"
 
 
@@ -97,8 +99,8 @@ def _champion(client: MlflowClient, name: str) -> ModelVersion | None:
 
 def _register(client: MlflowClient, name: str, run_id: str, model: Artifact, tags: dict[str, str], agenteval: Artifact) -> str:
     try:
-        worlds = ", ".join(f"{count} {env}" for env, count in agenteval.counts.items())
-        client.create_registered_model(name, description=f"Policies scored on {worlds} (AgentEval sha256:{agenteval.digest})")
+        counts = ", ".join(f"{count} {env}" for env, count in agenteval.counts.items())
+        client.create_registered_model(name, description=f"Policies scored on {counts} (AgentEval sha256:{agenteval.digest})")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

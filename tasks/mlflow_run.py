@@ -44,7 +44,8 @@ class Tracker:
     """A run in MLflow, opened for the duration of a `with` block."""
 
     def __init__(self, params: Params, base: Artifact, made_from: Mapping[str, Any], sweep: str = "") -> None:
-        """`made_from`: what decides the figures besides the parameters (digests of sets and worlds, versions of tasks), as JSON values.
+        """`made_from`: what decides the figures besides the parameters (digests of sets, versions of environments and tasks), as JSON
+        values.
         `sweep`: the name of the one that it is a run of, which is its experiment."""
         self.params, self.base = params, base
         self.key = run_key(params, base, made_from)
@@ -116,11 +117,11 @@ class Tracker:
             self.client.log_artifacts(self.id, str(folder), "report")
             self._tags({"report": digest})
 
-    def champion(self, last: PolicyRecord, agenteval: Artifact, worlds: Mapping[str, str]) -> None:
+    def champion(self, last: PolicyRecord, agenteval: Artifact, env_versions: Mapping[str, int]) -> None:
         """Let the last policy challenge the champion of its AgentEval set, once."""
         if "champion" in self._known_tags:
             return
-        verdict = challenge(self.client, self.id, self.folder_name, last, agenteval, worlds)
+        verdict = challenge(self.client, self.id, self.folder_name, last, agenteval, env_versions)
         said = f"{'yes' if verdict.champion else 'no'}: {verdict.why}"
         self._tags({"champion": said, "champion.model": f"{verdict.name}/{verdict.version}"})
         say(f"champion of {verdict.name}: {said}")

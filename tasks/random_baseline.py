@@ -22,7 +22,7 @@ from tasks.progress import bar
 
 
 @cached_task("trajectories", version="1")
-def play_random(out: Path, *, instructions: Artifact, seed: int, worlds: dict[str, str]) -> TaskOutput:
+def play_random(out: Path, *, instructions: Artifact, seed: int, env_versions: dict[str, int]) -> TaskOutput:
     """One episode of a player that picks among the available actions, on each instruction of a world that lists them."""
     wanted = read_instruction_list(instructions.folder)
     episodes: list[Trajectory] = []

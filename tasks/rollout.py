@@ -24,7 +24,7 @@ from agentevol.settings.schema import RolloutParams
 from envs.base import Split
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task, forget
-from tasks.env_versions import worlds
+from tasks.env_versions import env_versions
 from tasks.locks import alone
 from tasks.progress import bar, say
 
@@ -59,7 +59,7 @@ def roll_out(
     """
     starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk_size)))
     common = {"policy": policy, "name": name, "instructions": instructions, "split": split, "sampling": sampling, "settings": settings}
-    common |= {"worlds": worlds(instructions), "engine": engine}
+    common |= {"env_versions": env_versions(instructions), "engine": engine}
     chunks = []
     for sample in range(samples):
         for number, start in enumerate(starts, 1):
@@ -122,14 +122,14 @@ def play(
     split: Split,
     sampling: Sampling,
     settings: RolloutParams,
-    worlds: dict[str, str],
+    env_versions: dict[str, int],
     engine: EngineParams | None = None,
     again: list[float] | None = None,
 ) -> TaskOutput:
     """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample).
 
-    `worlds`: the digests of the environments; `again`: with which patience a chunk that had faults is played once more. The key needs
-    them, the body does not.
+    `env_versions`: the versions of the environments; `again`: with which patience a chunk that had faults is played once more. The key
+    needs them, the body does not.
     """
     from agentevol.rollout.engine import Usage
     from agentevol.rollout.rollout import roll_out as play_episodes

@@ -142,7 +142,7 @@ def _parents(entry: Entry) -> Iterator[tuple[str, str, int]]:
 
 def settings(entry: Entry) -> str:
     """What it was made with besides, as one line: parameters, seeds, names."""
-    given = {name: value for name, value in entry.origin.get("inputs", {}).items() if not any(_digests(value)) and name != "worlds"}
+    given = {name: value for name, value in entry.origin.get("inputs", {}).items() if not any(_digests(value)) and name != "env_versions"}
     return ", ".join(
         f"{name} {json.dumps(value)}" if isinstance(value, dict | list) else f"{name} {value}" for name, value in given.items()
     )

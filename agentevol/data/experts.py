@@ -1,19 +1,18 @@
 """The expert sets and the instruction lists, made from the environments' own generators and scripted experts.
 
-Invariant: the same sources give the same bytes on every machine and in every order of calls; nothing is drawn at random, nothing timed.
+Invariant: the same environment versions give the same bytes on every machine and in every order of calls; nothing is drawn at random,
+nothing timed.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import envs.base
-from agentevol.data.artifact_folder import digest_json, is_complete, read_manifest, sha256_file
+from agentevol.data.artifact_folder import digest_json, is_complete, read_manifest
 from agentevol.data.dataset import Dataset, open_dataset, write_dataset, write_instructions
 from agentevol.data.react import first_message, format_answer
 from agentevol.data.trajectory import Message, Trajectory
@@ -23,41 +22,67 @@ from envs.registry import ENVIRONMENTS, environment_class, make
 AGENT_TRAJ, AGENT_TRAJ_L, AGENT_EVAL, EXPLORE = "agenttraj", "agenttraj_l", "agenteval", "explore"
 SPLITS: dict[str, Split] = {AGENT_TRAJ: "train", AGENT_TRAJ_L: "train_large", AGENT_EVAL: "eval", EXPLORE: "explore"}
 Progress = Callable[[int, int], None]
-_RECORDING = 1  # raise it when play_expert records an episode differently, so that sets made before are made again
+_RECORDING = 1  # raise it when play_expert records an episode differently, so that earlier sets are made again
+
+# Expert trajectories of version 1 carry these hashes of the environments' source files: the published datasets were recorded before
+# environments had versions, and another hash would change their rows and their content digests.
+_TOOLS_VERSION_1 = "b20384c24c23c85261e36b9765ee087889eefc8826e16c1e582c2459755641f4"
+_VERSION_1_HASHES = {
+    "academia": _TOOLS_VERSION_1,
+    "alfworld": "8a16fd5655ab6477a41b5c5ddfd3311787adcda94b7bb3db82152117fa91d3da",
+    "babyai": "9a647bfb77bbdfff5d54174a4559110b5c21288695f1049dad2efbcd59d076bd",
+    "bird": "27e2742036b289aa57564e3026cbb8ded5050d92133e617117963eed6fa5fe78",
+    "maze": "0634ac5a003ca10b98c03d13b937a42267ce28da9c885c89a6628d53e0316e53",
+    "movie": _TOOLS_VERSION_1,
+    "sciworld": "692d2d458cbf469d3e749e5c1102be6cc7b60d6a137df09201a0d721556fdee2",
+    "sheet": _TOOLS_VERSION_1,
+    "textcraft": "01bf635958526d2319a1e772775f8627c4bdb88f66e05ac9faa214062a38e145",
+    "todo": _TOOLS_VERSION_1,
+    "weather": _TOOLS_VERSION_1,
+    "webarena": "cf7c12daefc660d97617c31e01af3c70d7d02ac998827edeb3f47e085c4ff51a",
+    "webshop": "59aa52e6997ceb73c72bed72e9b124d21d9d41847eb8a822e287f19cb1b0b0e3",
+    "wordle": "1a4ea9513f5feb6d24252aec8bfd15673125db5b8ca283fbab0927b205d07784",
+}
 
 
 class ExpertFailed(RuntimeError):
-    """A scripted expert did not solve an instruction that it is the expert for: the environment is at fault, no data is written."""
+    """A scripted expert did not solve an instruction that it is the expert for. The environment has a defect; no data is written."""
 
 
 def collect(folder: Path, environments: Sequence[str], on_progress: Progress | None = None) -> dict[str, Dataset]:
-    """Make AgentTraj, AgentTraj-L, AgentEval and the explore list below `folder`, or leave those that are complete and current.
+    """Make AgentTraj, AgentTraj-L, AgentEval and the explore list below `folder`, or keep those that are complete and current.
 
-    Current means: made from the same instructions and expert sources, of these environments or of these and more. Every instruction is
-    played once, as AgentTraj is part of AgentTraj-L. `on_progress(done, total)` is called per episode. Raises ExpertFailed.
+    A set is current if it was made from the same instructions and environment versions, for these environments or for more. Every
+    instruction is played once, because AgentTraj is part of AgentTraj-L. `on_progress(done, total)` is called after every episode.
+    Raises ExpertFailed.
     """
-    there = _sources(folder)
+    existing = _environments(folder)
     names = sorted(set(environments))
-    if set(names) < there <= set(ENVIRONMENTS) and all(_current_sets(folder, sorted(there)).values()):
-        names = sorted(there)
-    made = _current_sets(folder, names)
+    if set(names) < existing <= set(ENVIRONMENTS) and all(_current_sets(folder, sorted(existing)).values()):
+        names = sorted(existing)
+    datasets = _current_sets(folder, names)
     for kind in (AGENT_EVAL, EXPLORE):
         split = SPLITS[kind]
-        made[kind] = made[kind] or write_instructions(folder / kind, {split: _items(names, split)}, _lineage(names, split))
-    if made[AGENT_TRAJ] is None or made[AGENT_TRAJ_L] is None:
+        datasets[kind] = datasets[kind] or write_instructions(folder / kind, {split: _items(names, split)}, _lineage(names, split))
+    if datasets[AGENT_TRAJ] is None or datasets[AGENT_TRAJ_L] is None:
         large = _play(_items(names, "train_large"), on_progress)
-        chosen = {item.item_id for item in _items(names, "train")}
-        small = [replace(trajectory, split="train") for trajectory in large if trajectory.item_id in chosen]
-        made[AGENT_TRAJ] = made[AGENT_TRAJ] or write_dataset(folder / AGENT_TRAJ, small, _lineage(names, "train"))
-        made[AGENT_TRAJ_L] = made[AGENT_TRAJ_L] or write_dataset(folder / AGENT_TRAJ_L, large, _lineage(names, "train_large"))
-    return {kind: dataset for kind, dataset in made.items() if dataset is not None}
+        small_ids = {item.item_id for item in _items(names, "train")}
+        small = [replace(trajectory, split="train") for trajectory in large if trajectory.item_id in small_ids]
+        datasets[AGENT_TRAJ] = datasets[AGENT_TRAJ] or write_dataset(folder / AGENT_TRAJ, small, _lineage(names, "train"))
+        datasets[AGENT_TRAJ_L] = datasets[AGENT_TRAJ_L] or write_dataset(folder / AGENT_TRAJ_L, large, _lineage(names, "train_large"))
+    return {kind: dataset for kind, dataset in datasets.items() if dataset is not None}
+
+
+def predates_versions(folder: Path) -> bool:
+    """Whether an earlier release made the data below `folder`: its manifests record source hashes, so `collect` makes it again."""
+    return "sources" in _explore_lineage(folder)
 
 
 def play_expert(env_name: str, instruction: Instruction, split: Split = "train") -> Trajectory:
-    """The scripted expert's episode on an instruction, as a policy's would be recorded.
+    """The scripted expert's episode on an instruction, recorded like a policy's.
 
-    The first message is the prompt and the first observation; the observation after the last action closes the record.
-    Raises ExpertFailed when the expert is stuck, is not understood, or ends without success.
+    The first message is the prompt and the first observation; the last message is the observation after the last action.
+    Raises ExpertFailed if the expert is stuck, writes an action that is parsed differently, or ends without success.
     """
     with make(env_name) as env:
         observation, info = env.reset(options={"item_id": instruction.item_id})
@@ -93,30 +118,12 @@ def play_expert(env_name: str, instruction: Instruction, split: Split = "train")
     )
 
 
-@lru_cache(maxsize=None)
 def expert_hash(env_name: str) -> str:
-    """SHA-256 over the source and data files of an environment: the package right below `envs` that it is in, or its module and what
-    lies beside it under its name."""
-    environment_class(env_name)  # an unknown name is told with those that exist
-    module = ".".join(ENVIRONMENTS[env_name].partition(":")[0].split(".")[:2])
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError(f"the source of {module} cannot be found; install the project from its folder")
-    origin = Path(spec.origin)
-    if origin.name == "__init__.py":
-        files = [path for path in origin.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-        root = origin.parent
-    else:
-        files = [origin, *origin.parent.glob(f"{origin.stem}_*.*")]
-        root = origin.parent
-    digests = {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
-    return digest_json(digests)
-
-
-@lru_cache(maxsize=None)
-def world_hash(env_name: str) -> str:
-    """SHA-256 over all that decides how an environment behaves: its own files, and the contract it is built on (envs/base.py)."""
-    return digest_json([expert_hash(env_name), sha256_file(Path(envs.base.__file__))])
+    """The `policy_hash` of an environment's expert trajectories (64 hexadecimal digits); it changes with the environment's version only."""
+    version = environment_class(env_name).version
+    if version == 1 and env_name in _VERSION_1_HASHES:
+        return _VERSION_1_HASHES[env_name]
+    return hashlib.sha256(f"expert:{env_name}:v{version}".encode()).hexdigest()
 
 
 def _play(instructions: Sequence[Instruction], on_progress: Progress | None) -> list[Trajectory]:
@@ -129,7 +136,7 @@ def _play(instructions: Sequence[Instruction], on_progress: Progress | None) -> 
 
 
 def _items(names: Sequence[str], split: Split) -> list[Instruction]:
-    """The instructions of a split; those of AgentTraj in the order that they have in AgentTraj-L."""
+    """The instructions of a split; those of AgentTraj in their order in AgentTraj-L."""
     if split != "train":
         return [item for name in names for item in environment_class(name).instructions(split)]
     small = {item.item_id for name in names for item in environment_class(name).instructions("train")}
@@ -140,14 +147,18 @@ def _lineage(names: Sequence[str], split: Split) -> dict[str, Any]:
     return {
         "policy": "expert",
         "recording": _RECORDING,
-        "sources": {name: expert_hash(name) for name in names},
+        "env_versions": {name: environment_class(name).version for name in names},
         "instructions": digest_json([[item.item_id, item.text] for item in _items(names, split)]),
     }
 
 
-def _sources(folder: Path) -> set[str]:
-    """The environments that the data below `folder` was made of."""
-    return set(read_manifest(folder / EXPLORE).get("lineage", {}).get("sources", ())) if is_complete(folder / EXPLORE) else set()
+def _environments(folder: Path) -> set[str]:
+    """The environments that the data below `folder` was made from."""
+    return set(_explore_lineage(folder).get("env_versions", ()))
+
+
+def _explore_lineage(folder: Path) -> dict[str, Any]:
+    return dict(read_manifest(folder / EXPLORE).get("lineage", {})) if is_complete(folder / EXPLORE) else {}
 
 
 def _current_sets(folder: Path, names: Sequence[str]) -> dict[str, Dataset | None]:

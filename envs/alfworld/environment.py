@@ -41,6 +41,7 @@ class ALFWorld(TextEnv):
     """
 
     name: ClassVar[str] = "alfworld"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = TASK_TYPES
     sizes: ClassVar[Sizes] = Sizes(instructions=3827, eval=200, agent_traj=500, agent_traj_l=2420)
     max_rounds: ClassVar[int] = 30

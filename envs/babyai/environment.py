@@ -48,6 +48,7 @@ class BabyAI(TextEnv):
     """
 
     name = "babyai"
+    version = 1
     task_types = LEVELS
     sizes = Sizes(instructions=900, eval=90, agent_traj=400, agent_traj_l=810)
     max_rounds = 20

@@ -40,6 +40,7 @@ class Bird(TextEnv):
     """
 
     name: ClassVar[str] = "bird"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = ("bird",)
     sizes: ClassVar[Sizes] = Sizes(instructions=3200, eval=200, agent_traj=2000, agent_traj_l=3000)
     max_rounds: ClassVar[int] = 5

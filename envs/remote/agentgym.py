@@ -27,7 +27,18 @@ class AgentGymEnv(TextEnv):
     def __init__(self, name: str, server: str, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
         self.local, self.wire = environment_class(name), WIRES[name]
-        for what in ("name", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action"):
+        for what in (
+            "name",
+            "version",
+            "task_types",
+            "sizes",
+            "max_rounds",
+            "prompt",
+            "lowest_reward",
+            "highest_reward",
+            "succeeded",
+            "parse_action",
+        ):
             setattr(self, what, getattr(self.local, what))
         self.waiting: frozenset[str] = getattr(self.local, "waiting", frozenset())
         self.url = server.removeprefix("agentgym+").rstrip("/")

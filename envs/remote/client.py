@@ -20,7 +20,7 @@ from envs.registry import ENVIRONMENTS, UnknownEnvironment, environment_class
 
 _TRIES, _PAUSE, _SECONDS = 4, 0.25, 120.0
 _KEPT = 256  # connections that are kept for threads that ask at once
-_CARD = ("name", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action")
+_CARD = ("name", "version", "task_types", "sizes", "max_rounds", "prompt", "lowest_reward", "highest_reward", "succeeded", "parse_action")
 
 
 class ServerFailed(RuntimeError):
@@ -161,7 +161,7 @@ def _from_card(server: Connection, name: str) -> type[TextEnv]:
         )
         return training, held_out
 
-    plain = {what: card[what] for what in ("name", "prompt", "max_rounds", "lowest_reward", "highest_reward")}
+    plain = {what: card[what] for what in ("name", "version", "prompt", "max_rounds", "lowest_reward", "highest_reward")}
     sizes = Sizes(card["instructions"], card["eval"], card["agent_traj"], card["agent_traj_l"])
     members = {**plain, "task_types": tuple(card["task_types"]), "sizes": sizes, "catalogue": classmethod(catalogue)}
     return type(f"Remote{name.title()}", (TextEnv,), members)

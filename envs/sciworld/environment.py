@@ -60,6 +60,7 @@ class SciWorld(TextEnv):
     """
 
     name: ClassVar[str] = "sciworld"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = TASKS
     sizes: ClassVar[Sizes] = Sizes(instructions=2320, eval=200, agent_traj=1000, agent_traj_l=2120)
     max_rounds: ClassVar[int] = 200

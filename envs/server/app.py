@@ -245,6 +245,7 @@ def _card(cls: type[TextEnv]) -> Card:
     sizes = cls.sizes
     return Card(
         name=cls.name,
+        version=cls.version,
         prompt=cls.prompt,
         task_types=list(cls.task_types),
         max_rounds=cls.max_rounds,

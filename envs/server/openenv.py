@@ -57,7 +57,7 @@ def _mount(router: APIRouter, name: str, sessions: Sessions) -> None:
 
     @router.get(f"/{name}/metadata")
     def metadata() -> dict[str, str]:
-        return {"name": name, "description": environment_class(name).prompt, "version": "1"}
+        return {"name": name, "description": environment_class(name).prompt, "version": str(environment_class(name).version)}
 
     @router.get(f"/{name}/schema")
     async def schema() -> dict[str, Any]:

@@ -93,6 +93,7 @@ class Created(BaseModel):
 
 class Card(BaseModel):
     name: str
+    version: int
     prompt: str
     task_types: list[str]
     max_rounds: int

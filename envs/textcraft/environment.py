@@ -47,6 +47,7 @@ class TextCraft(TextEnv):
     """
 
     name: ClassVar[str] = "textcraft"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = ("textcraft",)
     sizes: ClassVar[Sizes] = Sizes(instructions=544, eval=100, agent_traj=300, agent_traj_l=374)
     max_rounds: ClassVar[int] = 20

@@ -68,6 +68,7 @@ class WebArena(TextEnv):
     """
 
     name: ClassVar[str] = "webarena"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = KINDS
     sizes: ClassVar[Sizes] = Sizes(instructions=812, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 25

@@ -43,6 +43,7 @@ class WebShop(TextEnv):
     """
 
     name: ClassVar[str] = "webshop"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = ("webshop",)
     sizes: ClassVar[Sizes] = Sizes(instructions=6910, eval=200, agent_traj=1000, agent_traj_l=3930)
     max_rounds: ClassVar[int] = 10

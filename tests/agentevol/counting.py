@@ -12,6 +12,7 @@ class Counting(TextEnv):
     """Say the numbers up to the goal in order; `counting_N` goes from N to N + 1 (even N, easy) or N + 2 (odd N, hard)."""
 
     name: ClassVar[str] = "counting"
+    version: ClassVar[int] = 1
     task_types: ClassVar[tuple[str, ...]] = ("count",)
     sizes: ClassVar[Sizes] = Sizes(instructions=12, eval=3, agent_traj=4, agent_traj_l=8)
     max_rounds: ClassVar[int] = 4

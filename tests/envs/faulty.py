@@ -11,6 +11,7 @@ from envs.registry import add
 
 class Faulty(TextEnv):
     name = "faulty"
+    version = 1
     task_types = ("fault",)
     sizes = Sizes(instructions=4, eval=2, agent_traj=1, agent_traj_l=2)
     max_rounds = 5

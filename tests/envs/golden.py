@@ -1,6 +1,7 @@
-"""The text of every environment as three digests each; `python -m tests.envs.golden [NAME ...]` writes them to golden/NAME.json.
+"""The texts of every environment as digests with its version; `python -m tests.envs.golden [NAME ...]` writes them to golden/NAME.json.
 
-Invariant: a file there changes only when its environment's text is changed on purpose, which makes earlier datasets of it another thing.
+Invariant: the texts of a version never change. Texts that differ need a higher version in the environment's class, because datasets and
+stored results are keyed by it; the command refuses to write anything else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import sys
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 from envs import ENVIRONMENTS, TextEnv, make
 
@@ -38,24 +40,53 @@ def expert_episode(env: TextEnv, item_id: str) -> tuple[str, list[Turn]]:
     return first, turns
 
 
-def digests(env: TextEnv) -> dict[str, str]:
-    """What an environment says: its instructions and prompt, how every eval instruction begins, and expert episodes word for word."""
+def digests(env: TextEnv) -> dict[str, Any]:
+    """The version, and digests of the texts: instructions and prompt, first observations of AgentEval, and whole expert episodes."""
     splits = {split: [astuple(item) for item in env.instructions(split)] for split in ("train", "train_large", "explore", "eval")}
     played = (env.instructions("train") or env.instructions("eval"))[:EPISODES]
     return {
+        "version": env.version,
         "instructions": _digest([env.prompt, env.max_rounds, splits]),
         "first_observations": _digest([env.reset(options={"item_id": item.item_id})[0] for item in env.instructions("eval")]),
-        "expert_episodes": _digest([_told(env, item.item_id) for item in played]),
+        "expert_episodes": _digest([_episode(env, item.item_id) for item in played]),
     }
 
 
-def written(name: str) -> dict[str, str]:
-    """The digests as they are committed."""
-    digests: dict[str, str] = json.loads((FOLDER / f"{name}.json").read_text("ascii"))
-    return digests
+def committed(name: str) -> dict[str, Any]:
+    """The digests as they are committed; empty for an environment without a golden file."""
+    file = FOLDER / f"{name}.json"
+    return dict(json.loads(file.read_text("ascii"))) if file.exists() else {}
 
 
-def _told(env: TextEnv, item_id: str) -> list[object]:
+def mismatch(name: str, old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """What to do if the committed digests (`old`) are not those of the environment (`new`), or None if they are equal."""
+    command = f"python -m tests.envs.golden {name}"
+    if unversioned_change(old, new):
+        changed = ", ".join(key for key in new if old[key] != new[key])
+        return (
+            f"{name}: {changed} changed, but its version is still {new['version']}."
+            f" Set version = {new['version'] + 1} in the environment's class, then run `{command}`"
+        )
+    return None if old == new else f"{name}: the golden file is not that of version {new['version']}. Run `{command}`"
+
+
+def unversioned_change(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether the texts differ although the version is the same."""
+    return old != new and old.get("version") == new["version"]
+
+
+def write(name: str) -> Path:
+    """Write the golden file of an environment. Raises ValueError if its texts changed under the same version."""
+    old, new = committed(name), digests(make(name))
+    if unversioned_change(old, new):
+        raise ValueError(mismatch(name, old, new))
+    FOLDER.mkdir(exist_ok=True)
+    file = FOLDER / f"{name}.json"
+    file.write_text(json.dumps(new, indent=2) + "\n", encoding="ascii")
+    return file
+
+
+def _episode(env: TextEnv, item_id: str) -> list[object]:
     first, turns = expert_episode(env, item_id)
     return [item_id, first, [astuple(turn) for turn in turns]]
 
@@ -64,13 +95,17 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["--print"]:
+        for name in arguments[1:]:
+            print(json.dumps(digests(make(name)), indent=2))
+        return
+    for name in arguments or sorted(ENVIRONMENTS):
+        try:
+            print(write(name))
+        except ValueError as error:
+            sys.exit(str(error))
+
+
 if __name__ == "__main__":
-    only_print = sys.argv[1:2] == ["--print"]
-    for name in sys.argv[1 + only_print :] or sorted(ENVIRONMENTS):
-        text = json.dumps(digests(make(name)), indent=2) + "\n"
-        if only_print:
-            sys.stdout.write(text)
-        else:
-            FOLDER.mkdir(exist_ok=True)
-            (FOLDER / f"{name}.json").write_text(text, encoding="ascii")
-            print(f"{FOLDER / name}.json")
+    main(sys.argv[1:])

@@ -78,6 +78,13 @@ def test_sizes_are_the_papers(name: str) -> None:
 
 
 @each_environment
+def test_every_environment_declares_its_version(name: str) -> None:
+    version = vars(environment_class(name))["version"]
+    assert isinstance(version, int)
+    assert version >= 1
+
+
+@each_environment
 def test_splits_nest_and_eval_shares_nothing_with_training(name: str) -> None:
     cls = environment_class(name)
     train, large, explore, held_out = (cls.instructions(split) for split in ("train", "train_large", "explore", "eval"))
@@ -227,11 +234,8 @@ def test_render_shows_the_last_observation(name: str) -> None:
 @each_playable
 @pytest.mark.parametrize(("hash_seed", "locale"), [("0", "C.UTF-8"), ("1", "C"), ("2", "POSIX")])
 def test_text_is_the_committed_one_in_any_process(name: str, hash_seed: str, locale: str) -> None:
-    """Where this fails on purpose (an environment's text was changed), write the file anew: python -m tests.envs.golden NAME"""
-    asked = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "PYTHONUTF8": "0"}
-    root = ROOT
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.envs.golden", "--print", name], cwd=root, env=asked, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == golden.written(name)
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "tests.envs.golden", "--print", name]
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    assert (problem := golden.mismatch(name, golden.committed(name), json.loads(process.stdout))) is None, problem

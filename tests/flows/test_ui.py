@@ -22,7 +22,7 @@ from tasks.mlflow_store import connect, experiment
 from tests import ROOT
 from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
-from tests.tasks.test_mlflow_champion import AGENTEVAL, WORLDS, policy
+from tests.tasks.test_mlflow_champion import AGENTEVAL, ENV_VERSIONS, policy
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt-get install chromium` brings it")]
@@ -83,7 +83,7 @@ def test_a_server_gets_the_files_of_a_champion(chart_page: str, project: Path, m
     monkeypatch.setenv("MLFLOW_TRACKING_URI", chart_page.partition("/#")[0])
     client = connect()
     run = client.create_run(experiment(client, "champions")).info.run_id
-    verdict = challenge(client, run, "a", policy(project, "a", 2), AGENTEVAL, WORLDS)
+    verdict = challenge(client, run, "a", policy(project, "a", 2), AGENTEVAL, ENV_VERSIONS)
     assert verdict.champion
     champion = client.get_model_version_by_alias(verdict.name, ALIAS)
     assert champion.run_id == run

@@ -32,6 +32,7 @@ class Pushing(TextEnv):
     """Push until no box is left: one word learnt is enough."""
 
     name = "pushing"
+    version = 1
     task_types = ("push",)
     sizes = Sizes(instructions=26, eval=6, agent_traj=8, agent_traj_l=12)
     max_rounds = 4

@@ -14,7 +14,7 @@ from tasks.mlflow_champion import ALIAS, challenge, compare, model_name, wins
 from tasks.policy_record import PolicyRecord
 
 AGENTEVAL = Artifact(kind="instructions", path="data/agenteval", digest="a", counts={"maze": 12})
-WORLDS = {"maze": "w", "wordle": "other"}
+ENV_VERSIONS = {"maze": 1, "wordle": 2}
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def test_only_a_difference_that_chance_does_not_explain_wins(a: str, b: str, won
     assert wins(test) is won
 
 
-def test_other_instructions_or_worlds_are_another_title() -> None:
+def test_other_instructions_or_environment_versions_are_another_title() -> None:
     assert compare("11", "111") is None
-    assert model_name(AGENTEVAL, WORLDS) == model_name(AGENTEVAL, {"maze": "w"})
-    assert model_name(AGENTEVAL, {"maze": "changed"}) != model_name(AGENTEVAL, WORLDS)
-    assert model_name(AGENTEVAL.model_copy(update={"digest": "b"}), WORLDS) != model_name(AGENTEVAL, WORLDS)
+    assert model_name(AGENTEVAL, ENV_VERSIONS) == model_name(AGENTEVAL, {"maze": 1})
+    assert model_name(AGENTEVAL, {"maze": 2}) != model_name(AGENTEVAL, ENV_VERSIONS)
+    assert model_name(AGENTEVAL.model_copy(update={"digest": "b"}), ENV_VERSIONS) != model_name(AGENTEVAL, ENV_VERSIONS)
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_the_alias_moves_to_the_better_policy_and_its_version_leads_back_to_it(p
     run = client.create_run(mlflow_store.experiment(client, "agentevol")).info.run_id
 
     def challenged(name: str, successes: int) -> tuple[bool, str]:
-        verdict = challenge(client, run, f"run-{name}", policy(project, name, successes), AGENTEVAL, WORLDS)
+        verdict = challenge(client, run, f"run-{name}", policy(project, name, successes), AGENTEVAL, ENV_VERSIONS)
         return verdict.champion, verdict.why
 
     assert challenged("a", 2) == (True, "the first one on these instructions")
@@ -47,7 +47,7 @@ def test_the_alias_moves_to_the_better_policy_and_its_version_leads_back_to_it(p
     assert challenged("c", 12) == (True, "better than run-a iteration-1 (version 1): 10 gained, 0 lost of 12, p = 0.002")
     assert challenged("c", 12)[0]  # told again: still the champion, and no further version
     assert not challenged("a", 2)[0]
-    name = model_name(AGENTEVAL, WORLDS)
+    name = model_name(AGENTEVAL, ENV_VERSIONS)
     champion = client.get_model_version_by_alias(name, ALIAS)
     assert [version.tags["sha256"] for version in client.search_model_versions(f"name='{name}'")] == ["c", "a"]
     assert (champion.tags["sha256"], champion.run_id, champion.source) == ("c", run, paths.resolve("models/c").as_uri())

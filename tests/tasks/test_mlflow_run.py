@@ -22,7 +22,7 @@ from tasks.run_identity import groups, run_key
 from tests import ROOT
 
 BASE = Artifact(kind="model", path="models/base", digest="base")
-MADE_FROM = {"sets": {"agenteval": "a"}, "worlds": {"maze": "w"}, "tasks": {"play": "1"}, "precision": "float32"}
+MADE_FROM = {"sets": {"agenteval": "a"}, "env_versions": {"maze": 1}, "tasks": {"play": "1"}, "precision": "float32"}
 EPISODES = [
     Trajectory(
         f"maze_{number}", "maze", "maze", "eval", "bc-large", "h", 0, 0,

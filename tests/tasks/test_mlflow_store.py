@@ -75,7 +75,7 @@ def test_a_real_postgresql_holds_runs_traces_inputs_and_the_champion(project: Pa
 
 
 def tell_postgresql(project: Path) -> None:
-    from tests.tasks.test_mlflow_champion import AGENTEVAL, WORLDS, policy
+    from tests.tasks.test_mlflow_champion import AGENTEVAL, ENV_VERSIONS, policy
     from tests.tasks.test_mlflow_run import tell_twice
 
     assert paths.tracking_uri().startswith("postgresql")
@@ -84,8 +84,8 @@ def tell_postgresql(project: Path) -> None:
     run = client.search_runs([client.get_experiment_by_name("agentevol").experiment_id])[0]
     from tasks.mlflow_champion import challenge
 
-    assert challenge(client, run.info.run_id, "a", policy(project, "a", 2), AGENTEVAL, WORLDS).champion
-    verdict = challenge(client, run.info.run_id, "c", policy(project, "c", 12), AGENTEVAL, WORLDS)
+    assert challenge(client, run.info.run_id, "a", policy(project, "a", 2), AGENTEVAL, ENV_VERSIONS).champion
+    verdict = challenge(client, run.info.run_id, "c", policy(project, "c", 12), AGENTEVAL, ENV_VERSIONS)
     assert verdict.champion
     assert client.get_model_version_by_alias(verdict.name, "champion").source == paths.resolve("models/c").as_uri()
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import agentevol.rollout.rollout
-import tasks.env_versions
 from agentevol.data.dataset import read_dataset, write_instructions
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.rollout.sampling import Sampling
@@ -20,6 +19,7 @@ from envs.base import Instruction
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.rollout import NothingPlayed, PolicyChanged, roll_out
+from tests.flows.tiny import Pushing
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "project", "world")
 POLICY = Artifact(kind="model", path="models/x", digest="model")
@@ -123,12 +123,14 @@ def test_faults_alone_are_no_result_and_are_played_again(played: list[tuple[str,
     assert explore(samples=1).facts["successes"] == 5
 
 
-def test_a_changed_world_is_played_again_and_retries_are_no_change(played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_environment_version_is_played_again_and_retries_are_no_change(
+    played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     explore(samples=1)
     played.clear()
     explore(samples=1, settings=RolloutParams(chunk=2, retries=5))
     assert not played
-    monkeypatch.setattr(tasks.worlds, "world_hash", lambda env: f"another {env}")
+    monkeypatch.setattr(Pushing, "version", 2)
     explore(samples=1)
     assert len(played) == 5
 

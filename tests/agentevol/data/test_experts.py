@@ -1,16 +1,18 @@
-"""The expert sets are real episodes, made once, byte for byte the same, and made again when their sources change."""
+"""The expert sets are real episodes, made once, byte for byte the same, and made again when the version of an environment changes."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
-from agentevol.data import experts as collecting
-from agentevol.data.artifact_folder import is_complete
+from agentevol.data.artifact_folder import MANIFEST, is_complete
 from agentevol.data.dataset import read_dataset, read_instructions
-from agentevol.data.experts import ExpertFailed, collect, play_expert
+from agentevol.data.experts import ExpertFailed, collect, expert_hash, play_expert, predates_versions
 from envs.base import Expert
+from envs.maze import Maze
 from tests.agentevol.counting import Counting
 
 pytestmark = pytest.mark.usefixtures("counting")
@@ -60,7 +62,7 @@ def test_what_is_current_is_left_and_what_is_damaged_or_out_of_date_is_made_agai
     assert played[-1] == (8, 8)
     assert is_complete(tmp_path / "agenttraj")
 
-    monkeypatch.setattr(collecting, "expert_hash", lambda name: "another source")
+    monkeypatch.setattr(Counting, "version", 2)
     assert collect(tmp_path, ["counting"])["agenttraj"].digest != made["agenttraj"].digest
 
 
@@ -69,8 +71,30 @@ def test_data_of_more_environments_serves_and_is_left_as_it_is(tmp_path: Path, m
     before = contents(tmp_path)
     assert collect(tmp_path, ["counting"]) == both
     assert contents(tmp_path) == before
-    monkeypatch.setattr(collecting, "expert_hash", lambda name: f"another source of {name}")
+    monkeypatch.setattr(Counting, "version", 2)
     assert set(collect(tmp_path, ["counting"])["agenteval"].counts) == {"counting"}, "out of date: only what is asked for is made again"
+
+
+def test_data_of_an_earlier_release_is_made_again(tmp_path: Path) -> None:
+    datasets = collect(tmp_path, ["counting"])
+    before = contents(tmp_path)
+    assert not predates_versions(tmp_path)
+    for folder in tmp_path.iterdir():
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        del manifest["lineage"]["env_versions"]
+        manifest["lineage"]["sources"] = {"counting": "0123"}
+        (folder / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
+    assert predates_versions(tmp_path)
+    assert collect(tmp_path, ["counting"]) == datasets
+    assert contents(tmp_path) == before
+    assert not predates_versions(tmp_path)
+
+
+def test_the_policy_hash_of_expert_trajectories_depends_on_the_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert expert_hash("maze") == "0634ac5a003ca10b98c03d13b937a42267ce28da9c885c89a6628d53e0316e53"
+    assert expert_hash("counting") == hashlib.sha256(b"expert:counting:v1").hexdigest()
+    monkeypatch.setattr(Maze, "version", 2)
+    assert expert_hash("maze") == hashlib.sha256(b"expert:maze:v2").hexdigest()
 
 
 def test_an_expert_that_fails_is_named_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,15 +22,16 @@ from prefect import flow
 from agentevol.data.artifact_folder import digest_json
 from agentevol.report.sweep.model import Setting, SweepRun
 from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, first_difference, recorded_parameters
+from agentevol.settings.effects import comparable_parameters
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params, SweepParams
 from agentevol.settings.types import Count, Natural
+from agentevol.training.precision import resolve
 from flows.evolve import evolve, prepare
 from flows.pipeline import Job, parameters
 from flows.run_page import RunPage
 from tasks.env_versions import env_versions
 from tasks.progress import say
-from tasks.run_identity import comparable_parameters
 from tasks.sweep_report import SWEEPS, sweep_report
 
 __all__ = ["cells", "prepare", "short", "sweep"]
@@ -59,7 +60,7 @@ def sweep(
     grid_of = {"iterations": iterations, "samples": samples, "seeds": seeds}
     overrides = [*overrides, *(f"sweep.{key}={values}" for key, values in grid_of.items() if values is not None)]
     params = parameters(params_file, overrides=overrides)
-    common = comparable_parameters(params)
+    common = comparable_parameters(params, resolve(params.finetune.precision))
     name = name or f"{short(params.sweep)}-{digest_json(common)[:6]}"
     try:
         there = recorded_parameters(SWEEPS / name)

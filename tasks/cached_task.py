@@ -18,6 +18,7 @@ from prefect import Task
 from pydantic import BaseModel
 
 from agentevol.data.artifact_folder import atomic_folder, digest_json, folder_digest, is_complete, read_manifest, write_manifest
+from agentevol.settings.effects import key_values
 from tasks import paths
 from tasks.artifact import PRODUCT, SCHEMA, Artifact, artifact_of
 
@@ -45,8 +46,9 @@ def cached_task(kind: str, *, version: str, ignore: tuple[str, ...] = ()) -> Cal
     """Make a Prefect task of `body(out, *, ...) -> TaskOutput`, which writes into the folder `out`. The task is called
     without `out` and returns an Artifact.
 
-    `version` is raised by hand when the body's meaning changes: comments and refactorings then cost nothing. `ignore` names inputs, or
-    fields of them ("settings.retries"), that cannot change the result. An input that is None by default counts only where it is given.
+    `version` is raised by hand when the body's meaning changes: comments and refactorings then cost nothing. Settings count by what
+    their fields can change (agentevol/settings/effects.py). `ignore` names inputs, or fields of them ("settings.epochs"), that another
+    input states instead. An input that is None by default counts only where it is given.
     """
     return lambda body: CachedTask(body, kind, version, ignore)
 
@@ -137,7 +139,7 @@ def identity(value: Any) -> Any:
     if isinstance(value, Artifact):
         return {"kind": value.kind, "digest": value.digest}
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return key_values(value)
     if isinstance(value, Mapping):
         return {str(key): identity(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

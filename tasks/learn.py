@@ -32,7 +32,7 @@ def endpoint(engine: EngineParams) -> Artifact:
     return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
 
 
-@cached_task("model", version="3", ignore=("name", "settings.epochs", "settings.updates", "settings.checkpoint_minutes"))
+@cached_task("model", version="3", ignore=("name", "settings.epochs", "settings.max_steps"))
 def finetune(
     out: Path,
     *,

@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 from agentevol.data.artifact_folder import digest_json, folder_digest
 from agentevol.data.dataset import read_dataset
 from agentevol.report.model import RANDOM
+from agentevol.settings.effects import flatten
 from agentevol.settings.schema import Params
 from tasks.artifact import PRODUCT, Artifact
 from tasks.git_commit import changed, commit
@@ -32,7 +33,7 @@ from tasks.mlflow_traces import forget, replay, sampled
 from tasks.policy_record import PolicyRecord
 from tasks.progress import say
 from tasks.rollout import BILLED
-from tasks.run_identity import flat, groups, k_text, run_key, run_name
+from tasks.run_identity import groups, k_text, run_key, run_name
 
 EXPERIMENT = "agentevol"
 DIGEST_LENGTH = 36  # MLflow's limit
@@ -135,7 +136,7 @@ class Tracker:
         params = {
             "M": self.params.evolve.iterations,
             "K": k_text(self.params),
-            **flat(self.params.model_dump(mode="json", exclude={"sweep"})),
+            **flatten(self.params.model_dump(mode="json", exclude={"sweep"})),
         }
         self.client.log_batch(run.info.run_id, params=[Param(name, str(value)) for name, value in params.items()])
         return self.client.get_run(run.info.run_id)

@@ -105,11 +105,7 @@ def _server_to_itself(engine: EngineParams | None) -> AbstractContextManager[Non
     return alone(f"engine-{digest_json(engine.url)[:16]}", f"another run is playing with the server at {engine.url}; waiting for it")
 
 
-HOW_ASKED = ("engine.api_key_env", "engine.requests_per_minute", "engine.timeout", "engine.max_retries")
-"""Of an endpoint: how it is asked, not what."""
-
-
-@cached_task("trajectories", version="2", ignore=("settings.chunk_size", "settings.max_retries", *HOW_ASKED))
+@cached_task("trajectories", version="2")
 def play(
     out: Path,
     *,

@@ -6,35 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentevol.data.artifact_folder import digest_json
+from agentevol.settings.effects import comparable_parameters
 from agentevol.settings.schema import Params
 from agentevol.training.precision import resolve
 from tasks.artifact import Artifact
-
-_NO_PART_OF_AN_EXPERIMENT = (
-    *("seed", "sweep", "pretrain", "gate", "model", "data.folder", "evaluate.bc_large", "evaluate.baselines"),
-    *("evolve.iterations", "evolve.samples", "evolve.merge", "evolve.start_from", "evolve.rule"),
-    *("rollout.concurrency", "rollout.num_workers", "rollout.chunk_size", "rollout.max_retries", "rollout.servers"),
-    *("engine.url", "engine.api_key_env", "engine.requests_per_minute", "engine.timeout", "engine.max_retries"),
-    *("finetune.checkpoint_minutes", "finetune.accelerate_config", "finetune.micro_batch_tokens"),
-)
-"""What a sweep varies, what only says how and where the work is done, and the base model, which goes by its content."""
-
-
-def comparable_parameters(params: Params) -> dict[str, Any]:
-    """What runs must have in common to be compared by M, K, seed and the other keys of a sweep: dotted keys and JSON values.
-
-    The precision is that which this machine computes in: `auto` differs between machines.
-    """
-    found = flat(params.model_dump(mode="json")) | {"finetune.precision": resolve(params.finetune.precision)}
-    return {key: value for key, value in found.items() if not any(f"{key}.".startswith(f"{one}.") for one in _NO_PART_OF_AN_EXPERIMENT)}
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Sections within sections as one, with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
 
 
 def run_key(params: Params, base: Artifact, made_from: Mapping[str, Any]) -> str:
@@ -57,7 +32,8 @@ def groups(params: Params, sweep: str = "") -> dict[str, str]:
     What no sweep varies is in it as six digits of a digest.
     """
     evolve = params.evolve
-    setting = f"K{k_text(params)} {evolve.merge} {evolve.start_from} {evolve.rule} {digest_json(comparable_parameters(params))[:6]}"
+    rest = digest_json(comparable_parameters(params, resolve(params.finetune.precision)))[:6]
+    setting = f"K{k_text(params)} {evolve.merge} {evolve.start_from} {evolve.rule} {rest}"
     tags = {"evo.setting": setting, "evo.seed": str(params.seed), "evo.environments": " ".join(params.environments)}
     return tags | ({"evo.sweep": sweep} if sweep else {})
 

@@ -1,6 +1,6 @@
-"""The parameters of what speaks for a policy: an engine in this process, a server, a hosted model to compare with.
+"""The parameters of inference engines: one in this process, a server, or a hosted model to compare with.
 
-Invariant: no secret is among them; a key stays in the environment variable that is named. Imports nothing but pydantic.
+Invariant: none of them is a secret; a key stays in the environment variable that is named. Imports nothing but pydantic.
 """
 
 from __future__ import annotations
@@ -9,26 +9,34 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from agentevol.settings.types import Count, Natural, Positive, Section, Text, Url
+from agentevol.settings.types import Count, Natural, Positive, Section, Text, Url, parameter
 
 _SECRETS = ("api_key", "apikey", "authorization", "headers", "extra_headers", "key", "token", "password")
+_VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class EndpointParams(Section):
-    """An OpenAI-compatible endpoint. `api_key_env`: the environment variable that holds its key; where that is not set none is sent.
+    """An OpenAI-compatible endpoint."""
 
-    `requests_per_minute`: requests at most; null knows no limit. `timeout`: seconds for one request. `max_retries`:
-    of a request that was not answered
-    (429, 5xx, a broken connection), with growing pauses. `options`: further fields of every request; null takes one out.
-    """
-
-    url: Url | None = None
-    model: Text | None = None
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
-    requests_per_minute: Count | None = None
-    timeout: Positive = 120.0
-    max_retries: Natural = 6
-    options: dict[str, Any] = {}
+    url: Url | None = parameter(None, "Its address, e.g. http://127.0.0.1:8000/v1.", effect="numerics")
+    model: Text | None = parameter(
+        None, "The model's name on the server; null: the policy's folder (`agentevol evaluate` is given the name)."
+    )
+    api_key_env: _VariableName = parameter(
+        "OPENAI_API_KEY",
+        "The environment variable that holds the API key. The key itself never stands here; without one, none is sent.",
+        effect="none",
+        formerly="key_from",
+    )
+    requests_per_minute: Count | None = parameter(None, "Rate limit; null: none.", effect="none", formerly="per_minute")
+    timeout: Positive = parameter(120.0, "Seconds for one request.", effect="none")
+    max_retries: Natural = parameter(
+        6,
+        "Retries of a request that was not answered (429, 5xx, a broken connection), with growing pauses.",
+        effect="none",
+        formerly="retries",
+    )
+    options: dict[str, Any] = parameter({}, "Further fields of every request (openai), or engine arguments (vllm). null removes a field.")
 
     @field_validator("options")
     @classmethod
@@ -39,31 +47,28 @@ class EndpointParams(Section):
 
 
 class EngineParams(EndpointParams):
-    """What speaks for the policies of the run: `kind` transformers, vllm (both in this process) or openai (a server).
+    """The inference engine that generates the policies' answers."""
 
-    `url`, `model`, `api_key_env`, `requests_per_minute`, `timeout`, `max_retries` are the server's.
-    `weight_sync`: how it is given a new policy (vllm:
-    by its
-    own requests, `VLLM_SERVER_DEV_MODE=1 vllm serve`); null: it never is, and can only be evaluated. `options`: fields of the requests,
-    or vLLM's engine arguments.
-    """
-
-    kind: Literal["transformers", "vllm", "openai"] = "transformers"
-    weight_sync: Literal["vllm"] | None = None
+    kind: Literal["transformers", "vllm", "openai"] = parameter(
+        "transformers", "transformers or vllm (both in this process), or openai (a server; all other keys but `options` belong to it)."
+    )
+    weight_sync: Literal["vllm"] | None = parameter(
+        None,
+        "How the server receives a new policy: vllm (`VLLM_SERVER_DEV_MODE=1 vllm serve`); null: never, so that it can only be evaluated.",
+        effect="numerics",
+        formerly="refresh",
+    )
 
 
 class BaselineParams(EndpointParams):
-    """A hosted model to compare with: `name` heads its column in the report. `concurrency`: episodes, and so requests, under way.
+    """A hosted model to compare with."""
 
-    `max_new_tokens`, `context_length`: as in rollout.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
-    url: Url
-    model: Text
-    concurrency: Count = 16
-    max_new_tokens: Count = 512
-    context_length: Count = 32768
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = parameter(..., "The head of its column in the report.")
+    url: Url = parameter(..., "Its address, e.g. https://api.example.com/v1.", effect="numerics")
+    model: Text = parameter(..., "The model's name on the server.")
+    concurrency: Count = parameter(16, "Episodes, and so requests, at the same time.", effect="numerics", formerly="at_once")
+    max_new_tokens: Count = parameter(512, "As in rollout.")
+    context_length: Count = parameter(32768, "As in rollout.", formerly="context")
 
     def engine(self) -> EngineParams:
         return EngineParams(kind="openai", **self.model_dump(include=set(EndpointParams.model_fields)))

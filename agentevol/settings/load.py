@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from agentevol.settings.schema import Params
 
@@ -101,7 +102,10 @@ def _one_line(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "params"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        keys = _keys(first["loc"][:-1])
+        *section, name = first["loc"]
+        if new := _renamed(section, str(name)):
+            return f"{key}: renamed; use {'.'.join(str(part) for part in (*section, new))}{more}"
+        keys = list(_fields(section))
         near = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1)
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(keys)}"
         return f"{key}: unknown key; {hint}{more}"
@@ -109,21 +113,30 @@ def _one_line(error: ValidationError) -> str:
     if not first["loc"] and first["type"] == "value_error":
         return f"{allowed}{more}"  # a rule between two keys names them itself
     if first["type"] in {"model_type", "model_attributes_type"}:
-        keys = _keys(first["loc"])
+        keys = list(_fields(first["loc"]))
         allowed = f"a section with the keys {', '.join(keys)}" if keys else "a section of keys and values"
     given = "" if key.endswith(_MAY_BE_SECRET) else f"{first['input']!r} given; "
     return f"{key}: {given}allowed: {allowed}{more}"
 
 
-def _keys(location: tuple[int | str, ...]) -> list[str]:
-    """The keys of the section at `location`."""
+def _renamed(section: Sequence[int | str], name: str) -> str:
+    """The new name of a key that was renamed; empty for any other key."""
+    for new, field in _fields(section).items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("formerly") == name:
+            return new
+    return ""
+
+
+def _fields(location: Sequence[int | str]) -> dict[str, FieldInfo]:
+    """The keys of the section at `location`, with their definitions; none where that is no section."""
     section: type[BaseModel] = Params
     for part in location:
         if isinstance(part, int):
-            continue  # a list's entry
+            continue  # an entry of a list
         annotation: Any = section.model_fields[part].annotation
         annotation = next(iter(get_args(annotation)), None) if get_origin(annotation) is list else annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
+            return {}
         section = annotation
-    return list(section.model_fields)
+    return section.model_fields

@@ -1,6 +1,6 @@
-"""The parameters of a run: what there is, what is allowed, and what holds where nothing is said.
+"""The parameters of a run: every key with its type, default, meaning and effect.
 
-Invariant: a `Params` that exists is valid. Imports nothing but pydantic, so that a command line stays quick.
+Invariant: a `Params` object that exists is valid. Imports nothing but pydantic, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from agentevol.settings.engines import BaselineParams, EngineParams
+from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.types import (
     Count,
     Counts,
     Merge,
     Natural,
+    NonNegative,
     Numbers,
     Positive,
     Precision,
@@ -26,187 +28,185 @@ from agentevol.settings.types import (
     Temperature,
     Text,
     TopP,
+    parameter,
 )
 
-_POLICIES = ("bc-base", "bc-large", "overall", "random", "random player")
+_RESERVED_NAMES = ("bc-base", "bc-large", "overall", "random", "random player")
+_ServerUrl = Annotated[str, Field(pattern=r"^(agentgym\+)?https?://")]
 
 
 class ModelParams(Section):
-    """The base model. `base`: a folder, or a name on the Hugging Face hub. `num_threads`: of the processor; null leaves it to PyTorch."""
+    """The base model."""
 
-    base: Text = "models/base"
-    num_threads: Count | None = None
+    base: Text = parameter("models/base", "A model folder, or the name of a causal language model on the Hugging Face hub.")
+    num_threads: Count | None = parameter(
+        None, "Processor threads of the model; null lets PyTorch decide.", effect="numerics", formerly="threads"
+    )
 
 
 class Limits(Section):
-    """At most that many instructions per environment and split, taken from the front of the split's fixed order; null takes all."""
+    """At most this many instructions per environment, taken from the front of each split's fixed order; null takes all."""
 
-    train: Count | None = None
-    train_large: Count | None = None
-    explore: Count | None = None
-    eval: Count | None = None
+    train: Count | None = parameter(None, "AgentTraj: the expert trajectories that behavioural cloning learns from.")
+    train_large: Count | None = parameter(None, "AgentTraj-L: the expert trajectories that BC-Large learns from.")
+    explore: Count | None = parameter(None, "The instructions that every iteration explores.")
+    eval: Count | None = parameter(None, "AgentEval: the benchmark instructions.")
 
 
 class DataParams(Section):
-    """Where the datasets live, and how much of them is used."""
+    """Where the datasets are, and how much of them a run uses."""
 
-    folder: Text = "data"
-    limits: Limits = Limits()
+    folder: Text = parameter("data", "The folder of the expert sets and instruction lists.", effect="none")
+    limits: Limits = parameter(Limits(), "At most this many instructions per environment and split.")
 
 
 class RolloutParams(Section):
-    """Playing episodes. `concurrency`: episodes at once; `max_retries`: of an episode that a fault ended; `max_new_tokens`: of one answer.
+    """How episodes are played."""
 
-    `context_length`: tokens at which an episode is cut. `max_repeats`: cut an episode after so many times the same answer with the same
-    outcome
-    in a row (its policy is in a loop); null never does. `chunk_size`: episodes that one task explores, what a kill can cost at the most.
-    `num_workers`: processes that share the slots where there is no GPU, a processor thread each. `servers`: environments that are played
-    on a
-    server (`agentevol serve`), by name: its URL.
-    """
-
-    concurrency: Count = 64
-    num_workers: Count = 2
-    max_new_tokens: Count = 128
-    context_length: Count = 1280
-    chunk_size: Count = 512
-    max_retries: Natural = 1
-    max_repeats: Annotated[int, Field(ge=2)] | None = 3
-    servers: dict[str, Annotated[str, Field(pattern=r"^(agentgym\+)?https?://")]] = {}
+    concurrency: Count = parameter(64, "Episodes played at the same time.", effect="numerics", formerly="slots")
+    num_workers: Count = parameter(
+        2,
+        "Processes that share these episodes, with one processor thread each. A GPU uses one process.",
+        effect="numerics",
+        formerly="workers",
+    )
+    max_new_tokens: Count = parameter(128, "Tokens of one answer at most.")
+    context_length: Count = parameter(
+        1280, "Tokens of one episode at most; a longer episode is cut (status: truncated).", formerly="context"
+    )
+    chunk_size: Count = parameter(512, "Episodes per exploration task: what a kill can cost at most.", effect="none", formerly="chunk")
+    max_repeats: Annotated[int, Field(ge=2)] | None = parameter(
+        3, "Cut an episode when the same answer has the same outcome this many times in a row; null never does.", formerly="repeats"
+    )
+    max_retries: Natural = parameter(
+        1, "Retries of an episode that ended in an error; an error never counts as a failure.", effect="none", formerly="retries"
+    )
+    servers: dict[str, _ServerUrl] = parameter(
+        {},
+        "Environments played on a server (`agentevol serve`), by name: its URL, e.g. {textcraft: http://127.0.0.1:36001}.",
+        effect="numerics",
+    )
 
     @field_validator("servers")
     @classmethod
-    def _of_known_worlds(cls, servers: dict[str, str]) -> dict[str, str]:
+    def _known_environments(cls, servers: dict[str, str]) -> dict[str, str]:
         if servers:
-            _all_known(servers)
+            _check_known(servers)
         return servers
 
 
 class ExploreParams(Section):
-    """How exploration samples."""
+    """How exploration samples actions."""
 
-    temperature: Temperature = 0.7
-    top_p: TopP = 1.0
+    temperature: Temperature = parameter(0.7, "Sampling temperature; 0 is greedy.")
+    top_p: TopP = parameter(1.0, "Nucleus sampling: keep the most likely tokens that together have this probability.")
 
 
 class EvolveParams(Section):
-    """The loop: M `iterations`, K `samples` per instruction, and what each iteration learns from.
+    """The loop: how often it explores, and what each iteration learns from."""
 
-    `patience`: stop after so many iterations without a better score on AgentEval; null runs all M.
-    """
-
-    iterations: Count = 4
-    samples: Counts = 1
-    merge: Merge = "initial"
-    start_from: StartFrom = "base"
-    rule: Rule = "reward_weighted"
-    max_kept_per_instruction: Count | None = None
-    patience: Count | None = None
+    iterations: Count = parameter(4, "M: iterations of exploration and learning.")
+    samples: Counts = parameter(1, "K: episodes per instruction; one number, or one per iteration, e.g. [3, 2, 1, 1].")
+    merge: Merge = parameter(
+        "initial",
+        "What the explored data is merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
+    )
+    start_from: StartFrom = parameter("base", "The model that each iteration fine-tunes: the base model, or the previous policy.")
+    rule: Rule = parameter(
+        "reward_weighted", "The learning rule: reward_weighted (Eq. 8 of the paper), or threshold (fine-tuning on successes)."
+    )
+    max_kept_per_instruction: Count | None = parameter(
+        None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"
+    )
+    patience: Count | None = parameter(
+        None, "Early stopping: end after this many iterations without a better score; null runs all iterations."
+    )
 
     def samples_at(self, iteration: int) -> int:
-        """K of an iteration, counted from 1; a list shorter than M repeats its last entry."""
-        return int(_at(self.samples, iteration - 1))
+        """K of an iteration, counted from 1. A list shorter than M repeats its last entry."""
+        return int(_schedule_value(self.samples, iteration - 1))
 
 
 class FinetuneParams(Section):
-    """Learning. `batch_tokens`: tokens per optimiser step; `warmup_ratio`: share of the steps; `max_tokens`: of one trajectory.
+    """How a policy is trained."""
 
-    `epochs`: passes over the data, so that who has more of it is taught longer. `max_steps`: optimiser steps of every policy, however much
-    it learns from; where they are given, the epochs do not count.
-    `micro_batch_tokens`: tokens that go through the model at once, null: a whole step's. `precision`: auto is bfloat16 where the processor
-    or GPU multiplies it natively, else float32. `lora_rank`: learn adapters of that rank instead of all weights (extra `lora`),
-    `lora_alpha`: their scale, null: twice the rank. `checkpoint_minutes`: what a kill can cost, null: the whole training.
-    `accelerate_config`:
-    a configuration of `accelerate config` (several processes, FSDP); null: this process.
-    """
-
-    epochs: Numbers = 8.0
-    max_steps: Count | None = None
-    learning_rate: Positive = 1.5e-3
-    batch_tokens: Count = 4096
-    micro_batch_tokens: Count | None = None
-    warmup_ratio: Share = 0.1
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
-    max_grad_norm: Positive = 1.0
-    precision: Precision = "auto"
-    max_tokens: Count = 2048
-    min_lr_ratio: Share = 0.1
-    lora_rank: Count | None = None
-    lora_alpha: Positive | None = None
-    checkpoint_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = 5.0
-    accelerate_config: Text | None = None
+    epochs: Numbers = parameter(
+        8.0, "Passes over the data: one number, or one per round (behavioural cloning first, then iteration 1, 2, ...)."
+    )
+    max_steps: Count | None = parameter(
+        None, "Optimizer steps, the same for every policy, instead of epochs; null: `epochs` decides.", formerly="updates"
+    )
+    learning_rate: Positive = parameter(1.5e-3, "Peak learning rate.")
+    batch_tokens: Count = parameter(4096, "Tokens per optimizer step.")
+    micro_batch_tokens: Count | None = parameter(
+        None, "Tokens per forward pass; null: those of a whole step.", effect="numerics", formerly="micro_tokens"
+    )
+    warmup_ratio: Share = parameter(0.1, "Share of the steps in which the learning rate rises.", formerly="warmup")
+    min_lr_ratio: Share = parameter(0.1, "The final learning rate, as a share of the peak; the decay is linear.")
+    weight_decay: NonNegative = parameter(0.01, "AdamW's weight decay, applied to matrices only.")
+    max_grad_norm: Positive = parameter(1.0, "Gradients are clipped to this norm.", formerly="clip")
+    precision: Precision = parameter(
+        "auto", "Number format of the computation: auto is bfloat16 where the processor or GPU has it in hardware, else float32."
+    )
+    max_tokens: Count = parameter(2048, "Longer trajectories, or longer than the model's own context, are left out and reported.")
+    lora_rank: Count | None = parameter(None, "Train LoRA adapters of this rank instead of all weights (needs the extra `lora`).")
+    lora_alpha: Positive | None = parameter(None, "LoRA's scale; null: twice the rank.")
+    checkpoint_minutes: NonNegative | None = parameter(
+        5.0, "Minutes between checkpoints: what a kill can cost at most; null writes none.", effect="none"
+    )
+    accelerate_config: Text | None = parameter(
+        None,
+        "Several processes or FSDP: a file made by `accelerate config`; null: this process.",
+        effect="numerics",
+        formerly="accelerate",
+    )
 
     def epochs_at(self, iteration: int) -> float | None:
-        """Epochs of an iteration; 0 is behavioural cloning. A list shorter than M + 1 repeats its last entry. None: `max_steps` decide."""
-        return None if self.max_steps else float(_at(self.epochs, iteration))
+        """Epochs of an iteration; 0 is behavioural cloning. A list shorter than M + 1 repeats its last entry. None: `max_steps` decides."""
+        return None if self.max_steps else float(_schedule_value(self.epochs, iteration))
 
 
 class EvaluateParams(Section):
-    """How AgentEval is played, and what is scored beside the run's policies: BC-Large, and hosted models (`baselines`)."""
+    """How AgentEval is played, and what is scored beside the run's own policies."""
 
-    temperature: Temperature = 0.0
-    bc_large: bool = True
-    baselines: list[BaselineParams] = []
+    temperature: Temperature = parameter(0.0, "Sampling temperature; 0 is greedy.")
+    bc_large: bool = parameter(True, "Train and score BC-Large as well.", effect="extra", formerly="large")
+    baselines: list[BaselineParams] = parameter(
+        [],
+        "Hosted models as columns of the table, e.g. [{name: GPT-4-Turbo, url: https://.../v1, model: gpt-4-turbo}].",
+        effect="extra",
+    )
 
     @field_validator("baselines")
     @classmethod
-    def _each_with_its_name(cls, baselines: list[BaselineParams]) -> list[BaselineParams]:
+    def _unique_names(cls, baselines: list[BaselineParams]) -> list[BaselineParams]:
         names = [baseline.name.lower() for baseline in baselines]
-        taken = [name for name in names if names.count(name) > 1 or name in _POLICIES or name.startswith("iteration")]
+        taken = [name for name in names if names.count(name) > 1 or name in _RESERVED_NAMES or name.startswith("iteration")]
         if taken:
             raise ValueError(f"baselines with a name of their own each; {taken[0]} is another's")
         return baselines
 
 
 class GateParams(Section):
-    """What stops bad data. `replay`: which expert trajectories are played again to be compared with their record.
+    """What stops bad training data."""
 
-    `min_coverage`: the share of the instructions of every environment and difficulty that the data must reach.
-    """
-
-    max_tokens: Count = 4096
-    replay: Literal["none", "sample", "all"] = "sample"
-    min_coverage: Share = 0.0
-
-
-class PretrainParams(Section):
-    """The embedded base model and how it is made. `hidden_size`, `num_layers`, `num_heads` (of width 64) with their
-    `num_key_value_heads`, and `vocab_size` give its shape.
-
-    `induction_steps` and `induction_tokens` (per step) bound the lesson in copying; `reading_steps` of `batch_tokens` are the rest.
-    """
-
-    seed: Natural = 0
-    hidden_size: Count = 256
-    num_layers: Count = 3
-    num_heads: Count = 4
-    num_key_value_heads: Count = 2
-    vocab_size: Count = 2048
-    context_length: Count = 2048
-    induction_steps: Count = 6000
-    induction_tokens: Count = 1536
-    reading_steps: Count = 2000
-    batch_tokens: Count = 4096
-    learning_rate: Positive = 1e-3
-    precision: Precision = "auto"
-
-    @model_validator(mode="after")
-    def _heads_share_evenly(self) -> PretrainParams:
-        if self.num_heads % self.num_key_value_heads:
-            raise ValueError(f"key_value_heads: {self.num_key_value_heads} given; allowed: a divisor of heads, {self.num_heads}")
-        return self
+    max_tokens: Count = parameter(4096, "A longer trajectory stops the run.", effect="extra")
+    replay: Literal["none", "sample", "all"] = parameter(
+        "sample", "Expert trajectories that are replayed and compared: none, sample (25 per environment), all.", effect="extra"
+    )
+    min_coverage: Share = parameter(0.0, "Share of the instructions that must be covered, per environment and difficulty.", effect="extra")
 
 
 class SweepParams(Section):
-    """The grid of `agentevol sweep`: every combination is a run. `concurrency`: chains of runs side by side."""
+    """The grid of `agentevol sweep`: every combination is a run; what runs have in common is computed once."""
 
-    iterations: Annotated[list[Count], Field(min_length=1)] = [1, 2, 3, 4]
-    samples: Annotated[list[Counts], Field(min_length=1)] = [1, 2, 3]
-    seeds: Annotated[list[Natural], Field(min_length=1)] = [0]
-    merge: Annotated[list[Merge], Field(min_length=1)] = ["initial"]
-    start_from: Annotated[list[StartFrom], Field(min_length=1)] = ["base"]
-    rule: Annotated[list[Rule], Field(min_length=1)] = ["reward_weighted"]
-    concurrency: Count = 1
+    iterations: Annotated[list[Count], Field(min_length=1)] = parameter([1, 2, 3, 4], "Values of M.")
+    samples: Annotated[list[Counts], Field(min_length=1)] = parameter([1, 2, 3], "Values of K.")
+    seeds: Annotated[list[Natural], Field(min_length=1)] = parameter([0], "Seeds.")
+    merge: Annotated[list[Merge], Field(min_length=1)] = parameter(["initial"], "Values of evolve.merge.")
+    start_from: Annotated[list[StartFrom], Field(min_length=1)] = parameter(["base"], "Values of evolve.start_from.")
+    rule: Annotated[list[Rule], Field(min_length=1)] = parameter(["reward_weighted"], "Values of evolve.rule.")
+    concurrency: Count = parameter(1, "Series of runs that are computed at the same time.", effect="none", formerly="at_once")
 
     @field_validator("iterations", "samples", "seeds", "merge", "start_from", "rule")
     @classmethod
@@ -217,64 +217,65 @@ class SweepParams(Section):
 
 
 class Params(Section):
-    """Everything a run depends on. The same Params on the same commit give the same datasets and scores.
+    """All parameters of a run. The same Params on the same commit give the same datasets and scores.
 
-    Between sections: an episode that was played to the end of its context must pass the gate and be short enough to be learnt from.
+    Rule between sections: an episode that fills its context must pass the gate and be short enough to learn from.
     """
 
-    seed: Natural = 0
-    environments: list[str] = ["babyai", "maze", "textcraft", "wordle"]
-    model: ModelParams = ModelParams()
-    data: DataParams = DataParams()
-    rollout: RolloutParams = RolloutParams()
-    engine: EngineParams = EngineParams()
-    explore: ExploreParams = ExploreParams()
-    evolve: EvolveParams = EvolveParams()
-    finetune: FinetuneParams = FinetuneParams()
-    evaluate: EvaluateParams = EvaluateParams()
-    gate: GateParams = GateParams()
-    sweep: SweepParams = SweepParams()
-    pretrain: PretrainParams = PretrainParams()
+    seed: Natural = parameter(0, "The seed of everything random.")
+    environments: list[str] = parameter(["babyai", "maze", "textcraft", "wordle"], "The environments of the run, by name.")
+    model: ModelParams = parameter(ModelParams(), "The base model.")
+    data: DataParams = parameter(DataParams(), "The datasets.")
+    rollout: RolloutParams = parameter(RolloutParams(), "How episodes are played.")
+    engine: EngineParams = parameter(EngineParams(), "The inference engine of the run's policies.")
+    explore: ExploreParams = parameter(ExploreParams(), "How exploration samples.")
+    evolve: EvolveParams = parameter(EvolveParams(), "The loop.")
+    finetune: FinetuneParams = parameter(FinetuneParams(), "Training.")
+    evaluate: EvaluateParams = parameter(EvaluateParams(), "Evaluation.")
+    gate: GateParams = parameter(GateParams(), "The checks of training data.")
+    sweep: SweepParams = parameter(SweepParams(), "The grid of `agentevol sweep`.")
+    pretrain: PretrainParams = parameter(PretrainParams(), "The embedded base model; only `make base-model` reads this.")
 
     @model_validator(mode="after")
-    def _what_is_played_fits(self) -> Params:
+    def _context_fits(self) -> Params:
         for section, most in (("finetune", self.finetune.max_tokens), ("gate", self.gate.max_tokens)):
             if most < self.rollout.context_length:
                 raise ValueError(
-                    f"{section}.max_tokens: {most} given; allowed: at least rollout.context_length, {self.rollout.context_length} (or lower that one)"  # noqa: E501
+                    f"{section}.max_tokens: {most} given; allowed: at least rollout.context_length,"
+                    f" {self.rollout.context_length} (or lower that one)"
                 )
         return self
 
     @model_validator(mode="after")
-    def _the_engine_is_whole(self) -> Params:
+    def _engine_is_complete(self) -> Params:
         engine, default = self.engine, EngineParams()
         if engine.kind == "openai" and engine.url is None:
             raise ValueError("engine.url: null given; allowed: an address such as http://127.0.0.1:8000/v1, where engine.kind is openai")
-        of_a_server = [name for name in ("url", "model", "refresh") if engine.kind != "openai" and getattr(engine, name) is not None]
-        if of_a_server:
-            raise ValueError(f"engine.{of_a_server[0]}: given, but engine.kind is {engine.kind}; allowed: only where it is openai")
+        server_only = [name for name in ("url", "model", "weight_sync") if engine.kind != "openai" and getattr(engine, name) is not None]
+        if server_only:
+            raise ValueError(f"engine.{server_only[0]}: given, but engine.kind is {engine.kind}; allowed: only where it is openai")
         if engine.kind == "transformers" and engine.options != default.options:
             raise ValueError(f"engine.options: {engine.options} given; allowed: none where engine.kind is transformers")
         return self
 
     @field_validator("environments")
     @classmethod
-    def _each_known_once(cls, names: list[str]) -> list[str]:
-        known = _all_known(names)
+    def _known_environments(cls, names: list[str]) -> list[str]:
+        known = _check_known(names)
         if not names or len(set(names)) < len(names):
             raise ValueError(f"one or more of {', '.join(known)}, each once")
         return names
 
 
-def _at(value: Any, index: int) -> Any:
+def _schedule_value(value: Any, index: int) -> Any:
     if index < 0:
         raise ValueError(f"no such iteration: index {index} in the schedule {value}")
     return value[min(index, len(value) - 1)] if isinstance(value, list) else value
 
 
-def _all_known(names: Iterable[str]) -> list[str]:
-    """The environments that there are. Raises ValueError where one of `names` is none of them."""
-    from envs.registry import ENVIRONMENTS  # imports gymnasium, which a quick command line must not wait for
+def _check_known(names: Iterable[str]) -> list[str]:
+    """All registered environments. Raises ValueError where one of `names` is not among them."""
+    from envs.registry import ENVIRONMENTS  # imports gymnasium: too slow for `--help`
 
     known = sorted(ENVIRONMENTS)
     if unknown := sorted(set(names) - set(known)):

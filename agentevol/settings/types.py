@@ -1,6 +1,6 @@
-"""The kinds of values that parameters take, each with the words that say what is allowed.
+"""Types of parameter values, each with an error text that says what is allowed, and the metadata that every parameter carries.
 
-Imports nothing but pydantic, so that a command line stays quick.
+Imports nothing but pydantic, so that the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -15,6 +15,18 @@ StartFrom = Literal["base", "previous"]
 Rule = Literal["reward_weighted", "threshold"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
+Effect = Literal["result", "numerics", "extra", "none"]
+"""What a parameter can change.
+
+result: datasets, policies or scores. numerics: how or where the same work is computed, so the last bits at most. extra: an additional check
+or table column; everything else stays as it is. none: neither of these, only time, retries or places.
+"""
+
+
+def parameter(default: Any, description: str, *, effect: Effect = "result", formerly: str = "") -> Any:
+    """A field of a Section: its default and meaning, what it can change, and the key it had before it was renamed."""
+    return Field(default, description=description, json_schema_extra={"effect": effect, "formerly": formerly})
+
 
 def _positive_int(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -28,16 +40,16 @@ def _positive_number(value: object) -> float:
     return float(value)
 
 
-def _schedule(value: object, one: Any) -> Any:
+def _schedule(value: object, check: Any) -> Any:
     if isinstance(value, list):
         if not value:
             raise ValueError("a list that is not empty, or one number")
-        return [one(entry) for entry in value]
-    return one(value)
+        return [check(entry) for entry in value]
+    return check(value)
 
 
 def _plain_url(value: str) -> str:
-    """An address alone: it is logged and stored, so nothing that may be a secret can be part of it."""
+    """An address without credentials: it is logged and stored, so it must not contain a secret."""
     if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value):
         raise ValueError("an address such as http://127.0.0.1:8000/v1, without a user, a key or a query in it")
     return value.rstrip("/")
@@ -47,6 +59,7 @@ Text = Annotated[str, Field(min_length=1)]
 Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(ge=0, le=10)]
 TopP = Annotated[float, Field(gt=0, le=1)]
@@ -56,6 +69,6 @@ Numbers = Annotated[float | list[float], BeforeValidator(lambda value: _schedule
 
 
 class Section(BaseModel):
-    """Keys and values as they stand in a file of parameters: an unknown key, or a value of another type, is a mistake."""
+    """A section of the parameters. An unknown key, or a value of another type, is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

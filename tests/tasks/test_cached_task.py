@@ -107,13 +107,13 @@ def test_comments_and_refactoring_do_not_change_the_key() -> None:
 
 
 def test_what_cannot_change_the_result_can_be_left_out() -> None:
-    @cached_task("text", version="1", ignore=("label_only", "settings.retries"))
+    @cached_task("text", version="1", ignore=("label_only", "settings.max_new_tokens"))
     def work(out: Path, *, settings: RolloutParams, label_only: str) -> TaskOutput:
         return TaskOutput()
 
-    key = work.key({"settings": RolloutParams(retries=1), "label_only": "x"})
-    assert key == work.key({"settings": RolloutParams(retries=3), "label_only": "y"})
-    assert key != work.key({"settings": RolloutParams(slots=3), "label_only": "x"})
+    key = work.key({"settings": RolloutParams(max_retries=1), "label_only": "x"})
+    assert key == work.key({"settings": RolloutParams(max_retries=3, max_new_tokens=5), "label_only": "y"})
+    assert key != work.key({"settings": RolloutParams(concurrency=3), "label_only": "x"})
 
 
 def test_an_optional_input_that_is_not_given_costs_no_key() -> None:

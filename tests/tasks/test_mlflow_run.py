@@ -45,7 +45,7 @@ def test_runs_of_a_group_differ_in_m_and_the_seed_alone() -> None:
     one = groups(Params())["evo.setting"]
     more = Params().evolve.model_copy(update={"iterations": 9})
     assert groups(Params(seed=3, evolve=more))["evo.setting"] == one
-    for other in (Params(finetune={"updates": 300}), Params(evolve={"samples": 3}), Params(explore={"temperature": 1.0})):
+    for other in (Params(finetune={"max_steps": 300}), Params(evolve={"samples": 3}), Params(explore={"temperature": 1.0})):
         assert groups(other)["evo.setting"] != one
 
 

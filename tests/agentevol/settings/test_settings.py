@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
+from agentevol.settings.effects import comparable_parameters, effect_of, flatten, key_values
 from agentevol.settings.load import SettingsError, load_params
-from agentevol.settings.schema import EvolveParams, FinetuneParams, Params
-from tasks.run_identity import comparable_parameters, flat
+from agentevol.settings.schema import EvolveParams, FinetuneParams, Params, RolloutParams
+from agentevol.settings.types import Effect
 from tests import ROOT
 
 
@@ -29,7 +33,7 @@ def test_the_committed_parameters_are_the_defaults() -> None:
 
 
 def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -> None:
-    main, small = (flat(load_params(ROOT / name).model_dump()) for name in ("params.yaml", "params-small.yaml"))
+    main, small = (flatten(load_params(ROOT / name).model_dump()) for name in ("params.yaml", "params-small.yaml"))
     assert {key for key in main if main[key] != small[key]} == {
         "evolve.iterations",
         "evaluate.bc_large",
@@ -41,7 +45,7 @@ def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -
 
 
 def test_what_a_sweep_varies_and_where_the_work_is_done_make_no_other_experiment() -> None:
-    one = comparable_parameters(load_params(ROOT / "params.yaml"))
+    one = comparable_parameters(load_params(ROOT / "params.yaml"), "float32")
     alike = [
         "seed=3",
         "evolve.samples=[3,1]",
@@ -50,9 +54,30 @@ def test_what_a_sweep_varies_and_where_the_work_is_done_make_no_other_experiment
         "evaluate.bc_large=false",
         "model.base=elsewhere",
     ]
-    assert comparable_parameters(load_params(ROOT / "params.yaml", alike)) == one
-    other = comparable_parameters(load_params(ROOT / "params.yaml", ["finetune.max_steps=300"]))
+    assert comparable_parameters(load_params(ROOT / "params.yaml", alike), "float32") == one
+    other = comparable_parameters(load_params(ROOT / "params.yaml", ["finetune.max_steps=300"]), "float32")
     assert {key for key in one if one[key] != other[key]} == {"finetune.max_steps"}
+
+
+def test_every_parameter_has_a_meaning_and_an_effect() -> None:
+    def fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
+        for name, field in section.model_fields.items():
+            yield f"{prefix}{name}", section, name
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from fields(field.annotation, f"{prefix}{name}.")
+
+    for key, section, name in fields(Params):
+        assert section.model_fields[name].description, key
+        assert effect_of(section, name) in get_args(Effect), key
+
+
+def test_a_key_leaves_out_what_cannot_change_a_result() -> None:
+    for change in ({"max_retries": 5}, {"chunk_size": 7}):
+        assert key_values(RolloutParams(**change)) == key_values(RolloutParams())
+    for change in ({"concurrency": 5}, {"max_repeats": 4}, {"servers": {"maze": "http://127.0.0.1:1"}}):
+        assert key_values(RolloutParams(**change)) != key_values(RolloutParams())
+    assert key_values(FinetuneParams(checkpoint_minutes=None)) == key_values(FinetuneParams())
+    assert "timeout" not in key_values(Params())["engine"], "sections within sections too"
 
 
 def test_a_file_gives_what_it_says_and_defaults_for_the_rest(file: Path) -> None:
@@ -71,10 +96,10 @@ def test_schedules_repeat_their_last_entry() -> None:
     assert [FinetuneParams(epochs=[2.0, 4.0]).epochs_at(iteration) for iteration in (0, 1, 2)] == [2, 4, 4]
 
 
-def test_updates_go_before_epochs(file: Path) -> None:
+def test_max_steps_replaces_epochs(file: Path) -> None:
     assert FinetuneParams().epochs_at(7) == 8
-    updates = load_params(ROOT / "params.yaml", ["finetune.max_steps=300"]).finetune
-    assert (updates.updates, updates.epochs_at(0)) == (300, None)
+    steps = load_params(ROOT / "params.yaml", ["finetune.max_steps=300"]).finetune
+    assert (steps.max_steps, steps.epochs_at(0)) == (300, None)
 
 
 @pytest.mark.parametrize(
@@ -107,10 +132,15 @@ def test_updates_go_before_epochs(file: Path) -> None:
         ("engine.max_retries=-1", "engine.max_retries: -1 given"),
         ("evaluate.baselines=[{name: GPT, model: gpt}]", "evaluate.baselines.0.url"),
         (
-            "evaluate.baselines=[{name: GPT, model: gpt, url: 'http://host', keys_from: X}]",
-            "keys_from: unknown key; did you mean key_from?",
+            "evaluate.baselines=[{name: GPT, model: gpt, url: 'http://host', api_keys_env: X}]",
+            "api_keys_env: unknown key; did you mean api_key_env?",
         ),
         ("evaluate.baselines=[{name: BC-Base, model: gpt, url: 'http://host'}]", "bc-base is another's"),
+        ("rollout.slots=8", "rollout.slots: renamed; use rollout.concurrency"),
+        (
+            "evaluate.baselines=[{name: G, model: g, url: 'http://host', at_once: 2}]",
+            "0.at_once: renamed; use evaluate.baselines.0.concurrency",
+        ),
         ("evolve.samples", "expected key=value"),
         ("evolve.samples=[", "not valid YAML"),
     ],

@@ -1,0 +1,67 @@
+"""Which parameters can change a result, read from the metadata of the settings' fields.
+
+Invariant: this is the only reader of `effect`. Store keys, checkpoint keys and the comparison of runs all come from here, so whether a
+parameter counts is stated once, where the parameter is defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from agentevol.settings.schema import EvolveParams, Params, SweepParams
+from agentevol.settings.types import Effect
+
+_NOT_OF_A_RUN = ("sweep", "pretrain")
+_BY_CONTENT = ("model.base",)
+"""Compared by the digest of its content instead of its name."""
+
+
+def effect_of(section: type[BaseModel], name: str) -> Effect:
+    """What the field can change; a model without this metadata (such as Sampling) changes results."""
+    extra = section.model_fields[name].json_schema_extra
+    effect: Effect = extra.get("effect", "result") if isinstance(extra, dict) else "result"  # type: ignore[assignment]
+    return effect
+
+
+def key_values(settings: BaseModel) -> dict[str, Any]:
+    """The settings that belong in a key, as JSON values: all but those that can change nothing."""
+    return _select(settings, ("result", "numerics", "extra"))
+
+
+def comparable_parameters(params: Params, precision: str) -> dict[str, Any]:
+    """What two runs must have in common to be compared by what a sweep varies (M, K, seed, merge, start, rule): dotted keys, JSON values.
+
+    `precision`: the number format that this machine computes in, because `auto` differs between machines.
+    """
+    varied = {"seed", *(f"evolve.{name}" for name in SweepParams.model_fields if name in EvolveParams.model_fields)}
+    values = {name: value for name, value in _select(params, ("result",)).items() if name not in _NOT_OF_A_RUN}
+    kept = {key: value for key, value in flatten(values).items() if key not in varied and key not in _BY_CONTENT}
+    return kept | {"finetune.precision": precision}
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one dictionary with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _select(settings: BaseModel, effects: Collection[Effect]) -> dict[str, Any]:
+    dumped = settings.model_dump(mode="json")
+    return {
+        name: _select_value(getattr(settings, name), dumped[name], effects)
+        for name in type(settings).model_fields
+        if effect_of(type(settings), name) in effects
+    }
+
+
+def _select_value(value: Any, dumped: Any, effects: Collection[Effect]) -> Any:
+    if isinstance(value, BaseModel):
+        return _select(value, effects)
+    if isinstance(value, list) and value and isinstance(value[0], BaseModel):
+        return [_select(entry, effects) for entry in value]
+    return dumped

@@ -26,8 +26,8 @@ SMALL: dict[str, Any] = {
     "environments": ["maze", "wordle"],
     "data": {"limits": {"train": 20, "train_large": 40, "explore": 20, "eval": 10}},
     "evolve": {"iterations": 2},
-    "evaluate": {"large": False},
-    "rollout": {"workers": 1},
+    "evaluate": {"bc_large": False},
+    "rollout": {"num_workers": 1},
 }
 FIXED, SHARE = 10.0, 0.03
 

@@ -24,7 +24,7 @@ def push(messages: list[dict[str, str]]) -> str:
 
 def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agentevol: Command, tmp_path: Path) -> None:
     with serving(say=push, key="k-123") as endpoint:
-        hosted = {"name": "Pusher", "url": endpoint.url, "model": "pusher-1", "key_from": "PUSHERS_KEY"}
+        hosted = {"name": "Pusher", "url": endpoint.url, "model": "pusher-1", "api_key_env": "PUSHERS_KEY"}
         folder = make_project(tmp_path / "p", evolve={"iterations": 1}, finetune={"epochs": 2.0}, evaluate={"baselines": [hosted]})
         done = agentevol(folder, "evolve", PUSHERS_KEY="k-123")
         assert done.returncode == 0, done.stderr
@@ -51,5 +51,5 @@ def test_a_run_whose_policies_the_server_would_never_see_stops_before_it_learns(
     job = object.__new__(Job)  # without the sets, which it does not come to
     job.params = load_params(ROOT / "params.yaml", ["engine={kind: openai, url: 'http://127.0.0.1:1/v1'}"])
     nothing = Artifact(kind="trajectories", path="none", digest="none")
-    with pytest.raises(SettingsError, match=r"engine\.refresh: null given"):
+    with pytest.raises(SettingsError, match=r"engine\.weight_sync: null given"):
         job.learn("bc-base", nothing, 0)

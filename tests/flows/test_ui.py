@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 @pytest.fixture(scope="module")
 def chart_page(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The link that `agentevol ui` prints, with its server up over a finished run."""
-    project = make_project(tmp_path_factory.mktemp("ui"), evolve={"iterations": 1}, evaluate={"large": False})
+    project = make_project(tmp_path_factory.mktemp("ui"), evolve={"iterations": 1}, evaluate={"bc_large": False})
     done = agentevol(project, "evolve")
     assert done.returncode == 0, done.stderr
     with socket.socket() as free:

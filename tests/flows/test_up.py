@@ -105,7 +105,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(make_deployed_project(tmp_path_factory.mktemp("up"), evolve={"iterations": 1}, rollout={"chunk": 20}))
+    site = Site(make_deployed_project(tmp_path_factory.mktemp("up"), evolve={"iterations": 1}, rollout={"chunk_size": 20}))
     try:
         done = site.up()
         assert done.returncode == 0, done.stderr
@@ -144,7 +144,7 @@ def test_a_killed_run_is_crashed_and_a_retry_ends_as_an_undisturbed_one(site: Si
     site.wait_for(run, "Crashed")
     site.release()
     assert site.prefect("flow-run", "retry", run).returncode == 0
-    undisturbed = make_project(tmp_path / "undisturbed", evolve={"iterations": 1}, rollout={"chunk": 20})
+    undisturbed = make_project(tmp_path / "undisturbed", evolve={"iterations": 1}, rollout={"chunk_size": 20})
     done = site.agentevol("evolve", folder=undisturbed, PREFECT_API_URL=f"http://127.0.0.1:{site.ports[0]}/api")
     assert done.returncode == 0, done.stderr
     site.wait_for(run, "Completed")

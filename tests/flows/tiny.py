@@ -18,11 +18,11 @@ from envs.base import Instruction, Sizes, TextEnv
 PARAMS = {
     "seed": 0,
     "environments": ["pushing"],
-    "model": {"base": "models/base", "threads": 1},
-    "rollout": {"slots": 8, "workers": 1, "max_new_tokens": 32, "context": 512, "chunk": 8},
+    "model": {"base": "models/base", "num_threads": 1},
+    "rollout": {"concurrency": 8, "num_workers": 1, "max_new_tokens": 32, "context_length": 512, "chunk_size": 8},
     "explore": {"temperature": 0.3},  # so that something succeeds
     "evolve": {"iterations": 2},
-    "evaluate": {"large": False},
+    "evaluate": {"bc_large": False},
     "finetune": {"epochs": 30, "learning_rate": 0.003, "batch_tokens": 512, "precision": "float32", "max_tokens": 512},
     "gate": {"max_tokens": 512},
 }

@@ -123,14 +123,14 @@ def test_an_optional_input_that_is_not_given_costs_no_key() -> None:
 
     key = work.key({"letter": "a"})
 
-    @cached_task("text", version="1", ignore=("settings.retries",))  # type: ignore[no-redef]
+    @cached_task("text", version="1")  # type: ignore[no-redef]
     def work(out: Path, *, letter: str, settings: RolloutParams | None = None) -> TaskOutput:
         return TaskOutput()
 
     assert work.key({"letter": "a"}) == work.key({"letter": "a", "settings": None}) == key
     assert work.key({"letter": "a", "settings": RolloutParams()}) != key
-    assert work.key({"letter": "a", "settings": RolloutParams(retries=1)}) == work.key(
-        {"letter": "a", "settings": RolloutParams(retries=4)}
+    assert work.key({"letter": "a", "settings": RolloutParams(max_retries=1)}) == work.key(
+        {"letter": "a", "settings": RolloutParams(max_retries=4)}
     )
 
 

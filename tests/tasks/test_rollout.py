@@ -73,7 +73,7 @@ def explore(samples: int, chunk: int = 2, **changes: Any) -> Artifact:
         split="explore",
         samples=samples,
         sampling=Sampling(**{"temperature": 0.7, "iteration": 1} | changes.pop("sampling", {})),
-        **{"settings": RolloutParams(chunk=chunk)} | changes,
+        **{"settings": RolloutParams(chunk_size=chunk)} | changes,
     )
 
 
@@ -103,7 +103,7 @@ def test_other_sampling_is_other_work(played: list[tuple[str, int]]) -> None:
 
 def test_another_engine_is_other_work_and_how_an_endpoint_is_asked_is_not(played: list[tuple[str, int]]) -> None:
     endpoint = EngineParams(kind="openai", url="http://127.0.0.1:1/v1", model="m")
-    for engine, times in ((None, 5), (endpoint, 5), (endpoint.model_copy(update={"retries": 1, "timeout": 3.0}), 0), (None, 0)):
+    for engine, times in ((None, 5), (endpoint, 5), (endpoint.model_copy(update={"max_retries": 1, "timeout": 3.0}), 0), (None, 0)):
         played.clear()
         explore(samples=1, engine=engine)
         assert len(played) == times
@@ -128,7 +128,7 @@ def test_another_environment_version_is_played_again_and_retries_are_no_change(
 ) -> None:
     explore(samples=1)
     played.clear()
-    explore(samples=1, settings=RolloutParams(chunk=2, retries=5))
+    explore(samples=1, settings=RolloutParams(chunk_size=2, max_retries=5))
     assert not played
     monkeypatch.setattr(Pushing, "version", 2)
     explore(samples=1)
@@ -151,12 +151,12 @@ def test_some_faults_stay_on_record_until_a_run_asks_with_other_retries(
     played.clear()
     assert explore(samples=1).facts["errors"] == 1
     assert not played, "the same run has the same figures"
-    healed = explore(samples=1, settings=RolloutParams(chunk=2, retries=2))
+    healed = explore(samples=1, settings=RolloutParams(chunk_size=2, max_retries=2))
     assert {item for item, _ in played} == {"w_0", "w_1"}, "the chunk with the fault, and no other"
     assert (healed.facts["errors"], healed.facts["successes"]) == (0, 5)
     played.clear()
     assert explore(samples=1).facts["errors"] == 1, "the first run keeps its figures"
-    assert explore(samples=1, settings=RolloutParams(chunk=2, retries=2)).facts["errors"] == 0
+    assert explore(samples=1, settings=RolloutParams(chunk_size=2, max_retries=2)).facts["errors"] == 0
     assert not played
 
 

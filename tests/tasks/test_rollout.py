@@ -55,7 +55,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
             for sample in samples
         ]
 
-    monkeypatch.setattr(agentevol.rollout, "roll_out", play)
+    monkeypatch.setattr(agentevol.rollout.rollout, "roll_out", play)
     return asked
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from agentevol.settings.engines import EngineParams
-from agentevol.settings.schema import FinetuneParams, PretrainParams
+from agentevol.settings.pretrain import PretrainParams
+from agentevol.settings.schema import FinetuneParams
 from agentevol.settings.types import Rule
 from tasks import paths
 from tasks.artifact import Artifact

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentevol.pretraining import exercises, induction
-from agentevol.settings.schema import PretrainParams
+from agentevol.settings.pretrain import PretrainParams
 
 
 def write(record: Mapping[str, Any], settings: PretrainParams, note: str = "") -> str:

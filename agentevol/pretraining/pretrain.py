@@ -21,7 +21,7 @@ from agentevol.chat.tokenize import ChatTokenizer, TokenizedExample
 from agentevol.data.trajectory import Message
 from agentevol.models import load_model
 from agentevol.pretraining import exercises, induction, model_card, random_play, tokenizer
-from agentevol.settings.schema import PretrainParams
+from agentevol.settings.pretrain import PretrainParams
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.padding import Batch, batches
 from agentevol.training.schedule import Schedule

@@ -28,7 +28,7 @@ def effect_of(section: type[BaseModel], name: str) -> Effect:
 
 def key_values(settings: BaseModel) -> dict[str, Any]:
     """The settings that belong in a key, as JSON values: all but those that can change nothing."""
-    return _select(settings, ("result", "numerics", "extra"))
+    return _select(settings, "result", "numerics", "extra")
 
 
 def comparable_parameters(params: Params, precision: str) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def comparable_parameters(params: Params, precision: str) -> dict[str, Any]:
     `precision`: the number format that this machine computes in, because `auto` differs between machines.
     """
     varied = {"seed", *(f"evolve.{name}" for name in SweepParams.model_fields if name in EvolveParams.model_fields)}
-    values = {name: value for name, value in _select(params, ("result",)).items() if name not in _NOT_OF_A_RUN}
+    values = {name: value for name, value in _select(params, "result").items() if name not in _NOT_OF_A_RUN}
     kept = {key: value for key, value in flatten(values).items() if key not in varied and key not in _BY_CONTENT}
     return kept | {"finetune.precision": precision}
 
@@ -50,7 +50,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _select(settings: BaseModel, effects: Collection[Effect]) -> dict[str, Any]:
+def _select(settings: BaseModel, *effects: Effect) -> dict[str, Any]:
     dumped = settings.model_dump(mode="json")
     return {
         name: _select_value(getattr(settings, name), dumped[name], effects)
@@ -61,7 +61,7 @@ def _select(settings: BaseModel, effects: Collection[Effect]) -> dict[str, Any]:
 
 def _select_value(value: Any, dumped: Any, effects: Collection[Effect]) -> Any:
     if isinstance(value, BaseModel):
-        return _select(value, effects)
+        return _select(value, *effects)
     if isinstance(value, list) and value and isinstance(value[0], BaseModel):
-        return [_select(entry, effects) for entry in value]
+        return [_select(entry, *effects) for entry in value]
     return dumped

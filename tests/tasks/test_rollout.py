@@ -110,16 +110,16 @@ def test_another_engine_is_other_work_and_how_an_endpoint_is_asked_is_not(played
 
 
 def test_faults_alone_are_no_result_and_are_played_again(played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    sound = agentevol.rollout.roll_out
+    sound = agentevol.rollout.rollout.roll_out
 
     def broken(*given: Any, **named: Any) -> list[Trajectory]:
         rows = sound(*given, **named)
         return [replace(row, status="error", error="engine: no memory" if row.item_id != "w_1" else "environment: gone") for row in rows]
 
-    monkeypatch.setattr(agentevol.rollout, "roll_out", broken)
+    monkeypatch.setattr(agentevol.rollout.rollout, "roll_out", broken)
     with pytest.raises(NothingPlayed, match=r"bc-base could not play: a fault ended all 5 episodes.*this one: engine: no memory\."):
         explore(samples=1)
-    monkeypatch.setattr(agentevol.rollout, "roll_out", sound)
+    monkeypatch.setattr(agentevol.rollout.rollout, "roll_out", sound)
     assert explore(samples=1).facts["successes"] == 5
 
 
@@ -138,16 +138,16 @@ def test_another_environment_version_is_played_again_and_retries_are_no_change(
 def test_some_faults_stay_on_record_until_a_run_asks_with_other_retries(
     played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sound = agentevol.rollout.roll_out
+    sound = agentevol.rollout.rollout.roll_out
 
     def shaky(*given: Any, **named: Any) -> list[Trajectory]:
         rows = sound(*given, **named)
         return [replace(row, status="error", error="environment: gone") if row.item_id == "w_1" else row for row in rows]
 
-    monkeypatch.setattr(agentevol.rollout, "roll_out", shaky)
+    monkeypatch.setattr(agentevol.rollout.rollout, "roll_out", shaky)
     assert explore(samples=1).facts["successes"] == 4
     assert "a fault ended 1 of 5 episodes (explore), most often this one: environment: gone" in capsys.readouterr().err
-    monkeypatch.setattr(agentevol.rollout, "roll_out", sound)
+    monkeypatch.setattr(agentevol.rollout.rollout, "roll_out", sound)
     played.clear()
     assert explore(samples=1).facts["errors"] == 1
     assert not played, "the same run has the same figures"

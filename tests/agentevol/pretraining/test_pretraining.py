@@ -15,7 +15,7 @@ from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.models import load_model, load_tokenizer, model_digest
 from agentevol.pretraining import exercises, induction, random_play
 from agentevol.pretraining.pretrain import encode_play, pretrain
-from agentevol.settings.schema import PretrainParams
+from agentevol.settings.pretrain import PretrainParams
 from agentevol.training.optimizer import IGNORE_INDEX
 from tests import ROOT
 

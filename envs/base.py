@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol
@@ -201,6 +201,25 @@ class TextEnv(gymnasium.Env[str, str]):
 def stable_order(items: Iterable[Instruction], salt: str) -> list[Instruction]:
     """An order that depends on the ids alone: no random module, no hash seed."""
     return sorted(items, key=lambda item: hashlib.sha256(f"{salt}:{item.item_id}".encode()).digest())
+
+
+def split_off_eval(
+    items: Sequence[Instruction],
+    count: int,
+    *,
+    salt: str,
+    key: Callable[[Instruction], Any] = lambda item: item.difficulty,
+    middle: bool = True,
+) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
+    """Split instructions into (training, eval), with `count` eval instructions and a fair share of every difficulty among them.
+
+    The instructions are sorted by `key`, those of equal key in the stable order of `salt`, and cut into `count` parts of equal size. The
+    eval instruction of a part is the one in its middle, or the first one if `middle` is false. Both results keep the order of `items`.
+    """
+    ordered = sorted(stable_order(items, salt), key=key)
+    eval_ids = {ordered[(2 * part + middle) * len(ordered) // (2 * count)].item_id for part in range(count)}
+    training = tuple(item for item in items if item.item_id not in eval_ids)
+    return training, tuple(item for item in items if item.item_id in eval_ids)
 
 
 @lru_cache(maxsize=None)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar
 
-from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, stable_order
+from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval, stable_order
 
 Cell = tuple[int, int]
 
@@ -192,7 +192,7 @@ def _describe(item_id: str, start: Cell, goal: Cell, steps: int) -> Instruction:
 
 @lru_cache(maxsize=1)
 def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
-    """240 pairs of the double T in an order fixed by their ids; every so many of them, sorted by difficulty, is an eval one."""
+    """240 pairs of cells of the double T, chosen by a hash of their ids."""
     cells = free_cells(DOUBLE_T)
     free = frozenset(cells)
     pairs = []
@@ -203,7 +203,5 @@ def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
             pairs.append(_describe(f"maze_{number}", start, goal, steps))
     chosen = stable_order(pairs, "instructions")[: Maze.sizes.instructions]
     labels = [label for label, _ in _DIFFICULTIES]
-    chosen.sort(key=lambda item: labels.index(item.difficulty))
-    spread = {chosen[index * len(chosen) // Maze.sizes.eval].item_id for index in range(Maze.sizes.eval)}
     by_number = sorted(chosen, key=lambda item: int(item.item_id.removeprefix("maze_")))
-    return tuple(i for i in by_number if i.item_id not in spread), tuple(i for i in by_number if i.item_id in spread)
+    return split_off_eval(by_number, Maze.sizes.eval, salt="instructions", key=lambda item: labels.index(item.difficulty), middle=False)

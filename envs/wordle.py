@@ -14,7 +14,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import ClassVar
 
-from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, stable_order
+from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
 
 LETTERS = 5
 GUESSES = 6
@@ -209,7 +209,7 @@ def _expert_wins(seed: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
-    """The first seeds that the expert wins; every so many of them, sorted by length of list, is an eval one."""
+    """The first seeds that the expert wins."""
     seeds: list[int] = []
     seed = 0
     while len(seeds) < Wordle.sizes.instructions:
@@ -217,7 +217,4 @@ def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
             seeds.append(seed)
         seed += 1
     items = [Wordle.instruction(f"wordle_{seed}") for seed in seeds]
-    mixed = stable_order(items, "eval")
-    mixed.sort(key=lambda item: int(item.difficulty.split()[0]))
-    spread = {mixed[index * len(mixed) // Wordle.sizes.eval].item_id for index in range(Wordle.sizes.eval)}
-    return tuple(i for i in items if i.item_id not in spread), tuple(i for i in items if i.item_id in spread)
+    return split_off_eval(items, Wordle.sizes.eval, salt="eval", key=lambda item: int(item.difficulty.split()[0]), middle=False)

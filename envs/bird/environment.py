@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import ClassVar
 
-from envs.base import Expert, Instruction, InvalidAction, Sizes, TextEnv, UnknownItem, stable_order
+from envs.base import Expert, Instruction, InvalidAction, Sizes, TextEnv, UnknownItem, split_off_eval
 from envs.bird.expert import GoldQueryExpert
 from envs.bird.question_sources import GeneratedQuestions, Question, QuestionSource
 from envs.bird.schema_text import schema_text
@@ -119,8 +119,4 @@ def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         Instruction(f"bird_{number}", "bird", "bird", question.difficulty, f"{question.database}: {question.text}")
         for number, question in GeneratedQuestions().questions.items()
     ]
-    ordered = sorted(stable_order(everything, "bird eval"), key=lambda item: item.difficulty)
-    count = Bird.sizes.eval
-    chosen = {ordered[(2 * step + 1) * len(ordered) // (2 * count)].item_id for step in range(count)}
-    training = tuple(item for item in everything if item.item_id not in chosen)
-    return training, tuple(item for item in everything if item.item_id in chosen)
+    return split_off_eval(everything, Bird.sizes.eval, salt="bird eval")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 
-from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem, stable_order
+from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
 from envs.textcraft.expert import Planner
 from envs.textcraft.minecraft import minecraft_book
 from envs.textcraft.plan import Inventory, craft, lacking
@@ -164,12 +164,4 @@ def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         Instruction(f"textcraft_{index}", "textcraft", "textcraft", f"depth {book.depth(goal)}", _goal_text(goal))
         for index, goal in enumerate(book.goals)
     ]
-    chosen = {item.item_id for item in _spread(everything, TextCraft.sizes.eval)}
-    training = tuple(item for item in everything if item.item_id not in chosen)
-    return training, tuple(item for item in everything if item.item_id in chosen)
-
-
-def _spread(everything: list[Instruction], count: int) -> list[Instruction]:
-    """`count` instructions, of each difficulty its share: even steps through them all, put in order of difficulty and then of a hash."""
-    ordered = sorted(stable_order(everything, "textcraft eval"), key=lambda item: item.difficulty)
-    return [ordered[(2 * step + 1) * len(ordered) // (2 * count)] for step in range(count)]
+    return split_off_eval(everything, TextCraft.sizes.eval, salt="textcraft eval")

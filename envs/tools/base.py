@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
-from envs.base import Expert, Instruction, InvalidAction, TextEnv, UnknownItem, stable_order
+from envs.base import Expert, Instruction, InvalidAction, TextEnv, UnknownItem, split_off_eval
 from envs.tools.values import BadArguments, arguments_of, as_json, fitted, same_answer
 
 _CALL = re.compile(r"[`'\" ]*([A-Za-z_]\w{0,60})[`'\" ]*(?:with\s+Action Input:\s*(.*))?", re.DOTALL)
@@ -185,8 +185,4 @@ def _catalogue(cls: type[ToolEnv]) -> tuple[tuple[Instruction, ...], tuple[Instr
         Instruction(f"{cls.name}_{number}", cls.name, cls.name, problem.difficulty, problem.text)
         for number, problem in enumerate(cls.problems())
     ]
-    ordered = sorted(stable_order(everything, f"{cls.name} eval"), key=lambda item: item.difficulty)
-    count = cls.sizes.eval
-    chosen = {ordered[(2 * step + 1) * len(ordered) // (2 * count)].item_id for step in range(count)}
-    training = tuple(item for item in everything if item.item_id not in chosen)
-    return training, tuple(item for item in everything if item.item_id in chosen)
+    return split_off_eval(everything, cls.sizes.eval, salt=f"{cls.name} eval")

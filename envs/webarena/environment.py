@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from envs.base import Expert, ExpertStuck, Instruction, InvalidAction, Sizes, TextEnv, UnknownItem, stable_order
+from envs.base import Expert, ExpertStuck, Instruction, InvalidAction, Sizes, TextEnv, UnknownItem, split_off_eval
 from envs.webarena import actions, browser
 from envs.webarena.checks import Check, met
 from envs.webarena.expert import Surfer
@@ -202,8 +202,8 @@ def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         Instruction(f"webarena_{number}", "webarena", task.kind, f"{task.site}, {len(task.moves)} moves", task.intent)
         for number, task in enumerate(tasks())
     ]
-    by_site = sorted(stable_order(everything, "webarena eval"), key=lambda item: (item.difficulty.partition(",")[0], item.task_type))
-    count = WebArena.sizes.eval
-    chosen = {by_site[(2 * step + 1) * len(by_site) // (2 * count)].item_id for step in range(count)}
-    training = tuple(item for item in everything if item.item_id not in chosen)
-    return training, tuple(item for item in everything if item.item_id in chosen)
+    return split_off_eval(everything, WebArena.sizes.eval, salt="webarena eval", key=_site_and_kind)
+
+
+def _site_and_kind(item: Instruction) -> tuple[str, str]:
+    return item.difficulty.partition(",")[0], item.task_type

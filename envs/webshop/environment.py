@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from envs.base import Expert, Instruction, InvalidAction, Sizes, Step, TextEnv, UnknownItem, stable_order
+from envs.base import Expert, Instruction, InvalidAction, Sizes, Step, TextEnv, UnknownItem, split_off_eval
 from envs.webshop.expert import WebShopExpert
 from envs.webshop.goals import Goal, parse_goal, shipped_goals
 from envs.webshop.pages import ShoppingSession
@@ -131,8 +131,4 @@ def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         Instruction(f"webshop_{number}", "webshop", "webshop", f"{len(goal.attributes) + len(goal.options) + 1} wishes", goal.text)
         for number, goal in enumerate(shipped_goals())
     ]
-    ordered = sorted(stable_order(everything, "webshop eval"), key=lambda item: item.difficulty)
-    count = WebShop.sizes.eval
-    chosen = {ordered[(2 * step + 1) * len(ordered) // (2 * count)].item_id for step in range(count)}
-    training = tuple(item for item in everything if item.item_id not in chosen)
-    return training, tuple(item for item in everything if item.item_id in chosen)
+    return split_off_eval(everything, WebShop.sizes.eval, salt="webshop eval")

@@ -45,10 +45,10 @@ def validate(
     say(f"gate: checking {data.rows} trajectories")
     with bar("checking"):
         chat = ChatTokenizer(load_tokenizer(tokenizer.folder))
-        report = gate.check(
+        report = gate.check_dataset(
             stream_dataset(data.folder),
             evaluation=_instructions(evaluation),
-            limit=limit,
+            settings=limit,
             token_count=lambda row: len(chat.tokenize_conversation(row.messages).token_ids if row.token_ids is None else row.token_ids),
             expert=expert,
             required_environments=environments,

@@ -1,97 +1,92 @@
-"""Trajectories as Arrow columns and back, a batch at a time, for the Parquet files of storage.py.
+"""Trajectories as Arrow columns and back, a batch at a time, for the Parquet files of dataset.py.
 
-Invariant: a trajectory that went into columns comes out equal to itself. Nothing here holds more rows than it was given.
+Invariant: a trajectory converted to columns and back is equal to the original. Memory grows only with the rows of one call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
-from agentevol.data.trajectory import Message, Trajectory
+from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory, columns
 
-_LISTS = ("token_ids", "loss_mask")
+_MESSAGE_COLUMNS = columns(Message)
 
 
 @lru_cache(maxsize=1)
 def schema() -> Any:
-    """The columns of a trajectory file, as Arrow types; a field is null only where the Trajectory may hold None."""
+    """The columns of a trajectory file, as Arrow types; a column is nullable only if the Trajectory's field may be None."""
     import pyarrow as pa
 
-    message = pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string()), pa.field("loss", pa.bool_())])
-    text = ["item_id", "env", "task_type", "split", "policy", "policy_hash"]
-    return pa.schema(
-        [pa.field(name, pa.string(), nullable=False) for name in text]
-        + [pa.field(name, pa.int32(), nullable=False) for name in ("iteration", "sample")]
-        + [
-            pa.field("messages", pa.list_(message), nullable=False),
-            pa.field("reward", pa.float64(), nullable=False),
-            pa.field("success", pa.bool_(), nullable=False),
-            pa.field("rounds", pa.int32(), nullable=False),
-            pa.field("status", pa.string(), nullable=False),
-            pa.field("error", pa.string()),
-            pa.field("tokens", pa.int32(), nullable=False),
-            pa.field("seconds", pa.float64(), nullable=False),
-            pa.field("token_ids", pa.list_(pa.int32())),
-            pa.field("loss_mask", pa.list_(pa.bool_())),
-        ]
-    )
+    return pa.schema([pa.field(column.name, _arrow_type(column), nullable=column.optional) for column in COLUMNS])
+
+
+def _arrow_type(column: Column) -> Any:
+    """The Arrow type of a column. List elements and struct fields are nullable; the gate checks for missing values."""
+    import pyarrow as pa
+
+    if column.element is Message:
+        return pa.list_(pa.struct([pa.field(part.name, _arrow_type(part)) for part in _MESSAGE_COLUMNS]))
+    if column.element is not None:
+        return pa.list_(_arrow_type(Column(column.name, column.element)))
+    return {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}[column.type]
 
 
 def to_table(trajectories: Sequence[Trajectory]) -> Any:
-    """A table of these rows. Raises pyarrow.ArrowException where a field has a type that its column does not."""
+    """A table of these rows. Raises pyarrow.ArrowException if a value does not fit the type of its column."""
     import pyarrow as pa
 
-    columns = [
+    arrays = [
         _messages(trajectories)
-        if field.name == "messages"
-        else pa.array([getattr(trajectory, field.name) for trajectory in trajectories], field.type)
-        for field in schema()
+        if column.element is Message
+        else pa.array([getattr(trajectory, column.name) for trajectory in trajectories], _arrow_type(column))
+        for column in COLUMNS
     ]
-    return pa.Table.from_arrays(columns, schema=schema())
+    return pa.Table.from_arrays(arrays, schema=schema())
 
 
 def from_batch(batch: Any) -> Iterator[Trajectory]:
     """The rows of a record batch that has the schema's columns, in order."""
-    names = list(schema().names)
-    columns = []
-    for name in names:
-        column = batch.column(name)
-        columns.append(_talks(column) if name == "messages" else _lists(column) if name in _LISTS else column.to_pylist())
-    for values in zip(*columns, strict=True):
+    names = [column.name for column in COLUMNS]
+    for values in zip(*(_values(column, batch.column(column.name)) for column in COLUMNS), strict=True):
         yield Trajectory(**dict(zip(names, values, strict=True)))
+
+
+def _values(column: Column, array: Any) -> Iterable[Any]:
+    if column.element is Message:
+        return _message_lists(array)
+    return array.to_pylist() if column.element is None else _lists(array)
 
 
 def _messages(trajectories: Sequence[Trajectory]) -> Any:
     import pyarrow as pa
 
-    wanted = schema().field("messages").type
-    said = [message for trajectory in trajectories for message in trajectory.messages]
-    parts = [
-        pa.array([getattr(message, name) for message in said], wanted.value_type.field(name).type) for name in ("role", "content", "loss")
-    ]
-    ends = accumulate((len(trajectory.messages) for trajectory in trajectories), initial=0)
-    flat = pa.StructArray.from_arrays(parts, fields=list(wanted.value_type))
-    return pa.ListArray.from_arrays(pa.array(list(ends), pa.int32()), flat, type=wanted)
+    list_type = schema().field("messages").type
+    messages = [message for trajectory in trajectories for message in trajectory.messages]
+    parts = [pa.array([getattr(message, part.name) for message in messages], _arrow_type(part)) for part in _MESSAGE_COLUMNS]
+    offsets = accumulate((len(trajectory.messages) for trajectory in trajectories), initial=0)
+    flat = pa.StructArray.from_arrays(parts, fields=list(list_type.value_type))
+    return pa.ListArray.from_arrays(pa.array(list(offsets), pa.int32()), flat, type=list_type)
 
 
-def _talks(column: Any) -> Iterator[list[Message]]:
-    talk = column.flatten()  # of this batch's rows alone, wherever the batch was cut from
-    said = [Message(*parts) for parts in zip(*(talk.field(name).to_pylist() for name in ("role", "content", "loss")), strict=True)]
+def _message_lists(array: Any) -> Iterator[list[Message]]:
+    flat = array.flatten()  # only this batch's rows, even if the batch is a slice of a longer array
+    parts = (flat.field(part.name).to_pylist() for part in _MESSAGE_COLUMNS)
+    messages = [Message(*values) for values in zip(*parts, strict=True)]
     end = 0
-    for length in column.value_lengths().to_pylist():
+    for length in array.value_lengths().to_pylist():
         begin, end = end, end + length
-        yield said[begin:end]
+        yield messages[begin:end]
 
 
-def _lists(column: Any) -> Iterator[list[Any] | None]:
-    """The lists of a column; as arrays of one type they are read many times quicker than value by value."""
-    flat = column.flatten()
+def _lists(array: Any) -> Iterator[list[Any] | None]:
+    """The lists of a column of numbers or flags; converting them as one flat array is many times faster than value by value."""
+    flat = array.flatten()
     values = flat.to_pylist() if flat.null_count else flat.to_numpy(zero_copy_only=False).tolist()
     end = 0
-    for length in column.value_lengths().to_pylist():
+    for length in array.value_lengths().to_pylist():
         if length is None:
             yield None
         else:

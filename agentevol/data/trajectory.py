@@ -1,6 +1,7 @@
 """The record of an episode, one schema for expert and explored data.
 
-Invariant: the content digest covers everything but `seconds`, so the same episodes have the same digest whatever the machine's speed.
+Invariant: the fields of `Trajectory` are the only place that lists the columns; the Parquet schema and the gate's type check derive from
+`COLUMNS`. The content digest covers everything but `seconds`, so the same episodes have the same digest whatever the machine's speed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Status = Literal["finished", "truncated", "error"]
 _CONTENT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -56,7 +58,7 @@ class Trajectory:
         """All fields by name, as JSON values in lists and dictionaries of their own."""
         row = {name: getattr(self, name) for name in _FIELDS}  # `asdict` copies value by value and takes ten times as long
         row["messages"] = [{"role": message.role, "content": message.content, "loss": message.loss} for message in self.messages]
-        for name in ("token_ids", "loss_mask"):
+        for name in _SCALAR_LISTS:
             row[name] = None if row[name] is None else list(row[name])
         return row
 
@@ -73,7 +75,34 @@ class Trajectory:
         return hashlib.sha256(json.dumps([self.item_id, answers]).encode()).hexdigest()
 
 
-_FIELDS = [field.name for field in fields(Trajectory)]
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A field as a column. `type`: str, int, float, bool or list; `element`: the type of a list's elements; `optional`: it may be None."""
+
+    name: str
+    type: type
+    element: type | None = None
+    optional: bool = False
+
+
+def columns(record: type) -> tuple[Column, ...]:
+    """The fields of a dataclass as columns, in order, by their annotations. A Literal of strings is a str."""
+    hints = get_type_hints(record)
+    return tuple(_column(field.name, hints[field.name]) for field in fields(record))
+
+
+def _column(name: str, annotation: Any) -> Column:
+    optional = get_origin(annotation) is UnionType and NoneType in get_args(annotation)
+    if optional:
+        (annotation,) = (option for option in get_args(annotation) if option is not NoneType)
+    if get_origin(annotation) is list:
+        return Column(name, list, get_args(annotation)[0], optional)
+    return Column(name, str if get_origin(annotation) is Literal else annotation, None, optional)
+
+
+COLUMNS = columns(Trajectory)
+_FIELDS = [column.name for column in COLUMNS]
+_SCALAR_LISTS = [column.name for column in COLUMNS if column.element not in (None, Message)]
 
 
 class ContentDigest:

@@ -1,4 +1,7 @@
-"""What a check of the gate found wrong, in words that a user can act on."""
+"""What a check of the gate found, in words that tell the user what to do.
+
+Invariant: a finding names its check, the rows that fail it, the problem and a remedy.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,16 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A check that failed: on which rows (by label; empty where it is not about single rows), how many, what is wrong, what to do."""
+    """A check that failed. `rows`: the labels of the rows that fail it, empty if the check is not about single rows; `count`: how many."""
 
     check: str
     rows: list[str]
     count: int
-    what: str
+    problem: str
     remedy: str
 
     def __str__(self) -> str:
         shown = ", ".join(self.rows[:_SHOWN])
         more = f" and {self.count - _SHOWN} more" if self.rows and self.count > _SHOWN else ""
         where = f" ({self.count} {'row' if self.count == 1 else 'rows'}: {shown}{more})" if self.rows else ""
-        return f"{self.check}: {self.what}{where}. What to do: {self.remedy}"
+        return f"{self.check}: {self.problem}{where}. What to do: {self.remedy}"

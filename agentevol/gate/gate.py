@@ -1,7 +1,7 @@
-"""The gate in front of fine-tuning: a training set passes every check or stops the run.
+"""The gate in front of fine-tuning: a training set passes every check, or the run stops.
 
-Invariant: a set that fails is never learnt from; the message names the check, the rows, the reason and what to do. The table-shaped
-checks are Great Expectations' (gate_table.py), the recorded actions are played again in replay.py. The set passes by once, row by row.
+Invariant: no model is trained on a set that fails; the message names the check, the rows, the problem and the remedy. Great Expectations
+checks the single rows (expectations.py), replay.py replays expert episodes. The set is read once, row by row.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from agentevol.data.coverage import Coverage, coverage
 from agentevol.data.trajectory import Trajectory
 from agentevol.gate.expectations import table_findings
 from agentevol.gate.finding import Finding
-from agentevol.gate.replay import Replays
+from agentevol.gate.replay import ReplayCheck
 from agentevol.settings.schema import GateParams
 from envs.base import Instruction
 from envs.registry import ENVIRONMENTS, environment_class
 
-__all__ = ["Finding", "GateFailed", "GateReport", "check"]
+__all__ = ["Finding", "GateFailed", "GateReport", "check_dataset"]
 
 
 class GateFailed(ValueError):
@@ -27,7 +27,7 @@ class GateFailed(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """What the gate saw: `checks` by name with the number of bad rows, in the order made, and `skipped` with the reason."""
+    """`checks`: the number of rows that fail each check, by its name, in order; `skipped`: the checks left out, with the reason."""
 
     rows: int
     checks: dict[str, int]
@@ -41,17 +41,17 @@ class GateReport:
 
     def raise_if_failed(self) -> None:
         if self.findings:
-            found = "\n".join(f"- {finding}" for finding in self.findings)
-            raise GateFailed(f"the gate stopped this training set of {self.rows} trajectories; nothing was learnt from it:\n{found}")
+            findings = "\n".join(f"- {finding}" for finding in self.findings)
+            raise GateFailed(f"the gate stopped this training set of {self.rows} trajectories; no model was trained on it:\n{findings}")
 
     def markdown(self) -> str:
-        """The report as a page: verdict, findings, checks, coverage."""
+        """The report as a Markdown page: verdict, findings, checks, coverage."""
         verdict = "passed" if self.passed else "**failed**"
         lines = [f"# Gate: {verdict}", "", f"{self.rows} trajectories.", ""]
         lines += [f"- {finding}" for finding in self.findings] + ([""] if self.findings else [])
         lines += ["| check | rows that fail |", "|---|---:|"]
         lines += [f"| {check} | {count} |" for check, count in self.checks.items()]
-        lines += [f"| {check} | not checked: {why} |" for check, why in self.skipped.items()]
+        lines += [f"| {check} | not checked: {reason} |" for check, reason in self.skipped.items()]
         if self.coverage:
             lines += ["", "| environment | difficulty | instructions | covered | share |", "|---|---|---:|---:|---:|"]
             lines += [
@@ -61,48 +61,49 @@ class GateReport:
         return "\n".join(lines) + "\n"
 
 
-def check(
+def check_dataset(
     trajectories: Iterable[Trajectory],
     *,
     evaluation: Sequence[Instruction],
-    limit: GateParams,
+    settings: GateParams,
     token_count: Callable[[Trajectory], int] | None = None,
     expert: bool = False,
     required_environments: Sequence[str] = (),
     instructions: Sequence[Instruction] | None = None,
 ) -> GateReport:
-    """Check a training set against the contract of trajectories and against AgentEval.
+    """Check a training set against the schema of trajectories, the environments and AgentEval.
 
-    `evaluation`: the held-out instructions. `token_count`: the length as the model reads it; without it lengths are not checked.
-    `expert`: whether these are expert episodes, which must replay and must reach every one of `required_environments`.
-    `instructions`: those the set should cover; by default the whole splits that its rows come from.
+    `evaluation`: the held-out instructions. `token_count`: the number of tokens that the model reads of a trajectory; without it, lengths
+    are not checked. `expert`: these are expert episodes, which must replay and must reach every one of `required_environments`.
+    `instructions`: those that the set should cover; by default all of the splits that its rows come from.
     """
-    seen = _Seen(Replays(everything=limit.replay == "all") if expert and limit.replay != "none" else None)
-    checks, findings = table_findings(seen.watch(trajectories), evaluation, limit.max_tokens, token_count)
+    replays = ReplayCheck(replay_all=settings.replay == "all") if expert and settings.replay != "none" else None
+    scan = _DatasetScan(replays)
+    checks, findings = table_findings(scan.observe(trajectories), evaluation, settings.max_tokens, token_count)
     skipped = {} if token_count else {"length": "no tokenizer was given"}
-    if seen.replays:
-        found = seen.replays.findings()
-        checks["replay"] = sum(finding.count for finding in found)
-        findings += found
+    if replays:
+        replay_findings = replays.findings()
+        checks["replay"] = sum(finding.count for finding in replay_findings)
+        findings += replay_findings
     elif expert:
         skipped["replay"] = "gate.replay is none"
-    covered = coverage(seen.item_ids, _intended(seen.splits) if instructions is None else instructions)
-    environments = {env for env, _ in seen.splits}
-    found = _coverage_findings(environments, covered, limit.min_coverage, required_environments if expert else ())
-    checks["coverage"] = len(found)
-    return GateReport(seen.rows, checks, findings + found, covered, skipped)
+    covered = coverage(scan.item_ids, _training_instructions(scan.splits) if instructions is None else instructions)
+    environments = {env for env, _ in scan.splits}
+    coverage_findings = _coverage_findings(environments, covered, settings.min_coverage, required_environments if expert else ())
+    checks["coverage"] = len(coverage_findings)
+    return GateReport(scan.rows, checks, findings + coverage_findings, covered, skipped)
 
 
-class _Seen:
-    """What the checks on the whole set need to know of its rows; of rows of unknown environments only that they are there."""
+class _DatasetScan:
+    """Gathers what the checks on the whole set need, while its rows are read. Rows of unknown environments are only counted."""
 
-    def __init__(self, replays: Replays | None) -> None:
+    def __init__(self, replays: ReplayCheck | None) -> None:
         self.replays = replays
         self.rows = 0
         self.item_ids: set[str] = set()
         self.splits: set[tuple[str, str]] = set()
 
-    def watch(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
+    def observe(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
         for trajectory in trajectories:
             self.rows += 1
             if trajectory.env in ENVIRONMENTS:
@@ -113,23 +114,25 @@ class _Seen:
             yield trajectory
 
 
-def _intended(splits: Iterable[tuple[str, str]]) -> list[Instruction]:
-    found: dict[str, Instruction] = {}
-    for env, split in sorted(splits):
-        if split in ("train", "train_large", "explore"):
-            found.update((item.item_id, item) for item in environment_class(env).instructions(split))  # type: ignore[arg-type]
-    return list(found.values())
+def _training_instructions(splits: Iterable[tuple[str, str]]) -> list[Instruction]:
+    """The instructions of these (environment, split) pairs, those for training only."""
+    instructions: dict[str, Instruction] = {}
+    for env, split in sorted(pair for pair in splits if pair[1] in ("train", "train_large", "explore")):
+        instructions.update((item.item_id, item) for item in environment_class(env).instructions(split))  # type: ignore[arg-type]
+    return list(instructions.values())
 
 
-def _coverage_findings(present: set[str], covered: Sequence[Coverage], least: float, required: Sequence[str]) -> list[Finding]:
+def _coverage_findings(present: set[str], covered: Sequence[Coverage], min_share: float, required: Sequence[str]) -> list[Finding]:
     findings = [
-        Finding("coverage", [], 1, f"there is no trajectory of {env}", "collect its expert set, or take it out of `environments`")
+        Finding("coverage", [], 1, f"there is no trajectory of {env}", "collect its expert set, or remove it from `environments`")
         for env in required
         if env not in present
     ]
-    remedy = "explore with more samples (evolve.samples), learn longer first, or lower gate.min_coverage"
+    remedy = "explore with more samples (evolve.samples), train longer first, or lower gate.min_coverage"
     return findings + [
-        Finding("coverage", [], 1, f"{part.env}, {part.difficulty}: {part.covered} of {part.instructions} covered, below {least:g}", remedy)
+        Finding(
+            "coverage", [], 1, f"{part.env}, {part.difficulty}: {part.covered} of {part.instructions} covered, below {min_share:g}", remedy
+        )
         for part in covered
-        if part.share < least
+        if part.share < min_share
     ]

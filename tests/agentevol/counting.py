@@ -1,4 +1,4 @@
-"""A tiny real environment for tests: count from one number to another, one word at a time."""
+"""A small environment for tests: count from one number to another, one number per round."""
 
 from __future__ import annotations
 
@@ -46,43 +46,43 @@ class Counting(TextEnv):
 
 
 class _Expert:
-    def __init__(self, game: Counting) -> None:
-        self.game = game
+    def __init__(self, env: Counting) -> None:
+        self.env = env
 
     def act(self, observation: str) -> tuple[str, str]:
-        if self.game.now == self.game.goal:
+        if self.env.now == self.env.goal:
             raise ExpertStuck("already there")
-        return f"After {self.game.now} comes the next.", str(self.game.now + 1)
+        return f"After {self.env.now} comes the next.", str(self.env.now + 1)
 
 
 def _text(number: int) -> str:
     return f"Count from {number} to {number + 1 + number % 2}!"
 
 
-def played(number: int, answers: list[str], sample: int = 0, **changes: object) -> Trajectory:
-    """The real episode of `counting_{number}` with these actions, some of its fields changed afterwards."""
-    game = Counting()
-    observation, _ = game.reset(options={"item_id": f"counting_{number}"})
-    messages = [Message("user", f"{game.prompt}\n\n{observation}")]
+def play_counting(number: int, answers: list[str], sample: int = 0, **changes: object) -> Trajectory:
+    """The episode of `counting_{number}` with these actions; `changes` are set on the trajectory afterwards."""
+    env = Counting()
+    observation, _ = env.reset(options={"item_id": f"counting_{number}"})
+    messages = [Message("user", f"{env.prompt}\n\n{observation}")]
     for answer in answers:
-        observation, *_ = game.answer(f"Thought: so\nAction: {answer}")
+        observation, *_ = env.answer(f"Thought: so\nAction: {answer}")
         messages += [Message("assistant", f"Thought: so\nAction: {answer}", True), Message("user", observation)]
-    success = game.succeeded(game.reward)
+    success = env.succeeded(env.reward)
     status = "finished" if success else "truncated"
     trajectory = Trajectory(
-        f"counting_{number}",
-        "counting",
-        "count",
-        "explore",
-        "agentevol",
-        "abc",
-        1,
-        sample,
-        messages,
-        game.reward,
-        success,
-        game.rounds,
-        status,
+        item_id=f"counting_{number}",
+        env="counting",
+        task_type="count",
+        split="explore",
+        policy="agentevol",
+        policy_hash="abc",
+        iteration=1,
+        sample=sample,
+        messages=messages,
+        reward=env.reward,
+        success=success,
+        rounds=env.rounds,
+        status=status,
     )
     for name, value in changes.items():
         setattr(trajectory, name, value)

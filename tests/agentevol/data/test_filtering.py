@@ -12,20 +12,20 @@ from agentevol.data.merging import merge
 from agentevol.data.subset import first_instructions
 from agentevol.data.trajectory import Trajectory
 from envs.base import Instruction
-from tests.agentevol.counting import Counting, played
+from tests.agentevol.counting import Counting, play_counting
 
 pytestmark = pytest.mark.usefixtures("counting")
 
-WON = played(4, ["5"])
-OTHER_WAY = played(4, ["7", "5"], sample=1)
-AGAIN = played(4, ["5"], sample=2)
-HARD = played(5, ["6", "7"])
-LOST = played(6, ["x", "x", "x", "x"])
+WON = play_counting(4, ["5"])
+OTHER_WAY = play_counting(4, ["7", "5"], sample=1)
+AGAIN = play_counting(4, ["5"], sample=2)
+HARD = play_counting(5, ["6", "7"])
+LOST = play_counting(6, ["x", "x", "x", "x"])
 
 
 def test_the_filter_keeps_every_different_success_and_counts_the_rest_by_reason() -> None:
-    fault = played(8, ["9"], status="error", error="the engine went away")
-    gave_up = played(6, ["x"], status="finished")
+    fault = play_counting(8, ["9"], status="error", error="the engine went away")
+    gave_up = play_counting(6, ["x"], status="finished")
     kept, report = filter_by_reward([LOST, WON, OTHER_WAY, AGAIN, fault, gave_up, HARD])
     assert kept == [WON, OTHER_WAY, HARD]
     assert report.dropped == {"error": 1, "failed": 1, "truncated": 1, "duplicate": 1, "over the cap": 0}
@@ -33,7 +33,7 @@ def test_the_filter_keeps_every_different_success_and_counts_the_rest_by_reason(
 
 
 def test_the_rule_of_the_environment_decides_not_the_flag() -> None:
-    kept, _ = filter_by_reward([played(6, ["x"], success=True)])
+    kept, _ = filter_by_reward([play_counting(6, ["x"], success=True)])
     assert kept == []
 
 
@@ -56,7 +56,7 @@ def test_coverage_lists_difficulties_in_their_natural_order() -> None:
 
 
 def test_a_truncated_success_is_kept() -> None:
-    cut = played(4, ["5"], status="truncated")
+    cut = play_counting(4, ["5"], status="truncated")
     assert filter_by_reward([cut])[0] == [cut]
 
 

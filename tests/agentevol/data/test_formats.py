@@ -9,11 +9,11 @@ import pytest
 
 from agentevol.data.formats import Form, FormatError, from_agentgym, from_messages, read_rows, to_agentgym, to_messages, write_rows
 from agentevol.data.trajectory import Message, Trajectory
-from tests.agentevol.counting import played
+from tests.agentevol.counting import play_counting
 
 OURS = [
-    played(5, ["6", "7"], tokens=3, token_ids=[1, 2, 3], loss_mask=[False, True, True], seconds=0.5),
-    played(6, ["x"], status="error", error="gone", sample=2),
+    play_counting(5, ["6", "7"], tokens=3, token_ids=[1, 2, 3], loss_mask=[False, True, True], seconds=0.5),
+    play_counting(6, ["x"], status="error", error="gone", sample=2),
 ]
 # A row as the AgentTraj-L files have them: the prompt, an acknowledgement that is not learnt from, then the episode.
 THEIRS = {
@@ -94,7 +94,7 @@ def test_a_file_that_is_not_of_the_form_is_named(tmp_path: Path, form: Form, tex
 
 
 def test_line_separators_inside_a_text_do_not_break_a_line(tmp_path: Path) -> None:
-    odd = played(5, ["6"], messages=[Message("user", "a\u2028b\x85c\nd"), Message("assistant", "é", True)])
+    odd = play_counting(5, ["6"], messages=[Message("user", "a\u2028b\x85c\nd"), Message("assistant", "é", True)])
     write_rows(tmp_path / "rows", [odd], "messages")
     rows: list[Trajectory] = read_rows(tmp_path / "rows", "messages")
     assert rows == [odd]

@@ -1,4 +1,4 @@
-"""Each planted defect is stopped, and the message names the rows, the reason and what to do."""
+"""The gate stops each planted defect, and its message names the rows, the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from agentevol.data.experts import play_expert
-from agentevol.data.trajectory import Message, Trajectory
-from agentevol.gate.gate import GateFailed, GateReport, check
+from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
+from agentevol.gate.gate import GateFailed, GateReport, check_dataset
 from agentevol.settings.schema import GateParams
-from tests.agentevol.counting import Counting, played
+from tests.agentevol.counting import Counting, play_counting
 
 pytestmark = pytest.mark.usefixtures("counting")
 
@@ -19,9 +19,9 @@ def expert_set() -> list[Trajectory]:
     return [play_expert("counting", item) for item in Counting.instructions("train")]
 
 
-def gate(trajectories: Sequence[Trajectory], **changes: object) -> GateReport:
-    given = {"evaluation": Counting.instructions("eval"), "limit": GateParams(), **changes}
-    return check(trajectories, **given)  # type: ignore[arg-type]
+def check(trajectories: Sequence[Trajectory], **changes: object) -> GateReport:
+    arguments = {"evaluation": Counting.instructions("eval"), "settings": GateParams(), **changes}
+    return check_dataset(trajectories, **arguments)  # type: ignore[arg-type]
 
 
 def only_finding(report: GateReport, name: str) -> str:
@@ -29,8 +29,8 @@ def only_finding(report: GateReport, name: str) -> str:
     return str(report.findings[0])
 
 
-def test_sound_sets_pass_and_say_what_was_checked() -> None:
-    report = gate(expert_set(), expert=True, token_count=lambda trajectory: 10, required_environments=["counting"])
+def test_sound_sets_pass_and_the_report_lists_the_checks() -> None:
+    report = check(expert_set(), expert=True, token_count=lambda trajectory: 10, required_environments=["counting"])
     assert report.passed
     report.raise_if_failed()
     assert set(report.checks) >= {
@@ -49,11 +49,11 @@ def test_sound_sets_pass_and_say_what_was_checked() -> None:
 
 
 def test_explored_data_passes_too() -> None:
-    assert gate([played(4, ["5"]), played(4, ["8", "5"], sample=1), played(5, ["6", "7"])]).passed
+    assert check([play_counting(4, ["5"]), play_counting(4, ["8", "5"], sample=1), play_counting(5, ["6", "7"])]).passed
 
 
 def test_an_instruction_of_the_benchmark_is_stopped() -> None:
-    report = gate([*expert_set(), played(1, ["2", "3"])])
+    report = check([*expert_set(), play_counting(1, ["2", "3"])])
     assert [finding.check for finding in report.findings] == ["evaluation by id", "evaluation by text"]
     assert report.findings[0].rows == ["counting_1 (iteration 1, sample 0)"]
     with pytest.raises(
@@ -63,8 +63,8 @@ def test_an_instruction_of_the_benchmark_is_stopped() -> None:
 
 
 def test_a_benchmark_problem_under_another_id_is_stopped() -> None:
-    planted = played(1, ["2", "3"], item_id="counting_4")
-    message = only_finding(gate([*expert_set()[:2], planted]), "evaluation by opening")
+    planted = play_counting(1, ["2", "3"], item_id="counting_4")
+    message = only_finding(check([*expert_set()[:2], planted]), "evaluation by opening")
     assert "counting_4 (iteration 1, sample 0)" in message
     assert "opens an episode of AgentEval" in message
 
@@ -75,10 +75,10 @@ def test_a_benchmark_problem_under_another_id_is_stopped() -> None:
         ({"reward": 1.5}, "reward, highest", "above the environment's range"),
         ({"reward": -0.5, "success": False}, "reward, lowest", "below the environment's range"),
         ({"success": False}, "success", "does not agree with the environment's rule"),
-        ({"reward": float("nan")}, "schema", "not what the schema says"),
-        ({"reward": "1"}, "schema", "not what the schema says: reward is '1'"),
-        ({"token_ids": [1, 2], "loss_mask": [True]}, "schema", "not what the schema says"),
-        ({"status": "error", "error": "gone"}, "status", "a fault ended the episode"),
+        ({"reward": float("nan")}, "schema", "does not fit the schema"),
+        ({"reward": "1"}, "schema", "does not fit the schema: reward is '1'"),
+        ({"token_ids": [1, 2], "loss_mask": [True]}, "schema", "does not fit the schema"),
+        ({"status": "error", "error": "gone"}, "status", "an error ended the episode"),
         ({"item_id": "counting_99"}, "instruction", "no such instruction"),
         ({"env": "chess"}, "environment", "no such environment"),
         ({"messages": [Message("user", "a"), Message("user", "b"), Message("assistant", "c", True)]}, "roles", "do not alternate"),
@@ -87,75 +87,83 @@ def test_a_benchmark_problem_under_another_id_is_stopped() -> None:
     ],
 )
 def test_a_planted_defect_is_named_with_its_row(changes: dict[str, object], name: str, words: str) -> None:
-    bad = played(4, ["5"], **changes)
-    report = gate([played(5, ["6", "7"]), bad])
+    bad = play_counting(4, ["5"], **changes)
+    report = check([play_counting(5, ["6", "7"]), bad])
     message = only_finding(report, name)
     assert words in message
     assert f"(1 row: {bad.item_id} (iteration 1, sample 0))" in message
     assert "What to do: " in message
 
 
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
+def test_the_type_of_every_column_is_checked(column: Column) -> None:
+    good, wrong = [play_counting(5, ["6", "7"])], object()
+    assert f"{column.name} is <object" in only_finding(check([*good, play_counting(4, ["5"], **{column.name: wrong})]), "schema")
+    none = check([*good, play_counting(4, ["5"], **{column.name: None})])
+    assert none.passed if column.optional else "does not fit the schema" in only_finding(none, "schema")
+
+
 def test_duplicates_are_all_named() -> None:
-    report = gate([played(4, ["5"]), played(5, ["6", "7"]), played(4, ["5"], sample=3)])
+    report = check([play_counting(4, ["5"]), play_counting(5, ["6", "7"]), play_counting(4, ["5"], sample=3)])
     only_finding(report, "duplicates")
     assert report.findings[0].rows == ["counting_4 (iteration 1, sample 0)", "counting_4 (iteration 1, sample 3)"]
 
 
 def test_what_does_not_fit_the_context_is_named() -> None:
-    rows = [played(4, ["5"]), played(5, ["6", "7"])]
-    report = gate(rows, limit=GateParams(max_tokens=3), token_count=lambda trajectory: len(trajectory.messages))
+    rows = [play_counting(4, ["5"]), play_counting(5, ["6", "7"])]
+    report = check(rows, settings=GateParams(max_tokens=3), token_count=lambda trajectory: len(trajectory.messages))
     assert "more tokens than gate.max_tokens (1 row: counting_5" in only_finding(report, "length")
-    assert gate(rows).skipped == {"length": "no tokenizer was given"}
+    assert check(rows).skipped == {"length": "no tokenizer was given"}
 
 
-def test_a_set_may_pass_by_once_and_the_sample_that_is_replayed_does_not_depend_on_it() -> None:
+def test_a_set_can_be_an_iterator_and_the_replayed_sample_does_not_depend_on_its_order() -> None:
     rows = [*expert_set(), *(play_expert("counting", item) for item in Counting.instructions("train_large")[4:])]
     rows[2].messages[2].content = "You are elsewhere."
-    assert only_finding(gate(iter(rows), expert=True), "replay") == only_finding(gate(rows[::-1], expert=True), "replay")
+    assert only_finding(check(iter(rows), expert=True), "replay") == only_finding(check(rows[::-1], expert=True), "replay")
 
 
 @pytest.mark.parametrize(
-    ("turn", "text", "words"),
+    ("index", "text", "words"),
     [
         (1, "Thought: so\nAction: 7", "message 2: 'You are at"),
         (2, "You are elsewhere.", "message 2: 'You are elsewhere.' is recorded"),
         (0, "Another prompt", "message 0: 'Another prompt' is recorded"),
     ],
 )
-def test_an_expert_episode_that_does_not_replay_is_stopped(turn: int, text: str, words: str) -> None:
+def test_an_expert_episode_that_does_not_replay_is_stopped(index: int, text: str, words: str) -> None:
     rows = expert_set()
-    rows[1].messages[turn].content = text
-    message = only_finding(gate(rows, expert=True), "replay")
+    rows[1].messages[index].content = text
+    message = only_finding(check(rows, expert=True), "replay")
     assert rows[1].item_id in message
     assert words in message
-    assert gate(rows).passed
+    assert check(rows).passed
 
 
 def test_a_recorded_number_of_rounds_must_replay() -> None:
     rows = expert_set()
     rows[0].rounds = 9
-    assert "9 rounds are recorded" in only_finding(gate(rows, expert=True, limit=GateParams(replay="all")), "replay")
-    assert gate(rows, expert=True, limit=GateParams(replay="none")).skipped["replay"] == "gate.replay is none"
+    assert "9 rounds are recorded" in only_finding(check(rows, expert=True, settings=GateParams(replay="all")), "replay")
+    assert check(rows, expert=True, settings=GateParams(replay="none")).skipped["replay"] == "gate.replay is none"
 
 
-def test_coverage_is_told_per_difficulty_and_blocks_below_the_least() -> None:
-    report = gate([played(4, ["5"]), played(5, ["6", "7"])])
+def test_coverage_is_reported_per_difficulty_and_blocks_below_the_minimum() -> None:
+    report = check([play_counting(4, ["5"]), play_counting(5, ["6", "7"])])
     assert [(part.difficulty, part.instructions, part.covered) for part in report.coverage] == [("easy", 4, 1), ("hard", 5, 1)]
-    blocked = gate([played(4, ["5"])], limit=GateParams(min_coverage=0.2))
+    blocked = check([play_counting(4, ["5"])], settings=GateParams(min_coverage=0.2))
     assert "counting, hard: 0 of 5 covered, below 0.2" in only_finding(blocked, "coverage")
 
 
 def test_an_expert_set_must_reach_every_environment_of_the_run() -> None:
-    report = gate(expert_set(), expert=True, required_environments=["counting", "maze"])
+    report = check(expert_set(), expert=True, required_environments=["counting", "maze"])
     assert "there is no trajectory of maze" in only_finding(report, "coverage")
 
 
 def test_an_empty_set_is_stopped() -> None:
-    assert "the set is empty" in only_finding(gate([]), "rows")
+    assert "the set is empty" in only_finding(check([]), "rows")
 
 
-def test_a_failed_gate_reads_well_as_a_page() -> None:
-    page = gate([played(4, ["5"], reward=1.5)]).markdown()
+def test_a_failed_report_as_a_page() -> None:
+    page = check([play_counting(4, ["5"], reward=1.5)]).markdown()
     assert "# Gate: **failed**" in page
     assert "| reward, highest | 1 |" in page
     assert "| counting | hard | 5 | 0 | 0 % |" in page

@@ -17,7 +17,7 @@ from agentevol.training.packing import PackedBatch, enable_packed_attention
 from agentevol.training.padding import Batch, batches, weighted_nll
 from agentevol.training.schedule import Schedule
 from agentevol.training.tokenized_dataset import tokenize_dataset
-from tests.agentevol.counting import Counting, played
+from tests.agentevol.counting import Counting, play_counting
 from tests.agentevol.rollout.test_rollout import Settings as RolloutParams
 
 
@@ -37,8 +37,8 @@ class Settings:
     checkpoint_minutes: float | None = None
 
 
-EASY = [played(number, [str(number + 1)]) for number in range(4, 12, 2)]
-HARD = [played(number, [str(number + 1), str(number + 2)]) for number in range(3, 12, 2)]
+EASY = [play_counting(number, [str(number + 1)]) for number in range(4, 12, 2)]
+HARD = [play_counting(number, [str(number + 1), str(number + 2)]) for number in range(3, 12, 2)]
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen"])
@@ -70,7 +70,7 @@ def test_so_many_updates_whatever_there_is_to_learn(small_models: dict[str, Path
 
 
 def test_rewards_weigh_and_failures_teach_nothing(small_models: dict[str, Path], counting: str) -> None:
-    half, failed = replace(EASY[0], reward=0.5), played(4, ["9"] * 4)
+    half, failed = replace(EASY[0], reward=0.5), play_counting(4, ["9"] * 4)
     rows, _ = weighed(tokenize_dataset([EASY[0], half, failed], small_models["llama"]), 512, "reward_weighted")
     assert [weight for _, weight in rows] == [1.0, 0.5]
     plain, _ = weighed(tokenize_dataset([EASY[0], half], small_models["llama"]), 512, "threshold")

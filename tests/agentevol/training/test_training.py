@@ -20,7 +20,7 @@ from agentevol.training.finetune import finetune
 from agentevol.training.launch import LaunchFailed
 from agentevol.training.launch import finetune as launched
 from agentevol.training.tokenized_dataset import tokenize_dataset
-from tests.agentevol.counting import played
+from tests.agentevol.counting import play_counting
 from tests.agentevol.training.test_finetune import EASY, HARD, Settings
 
 SETTINGS = FinetuneParams(
@@ -60,7 +60,7 @@ def test_tokens_are_made_once_and_made_again_when_damaged(small_models: dict[str
     file.write_bytes(file.read_bytes()[:100])
     assert tokenize_dataset(data, small_models["llama"], tmp_path / "kept") == made
     assert tokenize_dataset(data, small_models["qwen"], tmp_path / "kept").key != made.key
-    assert tokenize_dataset([*EASY, played(4, ["5"], sample=1)], small_models["llama"]).key != made.key
+    assert tokenize_dataset([*EASY, play_counting(4, ["5"], sample=1)], small_models["llama"]).key != made.key
 
 
 def test_adapters_end_as_a_plain_model(small_models: dict[str, Path], tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ def _arrow_type(column: Column) -> Any:
     """The Arrow type of a column. List elements and struct fields are nullable; the gate checks for missing values."""
     import pyarrow as pa
 
-    if column.element is Message:
+    if column.element_type is Message:
         return pa.list_(pa.struct([pa.field(part.name, _arrow_type(part)) for part in _MESSAGE_COLUMNS]))
-    if column.element is not None:
-        return pa.list_(_arrow_type(Column(column.name, column.element)))
-    return {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}[column.type]
+    if column.element_type is not None:
+        return pa.list_(_arrow_type(Column(column.name, column.element_type)))
+    return {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}[column.python_type]
 
 
 def to_table(trajectories: Sequence[Trajectory]) -> Any:
@@ -40,7 +40,7 @@ def to_table(trajectories: Sequence[Trajectory]) -> Any:
 
     arrays = [
         _messages(trajectories)
-        if column.element is Message
+        if column.element_type is Message
         else pa.array([getattr(trajectory, column.name) for trajectory in trajectories], _arrow_type(column))
         for column in COLUMNS
     ]
@@ -55,9 +55,10 @@ def from_batch(batch: Any) -> Iterator[Trajectory]:
 
 
 def _values(column: Column, array: Any) -> Iterable[Any]:
-    if column.element is Message:
+    if column.element_type is Message:
         return _message_lists(array)
-    return array.to_pylist() if column.element is None else _lists(array)
+    values: Iterable[Any] = array.to_pylist() if column.element_type is None else _lists(array)
+    return values
 
 
 def _messages(trajectories: Sequence[Trajectory]) -> Any:

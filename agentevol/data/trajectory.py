@@ -77,11 +77,11 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A field as a column. `type`: str, int, float, bool or list; `element`: the type of a list's elements; `optional`: it may be None."""
+    """A field as a column. `python_type`: str, int, float, bool or list; `element_type`: the type of a list's elements; `optional`: it may be None."""
 
     name: str
-    type: type
-    element: type | None = None
+    python_type: type
+    element_type: type | None = None
     optional: bool = False
 
 
@@ -102,7 +102,7 @@ def _column(name: str, annotation: Any) -> Column:
 
 COLUMNS = columns(Trajectory)
 _FIELDS = [column.name for column in COLUMNS]
-_SCALAR_LISTS = [column.name for column in COLUMNS if column.element not in (None, Message)]
+_SCALAR_LISTS = [column.name for column in COLUMNS if column.element_type not in (None, Message)]
 
 
 class ContentDigest:

@@ -210,7 +210,7 @@ def _label(trajectory: Trajectory) -> str:
 
 
 def _accepted_types(column: Column) -> tuple[type, ...]:
-    return ((int, float) if column.type is float else (column.type,)) + ((NoneType,) if column.optional else ())
+    return ((int, float) if column.python_type is float else (column.python_type,)) + ((NoneType,) if column.optional else ())
 
 
 _ACCEPTED_TYPES = {column.name: _accepted_types(column) for column in COLUMNS}

@@ -77,7 +77,7 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A field as a column. `python_type`: str, int, float, bool or list; `element_type`: the type of a list's elements; `optional`: it may be None."""
+    """A field as a column. `python_type`: str, int, float, bool or list; `element_type`: of a list's elements; `optional`: may be None."""
 
     name: str
     python_type: type

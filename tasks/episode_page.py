@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentevol.data.artifact_folder import IncompleteFolder
 from agentevol.data.dataset import read_dataset
-from agentevol.report.viewer.page import Played, write_page
+from agentevol.report.viewer.page import EpisodeGroup, write_page
 from tasks import paths
 
 VIEWS = Path("runs") / "views"
@@ -35,12 +35,12 @@ def view(folders: Sequence[Path], out: Path | None = None) -> Path:
         raise NothingToView(f"{', '.join(map(str, folders))}: there is no episode in it") from None
 
 
-def _sets(folder: Path, named: bool) -> list[Played]:
+def _sets(folder: Path, named: bool) -> list[EpisodeGroup]:
     before = f"{_name(folder)}: " if named else ""
     if (folder / LINEAGE).is_file():
         lineage = json.loads((folder / LINEAGE).read_text(encoding="utf-8"))
         return [
-            Played(before + label, phase, read_dataset(paths.resolve(parts[part]["path"])))
+            EpisodeGroup(before + label, phase, read_dataset(paths.resolve(parts[part]["path"])))
             for part, phase in PHASES.items()
             for label, parts in lineage.items()
             if part in parts
@@ -51,7 +51,8 @@ def _sets(folder: Path, named: bool) -> list[Played]:
         raise NothingToView(f"{folder}: neither a run's folder (such as runs/latest) nor a dataset of trajectories: {error}") from None
     groups = dict.fromkeys((row.split, row.policy) for row in rows)
     return [
-        Played(f"{before}{policy}", split, [row for row in rows if (row.split, row.policy) == (split, policy)]) for split, policy in groups
+        EpisodeGroup(f"{before}{policy}", split, [row for row in rows if (row.split, row.policy) == (split, policy)])
+        for split, policy in groups
     ]
 
 

@@ -1,107 +1,111 @@
 "use strict";
-// All text of episodes goes into the page by textContent. The list draws the rows that are in sight, the article the chosen episode.
+// Texts of episodes enter the page through textContent only. The list draws the visible rows; the article shows the selected episode.
 
-const ROW = 46, ALL = "all";
-const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
+const ROW_HEIGHT = 46, ALL = "all";
+const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 const $ = (id) => document.getElementById(id);
 const [list, spacer, article, search] = [$("list"), $("spacer"), $("episode"), $("search")];
-const selects = ["environment", "phase", "label", "outcome", "beside"];
-let data, episodes = [], byInstruction = new Map(), shown = [], chosen = 0, turn = -1;
+const selects = ["environment", "phase", "label", "outcome", "compare"];
+let data, episodes = [], byInstruction = new Map(), filtered = [], selected = 0, turn = -1;
 
 function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const node = Object.assign(document.createElement(tag), properties);
+  node.append(...children);
+  return node;
 }
 
 async function read() {
   const bytes = Uint8Array.from(atob($("data").textContent.trim()), (letter) => letter.charCodeAt(0));
   data = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-  const fields = ["set", "env", "item", "type", "policy", "sample", "outcome", "reward", "rounds", "tokens", "error", "roles", "said"];
+  const fields = ["group", "env", "item", "type", "policy", "sample", "outcome", "reward", "rounds", "tokens", "error", "roles", "messages"];
   episodes = data.episodes.map((values) => Object.fromEntries(values.map((value, index) => [fields[index], value])));
-  for (const one of episodes) {
-    one.env = data.environments[one.env];
-    one.outcome = data.outcomes[one.outcome];
-    Object.assign(one, data.sets[one.set]);
-    const key = `${one.phase}\n${one.item}`;
+  for (const episode of episodes) {
+    episode.env = data.environments[episode.env];
+    episode.outcome = data.outcomes[episode.outcome];
+    Object.assign(episode, data.groups[episode.group]);
+    const key = `${episode.phase}\n${episode.item}`;
     if (!byInstruction.has(key)) byInstruction.set(key, []);
-    byInstruction.get(key).push(one);
+    byInstruction.get(key).push(episode);
   }
   delete data.episodes;
 }
 
 // --- filters
 
-const labels = () => [...new Set(data.sets.filter((set) => $("phase").value === ALL || set.phase === $("phase").value).map((set) => set.label))];
+const labels = () => [...new Set(data.groups.filter((group) => $("phase").value === ALL || group.phase === $("phase").value).map((group) => group.label))];
 
-function fill(id, values, first) {
-  const before = $(id).value;
-  const options = (first === undefined ? values : [[first[0], first[1]], ...values]).map((one) => (Array.isArray(one) ? one : [one, one]));
+function setOptions(id, values, first) {
+  const previous = $(id).value;
+  const options = (first === undefined ? values : [first, ...values]).map((value) => (Array.isArray(value) ? value : [value, value]));
   $(id).replaceChildren(...options.map(([value, text]) => element("option", { value, textContent: text })));
-  if (options.some(([value]) => value === before)) $(id).value = before;
+  if (options.some(([value]) => value === previous)) $(id).value = previous;
 }
 
-function fillLabels() {
-  fill("label", labels(), [ALL, "all"]);
-  fill("beside", labels(), ["", "nothing"]);
+function setLabelOptions() {
+  setOptions("label", labels(), [ALL, "all"]);
+  setOptions("compare", labels(), ["", "none"]);
 }
 
 function setUp() {
-  const phases = [...new Set(data.sets.map((set) => set.phase))];
-  fill("environment", data.environments.slice().sort(), [ALL, "all"]);
-  fill("phase", phases, phases.length > 1 ? [ALL, "all"] : undefined);
+  const phases = [...new Set(data.groups.map((group) => group.phase))];
+  setOptions("environment", data.environments.slice().sort(), [ALL, "all"]);
+  setOptions("phase", phases, phases.length > 1 ? [ALL, "all"] : undefined);
   $("phase").value = phases[0];
-  fill("outcome", [...data.outcomes, ["gained", "gained (beside failed)"], ["lost", "lost (beside won)"]], [ALL, "all"]);
-  fillLabels();
-  const known = labels(), iterations = known.filter((label) => label.startsWith("Iteration"));
-  $("label").value = iterations.at(-1) ?? known[0];
-  if (known.length > 1) $("beside").value = known.find((label) => label !== $("label").value);
+  setOptions("outcome", [...data.outcomes, ["gained", "gained (the other failed)"], ["lost", "lost (the other succeeded)"]], [ALL, "all"]);
+  setLabelOptions();
+  const all = labels(), iterations = all.filter((label) => label.startsWith("Iteration"));
+  $("label").value = iterations.at(-1) ?? all[0];
+  if (all.length > 1) $("compare").value = all.find((label) => label !== $("label").value);
   const saved = new URLSearchParams(location.hash.slice(1));
   for (const id of ["phase", ...selects]) {
-    if (id === "label") fillLabels();
+    if (id === "label") setLabelOptions();
     if (saved.has(id) && [...$(id).options].some((option) => option.value === saved.get(id))) $(id).value = saved.get(id);
   }
   search.value = saved.get("search") ?? "";
 }
 
-// The episode of the policy beside, on the same instruction: the same sample of it where there is one.
-function other(one) {
-  const label = $("beside").value;
+// The episode of the other policy on the same instruction: the one with the same sample number if there is one.
+function counterpart(episode) {
+  const label = $("compare").value;
   if (!label) return undefined;
-  const found = (byInstruction.get(`${one.phase}\n${one.item}`) ?? []).filter((two) => two.label === label && two !== one);
-  return found.find((two) => two.sample === one.sample) ?? found[0];
+  const others = (byInstruction.get(`${episode.phase}\n${episode.item}`) ?? []).filter((other) => other.label === label && other !== episode);
+  return others.find((other) => other.sample === episode.sample) ?? others[0];
 }
 
-function matches(one, words) {
-  return !words || one.item.toLowerCase().includes(words) || one.type.toLowerCase().includes(words) || one.said.some((index) => hit(index, words));
+function matches(episode, query) {
+  return !query || episode.item.toLowerCase().includes(query) || episode.type.toLowerCase().includes(query)
+    || episode.messages.some((index) => textContains(index, query));
 }
 
-const lowered = new Map();
-function hit(index, words) {
-  if (!lowered.has(index)) lowered.set(index, data.texts[index].toLowerCase());
-  return lowered.get(index).includes(words);
+const lowerCase = new Map();
+function textContains(index, query) {
+  if (!lowerCase.has(index)) lowerCase.set(index, data.texts[index].toLowerCase());
+  return lowerCase.get(index).includes(query);
 }
 
-function filter(keep) {
-  const before = keep ? shown[chosen] : undefined;
+function filter(keepSelection) {
+  const previous = keepSelection ? filtered[selected] : undefined;
   const [environment, phase, label, outcome] = selects.map((id) => $(id).value);
-  const words = search.value.trim().toLowerCase();
-  const all = episodes.filter((one) => (environment === ALL || one.env === environment) && (phase === ALL || one.phase === phase)
-    && (label === ALL || one.label === label) && matches(one, words));
-  const compared = (one, mine, theirs) => (one.outcome === "success") === mine && other(one) !== undefined && (other(one).outcome === "success") === theirs;
-  shown = outcome === ALL ? all : outcome === "gained" ? all.filter((one) => compared(one, true, false))
-    : outcome === "lost" ? all.filter((one) => compared(one, false, true)) : all.filter((one) => one.outcome === outcome);
+  const query = search.value.trim().toLowerCase();
+  const all = episodes.filter((episode) => (environment === ALL || episode.env === environment) && (phase === ALL || episode.phase === phase)
+    && (label === ALL || episode.label === label) && matches(episode, query));
+  const successIs = (episode, own, others) => {
+    const other = counterpart(episode);
+    return (episode.outcome === "success") === own && other !== undefined && (other.outcome === "success") === others;
+  };
+  filtered = outcome === ALL ? all : outcome === "gained" ? all.filter((episode) => successIs(episode, true, false))
+    : outcome === "lost" ? all.filter((episode) => successIs(episode, false, true)) : all.filter((episode) => episode.outcome === outcome);
   summarise(all);
-  spacer.style.height = `${shown.length * ROW}px`;
-  choose(before && shown.includes(before) ? shown.indexOf(before) : 0);
+  spacer.style.height = `${filtered.length * ROW_HEIGHT}px`;
+  select(previous && filtered.includes(previous) ? filtered.indexOf(previous) : 0);
   const state = new URLSearchParams([...selects, "search"].filter((id) => $(id).value && $(id).value !== ALL).map((id) => [id, $(id).value]));
-  if (!state.has("beside")) state.set("beside", "");
+  if (!state.has("compare")) state.set("compare", "");
   history.replaceState(null, "", `#${state}`);
 }
 
 function summarise(all) {
-  const counts = data.outcomes.map((name) => [name, all.filter((one) => one.outcome === name).length]);
-  const judged = all.length - (counts.find(([name]) => name === "error")?.[1] ?? 0);
+  const counts = data.outcomes.map((name) => [name, all.filter((episode) => episode.outcome === name).length]);
+  const scored = all.length - (counts.find(([name]) => name === "error")?.[1] ?? 0);
   const bar = element("span", { id: "bar" });
   for (const [name, count] of counts) {
     const part = element("i", { title: `${count} ${name}` });
@@ -109,76 +113,79 @@ function summarise(all) {
     part.style.background = `var(--${name})`;
     bar.append(part);
   }
-  const rate = judged ? `${((100 * counts[0][1]) / judged).toFixed(1)} % success` : "";
+  const rate = scored ? `${((100 * counts[0][1]) / scored).toFixed(1)} % success` : "";
   const parts = counts.filter(([, count]) => count).map(([name, count]) => element("span", { className: `is-${name}`, textContent: `${count} ${name}` }));
-  const few = shown.length === all.length ? many(all.length, "episode") : `${shown.length} of ${many(all.length, "episode")}`;
-  $("summary").replaceChildren(element("strong", { id: "count", textContent: few }), bar, element("span", { textContent: rate }), ...parts);
+  const counted = filtered.length === all.length ? plural(all.length, "episode") : `${filtered.length} of ${plural(all.length, "episode")}`;
+  $("summary").replaceChildren(element("strong", { id: "count", textContent: counted }), bar, element("span", { textContent: rate }), ...parts);
 }
 
 // --- the list
 
 function draw() {
-  const first = Math.max(0, Math.floor(list.scrollTop / ROW) - 4), last = Math.min(shown.length, first + Math.ceil(list.clientHeight / ROW) + 9);
+  const first = Math.max(0, Math.floor(list.scrollTop / ROW_HEIGHT) - 4), last = Math.min(filtered.length, first + Math.ceil(list.clientHeight / ROW_HEIGHT) + 9);
   const rows = [];
   for (let index = first; index < last; index++) {
-    const one = shown[index];
-    const row = element("div", { className: `row is-${one.outcome}`, id: `row-${index}`, role: "option" },
-      element("b", { textContent: one.item + (one.sample ? ` · sample ${one.sample + 1}` : "") }),
-      element("span", { textContent: `${one.outcome} · ${one.label}${one.phase === "exploring" ? " (exploring)" : ""} · ${many(one.rounds, "round")} · ${one.type}` }));
-    row.setAttribute("aria-selected", index === chosen);
-    row.style.top = `${index * ROW}px`;
-    row.onclick = () => choose(index);
+    const episode = filtered[index];
+    const label = episode.label + (episode.phase === "exploring" ? " (exploring)" : "");
+    const row = element("div", { className: `row is-${episode.outcome}`, id: `row-${index}`, role: "option" },
+      element("b", { textContent: episode.item + (episode.sample ? ` · sample ${episode.sample + 1}` : "") }),
+      element("span", { textContent: `${episode.outcome} · ${label} · ${plural(episode.rounds, "round")} · ${episode.type}` }));
+    row.setAttribute("aria-selected", index === selected);
+    row.style.top = `${index * ROW_HEIGHT}px`;
+    row.onclick = () => select(index);
     rows.push(row);
   }
   spacer.replaceChildren(...rows);
-  list.setAttribute("aria-activedescendant", `row-${chosen}`);
+  list.setAttribute("aria-activedescendant", `row-${selected}`);
 }
 
-function choose(index) {
-  chosen = Math.max(0, Math.min(shown.length - 1, index));
+function select(index) {
+  selected = Math.max(0, Math.min(filtered.length - 1, index));
   turn = -1;
-  const top = chosen * ROW;
+  const top = selected * ROW_HEIGHT;
   if (top < list.scrollTop) list.scrollTop = top;
-  else if (top + ROW > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW - list.clientHeight;
+  else if (top + ROW_HEIGHT > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW_HEIGHT - list.clientHeight;
   draw();
-  show(shown[chosen]);
+  show(filtered[selected]);
 }
 
-// --- the episode; what two policies have in common stands once, over both columns
+// --- the episode; messages that both episodes share are shown once, over both columns
 
-function show(one) {
+function show(episode) {
   article.scrollTop = 0;
-  if (!one) return void article.replaceChildren(element("p", { className: "quiet", textContent: "No episode fits these filters." }));
-  const two = other(one), beside = Boolean($("beside").value);
-  const turns = element("div", { className: beside ? "turns two" : "turns" });
-  turns.append(head(one));
-  if (beside) turns.append(two ? head(two) : element("div", { className: "head quiet", textContent: `${$("beside").value} has no episode on this instruction` }));
-  const length = Math.max(one.said.length, two ? two.said.length : 0);
-  let differs = -1;
+  if (!episode) return void article.replaceChildren(element("p", { className: "muted", textContent: "No episode fits these filters." }));
+  const other = counterpart(episode), comparing = Boolean($("compare").value), columns = comparing ? [episode, other] : [episode];
+  const turns = element("div", { className: comparing ? "turns two" : "turns" });
+  turns.append(head(episode));
+  const missing = `${$("compare").value} has no episode on this instruction`;
+  if (comparing) turns.append(other ? head(other) : element("div", { className: "head muted", textContent: missing }));
+  const length = Math.max(episode.messages.length, other ? other.messages.length : 0);
+  let firstDifference = -1;
   for (let index = 0; index < length; index++) {
-    const same = two !== undefined && one.said[index] === two.said[index];
-    if (two && !same && differs < 0) differs = index;
-    if (same) turns.append(said(one, index, true, false));
-    else for (const episode of beside ? [one, two] : [one]) turns.append(said(episode, index, false, index === differs));
+    const same = other !== undefined && episode.messages[index] === other.messages[index];
+    if (other && !same && firstDifference < 0) firstDifference = index;
+    if (same) turns.append(message(episode, index, true, false));
+    else for (const column of columns) turns.append(message(column, index, false, index === firstDifference));
   }
-  if (one.error || (two && two.error)) for (const episode of beside ? [one, two] : [one]) turns.append(why(episode));
+  if (episode.error || (other && other.error)) for (const column of columns) turns.append(ending(column));
   article.replaceChildren(turns);
 }
 
-function head(one) {
-  return element("div", { className: "head" }, element("strong", { textContent: one.item }), element("br"),
-    element("span", { className: `is-${one.outcome}`, textContent: one.outcome }), element("span", { textContent: one.label }),
-    element("span", { className: "quiet", textContent: `reward ${+one.reward.toFixed(3)} · ${many(one.rounds, "round")} · ${many(one.tokens, "token")} · played by ${one.policy} · ${one.type}` }));
+function head(episode) {
+  const facts = [`reward ${+episode.reward.toFixed(3)}`, plural(episode.rounds, "round"), plural(episode.tokens, "token"), `policy ${episode.policy}`, episode.type];
+  return element("div", { className: "head" }, element("strong", { textContent: episode.item }), element("br"),
+    element("span", { className: `is-${episode.outcome}`, textContent: episode.outcome }), element("span", { textContent: episode.label }),
+    element("span", { className: "muted", textContent: facts.join(" · ") }));
 }
 
-function said(one, index, same, first) {
-  if (!one || index >= one.said.length) return element("div");
-  const role = one.roles[index], text = data.texts[one.said[index]], policy = role !== "u";
-  const name = !policy ? (index ? "world" : "instruction") : role === "g" ? "given answer" : same ? "both" : one.label;
+function message(episode, index, same, first) {
+  if (!episode || index >= episode.messages.length) return element("div");
+  const role = episode.roles[index], text = data.texts[episode.messages[index]], policy = role !== "u";
+  const name = !policy ? (index ? "environment" : "instruction") : role === "g" ? "given answer" : same ? "both" : episode.label;
   const body = element("pre"), long = text.length > 700 || text.split("\n").length > 14;
   highlight(body, text);
-  const box = element("div", { className: `said ${policy ? "policy" : "world"}${same ? " same" : ""}${first ? " first" : ""}` },
-    element("div", { className: "who" }, element("span", { textContent: name }), element("span", { textContent: first ? `first difference · ${index + 1}` : index + 1 })), body);
+  const box = element("div", { className: `message ${policy ? "policy" : "environment"}${same ? " same" : ""}${first ? " first" : ""}` },
+    element("div", { className: "caption" }, element("span", { textContent: name }), element("span", { textContent: first ? `first difference · ${index + 1}` : index + 1 })), body);
   box.dataset.index = index;
   if (long && !policy && !body.querySelector("mark")) {
     body.className = "folded";
@@ -190,38 +197,38 @@ function said(one, index, same, first) {
 }
 
 function highlight(body, text) {
-  const words = search.value.trim().toLowerCase(), low = text.toLowerCase();
-  let from = 0;
-  for (let at = words ? low.indexOf(words) : -1; at >= 0; at = low.indexOf(words, from)) {
-    body.append(text.slice(from, at), element("mark", { textContent: text.slice(at, at + words.length) }));
-    from = at + words.length;
+  const query = search.value.trim().toLowerCase(), lower = text.toLowerCase();
+  let end = 0;
+  for (let start = query ? lower.indexOf(query) : -1; start >= 0; start = lower.indexOf(query, end)) {
+    body.append(text.slice(end, start), element("mark", { textContent: text.slice(start, start + query.length) }));
+    end = start + query.length;
   }
-  body.append(text.slice(from));
+  body.append(text.slice(end));
 }
 
-function why(one) {
-  return one && one.error ? element("div", { className: "why", textContent: `ended: ${one.error}` }) : element("div");
+function ending(episode) {
+  return episode && episode.error ? element("div", { className: "ending", textContent: `ended: ${episode.error}` }) : element("div");
 }
 
-function go(to) {
-  const boxes = [...article.querySelectorAll(".said")];
+function goToTurn(number) {
+  const boxes = [...article.querySelectorAll(".message")];
   const last = Math.max(-1, ...boxes.map((box) => +box.dataset.index));
-  turn = Math.max(0, Math.min(last, to));
+  turn = Math.max(0, Math.min(last, number));
   for (const box of boxes) box.classList.toggle("turn", +box.dataset.index === turn);
   boxes.find((box) => +box.dataset.index === turn)?.scrollIntoView({ block: "center" });
 }
 
-function next(id) {
-  const select = $(id);
-  select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
+function nextOption(id) {
+  const field = $(id);
+  field.selectedIndex = (field.selectedIndex + 1) % field.options.length;
   filter(true);
 }
 
 const keys = {
-  ArrowDown: () => choose(chosen + 1), j: () => choose(chosen + 1), ArrowUp: () => choose(chosen - 1), k: () => choose(chosen - 1),
-  PageDown: () => choose(chosen + 10), PageUp: () => choose(chosen - 10), Home: () => choose(0), End: () => choose(shown.length - 1),
-  n: () => go(turn + 1), p: () => go(turn - 1), b: () => next("beside"), o: () => next("outcome"), "/": () => search.focus(),
-  d: () => { const box = article.querySelector(".first"); if (box) go(+box.dataset.index); },
+  ArrowDown: () => select(selected + 1), j: () => select(selected + 1), ArrowUp: () => select(selected - 1), k: () => select(selected - 1),
+  PageDown: () => select(selected + 10), PageUp: () => select(selected - 10), Home: () => select(0), End: () => select(filtered.length - 1),
+  n: () => goToTurn(turn + 1), p: () => goToTurn(turn - 1), c: () => nextOption("compare"), o: () => nextOption("outcome"), "/": () => search.focus(),
+  d: () => { const box = article.querySelector(".first"); if (box) goToTurn(+box.dataset.index); },
 };
 
 document.addEventListener("keydown", (event) => {
@@ -234,9 +241,9 @@ document.addEventListener("keydown", (event) => {
 
 read().then(() => {
   setUp();
-  for (const id of selects) $(id).onchange = () => { if (id === "phase") fillLabels(); filter(true); };
-  let waiting;
-  search.oninput = () => { clearTimeout(waiting); waiting = setTimeout(() => filter(true), 150); };
+  for (const id of selects) $(id).onchange = () => { if (id === "phase") setLabelOptions(); filter(true); };
+  let timer;
+  search.oninput = () => { clearTimeout(timer); timer = setTimeout(() => filter(true), 150); };
   $("filters").onsubmit = (event) => { event.preventDefault(); list.focus(); };
   list.onscroll = () => requestAnimationFrame(draw);
   addEventListener("resize", draw);

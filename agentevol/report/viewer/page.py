@@ -1,7 +1,7 @@
-"""Trajectories as one HTML file that loads nothing: filtered, read turn by turn, two policies side by side on the same instruction.
+"""Episodes as one HTML file that loads nothing: filters, the turns of an episode, and two policies side by side on the same instruction.
 
-Invariant: what an episode says is untrusted text. It travels as compressed JSON in base64 and reaches the page as text alone, never as
-markup; the page's policy allows its own script and nothing else.
+Invariant: the texts of episodes are untrusted. They are stored as compressed JSON in base64 and shown as text, never as markup; the
+content security policy of the page allows its own script and nothing else.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentevol.data.trajectory import Trajectory
+from agentevol.data.trajectory import Message, Trajectory
 
-HERE = Path(__file__).parent
-OUTCOMES = ("success", "failure", "cut", "error")
+_FOLDER = Path(__file__).parent
+OUTCOMES = ("success", "failure", "truncated", "error")
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
-    """Episodes that belong together: of the policy or iteration `label`, in a phase such as "AgentEval" or "exploring"."""
+class EpisodeGroup:
+    """Episodes of one policy or iteration (`label`) in one phase, such as "AgentEval" or "exploring"."""
 
     label: str
     phase: str
     episodes: Sequence[Trajectory]
 
 
-def write_page(path: Path, sets: Sequence[Played], title: str) -> Path:
-    """Write the page. Raises ValueError where there is no episode to show."""
-    if not any(one.episodes for one in sets):
+def write_page(path: Path, groups: Sequence[EpisodeGroup], title: str) -> Path:
+    """Write the page; returns `path`. Raises ValueError if there is no episode to show."""
+    if not any(group.episodes for group in groups):
         raise ValueError("there are no episodes to show")
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    packed = gzip.compress(json.dumps(_data(sets), ensure_ascii=False, separators=(",", ":")).encode(), mtime=0)
+    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    data = gzip.compress(json.dumps(_data(groups), ensure_ascii=False, separators=(",", ":")).encode(), mtime=0)
     parts = {
         "TITLE": html.escape(title),
-        "STYLE": (HERE / "page.css").read_text(encoding="utf-8"),
-        "ALLOWED": f"'sha256-{allowed}'",
+        "STYLE": (_FOLDER / "page.css").read_text(encoding="utf-8"),
+        "SCRIPT_HASH": f"'sha256-{script_hash}'",
         "SCRIPT": script,
-        "DATA": base64.b64encode(packed).decode(),
+        "DATA": base64.b64encode(data).decode(),
     }
-    template = (HERE / "page.html").read_text(encoding="utf-8")
-    page = re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], template)  # in one pass: no part is looked into
+    template = (_FOLDER / "page.html").read_text(encoding="utf-8")
+    page = re.sub(r"@([A-Z_]+)@", lambda match: parts[match[1]], template)  # one pass: the inserted texts are not searched
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page, encoding="utf-8")
     temporary.replace(path)
@@ -55,42 +55,47 @@ def write_page(path: Path, sets: Sequence[Played], title: str) -> Path:
 
 
 def outcome(episode: Trajectory) -> str:
-    """In one word; "cut" is a failure that a limit ended, of rounds, of the context or of patience with a loop."""
+    """The outcome in one word. "truncated" is a failure at a limit: of rounds, of the context length, or of repeated answers."""
     if episode.status == "error":
         return "error"
     if episode.success:
         return "success"
-    return "cut" if episode.status == "truncated" else "failure"
+    return "truncated" if episode.status == "truncated" else "failure"
 
 
-def _data(sets: Sequence[Played]) -> dict[str, Any]:
-    """Every text once, for prompts and answers repeat; an episode is a list of values in the order that page.js names."""
+def _data(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
+    """The data of the page. Every text is stored once, because prompts and answers repeat; page.js names the values of an episode."""
     texts: dict[str, int] = {}
     environments: dict[str, int] = {}
     episodes = []
-    for number, one in enumerate(sets):
-        for row in one.episodes:
+    for number, group in enumerate(groups):
+        for episode in group.episodes:
             episodes.append(
                 [
                     number,
-                    environments.setdefault(row.env, len(environments)),
-                    row.item_id,
-                    row.task_type,
-                    row.policy,
-                    row.sample,
-                    OUTCOMES.index(outcome(row)),
-                    row.reward,
-                    row.rounds,
-                    row.tokens,
-                    row.error or "",
-                    "".join("u" if said.role == "user" else "g" if said.loss is False else "a" for said in row.messages),
-                    [texts.setdefault(said.content, len(texts)) for said in row.messages],
+                    environments.setdefault(episode.env, len(environments)),
+                    episode.item_id,
+                    episode.task_type,
+                    episode.policy,
+                    episode.sample,
+                    OUTCOMES.index(outcome(episode)),
+                    episode.reward,
+                    episode.rounds,
+                    episode.tokens,
+                    episode.error or "",
+                    "".join(_role(message) for message in episode.messages),
+                    [texts.setdefault(message.content, len(texts)) for message in episode.messages],
                 ]
             )
     return {
-        "sets": [{"label": one.label, "phase": one.phase} for one in sets],
+        "groups": [{"label": group.label, "phase": group.phase} for group in groups],
         "environments": list(environments),
         "outcomes": list(OUTCOMES),
         "texts": list(texts),
         "episodes": episodes,
     }
+
+
+def _role(message: Message) -> str:
+    """One letter: u for the user (the environment), a for an answer of the policy, g for a given answer, which is not trained on."""
+    return "u" if message.role == "user" else "g" if message.loss is False else "a"

@@ -1,4 +1,4 @@
-"""The page of episodes in a real browser: filters, reading, two policies side by side, untrusted text, and not a request to anywhere."""
+"""The page of episodes in a real browser: filters, two policies side by side, untrusted text, and no network requests."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pytest
 
 from agentevol.data.dataset import write_dataset
 from agentevol.data.trajectory import Message, Trajectory
-from agentevol.report.viewer.page import OUTCOMES, Played, outcome, write_page
+from agentevol.report.viewer.page import OUTCOMES, EpisodeGroup, outcome, write_page
 from tasks.episode_page import NothingToView, view
 
 CHROMIUM = shutil.which("chromium")
-NASTY = "<img src=http://example.org/x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>"
-MANY = 3000
+MARKUP = "<img src=http://example.org/x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>"
+EPISODES = 3000
 
 
-def episode(number: int, policy: str, status: str = "finished", words: str = "go", sample: int = 0) -> Trajectory:
-    said = [Message("user", f"Room {number}. {NASTY}"), Message("assistant", words, True), Message("user", "Done.")]
-    won = status == "finished" and words == "go"
+def episode(number: int, policy: str, status: str = "finished", answer: str = "go", sample: int = 0) -> Trajectory:
+    messages = [Message("user", f"Room {number}. {MARKUP}"), Message("assistant", answer, True), Message("user", "Done.")]
+    success = status == "finished" and answer == "go"
     error = "the server went away" if status == "error" else None
     env = ("maze", "wordle")[number % 2]
     return Trajectory(
@@ -34,36 +34,40 @@ def episode(number: int, policy: str, status: str = "finished", words: str = "go
         "",
         0,
         sample,
-        said,
-        float(won),
-        won,
+        messages,
+        float(success),
+        success,
         1,
         status,
         error,  # type: ignore[arg-type]
     )
 
 
-def sets() -> list[Played]:
-    base = [episode(n, "bc-base", words="stay") for n in range(MANY)]
-    better = [episode(n, "iteration-1", words="go" if n < 20 else "stay") for n in range(MANY - 2)]
-    better += [episode(MANY - 2, "iteration-1", "error"), episode(MANY - 1, "iteration-1", "truncated", f"wander {NASTY}")]
+def groups() -> list[EpisodeGroup]:
+    base = [episode(n, "bc-base", answer="stay") for n in range(EPISODES)]
+    better = [episode(n, "iteration-1", answer="go" if n < 20 else "stay") for n in range(EPISODES - 2)]
+    better += [episode(EPISODES - 2, "iteration-1", "error"), episode(EPISODES - 1, "iteration-1", "truncated", f"wander {MARKUP}")]
     explored = [episode(n, "bc-base", sample=n % 2) for n in range(6)]
-    return [Played("BC-Base", "AgentEval", base), Played("Iteration 1", "AgentEval", better), Played("Iteration 1", "exploring", explored)]
+    return [
+        EpisodeGroup("BC-Base", "AgentEval", base),
+        EpisodeGroup("Iteration 1", "AgentEval", better),
+        EpisodeGroup("Iteration 1", "exploring", explored),
+    ]
 
 
-def test_every_outcome_has_one_word() -> None:
-    found = [outcome(episode(0, "p", *how)) for how in (("finished",), ("finished", "stay"), ("truncated", "stay"), ("error", "stay"))]
-    assert found == list(OUTCOMES)
+def test_every_outcome_is_in_the_list() -> None:
+    outcomes = [outcome(episode(0, "p", *how)) for how in (("finished",), ("finished", "stay"), ("truncated", "stay"), ("error", "stay"))]
+    assert outcomes == list(OUTCOMES)
 
 
-def test_thousands_of_episodes_make_a_small_file_without_their_markup(tmp_path: Path) -> None:
-    page = write_page(tmp_path / "page.html", sets(), f"Title {NASTY}").read_text()
+def test_thousands_of_episodes_make_a_small_file_and_their_markup_is_not_in_it(tmp_path: Path) -> None:
+    page = write_page(tmp_path / "page.html", groups(), f"Title {MARKUP}").read_text()
     assert len(page) < 400_000
     assert "<img" not in page
     assert page.count("<script") == 2
 
 
-def test_nothing_to_show_is_said(tmp_path: Path) -> None:
+def test_a_page_without_episodes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NothingToView, match="nowhere"):
         view([tmp_path / "nowhere"])
     write_dataset(tmp_path / "empty", [], {})
@@ -77,39 +81,39 @@ def browser() -> Iterator[Any]:
         pytest.skip("no Chromium: `apt-get install chromium` brings it")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as engine:
-        found = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium = engine.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
 def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    file = write_page(tmp_path / "page.html", sets(), f"Episodes {NASTY}")
+    file = write_page(tmp_path / "page.html", groups(), f"Episodes {MARKUP}")
     page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.asked, page.wrong = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("console", lambda line: page.wrong.append(line.text) if line.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.requested_urls, page.errors = [], []
+    page.on("request", lambda request: page.requested_urls.append(request.url))
+    page.on("console", lambda line: page.errors.append(line.text) if line.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.goto(file.as_uri())
     page.wait_for_selector("body[data-ready]", timeout=60_000)
     yield page
-    assert page.asked == [file.as_uri()], "the page itself and nothing else"
-    assert not page.wrong
+    assert page.requested_urls == [file.as_uri()], "nothing but the page itself"
+    assert not page.errors
     assert page.title().startswith("Episodes <img"), "text stays text"
     page.close()
 
 
 @pytest.mark.slow
 def test_filters_by_environment_iteration_and_outcome(page: Any) -> None:
-    assert count(page) == f"{MANY} episodes"
-    assert page.locator(".row").count() < 60, "only rows in sight are drawn"
+    assert count(page) == f"{EPISODES} episodes"
+    assert page.locator(".row").count() < 60, "only visible rows are drawn"
     page.select_option("#outcome", "success")
-    assert count(page) == f"20 of {MANY} episodes"
+    assert count(page) == f"20 of {EPISODES} episodes"
     page.select_option("#environment", "wordle")
-    assert count(page) == f"10 of {MANY // 2} episodes"
+    assert count(page) == f"10 of {EPISODES // 2} episodes"
     assert page.locator(".row b").first.inner_text() == "wordle_1"
     page.select_option("#label", "BC-Base")
-    assert count(page) == f"0 of {MANY // 2} episodes"
+    assert count(page) == f"0 of {EPISODES // 2} episodes"
     assert "No episode fits" in page.locator("#episode").inner_text()
     page.select_option("#phase", "exploring")
     page.select_option("#label", "all")
@@ -124,15 +128,15 @@ def test_filters_by_environment_iteration_and_outcome(page: Any) -> None:
 @pytest.mark.slow
 def test_two_policies_side_by_side_and_the_keyboard(page: Any) -> None:
     page.select_option("#outcome", "gained")
-    assert count(page) == f"20 of {MANY} episodes"
+    assert count(page) == f"20 of {EPISODES} episodes"
     page.focus("#list")
     page.keyboard.press("j")
     page.keyboard.press("ArrowDown")
     assert page.locator(".row[aria-selected=true] b").inner_text() == "maze_2"
-    assert [one.strip() for one in page.locator(".said.policy pre").all_inner_texts()] == ["go", "stay"]
-    assert NASTY in page.locator(".said.world pre").first.inner_text(), "the instruction, once for both"
+    assert [text.strip() for text in page.locator(".message.policy pre").all_inner_texts()] == ["go", "stay"]
+    assert MARKUP in page.locator(".message.environment pre").first.inner_text(), "the instruction, once for both"
     page.keyboard.press("d")
-    assert page.locator(".said.turn").count() == 2
+    assert page.locator(".message.turn").count() == 2
     page.keyboard.press("/")
     page.keyboard.type("maze_18")
     deadline = time.monotonic() + 20
@@ -145,8 +149,8 @@ def test_two_policies_side_by_side_and_the_keyboard(page: Any) -> None:
     assert page.locator(".row[aria-selected=true] b").inner_text() == "wordle_19"
     page.reload()
     page.wait_for_selector("body[data-ready]")
-    assert count(page) == f"20 of {MANY} episodes", "a link keeps its filters"
-    page.asked = page.asked[:1]
+    assert count(page) == f"20 of {EPISODES} episodes", "a link keeps its filters"
+    page.requested_urls = page.requested_urls[:1]
 
 
 def count(page: Any) -> str:

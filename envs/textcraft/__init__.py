@@ -1,4 +1,4 @@
-"""TextCraft: crafting in text over Minecraft's recipes, or over any other book of recipes."""
+"""TextCraft: crafting in text with Minecraft's recipes, or with any other recipe book."""
 
 from envs.textcraft.environment import TextCraft
 from envs.textcraft.recipes import Recipe, RecipeBook

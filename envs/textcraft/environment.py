@@ -1,6 +1,6 @@
-"""TextCraft: make one item out of raw materials by commands from a list.
+"""TextCraft: craft a goal item from raw items by the commands of a list.
 
-Invariant: an episode follows from the list and the goal that its first observation shows; the recipe book is not asked again.
+Invariant: an episode follows from the list and the goal in its first observation; the recipe book is read at the reset alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import gymnasium
 
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
-from envs.textcraft.expert import Planner
+from envs.textcraft.expert import TextCraftExpert
+from envs.textcraft.inventory import Inventory, craft, missing_ingredients
 from envs.textcraft.minecraft import minecraft_book
-from envs.textcraft.plan import Inventory, craft, lacking
 from envs.textcraft.recipes import Recipe, RecipeBook
 
 DISTRACTORS = 6
@@ -28,22 +28,22 @@ _LONGEST_ECHO = 200
 class TextCraft(TextEnv):
     """Crafting over Minecraft's recipes, after TextCraft (ADaPT, arXiv 2311.05772) as AgentGym serves it.
 
-    Observation: the list of commands and the goal first, then what each action did. Actions: `craft 4 oak planks using 1 oak log` (a
-    command of the list, its exact counts, ingredients in any order), `get 2 oak log` (what the list uses and does not make), `inventory`.
-    Reward: 1 when the goal is made, which ends the episode; else 0. At most 20 rounds. Instructions: 544, one item each, of depth 1
-    to 4 (crafting steps above raw items); 100 of them are eval, each depth in proportion.
+    Observation: first the list of commands and the goal, then the result of each action. Actions: `craft 4 oak planks using 1 oak log` (a
+    command of the list with its exact counts, ingredients in any order), `get 2 oak log` (an item that the list uses and does not make),
+    `inventory`. Reward: 1 for crafting the goal, which ends the episode; else 0. At most 20 rounds. Instructions: 544, one goal item each,
+    of depth 1 to 4 (crafting steps above raw items); 100 of them are eval, each depth in proportion.
 
-    Where it differs from AgentGym's, and why:
-    - Goals are numbered by (depth, name). There the number depends on the order in which a folder is listed, so `textcraft_31` is
-      another problem on another disk.
-    - One recipe per item, with named ingredients (oak planks) for tags (planks): minecraft_data has no tags, and a list that says
-      all there is to know needs no knowledge of Minecraft.
+    Differences from AgentGym's TextCraft, and why:
+    - Goals are numbered by (depth, name). There the number depends on the order in which a folder is listed, so `textcraft_31` can be
+      another goal on another disk.
+    - One recipe per item, with named ingredients (oak planks) instead of tags (planks): minecraft_data has no tags, and the list is
+      complete, so that no knowledge of Minecraft is needed.
     - At most 6 distractors, not 10, so that a whole episode fits a small model's context. They are drawn by a hash of the item id,
       not by a shared random state and the order of a set.
-    - What may be got is told by the list, not by the whole book, and must be named there. Cycles (ingot, block) leave the most used
-      item raw.
-    - White wool is raw, and the five goals that take the most rounds are left out: thus 20 rounds suffice for every goal.
-    - Items are named in words everywhere; there, feedback says `minecraft:oak_planks`. The goal is said with its count.
+    - `get` gives an item if the list, not the whole book, uses it and does not make it. Cycles (ingot, block) leave the most used item
+      raw.
+    - White wool is raw, and the five goals that take the most rounds are left out, so that 20 rounds suffice for every goal.
+    - Items are written in words everywhere; there, feedback has `minecraft:oak_planks`. The goal has its count.
     """
 
     name: ClassVar[str] = "textcraft"
@@ -62,21 +62,21 @@ class TextCraft(TextEnv):
     )
 
     def __init__(self, recipes: RecipeBook | None = None, render_mode: str | None = None) -> None:
-        """`recipes` puts another world in Minecraft's place: its goals are then `textcraft_0`, `textcraft_1`, … in the book's order."""
+        """`recipes` replaces Minecraft's: its goals are then `textcraft_0`, `textcraft_1`, … in the book's order."""
         super().__init__(render_mode)
         self.book = recipes or _minecraft()
         self.goal = ""
-        self.listed: dict[str, Recipe] = {}
-        """The commands of the list by the item they make, in the list's order."""
+        self.listed_recipes: dict[str, Recipe] = {}
+        """The recipes of the list by the item that they make, in the list's order."""
         self.inventory: Inventory = {}
-        self._raw: tuple[str, ...] = ()
+        self._raw_items: tuple[str, ...] = ()
 
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
         return _catalogue()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """As every environment's; where no item is named and the book is not Minecraft's, a goal of that book is drawn."""
+        """As in every environment; without an item id and with another book than Minecraft's, a goal of that book is drawn."""
         if self.book is not _minecraft() and (options or {}).get("item_id") is None:
             gymnasium.Env.reset(self, seed=seed)
             options = {**(options or {}), "item_id": f"textcraft_{int(self.np_random.integers(len(self.book.goals)))}"}
@@ -84,59 +84,59 @@ class TextCraft(TextEnv):
         return super().reset(seed=seed, options=options)
 
     def begin(self, item_id: str) -> str:
-        found = _ITEM_ID.fullmatch(item_id)
-        if found is None or int(found[1]) >= len(self.book.goals):
+        match = _ITEM_ID.fullmatch(item_id)
+        if match is None or int(match[1]) >= len(self.book.goals):
             raise UnknownItem(f"textcraft has no instruction {item_id!r}; there are textcraft_0 to textcraft_{len(self.book.goals) - 1}")
-        self.goal = self.book.goals[int(found[1])]
-        commands = self.book.commands(self.goal, item_id, DISTRACTORS)
-        self.listed = {recipe.output: recipe for recipe in commands}
-        ingredients = dict.fromkeys(item for recipe in commands for _, item in recipe.ingredients)
-        self._raw = tuple(item for item in ingredients if item not in self.listed)
+        self.goal = self.book.goals[int(match[1])]
+        recipes = self.book.list_for(self.goal, item_id, DISTRACTORS)
+        self.listed_recipes = {recipe.output: recipe for recipe in recipes}
+        ingredients = dict.fromkeys(item for recipe in recipes for _, item in recipe.ingredients)
+        self._raw_items = tuple(item for item in ingredients if item not in self.listed_recipes)
         self.inventory = {}
-        lines = "\n".join(map(str, commands))
+        lines = "\n".join(map(str, recipes))
         return f"Crafting commands:\n{lines}\n\nGoal: {_goal_text(self.goal)}."
 
     def act(self, action: str) -> tuple[str, float, bool]:
-        command = _clean(action)
+        command = _normalize(action)
         if command == "inventory":
-            held = " ".join(f"[{item}] ({count})" for item, count in self.inventory.items())
-            return f"Inventory: {held or 'you have nothing'}", 0.0, False
-        if found := _GET.fullmatch(command):
-            return self._get(int(found[1]), found[2]), 0.0, False
+            contents = " ".join(f"[{item}] ({count})" for item, count in self.inventory.items())
+            return f"Inventory: {contents or 'you have nothing'}", 0.0, False
+        if match := _GET.fullmatch(command):
+            return self._get(int(match[1]), match[2]), 0.0, False
         try:
-            wanted = Recipe.parse(command)
+            requested = Recipe.parse(command)
         except ValueError:
             return f"Could not execute {command[:_LONGEST_ECHO]}", 0.0, False
-        return self._craft(wanted)
+        return self._craft(requested)
 
     def expert(self) -> Expert:
-        return Planner(self)
+        return TextCraftExpert(self)
 
     def available_actions(self) -> list[str]:
-        """The crafts that the inventory allows, each raw item in the amounts that the list names, and `inventory`."""
-        crafts = [str(recipe) for recipe in self.listed.values() if not lacking(self.inventory, recipe)]
-        amounts = dict.fromkeys(amount for recipe in self.listed.values() for amount in recipe.ingredients)
-        gets = [f"get {count} {item}" for count, item in amounts if item in self._raw]
+        """The crafts that the inventory allows, each raw item in the amounts that the list uses, and `inventory`."""
+        crafts = [str(recipe) for recipe in self.listed_recipes.values() if not missing_ingredients(self.inventory, recipe)]
+        amounts = dict.fromkeys(amount for recipe in self.listed_recipes.values() for amount in recipe.ingredients)
+        gets = [f"get {count} {item}" for count, item in amounts if item in self._raw_items]
         return [*crafts, *gets, "inventory"]
 
     @classmethod
     def parse_action(cls, text: str) -> str:
-        """The base class's, then only letters, digits, commas and spaces, as AgentGym's client keeps."""
+        """As in the base class; then only letters, digits, commas and spaces are kept, as in AgentGym's client."""
         return _NOT_ALLOWED.sub("", super().parse_action(text)).strip()
 
     def _get(self, count: int, item: str) -> str:
-        if item in self.listed:
+        if item in self.listed_recipes:
             return f"Could not find {item}: craft it"
-        if item not in self._raw:
+        if item not in self._raw_items:
             return f"Could not find {item[:_LONGEST_ECHO]}"
         self.inventory[item] = self.inventory.get(item, 0) + count
         return f"Got {count} {item}"
 
-    def _craft(self, wanted: Recipe) -> tuple[str, float, bool]:
-        recipe = self.listed.get(wanted.output)
-        if recipe is None or not recipe.same_as(wanted):
-            return f"Could not execute {str(wanted)[:_LONGEST_ECHO]}: not in the list", 0.0, False
-        if missing := lacking(self.inventory, recipe):
+    def _craft(self, requested: Recipe) -> tuple[str, float, bool]:
+        recipe = self.listed_recipes.get(requested.output)
+        if recipe is None or not recipe.is_same_as(requested):
+            return f"Could not execute {str(requested)[:_LONGEST_ECHO]}: not in the list", 0.0, False
+        if missing := missing_ingredients(self.inventory, recipe):
             needs = ", ".join(f"need {count} {item}, have {self.inventory.get(item, 0)}" for count, item in missing)
             return f"Could not find enough items to craft {recipe.count} {recipe.output}: {needs}", 0.0, False
         craft(self.inventory, recipe)
@@ -144,8 +144,8 @@ class TextCraft(TextEnv):
         return f"Crafted {recipe.count} {recipe.output}", float(done), done
 
 
-def _clean(action: str) -> str:
-    """One line of lower-case words, without what parse_action would have taken out."""
+def _normalize(action: str) -> str:
+    """One line of lower-case words, without the characters that `parse_action` removes."""
     return " ".join(_NOT_ALLOWED.sub(" ", action).lower().split())
 
 

@@ -1,55 +1,63 @@
-"""The scripted player: each thought is one walk from the goal down to the first thing missing, in the words of the list.
+"""The scripted TextCraft expert: each thought goes from the goal down to the first missing item, in the words of the list.
 
-Invariant: a thought can be worked out from the goal, the list, the last thought's inventory and the last observation: everything
-else is copied. Text: `I have 8 oak planks. Goal oak sign: craft 3 oak sign using 6 oak planks, 1 stick. 6 oak planks: have 8. 1 stick:
-have 0, craft 4 stick using 2 oak planks. 2 oak planks: have 8.` The last command named is the action, unless the last words are `get n`.
+Invariant: a thought follows from the goal, the list, the inventory in the last thought and the last observation; everything else is copied.
+Example: `I have 8 oak planks. Goal oak sign: craft 3 oak sign using 6 oak planks, 1 stick. 6 oak planks: have 8. 1 stick: have 0,
+craft 4 stick using 2 oak planks. 2 oak planks: have 8.` The last command named is the action, unless the thought ends with `get n`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from envs.base import ExpertStuck
-from envs.textcraft.plan import Link, chain, next_action
+from envs.textcraft.inventory import Inventory
+from envs.textcraft.planner import Requirement, next_step, requirement_chain
 from envs.textcraft.recipes import Recipe
 
-if TYPE_CHECKING:
-    from envs.textcraft.environment import TextCraft
+
+class Episode(Protocol):
+    """What the expert reads of a live TextCraft episode."""
+
+    goal: str
+    listed_recipes: dict[str, Recipe]
+    inventory: Inventory
 
 
-class Planner:
-    """Wins with the fewest crafts there can be; gets the whole of what one command needs of a raw item at once.
+class TextCraftExpert:
+    """Wins with the fewest possible crafts; gets all that one command needs of a raw item at once.
 
-    Asks the environment for its inventory rather than keep one, so it can take over an episode that somebody else began.
+    It reads the inventory of the episode and keeps none of its own, so it can take over an episode that another policy began.
     """
 
-    def __init__(self, env: TextCraft) -> None:
-        self._env = env
+    def __init__(self, episode: Episode) -> None:
+        self._episode = episode
 
     def act(self, observation: str) -> tuple[str, str]:
-        """The next (thought, action). Raises ExpertStuck once the goal has been made."""
-        env = self._env
-        if env.goal in env.inventory:
-            raise ExpertStuck(f"{env.goal} has been made already; reset the environment before asking the expert again")
-        links = chain(env.listed, env.inventory, env.goal)
-        step = next_action(links)
-        having = ", ".join(f"{count} {item}" for item, count in env.inventory.items()) or "nothing"
-        thought = " ".join([f"I have {having}.", _top(links[0]), *map(_below, links[1:])])
+        """The next (thought, action). Raises ExpertStuck once the goal item is in the inventory."""
+        episode = self._episode
+        if episode.goal in episode.inventory:
+            raise ExpertStuck(f"{episode.goal} is crafted already; reset the environment before you call the expert again")
+        chain = requirement_chain(episode.listed_recipes, episode.inventory, episode.goal)
+        step = next_step(chain)
+        inventory = ", ".join(f"{count} {item}" for item, count in episode.inventory.items()) or "nothing"
+        thought = " ".join([f"I have {inventory}.", _goal_sentence(chain[0]), *map(_ingredient_sentence, chain[1:])])
         return thought, str(step) if isinstance(step, Recipe) else f"get {step[0]} {step[1]}"
 
 
-def _top(link: Link) -> str:
-    return f"Goal {link.item}: {_command(link)}."
+def _goal_sentence(goal: Requirement) -> str:
+    return f"Goal {goal.item}: {_command(goal)}."
 
 
-def _below(link: Link) -> str:
-    wanted = f"{link.need} {link.item}: have {link.have}"
-    if not link.missing:
-        return f"{wanted}."
-    if link.recipe is None:
-        return f"{wanted}, get {link.missing}."
-    return f"{wanted}, {_command(link)}." if not link.have else f"{wanted}, {link.missing} more: {_command(link)}."
+def _ingredient_sentence(ingredient: Requirement) -> str:
+    needed = f"{ingredient.need} {ingredient.item}: have {ingredient.have}"
+    if not ingredient.missing:
+        return f"{needed}."
+    if ingredient.recipe is None:
+        return f"{needed}, get {ingredient.missing}."
+    if ingredient.have:
+        return f"{needed}, {ingredient.missing} more: {_command(ingredient)}."
+    return f"{needed}, {_command(ingredient)}."
 
 
-def _command(link: Link) -> str:
-    return f"{link.recipe}" + (f", {link.times} times" if link.times > 1 else "")
+def _command(requirement: Requirement) -> str:
+    return f"{requirement.recipe}" + (f", {requirement.times} times" if requirement.times > 1 else "")

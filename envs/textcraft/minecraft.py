@@ -1,4 +1,4 @@
-"""Minecraft 1.16.2's crafting recipes, read from the package `minecraft_data`, and the 544 goals that TextCraft asks for.
+"""Minecraft 1.16.2's crafting recipes, read from the package `minecraft_data`, and the goals of TextCraft.
 
 Invariant: recipes come in the order of Minecraft's own item numbers, so nothing depends on the order of files or dictionaries.
 """
@@ -12,49 +12,49 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from envs.textcraft.plan import rounds
+from envs.textcraft.planner import count_rounds
 from envs.textcraft.recipes import Recipe, RecipeBook
 
 _VERSION = Path("data", "data", "pc", "1.16.2")
-# White wool is what sheep give; spinning it from string would put every coloured banner beyond 20 rounds.
-_LEFT_RAW = frozenset({"white wool"})
+# White wool comes from sheep too; crafting it from string would make every coloured banner take more than 20 rounds.
+_KEPT_RAW = frozenset({"white wool"})
 
 
 @lru_cache(maxsize=None)
 def minecraft_book(goals: int) -> RecipeBook:
-    """The book with its `goals` shortest goals (by the rounds they take, then by name), in order of depth and name."""
+    """The recipe book with the `goals` goals that take the fewest rounds (then by name), in order of depth and name."""
     everything = RecipeBook(minecraft_recipes())
-    shortest = sorted(everything.goals, key=lambda item: (rounds(everything, item), item))[:goals]
+    shortest = sorted(everything.goals, key=lambda item: (count_rounds(everything, item), item))[:goals]
     return RecipeBook(everything.recipes.values(), sorted(shortest, key=lambda item: (everything.depth(item), item)))
 
 
 def minecraft_recipes() -> list[Recipe]:
-    """All 1,197 crafting recipes (562 outputs less white wool).
+    """All 1,197 crafting recipes (of 562 items, white wool left out).
 
-    Alternatives for one output stand in the order of the number of their ingredients, then of the ingredients' item numbers: oak before
-    spruce, coal before charcoal. Raises FileNotFoundError where the package has no such data.
+    Several recipes for one item are in order of the number of their ingredients, then of the ingredients' item numbers: oak before spruce,
+    coal before charcoal. Raises FileNotFoundError where the package or its data is missing.
     """
     names = {item["id"]: item["name"].replace("_", " ") for item in _read("items.json")}
     recipes: list[Recipe] = []
     for _, variants in sorted(_read("recipes.json").items(), key=lambda entry: int(entry[0])):
-        counted = sorted(((_ingredients(variant), variant["result"]) for variant in variants), key=lambda pair: (len(pair[0]), pair[0]))
-        for ingredients, result in counted:
-            if names[result["id"]] not in _LEFT_RAW:
+        ordered = sorted(((_ingredients(variant), variant["result"]) for variant in variants), key=lambda pair: (len(pair[0]), pair[0]))
+        for ingredients, result in ordered:
+            if names[result["id"]] not in _KEPT_RAW:
                 recipes.append(Recipe(names[result["id"]], result["count"], tuple((count, names[item]) for item, count in ingredients)))
     return recipes
 
 
 def _ingredients(variant: dict[str, Any]) -> list[tuple[int, int]]:
-    """(item number, how many), sorted, of a recipe with a shape (rows of item numbers or null) or without (a flat list)."""
+    """Sorted (item number, count) of a shaped recipe (rows of item numbers or null) or a shapeless one (a flat list)."""
     slots = variant["ingredients"] if "ingredients" in variant else [slot for row in variant["inShape"] for slot in row]
     return sorted(Counter(slot for slot in slots if slot is not None).items())
 
 
 def _read(name: str) -> Any:
-    # Found without importing the package, which would load more than is needed.
+    # find_spec does not import the package, which would load more than is needed.
     spec = find_spec("minecraft_data")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("minecraft_data is not installed; TextCraft reads its recipes: pip install minecraft-data==3.20.0")
+        raise FileNotFoundError("minecraft_data is not installed; TextCraft reads its recipes from it: pip install minecraft-data==3.20.0")
     path = Path(spec.origin).parent / _VERSION / name
     if not path.is_file():
         raise FileNotFoundError(f"minecraft_data has no {path}; TextCraft needs version 3.20.0: pip install minecraft-data==3.20.0")

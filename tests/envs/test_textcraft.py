@@ -1,4 +1,4 @@
-"""TextCraft's own rules: what a player may do, and that the planner wins every goal."""
+"""TextCraft's rules, its instructions, and its expert, which wins every goal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from envs import ExpertStuck, UnknownItem
 from envs.textcraft import RecipeBook, TextCraft
-from envs.textcraft.plan import rounds
+from envs.textcraft.planner import count_rounds
 
 PLANKS = "craft 4 oak planks using 1 oak log"
 
@@ -51,7 +51,7 @@ def listed(observation: str) -> list[str]:
 
 
 def play(env: TextCraft, item_id: str) -> list[tuple[str, str, str]]:
-    """The planner's (thought, action, observation) to the end of the episode, given to the environment as a policy's text is."""
+    """The expert's (thought, action, observation) per round, given to the environment as a policy's text is."""
     observation, _ = env.reset(options={"item_id": item_id})
     expert, turns = env.expert(), []
     while not env.done:
@@ -64,7 +64,7 @@ def play(env: TextCraft, item_id: str) -> list[tuple[str, str, str]]:
 # --- the rules -------------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_episode_reads_as_it_should() -> None:
+def test_a_whole_episode_word_for_word() -> None:
     env = TextCraft()
     index = env.book.goals.index("oak sign")
     turns = play(env, f"textcraft_{index}")
@@ -82,7 +82,7 @@ def test_a_whole_episode_reads_as_it_should() -> None:
     assert env.reward == 1.0
 
 
-def test_only_what_the_list_uses_and_does_not_make_can_be_got() -> None:
+def test_get_gives_only_items_that_the_list_uses_and_does_not_make() -> None:
     env = started("oak sign")
     assert env.step("get 2 oak log")[0] == "Got 2 oak log"
     assert env.step("get 6 oak planks")[0] == "Could not find oak planks: craft it"
@@ -214,19 +214,19 @@ def test_text_is_the_same_under_any_hash_seed() -> None:
     assert b"Crafted" in outputs.pop()
 
 
-# --- the planner -----------------------------------------------------------------------------------------------------
+# --- the expert ------------------------------------------------------------------------------------------------------
 
 
-def test_the_planner_wins_every_goal_in_time_and_without_a_refusal() -> None:
+def test_the_expert_wins_every_goal_in_time_and_without_a_refusal() -> None:
     env = TextCraft()
     for index, goal in enumerate(env.book.goals):
         turns = play(env, f"textcraft_{index}")
         assert env.succeeded(env.reward), goal
-        assert len(turns) == rounds(env.book, goal) <= 20, goal
+        assert len(turns) == count_rounds(env.book, goal) <= 20, goal
         assert not [observation for *_, observation in turns if observation.startswith("Could not")], goal
 
 
-def test_the_planner_crafts_no_more_than_the_goal_needs() -> None:
+def test_the_expert_crafts_no_more_than_the_goal_needs() -> None:
     env = TextCraft()
     for index in range(0, 544, 9):
         turns = play(env, f"textcraft_{index}")
@@ -235,7 +235,7 @@ def test_the_planner_crafts_no_more_than_the_goal_needs() -> None:
 
 
 def fewest_crafts(book: RecipeBook, goal: str) -> Counter[str]:
-    """From the goal down, deepest first: whatever is wanted in all, in whole commands."""
+    """From the goal down, deepest first: the total need of each item, rounded up to whole crafts."""
     wanted, crafts = Counter({goal: 1}), Counter[str]()
     for recipe in sorted(book.needed(goal), key=lambda recipe: -book.depth(recipe.output)):
         times = ceil(wanted[recipe.output] / recipe.count)
@@ -244,7 +244,7 @@ def fewest_crafts(book: RecipeBook, goal: str) -> Counter[str]:
     return crafts
 
 
-def test_a_thought_says_what_is_had_and_ends_with_the_action() -> None:
+def test_a_thought_begins_with_the_inventory_and_ends_with_the_action() -> None:
     env = TextCraft()
     for index in range(0, 544, 9):
         for thought, action, _ in play(env, f"textcraft_{index}"):
@@ -256,7 +256,7 @@ def test_a_thought_says_what_is_had_and_ends_with_the_action() -> None:
                 assert commands[-1] == action
 
 
-def test_the_planner_takes_over_from_somebody_elses_muddle() -> None:
+def test_the_expert_takes_over_an_episode_that_another_policy_began() -> None:
     env = started("oak sign")
     for action in ("get 1 oak log", "get 7 oak log", PLANKS, "craft 4 stick using 2 oak planks", "nonsense"):
         env.step(action)

@@ -1,4 +1,4 @@
-"""TextCraft's book: what it makes of Minecraft's recipes, and of any list of recipes."""
+"""TextCraft's recipe book, from Minecraft's recipes and from any list of recipes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from envs import UnknownItem
 from envs.textcraft import Recipe, RecipeBook, TextCraft, minecraft
 from envs.textcraft.minecraft import minecraft_recipes
-from envs.textcraft.plan import rounds
+from envs.textcraft.planner import count_rounds
 from tests.envs.golden import expert_episode
 
 
@@ -15,7 +15,7 @@ def recipes(*commands: str) -> list[Recipe]:
     return [Recipe.parse(command) for command in commands]
 
 
-def test_minecrafts_book_is_whole() -> None:
+def test_minecrafts_book_is_complete() -> None:
     everything = minecraft_recipes()
     assert len(everything) == 1197
     assert len({recipe.output for recipe in everything}) == 561
@@ -24,7 +24,7 @@ def test_minecrafts_book_is_whole() -> None:
     assert {"iron ingot", "gold ingot", "wheat", "redstone"}.isdisjoint(book.recipes)
     assert str(book.recipes["stick"]) == "craft 4 stick using 2 oak planks"
     left_out = set(book.goals) - set(TextCraft().book.goals)
-    assert min(rounds(book, goal) for goal in left_out) == max(rounds(book, goal) for goal in TextCraft().book.goals) == 19
+    assert min(count_rounds(book, goal) for goal in left_out) == max(count_rounds(book, goal) for goal in TextCraft().book.goals) == 19
 
 
 def test_a_cycle_leaves_its_most_used_item_raw() -> None:
@@ -49,7 +49,7 @@ def test_the_first_alternative_that_closes_no_cycle_is_kept() -> None:
     assert [book.depth(item) for item in ("soil", "mud", "brick", "hut")] == [0, 1, 2, 2]
 
 
-def test_an_invented_world_can_be_played() -> None:
+def test_an_invented_book_can_be_played() -> None:
     book = RecipeBook(recipes("craft 2 dax using 3 wug", "craft 1 fep using 3 dax, 1 blick", "craft 5 tove using 2 mim"))
     env = TextCraft(book)
     observation, info = env.reset(seed=3)
@@ -68,12 +68,12 @@ def test_an_invented_world_can_be_played() -> None:
         env.reset(options={"item_id": "textcraft_3"})
 
 
-def test_distractors_share_ingredients_where_they_can() -> None:
+def test_distractors_that_share_ingredients_come_first() -> None:
     book = RecipeBook(
         recipes("craft 1 goal using 1 wug", "craft 1 near using 2 wug", *(f"craft 1 far{n} using 1 raw{n}" for n in range(9)))
     )
     for salt in ("a", "b", "c"):
-        shown = [recipe.output for recipe in book.commands("goal", salt, 2)]
+        shown = [recipe.output for recipe in book.list_for("goal", salt, 2)]
         assert len(shown) == 3
         assert {"goal", "near"} < set(shown)
 
@@ -81,7 +81,7 @@ def test_distractors_share_ingredients_where_they_can() -> None:
 @pytest.mark.parametrize(
     "command", ["craft 1 a using 1 a", "craft 2 a using 1 b, 3 b", "craft 0 a using 1 b", "craft 1 a using", "get 1 a"]
 )
-def test_a_recipe_that_makes_no_sense_is_refused(command: str) -> None:
+def test_an_invalid_recipe_is_refused(command: str) -> None:
     with pytest.raises(ValueError, match=r"recipe|command"):
         Recipe.parse(command)
 

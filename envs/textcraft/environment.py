@@ -160,8 +160,8 @@ def _minecraft() -> RecipeBook:
 @lru_cache(maxsize=None)
 def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
     book = _minecraft()
-    everything = [
+    items = [
         Instruction(f"textcraft_{index}", "textcraft", "textcraft", f"depth {book.depth(goal)}", _goal_text(goal))
         for index, goal in enumerate(book.goals)
     ]
-    return split_off_eval(everything, TextCraft.sizes.eval, salt="textcraft eval")
+    return split_off_eval(items, TextCraft.sizes.eval, salt="textcraft eval")

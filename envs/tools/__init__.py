@@ -1,1 +1,1 @@
-"""The environments in which a policy calls tools: Weather, Movie, Academia, TODO, Sheet."""
+"""The environments in which the policy calls tools: Weather, Movie, Academia, TODO, Sheet."""

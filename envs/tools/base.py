@@ -1,7 +1,6 @@
-"""What the tool environments share: tools as methods, calls as text, an answer that is judged once.
+"""The base of the tool environments: tools are methods, the policy writes calls as text, and its final answer gets the reward.
 
-Invariant: what a policy writes is parsed as JSON or as Python literals and never evaluated; only `finish` ends an episode, and only what it
-is given counts.
+Invariant: the policy's text is parsed as JSON or as Python literals and never evaluated; only `finish` ends an episode and gives a reward.
 """
 
 from __future__ import annotations
@@ -9,73 +8,64 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from envs.base import Expert, Instruction, InvalidAction, TextEnv, UnknownItem, split_off_eval
-from envs.tools.values import BadArguments, arguments_of, as_json, fitted, same_answer
+from envs.tools.answers import same_answer
+from envs.tools.arguments import InvalidArguments, as_json, convert_argument, parse_arguments
+from envs.tools.expert import SolutionExpert
+from envs.tools.problem import Problem
 
-_CALL = re.compile(r"[`'\" ]*([A-Za-z_]\w{0,60})[`'\" ]*(?:with\s+Action Input:\s*(.*))?", re.DOTALL)
-_LONGEST_RESULT = 1_000
-_FORM = 'Action: name with Action Input: {"argument": value}'
+_CALL_PATTERN = re.compile(r"[`'\" ]*([A-Za-z_]\w{0,60})[`'\" ]*(?:with\s+Action Input:\s*(.*))?", re.DOTALL)
+_MAX_RESULT_CHARS = 1_000
+_ACTION_FORMAT = 'Action: name with Action Input: {"argument": value}'
 
 _Tool = TypeVar("_Tool", bound=Callable[..., Any])
 
 
 class ToolError(ValueError):
-    """A call that asks for what is not there; its message is what the policy is told."""
+    """A call that cannot be carried out. The policy reads the message."""
 
 
 def tool(method: _Tool) -> _Tool:
-    """Makes a method of a ToolEnv a tool: its name, its parameters and the first line of its docstring are what the policy is told."""
+    """Decorator: makes a method of a ToolEnv a tool. The prompt shows its name, its parameters and the first line of its docstring."""
     method.is_tool = True  # type: ignore[attr-defined]
     return method
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One instruction. `solve` finds the answer by calling tools through `call(thought, tool, **arguments) -> result`."""
-
-    text: str
-    difficulty: str
-    solve: Callable[[Callable[..., Any]], Any]
-    today: str = ""
-    home: str = ""
 
 
 class ToolEnv(TextEnv):
     """Base of the tool environments. Subclasses set the card and `intro`, declare tools, and override `problems`."""
 
     intro: ClassVar[str]
-    """What the tools are about, in a sentence."""
+    """The first sentence of the prompt: the subject of the tools."""
     tools: ClassVar[Mapping[str, inspect.Signature]]
 
-    def __init_subclass__(cls, **given: Any) -> None:
-        super().__init_subclass__(**given)
-        methods = {name: method for kind in reversed(cls.__mro__) for name, method in vars(kind).items() if hasattr(method, "is_tool")}
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        methods = {name: method for base in reversed(cls.__mro__) for name, method in vars(base).items() if hasattr(method, "is_tool")}
         cls.tools = {name: inspect.signature(method, eval_str=True) for name, method in methods.items()}
-        lines = [f"{name}({', '.join(list(cls.tools[name].parameters)[1:])}): {_summary(method)}" for name, method in methods.items()]
+        lines = [f"{name}({', '.join(list(cls.tools[name].parameters)[1:])}): {_description(method)}" for name, method in methods.items()]
         cls.prompt = (
             f"{getattr(cls, 'intro', '')}\nTools:\n" + "\n".join(lines) + "\nAnswer with one thought and one call each turn:\n"
-            f"Thought: ...\n{_FORM}"
+            f"Thought: ...\n{_ACTION_FORMAT}"
         )
 
     # --- hooks -------------------------------------------------------------------------------------------------------
     @classmethod
     def problems(cls) -> tuple[Problem, ...]:
-        """All problems; the place in this order is the number in the item id."""
+        """All problems; the position of a problem is the number in its item id."""
         raise NotImplementedError
 
-    def prepare(self, problem: Problem) -> None:
-        """Set the episode's own state up, where the tools have any."""
+    def reset_state(self, problem: Problem) -> None:
+        """Set up the state that the tools read and change, if they have one."""
 
-    def solved(self) -> None:
-        """Take note of the state that the problem's own solution has led to, where it counts."""
+    def record_solved_state(self) -> None:
+        """Keep the state after the problem's solution as the target, if the reward depends on it."""
 
-    def judge(self, answer: Any) -> float:
+    def answer_reward(self, answer: Any) -> float:
         """The reward for finishing with `answer`."""
-        return float(same_answer(answer, self.gold))
+        return float(same_answer(answer, self.gold_answer))
 
     # --- tools that every environment has ----------------------------------------------------------------------------
     @tool
@@ -93,90 +83,80 @@ class ToolEnv(TextEnv):
         return _catalogue(cls)  # type: ignore[arg-type]  # a class is hashable, mypy looks at its instances
 
     def begin(self, item_id: str) -> str:
-        number = re.fullmatch(rf"{self.name}_(0|[1-9][0-9]{{0,8}})", item_id)
-        if number is None or int(number[1]) >= len(self.problems()):
+        match = re.fullmatch(rf"{self.name}_(0|[1-9][0-9]{{0,8}})", item_id)
+        if match is None or int(match[1]) >= len(self.problems()):
             raise UnknownItem(
                 f"{self.name} has no instruction {item_id!r}; there are {self.name}_0 to {self.name}_{len(self.problems()) - 1}"
             )
-        self.problem = self.problems()[int(number[1])]
-        self.prepare(self.problem)
-        self.way, self.gold = self._solve()
-        self.solved()
-        self.prepare(self.problem)  # solving may have changed what the tools work on
+        self.problem = self.problems()[int(match[1])]
+        self.reset_state(self.problem)
+        self.solution, self.gold_answer = self._solve()
+        self.record_solved_state()
+        self.reset_state(self.problem)  # the solution may have changed it
         return f"Goal: {self.problem.text}"
 
     def act(self, action: str) -> tuple[str, float, bool]:
         try:
-            name, given = self._read(action)
-        except BadArguments as error:
+            name, arguments = self._parse_call(action)
+        except InvalidArguments as error:
             return str(error), 0.0, False
         if name == "finish":
-            return "You have given your answer.", self.judge(given["answer"]) if "answer" in given else self.judge(None), True
+            return "You have given your answer.", self.answer_reward(arguments.get("answer")), True
         try:
-            return _told(getattr(self, name)(**given)), 0.0, False
+            return _result_text(getattr(self, name)(**arguments)), 0.0, False
         except ToolError as error:
-            return _told(str(error)), 0.0, False
+            return _result_text(str(error)), 0.0, False
 
     def expert(self) -> Expert:
-        return Solver(self.way, self.gold)
+        return SolutionExpert(self.solution, self.gold_answer)
 
     @classmethod
     def parse_action(cls, text: str) -> str:
-        """What stands after the one `Action:`, on one line. Raises InvalidAction."""
-        _, *after = text.split("Action:")
-        if len(after) != 1 or not after[0].strip():
-            raise InvalidAction(f"Give exactly one action, in the form:\nThought: ...\n{_FORM}")
-        return " ".join(after[0].split())
+        """The text after a single `Action:`, joined into one line. Raises InvalidAction."""
+        _, *after_marker = text.split("Action:")
+        if len(after_marker) != 1 or not after_marker[0].strip():
+            raise InvalidAction(f"Give exactly one action, in the form:\nThought: ...\n{_ACTION_FORMAT}")
+        return " ".join(after_marker[0].split())
 
     # --- machinery ---------------------------------------------------------------------------------------------------
-    def _read(self, action: str) -> tuple[str, dict[str, Any]]:
-        """The tool and its checked arguments. Raises BadArguments."""
-        found = _CALL.fullmatch(action.strip())
-        if found is None:
-            raise BadArguments(f"This is no call. The form is: {_FORM.removeprefix('Action: ')}")
-        name = found[1]
+    def _parse_call(self, action: str) -> tuple[str, dict[str, Any]]:
+        """The tool's name and its converted arguments. Raises InvalidArguments."""
+        match = _CALL_PATTERN.fullmatch(action.strip())
+        if match is None:
+            raise InvalidArguments(f"This is no call. The form is: {_ACTION_FORMAT.removeprefix('Action: ')}")
+        name = match[1]
         if name not in self.tools:
-            raise BadArguments(f"There is no tool of that name. Tools: {', '.join(self.tools)}")
+            raise InvalidArguments(f"There is no tool of that name. Tools: {', '.join(self.tools)}")
         parameters = list(self.tools[name].parameters.values())[1:]
-        given = arguments_of(found[2] or "{}")
+        arguments = parse_arguments(match[2] or "{}")
         names = [parameter.name for parameter in parameters]
-        if unknown := [one for one in given if one not in names]:
-            raise BadArguments(f"{name} has no argument {as_json(unknown[0])[:60]}; its arguments: {', '.join(names) or 'none'}")
-        missing = [parameter.name for parameter in parameters if parameter.name not in given and parameter.default is parameter.empty]
+        if unknown := [argument for argument in arguments if argument not in names]:
+            raise InvalidArguments(f"{name} has no argument {as_json(unknown[0])[:60]}; its arguments: {', '.join(names) or 'none'}")
+        missing = [parameter.name for parameter in parameters if parameter.name not in arguments and parameter.default is parameter.empty]
         if missing and name != "finish":
-            raise BadArguments(f"{name} needs {', '.join(missing)}")
-        kinds = {parameter.name: parameter.annotation for parameter in parameters}
-        return name, {one: fitted(value, kinds[one], f"{name}: {one}") for one, value in given.items()}
+            raise InvalidArguments(f"{name} needs {', '.join(missing)}")
+        types = {parameter.name: parameter.annotation for parameter in parameters}
+        return name, {argument: convert_argument(value, types[argument], f"{name}: {argument}") for argument, value in arguments.items()}
 
     def _solve(self) -> tuple[list[tuple[str, str]], Any]:
-        way: list[tuple[str, str]] = []
+        """The solution's (thought, action) pairs, and its answer."""
+        solution: list[tuple[str, str]] = []
 
         def call(thought: str, name: str, /, **arguments: Any) -> Any:
-            way.append((thought, f"{name} with Action Input: {as_json(arguments)}"))
+            solution.append((thought, f"{name} with Action Input: {as_json(arguments)}"))
             return getattr(self, name)(**arguments)
 
-        return way, self.problem.solve(call)
+        return solution, self.problem.solve(call)
 
 
-class Solver:
-    """Makes the calls that the problem's own solution makes, then gives the answer."""
-
-    def __init__(self, way: list[tuple[str, str]], answer: Any) -> None:
-        self._way, self._answer = iter(way), answer
-
-    def act(self, observation: str) -> tuple[str, str]:
-        last = ("I have what was asked for.", f"finish with Action Input: {as_json({'answer': self._answer})}")
-        return next(self._way, last)
-
-
-def _summary(method: Callable[..., Any]) -> str:
+def _description(method: Callable[..., Any]) -> str:
     return (inspect.getdoc(method) or "").splitlines()[0].rstrip(".")
 
 
-def _told(result: Any) -> str:
+def _result_text(result: Any) -> str:
     text = result if isinstance(result, str) else as_json(result)
     text = "".join(char if " " <= char <= "~" or char == "\n" else "?" for char in text)
-    return text if len(text) <= _LONGEST_RESULT else f"{text[:_LONGEST_RESULT]} ... ({len(text)} characters in all; ask for less)"
+    return text if len(text) <= _MAX_RESULT_CHARS else f"{text[:_MAX_RESULT_CHARS]} ... ({len(text)} characters in all; ask for less)"
 
 
 @lru_cache(maxsize=None)

@@ -1,32 +1,32 @@
 """Movie: questions about films and people, answered with tools.
 
-Invariant: what a tool gives depends on its arguments alone.
+Invariant: the result of a tool depends on its arguments alone.
 """
 
 from __future__ import annotations
 
-import random
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from envs.base import Sizes
-from envs.tools.base import Problem, ToolEnv, ToolError, tool
+from envs.tools.base import ToolEnv, ToolError, tool
+from envs.tools.movie_database import COUNTRIES, LANGUAGES, movie_database
 from envs.tools.movie_problems import TEMPLATES
-from envs.tools.movie_store import COUNTRIES, LANGUAGES, database
+from envs.tools.problem import Problem, generate_problems
 
 
 class Movie(ToolEnv):
     """Questions about films, after AgentBoard's tool-query tasks as AgentGym serves them.
 
-    Observation: the goal first, then what each tool gave, as JSON. Actions: one call a round, `name with Action Input: {...}`; the tools
-    and their arguments are those of AgentGym's movie environment. Reward: 1 when `finish` is given the right answer (a list in any order),
+    Observation: first the goal, then the result of each call, as JSON. Actions: one call per round, `name with Action Input: {...}`; the
+    tools and their arguments are those of AgentGym's movie environment. Reward: 1 if `finish` gets the right answer (a list in any order),
     else 0; it ends the episode. At most 12 rounds. Instructions: 238 from ten templates, 20 of them eval; difficulty is the number of
     calls.
 
-    Where it differs from AgentGym's, and why:
-    - Four hundred invented films and 260 invented people, made from a seed; there, a service that needs a key and changes.
-    - The answer counts when it is given with `finish`; there, any tool's result that happens to equal it counts.
-    - Only the call of `finish` ends an episode, and arguments are parsed, not evaluated.
+    Differences from AgentGym's environment:
+    - 400 invented films and 260 invented people, generated from a seed; there, a web service that needs a key and changes.
+    - Only `finish` gives an answer; there, any tool result that happens to equal the answer counts.
+    - Only a call of `finish` ends an episode, and arguments are parsed, not evaluated.
     """
 
     name: ClassVar[str] = "movie"
@@ -43,47 +43,47 @@ class Movie(ToolEnv):
     @tool
     def get_search_movie(self, movie_name: str) -> list[dict[str, Any]]:
         """films of that title, with their ids"""
-        rows = _rows("SELECT id, title, release_date FROM film WHERE title LIKE ? ORDER BY title LIMIT 5", f"%{_pattern(movie_name)}%")
-        return _some(rows, "There is no film of that name.")
+        rows = _rows("SELECT id, title, release_date FROM film WHERE title LIKE ? ORDER BY title LIMIT 5", f"%{_like_pattern(movie_name)}%")
+        return _require(rows, "There is no film of that name.")
 
     @tool
     def get_movie_details(self, movie_id: int) -> dict[str, Any]:
         """date, runtime, budget, revenue, votes, genre"""
-        return _some(_rows("SELECT * FROM film WHERE id = ?", movie_id), _NO_FILM)[0]
+        return _require(_rows("SELECT * FROM film WHERE id = ?", movie_id), _NO_FILM)[0]
 
     @tool
     def get_movie_production_companies(self, movie_id: int) -> list[str]:
         """who made it"""
-        return [row["name"] for row in self._of(movie_id, "SELECT name FROM company WHERE film = ? ORDER BY name")]
+        return [row["name"] for row in self._film_rows(movie_id, "SELECT name FROM company WHERE film = ? ORDER BY name")]
 
     @tool
     def get_movie_production_countries(self, movie_id: int) -> list[str]:
         """where it was made"""
-        return [COUNTRIES[row["code"]] for row in self._of(movie_id, "SELECT code FROM country WHERE film = ? ORDER BY code")]
+        return [COUNTRIES[row["code"]] for row in self._film_rows(movie_id, "SELECT code FROM country WHERE film = ? ORDER BY code")]
 
     @tool
     def get_movie_cast(self, movie_id: int) -> list[dict[str, Any]]:
         """who plays whom, the leading role first"""
-        asked = "SELECT p.id, p.name, c.role FROM cast_member c JOIN person p ON p.id = c.person WHERE c.film = ? ORDER BY c.place"
-        return self._of(movie_id, asked)
+        query = "SELECT p.id, p.name, c.role FROM cast_member c JOIN person p ON p.id = c.person WHERE c.film = ? ORDER BY c.place"
+        return self._film_rows(movie_id, query)
 
     @tool
     def get_movie_crew(self, movie_id: int) -> list[dict[str, Any]]:
         """director, writer, composer, editor"""
-        asked = "SELECT p.id, p.name, c.job FROM crew_member c JOIN person p ON p.id = c.person WHERE c.film = ? ORDER BY c.job"
-        return self._of(movie_id, asked)
+        query = "SELECT p.id, p.name, c.job FROM crew_member c JOIN person p ON p.id = c.person WHERE c.film = ? ORDER BY c.job"
+        return self._film_rows(movie_id, query)
 
     @tool
     def get_movie_keywords(self, movie_id: int) -> list[str]:
         """what it is about"""
-        return [row["word"] for row in self._of(movie_id, "SELECT word FROM keyword WHERE film = ? ORDER BY word")]
+        return [row["word"] for row in self._film_rows(movie_id, "SELECT word FROM keyword WHERE film = ? ORDER BY word")]
 
     @tool
     def get_movie_alternative_titles(self, movie_id: int) -> list[dict[str, Any]]:
         """its titles in other countries"""
         return [
             {"country": COUNTRIES[row["code"]], "title": row["title"]}
-            for row in self._of(movie_id, "SELECT code, title FROM alternative WHERE film = ? ORDER BY code")
+            for row in self._film_rows(movie_id, "SELECT code, title FROM alternative WHERE film = ? ORDER BY code")
         ]
 
     @tool
@@ -91,69 +91,67 @@ class Movie(ToolEnv):
         """its titles in other languages"""
         return [
             {"language": LANGUAGES[row["language"]], "title": row["title"]}
-            for row in self._of(movie_id, "SELECT language, title FROM translation WHERE film = ? ORDER BY language")
+            for row in self._film_rows(movie_id, "SELECT language, title FROM translation WHERE film = ? ORDER BY language")
         ]
 
     @tool
     def get_search_person(self, person_name: str) -> list[dict[str, Any]]:
         """people of that name, with their ids"""
-        rows = _rows("SELECT id, name FROM person WHERE name LIKE ? ORDER BY name LIMIT 5", f"%{_pattern(person_name)}%")
-        return _some(rows, "There is nobody of that name.")
+        rows = _rows("SELECT id, name FROM person WHERE name LIKE ? ORDER BY name LIMIT 5", f"%{_like_pattern(person_name)}%")
+        return _require(rows, "There is nobody of that name.")
 
     @tool
     def get_person_details(self, person_id: int) -> dict[str, Any]:
         """birthday and place of birth"""
-        return _some(_rows("SELECT id, name, birthday, place_of_birth FROM person WHERE id = ?", person_id), _NOBODY)[0]
+        return _require(_rows("SELECT id, name, birthday, place_of_birth FROM person WHERE id = ?", person_id), _NO_PERSON)[0]
 
     @tool
     def get_person_cast(self, person_id: int) -> list[dict[str, Any]]:
         """the films somebody plays in"""
-        return self._by(person_id, "SELECT f.id, f.title, c.role FROM cast_member c JOIN film f ON f.id = c.film WHERE c.person = ?")
+        return self._person_rows(
+            person_id, "SELECT f.id, f.title, c.role FROM cast_member c JOIN film f ON f.id = c.film WHERE c.person = ?"
+        )
 
     @tool
     def get_person_crew(self, person_id: int) -> list[dict[str, Any]]:
         """the films somebody worked on"""
-        return self._by(person_id, "SELECT f.id, f.title, c.job FROM crew_member c JOIN film f ON f.id = c.film WHERE c.person = ?")
+        return self._person_rows(
+            person_id, "SELECT f.id, f.title, c.job FROM crew_member c JOIN film f ON f.id = c.film WHERE c.person = ?"
+        )
 
     @tool
     def get_person_external_ids(self, person_id: int) -> dict[str, Any]:
         """somebody's ids elsewhere"""
-        return _some(_rows("SELECT imdb_id, facebook_id FROM person WHERE id = ?", person_id), _NOBODY)[0]
+        return _require(_rows("SELECT imdb_id, facebook_id FROM person WHERE id = ?", person_id), _NO_PERSON)[0]
 
-    def _of(self, film: int, asked: str) -> list[dict[str, Any]]:
-        _some(_rows("SELECT id FROM film WHERE id = ?", film), _NO_FILM)
-        return _rows(asked, film)
+    def _film_rows(self, film: int, query: str) -> list[dict[str, Any]]:
+        _require(_rows("SELECT id FROM film WHERE id = ?", film), _NO_FILM)
+        return _rows(query, film)
 
-    def _by(self, person: int, asked: str) -> list[dict[str, Any]]:
-        _some(_rows("SELECT id FROM person WHERE id = ?", person), _NOBODY)
-        return _rows(f"{asked} ORDER BY f.release_date", person)
+    def _person_rows(self, person: int, query: str) -> list[dict[str, Any]]:
+        _require(_rows("SELECT id FROM person WHERE id = ?", person), _NO_PERSON)
+        return _rows(f"{query} ORDER BY f.release_date", person)
 
 
 _NO_FILM = "There is no film of that id; get_search_movie gives ids."
-_NOBODY = "There is nobody of that id; get_search_person gives ids."
+_NO_PERSON = "There is nobody of that id; get_search_person gives ids."
 
 
-def _rows(asked: str, value: int | str) -> list[dict[str, Any]]:
-    return [dict(row) for row in database().execute(asked, (value,))]
+def _rows(query: str, value: int | str) -> list[dict[str, Any]]:
+    return [dict(row) for row in movie_database().execute(query, (value,))]
 
 
-def _some(rows: list[dict[str, Any]], otherwise: str) -> list[dict[str, Any]]:
+def _require(rows: list[dict[str, Any]], message: str) -> list[dict[str, Any]]:
     if not rows:
-        raise ToolError(otherwise)
+        raise ToolError(message)
     return rows
 
 
-def _pattern(name: str) -> str:
-    """A name as part of a LIKE pattern: its own wildcards count for nothing, and it has a bound."""
+def _like_pattern(name: str) -> str:
+    """A name for a LIKE pattern, without wildcards of its own and cut to 60 characters."""
     return name.strip().replace("%", "").replace("_", "")[:60]
 
 
 @lru_cache(maxsize=None)
 def _problems() -> tuple[Problem, ...]:
-    draw = random.Random("movie problems")
-    found: dict[str, Problem] = {}
-    while len(found) < Movie.sizes.instructions:
-        for template in TEMPLATES:
-            problem = template(draw)
-            found.setdefault(problem.text, problem)
-    return tuple(found.values())[: Movie.sizes.instructions]
+    return generate_problems(TEMPLATES, Movie.sizes.instructions, "movie problems")

@@ -1,6 +1,6 @@
-"""Sheet: change a table of cells as asked, with tools.
+"""Sheet: change a spreadsheet as instructed, with tools.
 
-Invariant: an episode has its own sheets; only how they are at `finish` counts.
+Invariant: an episode has its own sheets, and the reward depends on their state at `finish` alone.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 from envs.base import Sizes
-from envs.tools.base import Problem, ToolEnv, ToolError, tool
+from envs.tools.base import ToolEnv, ToolError, tool
+from envs.tools.problem import Call, Problem
 from envs.tools.sheet_problems import TEMPLATES
-from envs.tools.sheet_table import Cell, Table, area, cell, formula, likeness, name_of, place
+from envs.tools.sheet_table import Cell, Table, apply_formula, cell_name, parse_position, parse_range, similarity, to_cell
 
-_LONGEST_LIST = 400
+_MAX_POSITIONS = 400
 
 
 class Sheet(ToolEnv):
     """Changes to a sheet, after AgentBoard's tool-operation tasks as AgentGym serves them.
 
-    Observation: the goal first, then what each tool gave, as JSON. Actions: one call a round, `name with Action Input: {...}`; the tools
-    and their arguments are those of AgentGym's sheet environment. A sheet must be opened first. Reward, given at `finish`: how much of the
-    way the cells are to what they should be, (likeness - likeness at the start) / (1 - likeness at the start), not below 0; likeness is the
-    share of equal cells over the rows and columns that either table has. Success: 1. At most 15 rounds. Instructions: 20, all eval, as in
-    the paper: there is no expert data to learn from.
+    Observation: first the goal, then the result of each call, as JSON. Actions: one call per round, `name with Action Input: {...}`; the
+    tools and their arguments are those of AgentGym's sheet environment. A sheet must be opened first. Reward, given at `finish`: the
+    progress towards the target table, (similarity - initial similarity) / (1 - initial similarity), at least 0; the similarity of two
+    tables is the share of equal cells over the rows and columns of either. Success: reward 1. At most 15 rounds. Instructions: 20, all
+    eval: as in the paper, there is no expert data to train on.
 
-    Where it differs from AgentGym's, and why:
-    - Sheets are objects of the episode, made from a seed; there, copies in a live service that needs an account.
-    - The cells count as they are at the end and beyond the overlap, and an untouched sheet is worth 0; there, the best step counts, only
-      within the overlap of the two tables, and doing nothing is worth most of the reward.
-    - Formulas are seven named operators; nothing is evaluated. Only the call of `finish` ends an episode.
+    Differences from AgentGym's environment:
+    - Sheets are objects of the episode, generated from a seed; there, copies in a live service that needs an account.
+    - The final state counts, with the cells that only one table has, and an unchanged sheet is worth 0; there, the best step counts, only
+      within the overlap of the two tables, and an unchanged sheet gets most of the reward.
+    - Formulas are seven named operators; nothing is evaluated. Only a call of `finish` ends an episode.
     """
 
     name: ClassVar[str] = "sheet"
@@ -43,8 +44,9 @@ class Sheet(ToolEnv):
     intro: ClassVar[str] = "Change the sheet as asked, then finish. Cells are named like B3; rows and columns count from 1."
 
     sheets: dict[str, Table]
-    wanted: Table
-    _opened: str | None
+    target: Table
+    """The sheet after the problem's solution."""
+    _open_name: str | None
 
     @classmethod
     def problems(cls) -> tuple[Problem, ...]:
@@ -54,27 +56,27 @@ class Sheet(ToolEnv):
     def succeeded(cls, reward: float) -> bool:
         return reward >= 1.0
 
-    def prepare(self, problem: Problem) -> None:
-        name, _, number = problem.home.partition(" ")
-        self.sheets, self._opened, self._target = {name: deepcopy(start(name, int(number)))}, None, name
-        self._start = start(name, int(number))
+    def reset_state(self, problem: Problem) -> None:
+        name, number = f"Sheet{problem.initial_state}", int(problem.initial_state)
+        self.sheets, self._open_name, self._target_name = {name: deepcopy(_build_initial_table(number))}, None, name
+        self._initial_table = _build_initial_table(number)
 
-    def solved(self) -> None:
-        self.wanted = self.sheets[self._target]
+    def record_solved_state(self) -> None:
+        self.target = self.sheets[self._target_name]
 
-    def judge(self, answer: Any) -> float:
-        found = self.sheets.get(self._target, Table([]))
-        before, now = likeness(self._start, self.wanted), likeness(found, self.wanted)
-        if now == 1.0:
+    def answer_reward(self, answer: Any) -> float:
+        table = self.sheets.get(self._target_name, Table([]))
+        initial, final = similarity(self._initial_table, self.target), similarity(table, self.target)
+        if final == 1.0:
             return 1.0
-        return max(0.0, (now - before) / (1 - before)) if before < 1 else 0.0
+        return max(0.0, (final - initial) / (1 - initial)) if initial < 1 else 0.0
 
     @tool
     def open_sheet(self, name: str) -> str:
         """open a sheet"""
         if name not in self.sheets:
             raise ToolError(f"There is no such sheet; there are: {', '.join(self.sheets) or 'none'}.")
-        self._opened = name
+        self._open_name = name
         return "The sheet is open."
 
     @tool
@@ -83,7 +85,7 @@ class Sheet(ToolEnv):
         if name not in self.sheets:
             raise ToolError("There is no such sheet.")
         del self.sheets[name]
-        self._opened = None if self._opened == name else self._opened
+        self._open_name = None if self._open_name == name else self._open_name
         return "The sheet is deleted."
 
     @tool
@@ -97,18 +99,18 @@ class Sheet(ToolEnv):
         """the name of a cell"""
         if not (1 <= row <= 200 and 1 <= col <= 50):
             raise ToolError("Rows and columns count from 1.")
-        return name_of(row - 1, col - 1)
+        return cell_name(row - 1, col - 1)
 
     @tool
     def insert_cols(self, values_list: list[Any], col_idx: int) -> str:
         """insert columns, each a list of values, before a column"""
-        self._table.insert("columns", _lines(values_list), col_idx)
+        self._table.insert("columns", _as_lines(values_list), col_idx)
         return "Inserted."
 
     @tool
     def insert_rows(self, values_list: list[Any], row_idx: int) -> str:
         """insert rows, each a list of values, before a row"""
-        self._table.insert("rows", _lines(values_list), row_idx)
+        self._table.insert("rows", _as_lines(values_list), row_idx)
         return "Inserted."
 
     @tool
@@ -122,7 +124,7 @@ class Sheet(ToolEnv):
     @tool
     def update_cell(self, position: str, value: Any) -> str:
         """write a value into a cell"""
-        self._table.put(*place(position), cell(value))
+        self._table.set(*parse_position(position), to_cell(value))
         return "Updated."
 
     @tool
@@ -135,20 +137,20 @@ class Sheet(ToolEnv):
         position_list: list[Any] = [],  # noqa: B006
     ) -> str:
         """write SUM, AVERAGE, COUNT, MAX, MIN, PRODUCT or MINUS of a range or of single cells into a cell"""
-        value = formula(self._values(start_position, end_position, position_list), operator)
-        self._table.put(*place(result_position), value)
+        value = apply_formula(self._values(start_position, end_position, position_list), operator)
+        self._table.set(*parse_position(result_position), value)
         return f"The result is {value}."
 
     @tool
     def update_range(self, start_position: str, end_position: str, values_list: list[Any]) -> str:
         """write rows of values into a range"""
-        row1, row2, column1, column2 = area(start_position, end_position)
-        lines = _lines(values_list)
+        row1, row2, column1, column2 = parse_range(start_position, end_position)
+        lines = _as_lines(values_list)
         if len(lines) != row2 - row1 + 1 or any(len(line) != column2 - column1 + 1 for line in lines):
             raise ToolError(f"The range has {row2 - row1 + 1} rows and {column2 - column1 + 1} columns; give as many values.")
-        for down, line in enumerate(lines):
-            for right, value in enumerate(line):
-                self._table.put(row1 + down, column1 + right, value)
+        for row_offset, line in enumerate(lines):
+            for column_offset, value in enumerate(line):
+                self._table.set(row1 + row_offset, column1 + column_offset, value)
         return "Updated."
 
     @tool
@@ -162,14 +164,14 @@ class Sheet(ToolEnv):
     @tool
     def merge_cells(self, start_position: str, end_position: str) -> str:
         """make one cell of a range"""
-        area(start_position, end_position)
+        parse_range(start_position, end_position)
         self._table.merged.append(f"{start_position}:{end_position}")
         return "Merged."
 
     @tool
     def update_note(self, position: str, content: str) -> str:
         """put a note on a cell"""
-        self._table.notes[name_of(*place(position))] = content[:200]
+        self._table.notes[cell_name(*parse_position(position))] = content[:200]
         return "Noted."
 
     @tool
@@ -180,13 +182,13 @@ class Sheet(ToolEnv):
     @tool
     def get_range_values(self, start_position: str, end_position: str) -> list[list[Cell]]:
         """the cells of a range"""
-        row1, row2, column1, column2 = area(start_position, end_position)
+        row1, row2, column1, column2 = parse_range(start_position, end_position)
         return [[self._table.get(row, column) for column in range(column1, column2 + 1)] for row in range(row1, row2 + 1)]
 
     @tool
     def get_cell_value(self, position: str) -> Cell:
         """one cell"""
-        return self._table.get(*place(position))
+        return self._table.get(*parse_position(position))
 
     @tool
     def get_value_by_formula(
@@ -197,23 +199,23 @@ class Sheet(ToolEnv):
         position_list: list[Any] = [],  # noqa: B006
     ) -> Cell:
         """compute without writing"""
-        return formula(self._values(start_position, end_position, position_list), operator)
+        return apply_formula(self._values(start_position, end_position, position_list), operator)
 
     @tool
     def filter_cells(self, query: str, in_row: int = 0, in_column: int = 0) -> list[str]:
         """the names of the cells that hold a text (in one row or column, where it is not 0)"""
-        wanted = cell(query)
+        value = to_cell(query)
         return [
-            name_of(row, column)
+            cell_name(row, column)
             for row, line in enumerate(self._table.rows)
-            for column, value in enumerate(line)
-            if value == wanted and in_row in (0, row + 1) and in_column in (0, column + 1)
+            for column, cell in enumerate(line)
+            if cell == value and in_row in (0, row + 1) and in_column in (0, column + 1)
         ]
 
     @tool
     def get_note(self, position: str) -> str:
         """the note on a cell"""
-        return self._table.notes.get(name_of(*place(position)), "")
+        return self._table.notes.get(cell_name(*parse_position(position)), "")
 
     @tool
     def finish(self, answer: Any = "done") -> None:
@@ -221,14 +223,14 @@ class Sheet(ToolEnv):
 
     @property
     def _table(self) -> Table:
-        if self._opened is None:
+        if self._open_name is None:
             raise ToolError("No sheet is open; call open_sheet first.")
-        return self.sheets[self._opened]
+        return self.sheets[self._open_name]
 
     def _values(self, start: str, end: str, positions: list[Any]) -> list[Cell]:
         if positions:
-            return [self._table.get(*place(str(position))) for position in positions[:_LONGEST_LIST]]
-        row1, row2, column1, column2 = area(start, end)
+            return [self._table.get(*parse_position(str(position))) for position in positions[:_MAX_POSITIONS]]
+        row1, row2, column1, column2 = parse_range(start, end)
         return [self._table.get(row, column) for row in range(row1, row2 + 1) for column in range(column1, column2 + 1)]
 
 
@@ -240,14 +242,14 @@ def _dimension(text: str) -> Literal["rows", "columns"]:
     raise ToolError("The dimension is rows or columns.")
 
 
-def _lines(values: list[Any]) -> list[list[Any]]:
+def _as_lines(values: list[Any]) -> list[list[Any]]:
     lines = values if values and all(isinstance(line, list) for line in values) else [values]
     return [list(line) for line in lines]
 
 
 @lru_cache(maxsize=None)
-def start(name: str, number: int) -> Table:
-    """The sheet of a problem before anything is done: a copy is what an episode works on."""
+def _build_initial_table(number: int) -> Table:
+    """The initial table of a problem; an episode works on a copy."""
     return TEMPLATES[number % len(TEMPLATES)](random.Random(f"sheet {number}"))[1]
 
 
@@ -255,16 +257,19 @@ def start(name: str, number: int) -> Table:
 def _problems() -> tuple[Problem, ...]:
     problems = []
     for number in range(Sheet.sizes.instructions):
-        text, _, calls, solve = TEMPLATES[number % len(TEMPLATES)](random.Random(f"sheet {number}"))
+        text, _, num_calls, solve = TEMPLATES[number % len(TEMPLATES)](random.Random(f"sheet {number}"))
         name = f"Sheet{number}"
-        problems.append(Problem(f"In the sheet {name}: {text}", f"{calls} calls", _opening(name, solve), home=f"{name} {number}"))
+        full_text = f"In the sheet {name}: {text}"
+        problems.append(Problem(full_text, f"{num_calls} calls", _with_opening(name, solve), initial_state=str(number)))
     return tuple(problems)
 
 
-def _opening(name: str, solve: Callable[..., Any]) -> Callable[..., Any]:
-    def whole(call: Callable[..., Any]) -> str:
+def _with_opening(name: str, solve: Callable[[Call], Any]) -> Callable[[Call], str]:
+    """The solution of a template, preceded by the call that opens the sheet."""
+
+    def solve_with_opening(call: Call) -> str:
         call("First I open the sheet.", "open_sheet", name=name)
         solve(call)
         return "done"
 
-    return whole
+    return solve_with_opening

@@ -1,36 +1,36 @@
 """TODO: questions about a user's tasks, and changes to them, with tools.
 
-Invariant: an episode works on its own copy of an account; how it ends is judged by the answer and by the state of that copy.
+Invariant: an episode works on its own copy of an account; the reward depends on the answer and on the final state of that copy.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from envs.base import Sizes
-from envs.tools.base import Problem, ToolEnv, ToolError, tool
-from envs.tools.todo_store import ACCOUNTS, Account, Project, Task, account
-from envs.tools.values import same_answer
-
-DONE = "done"
+from envs.tools.answers import same_answer
+from envs.tools.base import ToolEnv, ToolError, tool
+from envs.tools.problem import Problem
+from envs.tools.todo_accounts import NUM_ACCOUNTS, Account, Project, Task, new_account
+from envs.tools.todo_problems import TEMPLATES
 
 
 class Todo(ToolEnv):
     """A user's projects and tasks, after AgentBoard's tool-operation tasks as AgentGym serves them.
 
-    Observation: the goal first, then what each tool gave, as JSON. Actions: one call a round, `name with Action Input: {...}`; the tools
-    and their arguments are those of AgentGym's todo environment. Reward: 1 when `finish` is given the right answer and the account is as it
-    should be (a question must change nothing), else 0; it ends the episode. For a change the answer is "done". At most 15 rounds.
-    Instructions: 155 over twelve accounts from ten templates, 20 of them eval; difficulty is the number of calls.
+    Observation: first the goal, then the result of each call, as JSON. Actions: one call per round, `name with Action Input: {...}`; the
+    tools and their arguments are those of AgentGym's todo environment. Reward: 1 if `finish` gets the right answer and the account has the
+    state that the solution leads to (a question must change nothing), else 0; it ends the episode. The answer to a change is "done". At
+    most 15 rounds. Instructions: 155 over twelve accounts from ten templates, 20 of them eval; difficulty is the number of calls.
 
-    Where it differs from AgentGym's, and why:
-    - The accounts are made from a seed and every episode has its own copy; there, one account of a live service, which every reset empties.
-    - The answer counts when it is given with `finish`, and only that call ends an episode; arguments are parsed, not evaluated.
-    - Tasks have the place where they are done, so that a question can speak of where the user is.
+    Differences from AgentGym's environment:
+    - The accounts are generated from a seed, and every episode has its own copy; there, one account of a live service that every reset
+      empties.
+    - Only `finish` gives an answer and ends an episode; arguments are parsed, not evaluated.
+    - Tasks have a place, so that a question can refer to the user's location.
     """
 
     name: ClassVar[str] = "todo"
@@ -47,17 +47,17 @@ class Todo(ToolEnv):
         return _problems()
 
     account: Account
-    wanted: dict[str, Any]
-    """The state of the account after the problem's own solution."""
+    target_state: dict[str, Any]
+    """The state of the account after the problem's solution."""
 
-    def prepare(self, problem: Problem) -> None:
-        self.account = account(int(problem.home))
+    def reset_state(self, problem: Problem) -> None:
+        self.account = new_account(int(problem.initial_state))
 
-    def solved(self) -> None:
-        self.wanted = self.account.state()
+    def record_solved_state(self) -> None:
+        self.target_state = self.account.state()
 
-    def judge(self, answer: Any) -> float:
-        return float(same_answer(answer, self.gold) and self.account.state() == self.wanted)
+    def answer_reward(self, answer: Any) -> float:
+        return float(same_answer(answer, self.gold_answer) and self.account.state() == self.target_state)
 
     @tool
     def get_user_current_date(self) -> str:
@@ -67,7 +67,7 @@ class Todo(ToolEnv):
     @tool
     def get_user_current_location(self) -> str:
         """the city the user is in"""
-        return self.account.home
+        return self.account.user_city
 
     @tool
     def get_projects(self) -> list[dict[str, Any]]:
@@ -125,168 +125,29 @@ class Todo(ToolEnv):
         project.tasks.remove(task)
         return "The task is deleted."
 
-    def _project(self, key: str) -> Project:
-        found = self.account.project(key.strip())
-        if found is None:
+    def _project(self, id_: str) -> Project:
+        project = self.account.project(id_.strip())
+        if project is None:
             raise ToolError("There is no project of that id; get_projects gives ids.")
-        return found
+        return project
 
-    def _task(self, key: str) -> tuple[Project, Task]:
-        found = self.account.task(key.strip())
-        if found is None:
+    def _task(self, id_: str) -> tuple[Project, Task]:
+        project_and_task = self.account.task(id_.strip())
+        if project_and_task is None:
             raise ToolError("There is no open task of that id; get_tasks gives ids.")
-        return found
-
-
-Call = Callable[..., Any]
-Template = Callable[[random.Random, Account], tuple[str, int, Callable[[Call], Any]]]
-
-
-def _tasks(call: Call, name: str) -> list[dict[str, Any]]:
-    projects = call("I need the id of the project.", "get_projects")
-    key = next(project["id"] for project in projects if project["name"] == name)
-    return list(call(f"Now the tasks of {name}.", "get_tasks", project_id=key))
-
-
-def _pick(draw: random.Random, own: Account) -> tuple[Project, str]:
-    project = draw.choice(own.projects)
-    return project, draw.choice(project.tasks).content
-
-
-def _id(tasks: list[dict[str, Any]], content: str) -> str:
-    return str(next(task["id"] for task in tasks if task["content"] == content))
-
-
-def _how_many(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project, priority = draw.choice(own.projects), draw.randrange(1, 5)
-
-    def solve(call: Call) -> Any:
-        return sum(task["priority"] >= priority for task in _tasks(call, project.name))
-
-    return f"How many tasks of {project.name} have priority {priority} or higher?", 2, solve
-
-
-def _duration(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project, content = _pick(draw, own)
-
-    def solve(call: Call) -> Any:
-        key = _id(_tasks(call, project.name), content)
-        return int(call("Now its duration.", "get_task_duration", task_id=key).split()[0])
-
-    return f"How many minutes does the task '{content}' of {project.name} take?", 3, solve
-
-
-def _description(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project, content = _pick(draw, own)
-
-    def solve(call: Call) -> Any:
-        return call("Now its description.", "get_task_description", task_id=_id(_tasks(call, project.name), content))
-
-    return f"What is the description of the task '{content}' of {project.name}?", 3, solve
-
-
-def _due_first(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project, last = draw.choice(own.projects), draw.random() < 0.5
-
-    def solve(call: Call) -> Any:
-        tasks = _tasks(call, project.name)
-        return (max if last else min)(tasks, key=lambda task: (task["due_date"], task["id"]))["content"]
-
-    return f"Which task of {project.name} is due {'last' if last else 'first'}?", 2, solve
-
-
-def _overdue(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project = draw.choice(own.projects)
-
-    def solve(call: Call) -> Any:
-        today = call("I need today's date.", "get_user_current_date")
-        return sum(task["due_date"] < today for task in _tasks(call, project.name))
-
-    return f"How many tasks of {project.name} are overdue today?", 3, solve
-
-
-def _here(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project = draw.choice(own.projects)
-
-    def solve(call: Call) -> Any:
-        home = call("I need to know where the user is.", "get_user_current_location")
-        return [task["content"] for task in _tasks(call, project.name) if task["place"] == home]
-
-    return f"Which tasks of {project.name} can be done where I am? Give a list, which may be empty.", 3, solve
-
-
-def _complete(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project, content = _pick(draw, own)
-
-    def solve(call: Call) -> str:
-        call("Now I complete it.", "complete_task", task_id=_id(_tasks(call, project.name), content))
-        return DONE
-
-    return f"Complete the task '{content}' of {project.name}.", 3, solve
-
-
-def _postpone(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project, content = _pick(draw, own)
-    days = draw.randrange(1, 15)
-
-    def solve(call: Call) -> str:
-        today = date.fromisoformat(call("I need today's date.", "get_user_current_date"))
-        key = _id(_tasks(call, project.name), content)
-        call("Now the new date.", "update_task", task_id=key, due_date=(today + timedelta(days=days)).isoformat())
-        return DONE
-
-    return f"Make the task '{content}' of {project.name} due in {days} days from today.", 4, solve
-
-
-def _delete_low(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project = draw.choice(own.projects)
-    priority = min(task.priority for task in project.tasks)
-
-    def solve(call: Call) -> str:
-        for task in _tasks(call, project.name):
-            if task["priority"] == priority:
-                call(f"The task {task['content']} has that priority.", "delete_task", task_id=task["id"])
-        return DONE
-
-    return f"Delete the tasks of {project.name} with priority {priority}.", 3, solve
-
-
-def _favourite(draw: random.Random, own: Account) -> tuple[str, int, Callable[[Call], Any]]:
-    project = draw.choice(own.projects)
-    wanted = not project.is_favorite
-
-    def solve(call: Call) -> str:
-        projects = call("I need the id of the project.", "get_projects")
-        key = next(one["id"] for one in projects if one["name"] == project.name)
-        call("Now I change it.", "update_project", project_id=key, is_favorite=wanted)
-        return DONE
-
-    return f"Make {project.name} {'a favourite' if wanted else 'no favourite any more'}.", 2, solve
-
-
-_TEMPLATES: tuple[Template, ...] = (
-    _how_many,
-    _duration,
-    _description,
-    _due_first,
-    _overdue,
-    _here,
-    _complete,
-    _postpone,
-    _delete_low,
-    _favourite,
-)
+        return project_and_task
 
 
 @lru_cache(maxsize=None)
 def _problems() -> tuple[Problem, ...]:
-    """Accounts and templates take turns. A text occurs once, whatever the account, so that none is in eval and in training."""
-    draw = random.Random("todo problems")
-    found: dict[str, Problem] = {}
+    """Accounts and templates take turns. Texts are distinct across accounts, so that no text is both in eval and in training."""
+    rng = random.Random("todo problems")
+    problems: dict[str, Problem] = {}
     turn = 0
-    while len(found) < Todo.sizes.instructions:
-        number = turn % ACCOUNTS
-        text, calls, solve = _TEMPLATES[(turn // ACCOUNTS) % len(_TEMPLATES)](draw, account(number))
-        found.setdefault(text, Problem(text, f"{calls} calls", solve, home=str(number)))
+    while len(problems) < Todo.sizes.instructions:
+        account_number = turn % NUM_ACCOUNTS
+        template = TEMPLATES[(turn // NUM_ACCOUNTS) % len(TEMPLATES)]
+        text, num_calls, solve = template(rng, new_account(account_number))
+        problems.setdefault(text, Problem(text, f"{num_calls} calls", solve, initial_state=str(account_number)))
         turn += 1
-    return tuple(found.values())
+    return tuple(problems.values())

@@ -1,4 +1,4 @@
-"""The templates of Weather's questions: what is asked, and the calls that answer it."""
+"""The templates of Weather's questions, each with the calls that answer it."""
 
 from __future__ import annotations
 
@@ -7,166 +7,167 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
-from envs.tools.base import Problem
-from envs.tools.weather_store import cities
+from envs.tools.problem import Call, Problem, Template
+from envs.tools.weather_database import cities
 
-_WORDS = {"temp": "mean temperature", "rain": "rain", "snow": "snowfall"}
-
-
-def _city(draw: random.Random) -> str:
-    return draw.choice(cities())[0]
+_MEASURE_NAMES = {"temp": "mean temperature", "rain": "rain", "snow": "snowfall"}
 
 
-def _two_cities(draw: random.Random) -> tuple[str, str]:
-    one, other = draw.sample(cities(), 2)
-    return one[0], other[0]
+def _random_city(rng: random.Random) -> str:
+    return rng.choice(cities()).name
 
 
-def _today(draw: random.Random) -> date:
-    return date(2022, 3, 1) + timedelta(days=draw.randrange(600))
+def _random_city_pair(rng: random.Random) -> tuple[str, str]:
+    city1, city2 = rng.sample(cities(), 2)
+    return city1.name, city2.name
 
 
-def _days(first: date, count: int) -> tuple[str, str]:
+def _random_today(rng: random.Random) -> date:
+    return date(2022, 3, 1) + timedelta(days=rng.randrange(600))
+
+
+def _date_range(first: date, count: int) -> tuple[str, str]:
     return first.isoformat(), (first + timedelta(days=count - 1)).isoformat()
 
 
-def _place(call: Callable[..., Any], city: str) -> dict[str, float]:
-    found = call(f"I need to know where {city} is.", "get_latitude_longitude", name=city)
-    return {"latitude": found["latitude"], "longitude": found["longitude"]}
+def _locate(call: Call, city: str) -> dict[str, float]:
+    coordinates = call(f"I need to know where {city} is.", "get_latitude_longitude", name=city)
+    return {"latitude": coordinates["latitude"], "longitude": coordinates["longitude"]}
 
 
-def _problem(text: str, calls: int, solve: Callable[[Callable[..., Any]], Any], today: date, home: str = "") -> Problem:
-    return Problem(text, f"{calls} calls", solve, today.isoformat(), home)
+def _problem(text: str, num_calls: int, solve: Callable[[Call], Any], today: date, user_city: str = "") -> Problem:
+    return Problem(text, f"{num_calls} calls", solve, today.isoformat(), user_city)
 
 
-def extreme_day(draw: random.Random) -> Problem:
-    city, today, count = _city(draw), _today(draw), draw.randrange(3, 8)
-    first, last = _days(today - timedelta(days=draw.randrange(20, 50)), count)
-    most = draw.random() < 0.5
+def extreme_day(rng: random.Random) -> Problem:
+    city, today, count = _random_city(rng), _random_today(rng), rng.randrange(3, 8)
+    first, last = _date_range(today - timedelta(days=rng.randrange(20, 50)), count)
+    warmest = rng.random() < 0.5
 
-    def solve(call: Callable[..., Any]) -> str:
-        days = call("Now I ask for its temperatures.", "get_historical_temp", **_place(call, city), start_date=first, end_date=last)
-        return str((max if most else min)(sorted(days), key=days.__getitem__))
+    def solve(call: Call) -> str:
+        days = call("Now I ask for its temperatures.", "get_historical_temp", **_locate(call, city), start_date=first, end_date=last)
+        return str((max if warmest else min)(sorted(days), key=days.__getitem__))
 
-    return _problem(f"Which was the {'warmest' if most else 'coldest'} day in {city} from {first} to {last}?", 2, solve, today)
+    return _problem(f"Which was the {'warmest' if warmest else 'coldest'} day in {city} from {first} to {last}?", 2, solve, today)
 
 
-def total(draw: random.Random) -> Problem:
-    city, today, count, kind = _city(draw), _today(draw), draw.randrange(3, 8), draw.choice(["rain", "rain", "snow"])
-    first, last = _days(today - timedelta(days=draw.randrange(20, 50)), count)
+def total_precipitation(rng: random.Random) -> Problem:
+    city, today, count, measure = _random_city(rng), _random_today(rng), rng.randrange(3, 8), rng.choice(["rain", "rain", "snow"])
+    first, last = _date_range(today - timedelta(days=rng.randrange(20, 50)), count)
 
-    def solve(call: Callable[..., Any]) -> float:
-        days = call(f"Now I ask for its {kind}.", f"get_historical_{kind}", **_place(call, city), start_date=first, end_date=last)
+    def solve(call: Call) -> float:
+        days = call(f"Now I ask for its {measure}.", f"get_historical_{measure}", **_locate(call, city), start_date=first, end_date=last)
         return float(round(sum(days.values()), 1))
 
-    unit = "millimetres" if kind == "rain" else "centimetres"
-    return _problem(f"How many {unit} of {kind} fell in {city} from {first} to {last} in all?", 2, solve, today)
+    unit = "millimetres" if measure == "rain" else "centimetres"
+    return _problem(f"How many {unit} of {measure} fell in {city} from {first} to {last} in all?", 2, solve, today)
 
 
-def average(draw: random.Random) -> Problem:
-    city, today, count = _city(draw), _today(draw), draw.randrange(2, 6)
-    first, last = _days(today - timedelta(days=draw.randrange(20, 50)), count)
+def average_temperature(rng: random.Random) -> Problem:
+    city, today, count = _random_city(rng), _random_today(rng), rng.randrange(2, 6)
+    first, last = _date_range(today - timedelta(days=rng.randrange(20, 50)), count)
 
-    def solve(call: Callable[..., Any]) -> float:
-        days = call("Now I ask for its temperatures.", "get_historical_temp", **_place(call, city), start_date=first, end_date=last)
+    def solve(call: Call) -> float:
+        days = call("Now I ask for its temperatures.", "get_historical_temp", **_locate(call, city), start_date=first, end_date=last)
         return float(round(sum(days.values()) / len(days), 2))
 
     return _problem(f"What was the average temperature in {city} from {first} to {last}?", 2, solve, today)
 
 
-def now(draw: random.Random) -> Problem:
-    city, today, kind = _city(draw), _today(draw), draw.choice(["temp", "temp", "rain"])
+def current_measure(rng: random.Random) -> Problem:
+    city, today, measure = _random_city(rng), _random_today(rng), rng.choice(["temp", "temp", "rain"])
 
-    def solve(call: Callable[..., Any]) -> Any:
+    def solve(call: Call) -> Any:
         day = call("I need today's date.", "get_user_current_date")
-        return call("Now I ask for today.", f"get_current_{kind}", **_place(call, city), current_date=day)
+        return call("Now I ask for today.", f"get_current_{measure}", **_locate(call, city), current_date=day)
 
-    asked = f"What is the {_WORDS[kind]} in {city} today, {today.strftime('%d.%m.%Y')}?"
-    return _problem(asked, 3, solve, today)
+    question = f"What is the {_MEASURE_NAMES[measure]} in {city} today, {today.strftime('%d.%m.%Y')}?"
+    return _problem(question, 3, solve, today)
 
 
-def at_home(draw: random.Random) -> Problem:
-    home, today, ahead = _city(draw), _today(draw), draw.randrange(1, 8)
-    day = (today + timedelta(days=ahead)).isoformat()
-    kind = draw.choice(["temp", "rain"])
+def forecast_at_user_location(rng: random.Random) -> Problem:
+    user_city, today, days_ahead = _random_city(rng), _random_today(rng), rng.randrange(1, 8)
+    day = (today + timedelta(days=days_ahead)).isoformat()
+    measure = rng.choice(["temp", "rain"])
 
-    def solve(call: Callable[..., Any]) -> Any:
+    def solve(call: Call) -> Any:
         city = call("I need to know where the user is.", "get_user_current_location")
         call("I need today's date.", "get_user_current_date")
-        place = _place(call, city)
-        days = call("Now I ask for the forecast.", f"get_{kind}_forecast", **place, start_date=day, end_date=day)
+        place = _locate(call, city)
+        days = call("Now I ask for the forecast.", f"get_{measure}_forecast", **place, start_date=day, end_date=day)
         return days[day]
 
-    return _problem(f"What {_WORDS[kind]} is forecast for where I am on {day}?", 4, solve, today, home)
+    return _problem(f"What {_MEASURE_NAMES[measure]} is forecast for where I am on {day}?", 4, solve, today, user_city)
 
 
-def rainy_days(draw: random.Random) -> Problem:
-    city, today, count = _city(draw), _today(draw), draw.randrange(4, 8)
-    first, last = _days(today + timedelta(days=1), count)
+def rainy_days(rng: random.Random) -> Problem:
+    city, today, count = _random_city(rng), _random_today(rng), rng.randrange(4, 8)
+    first, last = _date_range(today + timedelta(days=1), count)
 
-    def solve(call: Callable[..., Any]) -> int:
-        days = call("Now I ask for the forecast of rain.", "get_rain_forecast", **_place(call, city), start_date=first, end_date=last)
+    def solve(call: Call) -> int:
+        days = call("Now I ask for the forecast of rain.", "get_rain_forecast", **_locate(call, city), start_date=first, end_date=last)
         return sum(amount > 0 for amount in days.values())
 
     return _problem(f"On how many days from {first} to {last} is rain forecast in {city}?", 2, solve, today)
 
 
-def warmer(draw: random.Random) -> Problem:
-    (one, other), today = _two_cities(draw), _today(draw)
-    day = (today - timedelta(days=draw.randrange(5, 60))).isoformat()
+def warmer_city(rng: random.Random) -> Problem:
+    (city1, city2), today = _random_city_pair(rng), _random_today(rng)
+    day = (today - timedelta(days=rng.randrange(5, 60))).isoformat()
 
-    def solve(call: Callable[..., Any]) -> str:
-        temps = []
-        for city in (one, other):
-            place = _place(call, city)
-            temps.append(call(f"Now the temperature in {city}.", "get_historical_temp", **place, start_date=day, end_date=day)[day])
-        return one if temps[0] >= temps[1] else other
+    def solve(call: Call) -> str:
+        temperatures = []
+        for city in (city1, city2):
+            place = _locate(call, city)
+            days = call(f"Now the temperature in {city}.", "get_historical_temp", **place, start_date=day, end_date=day)
+            temperatures.append(days[day])
+        return city1 if temperatures[0] >= temperatures[1] else city2
 
-    return _problem(f"Which city was warmer on {day}, {one} or {other}?", 4, solve, today)
+    return _problem(f"Which city was warmer on {day}, {city1} or {city2}?", 4, solve, today)
 
 
-def air(draw: random.Random) -> Problem:
-    city, today, count = _city(draw), _today(draw), draw.randrange(3, 7)
-    first, last = _days(today - timedelta(days=draw.randrange(20, 50)), count)
+def worst_air_quality(rng: random.Random) -> Problem:
+    city, today, count = _random_city(rng), _random_today(rng), rng.randrange(3, 7)
+    first, last = _date_range(today - timedelta(days=rng.randrange(20, 50)), count)
 
-    def solve(call: Callable[..., Any]) -> str:
-        place = _place(call, city)
+    def solve(call: Call) -> str:
+        place = _locate(call, city)
         days = call("Now I ask for its air.", "get_historical_air_quality_index", **place, start_date=first, end_date=last)
         return str(call("What does the worst value mean?", "get_air_quality_level", air_quality_index=max(days.values())))
 
     return _problem(f"How would the air quality level of the worst day in {city} from {first} to {last} be called?", 3, solve, today)
 
 
-def apart(draw: random.Random) -> Problem:
-    (one, other), today = _two_cities(draw), _today(draw)
+def distance(rng: random.Random) -> Problem:
+    (city1, city2), today = _random_city_pair(rng), _random_today(rng)
 
-    def solve(call: Callable[..., Any]) -> Any:
-        here, there = _place(call, one), _place(call, other)
-        ends = {f"{name}{number}": value for number, place in ((1, here), (2, there)) for name, value in place.items()}
-        return call("Now I can measure the distance.", "get_distance", **ends)
+    def solve(call: Call) -> Any:
+        place1, place2 = _locate(call, city1), _locate(call, city2)
+        coordinates = {f"{name}{number}": value for number, place in ((1, place1), (2, place2)) for name, value in place.items()}
+        return call("Now I can measure the distance.", "get_distance", **coordinates)
 
-    return _problem(f"How many kilometres are {one} and {other} apart?", 3, solve, today)
-
-
-def higher(draw: random.Random) -> Problem:
-    (one, other), today = _two_cities(draw), _today(draw)
-
-    def solve(call: Callable[..., Any]) -> int:
-        heights = [call(f"Now the elevation of {city}.", "get_elevation", **_place(call, city)) for city in (one, other)]
-        return abs(int(heights[0]) - int(heights[1]))
-
-    return _problem(f"By how many metres do the elevations of {one} and {other} differ?", 4, solve, today)
+    return _problem(f"How many kilometres are {city1} and {city2} apart?", 3, solve, today)
 
 
-TEMPLATES: tuple[Callable[[random.Random], Problem], ...] = (
+def elevation_difference(rng: random.Random) -> Problem:
+    (city1, city2), today = _random_city_pair(rng), _random_today(rng)
+
+    def solve(call: Call) -> int:
+        elevations = [call(f"Now the elevation of {city}.", "get_elevation", **_locate(call, city)) for city in (city1, city2)]
+        return abs(int(elevations[0]) - int(elevations[1]))
+
+    return _problem(f"By how many metres do the elevations of {city1} and {city2} differ?", 4, solve, today)
+
+
+TEMPLATES: tuple[Template, ...] = (
     extreme_day,
-    total,
-    average,
-    now,
-    at_home,
+    total_precipitation,
+    average_temperature,
+    current_measure,
+    forecast_at_user_location,
     rainy_days,
-    warmer,
-    air,
-    apart,
-    higher,
+    warmer_city,
+    worst_air_quality,
+    distance,
+    elevation_difference,
 )

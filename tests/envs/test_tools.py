@@ -1,4 +1,4 @@
-"""The tool environments: how calls are read, what counts as an answer, and what the tools do."""
+"""The tool environments: parsing of calls, comparison of answers, and the effects of the tools."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 
 from envs import make
 from envs.base import InvalidAction
+from envs.tools.answers import same_answer
+from envs.tools.arguments import InvalidArguments, parse_arguments
 from envs.tools.base import ToolEnv
 from envs.tools.sheet import Sheet
-from envs.tools.sheet_table import Table, likeness
+from envs.tools.sheet_table import Table, similarity
 from envs.tools.todo import Todo
-from envs.tools.values import BadArguments, arguments_of, same_answer
 from envs.tools.weather import Weather
 
 TOOLS = {
@@ -33,13 +34,13 @@ TOOLS = {
 }
 
 
-def begun(name: str, number: int = 0) -> Any:
+def start(name: str, number: int = 0) -> Any:
     env = make(name)
     env.reset(options={"item_id": f"{name}_{number}"})
     return env
 
 
-def call(env: ToolEnv, name: str, /, **arguments: Any) -> Any:
+def call_tool(env: ToolEnv, name: str, /, **arguments: Any) -> Any:
     observation = env.step(f"{name} with Action Input: {json.dumps(arguments)}")[0]
     try:
         return json.loads(observation)
@@ -48,16 +49,16 @@ def call(env: ToolEnv, name: str, /, **arguments: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_the_tools_are_agentgyms_and_the_prompt_names_them_all(name: str) -> None:
+def test_the_tools_are_those_of_agentgym_and_the_prompt_lists_them(name: str) -> None:
     env = make(name)
     assert isinstance(env, ToolEnv)
     assert set(env.tools) == {*TOOLS[name].split(), "check_valid_actions", "finish"}
     assert all(f"\n{tool}(" in env.prompt for tool in env.tools)
-    assert call(begun(name), "check_valid_actions") == list(env.tools)
+    assert call_tool(start(name), "check_valid_actions") == list(env.tools)
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_every_problem_is_solved_by_its_own_calls(name: str) -> None:
+def test_the_expert_solves_every_problem(name: str) -> None:
     env = make(name)
     for item in (*env.instructions("explore"), *env.instructions("eval")):
         observation, _ = env.reset(options={"item_id": item.item_id})
@@ -78,7 +79,7 @@ def test_every_problem_is_solved_by_its_own_calls(name: str) -> None:
     ],
 )
 def test_arguments_are_json_or_python_literals(text: str, arguments: dict[str, Any]) -> None:
-    assert arguments_of(text) == arguments
+    assert parse_arguments(text) == arguments
 
 
 @pytest.mark.parametrize(
@@ -99,13 +100,13 @@ def test_arguments_are_json_or_python_literals(text: str, arguments: dict[str, A
         "",
     ],
 )
-def test_anything_else_is_refused_and_never_evaluated(text: str) -> None:
-    with pytest.raises(BadArguments):
-        arguments_of(text)
+def test_anything_else_is_rejected_and_never_evaluated(text: str) -> None:
+    with pytest.raises(InvalidArguments):
+        parse_arguments(text)
 
 
 @pytest.mark.parametrize(
-    ("action", "told"),
+    ("action", "expected"),
     [
         ("get_latitude_longitude with Action Input: {}", "get_latitude_longitude needs name"),
         ('get_elevation with Action Input: {"latitude": 1, "longitude": 2, "height": 3}', "has no argument"),
@@ -116,29 +117,29 @@ def test_anything_else_is_refused_and_never_evaluated(text: str) -> None:
         ('get_historical_temp with Action Input: {"latitude": 0, "longitude": 0, "start_date": "x", "end_date": "y"}', "Nothing is known"),
     ],
 )
-def test_a_wrong_call_is_told_and_costs_a_round(action: str, told: str) -> None:
-    env = begun("weather")
+def test_an_invalid_call_is_explained_and_costs_a_round(action: str, expected: str) -> None:
+    env = start("weather")
     observation, reward, terminated, *_ = env.step(action)
-    assert told in observation
+    assert expected in observation
     assert (reward, terminated, env.rounds) == (0.0, False, 1)
 
 
-def test_only_the_call_of_finish_ends_the_episode() -> None:
-    env = begun("weather")
+def test_only_a_call_of_finish_ends_the_episode() -> None:
+    env = start("weather")
     assert not env.step("check_valid_actions with Action Input: {}")[2]
     assert not env.step("the finish line is near")[2]
     assert env.step('finish with Action Input: {"answer": "wrong"}')[1:3] == (0.0, True)
 
 
-def test_passing_the_answer_by_is_worth_nothing() -> None:
-    env = begun("movie", next(i for i, problem in enumerate(make("movie").problems()) if problem.text.startswith("How many minutes")))
-    for _, action in env.way:
+def test_a_tool_result_that_contains_the_answer_is_worth_nothing() -> None:
+    env = start("movie", next(i for i, problem in enumerate(make("movie").problems()) if problem.text.startswith("How many minutes")))
+    for _, action in env.solution:
         assert env.step(action)[1] == 0.0
     assert env.step("finish with Action Input: {}")[1] == 0.0
 
 
 @pytest.mark.parametrize(
-    ("given", "gold", "same"),
+    ("answer", "gold_answer", "same"),
     [
         (12.504, 12.5, True),
         ("12.5", 12.5, True),
@@ -155,89 +156,89 @@ def test_passing_the_answer_by_is_worth_nothing() -> None:
         ("nan", 1, False),
     ],
 )
-def test_when_two_answers_are_the_same(given: Any, gold: Any, same: bool) -> None:
-    assert same_answer(given, gold) is same
+def test_comparison_of_answers(answer: Any, gold_answer: Any, same: bool) -> None:
+    assert same_answer(answer, gold_answer) is same
 
 
-def test_weather_knows_today_and_does_not_tell_the_future_as_history() -> None:
-    env = begun("weather")
-    today = call(env, "get_user_current_date")
-    later = (date.fromisoformat(today) + timedelta(days=3)).isoformat()
-    place = {key: value for key, value in call(env, "get_latitude_longitude", name="torford").items() if key != "name"}
-    assert "future" in call(env, "get_historical_temp", **place, start_date=today, end_date=later)
-    assert "A forecast covers" in call(env, "get_rain_forecast", **place, start_date=today, end_date=today)
-    assert isinstance(call(env, "get_current_temp", **place, current_date=today), float)
-    assert "At most 31 days" in call(env, "get_historical_rain", **place, start_date="2022-01-01", end_date="2022-03-01")
+def test_weather_has_a_date_and_rejects_history_of_the_future() -> None:
+    env = start("weather")
+    today = call_tool(env, "get_user_current_date")
+    in_three_days = (date.fromisoformat(today) + timedelta(days=3)).isoformat()
+    place = {key: value for key, value in call_tool(env, "get_latitude_longitude", name="torford").items() if key != "name"}
+    assert "future" in call_tool(env, "get_historical_temp", **place, start_date=today, end_date=in_three_days)
+    assert "A forecast covers" in call_tool(env, "get_rain_forecast", **place, start_date=today, end_date=today)
+    assert isinstance(call_tool(env, "get_current_temp", **place, current_date=today), float)
+    assert "At most 31 days" in call_tool(env, "get_historical_rain", **place, start_date="2022-01-01", end_date="2022-03-01")
     assert Weather.max_rounds == 10
 
 
-def test_academia_asks_for_a_graph_to_be_loaded() -> None:
-    env = begun("academia")
-    assert call(env, "neighbourCheck", graph="PaperNet", node="x") == "PaperNet is not loaded; call loadPaperNet first."
-    call(env, "loadPaperNet")
-    assert call(env, "neighbourCheck", graph="PaperNet", node="x") == "There is no such node in PaperNet."
+def test_academia_requires_that_a_graph_is_loaded() -> None:
+    env = start("academia")
+    assert call_tool(env, "neighbourCheck", graph="PaperNet", node="x") == "PaperNet is not loaded; call loadPaperNet first."
+    call_tool(env, "loadPaperNet")
+    assert call_tool(env, "neighbourCheck", graph="PaperNet", node="x") == "There is no such node in PaperNet."
 
 
-def test_a_todo_change_counts_by_the_state_and_a_question_must_change_nothing() -> None:
+def test_a_todo_change_is_judged_by_the_state_and_a_question_must_change_nothing() -> None:
     problems = Todo.problems()
-    change = next(i for i, problem in enumerate(problems) if problem.text.startswith("Complete"))
-    env = begun("todo", change)
+    change_number = next(i for i, problem in enumerate(problems) if problem.text.startswith("Complete"))
+    env = start("todo", change_number)
     assert env.step('finish with Action Input: {"answer": "done"}')[1] == 0.0
-    question = next(i for i, problem in enumerate(problems) if problem.text.startswith("How many tasks"))
-    env = begun("todo", question)
-    project = call(env, "get_projects")[0]
-    call(env, "update_project", project_id=project["id"], is_favorite=not project["is_favorite"])
-    assert env.step(f"finish with Action Input: {json.dumps({'answer': env.gold})}")[1] == 0.0
+    question_number = next(i for i, problem in enumerate(problems) if problem.text.startswith("How many tasks"))
+    env = start("todo", question_number)
+    project = call_tool(env, "get_projects")[0]
+    call_tool(env, "update_project", project_id=project["id"], is_favorite=not project["is_favorite"])
+    assert env.step(f"finish with Action Input: {json.dumps({'answer': env.gold_answer})}")[1] == 0.0
 
 
 def test_todo_episodes_share_nothing() -> None:
-    one, other = begun("todo", 0), begun("todo", 0)
-    project = call(one, "get_projects")[0]
-    call(one, "update_project", project_id=project["id"], is_favorite=not project["is_favorite"])
-    assert call(other, "get_projects")[0] == project
+    first, second = start("todo", 0), start("todo", 0)
+    project = call_tool(first, "get_projects")[0]
+    call_tool(first, "update_project", project_id=project["id"], is_favorite=not project["is_favorite"])
+    assert call_tool(second, "get_projects")[0] == project
 
 
-def test_an_untouched_sheet_is_worth_nothing_and_a_half_done_one_something() -> None:
+def test_an_unchanged_sheet_is_worth_nothing_and_a_partial_change_something() -> None:
     number = next(i for i, problem in enumerate(Sheet.problems()) if "Value" in problem.text)
-    assert begun("sheet", number).step("finish with Action Input: {}")[1] == 0.0
-    env = begun("sheet", number)
-    call(env, "open_sheet", name=env._target)
-    call(env, "update_cell", position="E1", value="Value")
+    assert start("sheet", number).step("finish with Action Input: {}")[1] == 0.0
+    env = start("sheet", number)
+    call_tool(env, "open_sheet", name=env._target_name)
+    call_tool(env, "update_cell", position="E1", value="Value")
     _, reward, terminated, _, info = env.step("finish with Action Input: {}")
     assert 0 < reward < 1
     assert (terminated, info["success"]) == (True, False)
 
 
-def test_likeness_counts_what_is_beyond_the_overlap() -> None:
-    one, other = Table([["a", 1], ["b", 2]]), Table([["a", 1], ["b", 2], ["c", 3], ["d", 4]])
-    assert likeness(one, one) == 1.0
-    assert likeness(one, other) == 0.5
+def test_similarity_counts_the_cells_outside_the_overlap() -> None:
+    first, second = Table([["a", 1], ["b", 2]]), Table([["a", 1], ["b", 2], ["c", 3], ["d", 4]])
+    assert similarity(first, first) == 1.0
+    assert similarity(first, second) == 0.5
 
 
-def test_what_the_sheets_tools_do() -> None:
-    env = begun("sheet")
-    assert "No sheet is open" in call(env, "get_all_values")
-    call(env, "open_sheet", name=env._target)
-    call(env, "update_range", start_position="A1", end_position="B2", values_list=[["x", "3"], ["y", 1.5]])
-    assert call(env, "get_range_values", start_position="A1", end_position="B2") == [["x", 3], ["y", 1.5]]
-    assert call(env, "get_value_by_formula", operator="SUM", start_position="B1", end_position="B2") == 4.5
-    assert call(env, "get_value_by_formula", operator="product", position_list=["B1", "B2"]) == 4.5
-    assert "operators are" in call(env, "get_value_by_formula", operator="__import__", start_position="B1", end_position="B2")
-    assert call(env, "get_A1_annotation", row=3, col=28) == "AB3"
-    assert call(env, "filter_cells", query="x") == ["A1"]
-    call(env, "update_note", position="A1", content="look")
-    assert call(env, "get_note", position="a1") == "look"
-    assert "A position looks like" in call(env, "get_cell_value", position="1A")
-    call(env, "insert_cols", values_list=[["c1", "c2"]], col_idx=1)
-    assert call(env, "get_cell_value", position="A2") == "c2"
+def test_the_tools_of_sheet() -> None:
+    env = start("sheet")
+    assert "No sheet is open" in call_tool(env, "get_all_values")
+    call_tool(env, "open_sheet", name=env._target_name)
+    call_tool(env, "update_range", start_position="A1", end_position="B2", values_list=[["x", "3"], ["y", 1.5]])
+    assert call_tool(env, "get_range_values", start_position="A1", end_position="B2") == [["x", 3], ["y", 1.5]]
+    assert call_tool(env, "get_value_by_formula", operator="SUM", start_position="B1", end_position="B2") == 4.5
+    assert call_tool(env, "get_value_by_formula", operator="product", position_list=["B1", "B2"]) == 4.5
+    assert "operators are" in call_tool(env, "get_value_by_formula", operator="__import__", start_position="B1", end_position="B2")
+    assert call_tool(env, "get_A1_annotation", row=3, col=28) == "AB3"
+    assert call_tool(env, "filter_cells", query="x") == ["A1"]
+    call_tool(env, "update_note", position="A1", content="look")
+    assert call_tool(env, "get_note", position="a1") == "look"
+    assert "A position looks like" in call_tool(env, "get_cell_value", position="1A")
+    call_tool(env, "insert_cols", values_list=[["c1", "c2"]], col_idx=1)
+    assert call_tool(env, "get_cell_value", position="A2") == "c2"
 
 
 @pytest.mark.parametrize("text", ["Thought: x", "Action: \n", "Action: a\nAction: b"])
-def test_more_or_less_than_one_action_is_refused(text: str) -> None:
+def test_more_or_less_than_one_action_is_rejected(text: str) -> None:
     with pytest.raises(InvalidAction):
         Weather.parse_action(text)
 
 
-def test_a_call_over_several_lines_is_read() -> None:
+def test_a_call_over_several_lines_is_parsed() -> None:
     text = 'Thought: x\n\nAction: get_latitude_longitude with Action Input: {\n  "name": "Torford"\n}'
     assert Weather.parse_action(text) == 'get_latitude_longitude with Action Input: { "name": "Torford" }'

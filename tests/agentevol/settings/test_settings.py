@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
+from agentevol.settings.document import document
 from agentevol.settings.effects import comparable_parameters, effect_of, flatten, key_values
 from agentevol.settings.load import SettingsError, load_params
 from agentevol.settings.schema import EvolveParams, FinetuneParams, Params, RolloutParams
@@ -30,6 +31,10 @@ def test_the_committed_parameters_are_the_defaults() -> None:
     committed, defaults = load_params(ROOT / "params.yaml").model_dump(), Params().model_dump()
     del committed["data"]["limits"], defaults["data"]["limits"]
     assert committed == defaults
+
+
+def test_the_committed_file_is_written_from_the_schema() -> None:
+    assert (ROOT / "params.yaml").read_text() == document(), "python -m agentevol.settings.document > params.yaml"
 
 
 def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import task
 
 from agentevol.data.dataset import read_instruction_list, stream_dataset, write_dataset, write_instructions
-from agentevol.data.subset import first_instructions, stream_first
+from agentevol.data.subset import first_instructions, stream_first_instructions
 from envs.base import Split
 from tasks import paths
 from tasks.artifact import Artifact
@@ -54,7 +54,7 @@ def part(data: Artifact, *, split: Split, environments: list[str], limit: int | 
 @cached_task("trajectories", version="1")
 def take_trajectories(out: Path, *, data: Artifact, environments: list[str], limit: int | None) -> TaskOutput:
     """The trajectories on the first `limit` instructions of a set, per environment."""
-    rows = stream_first(stream_dataset(data.folder), environments, limit)
+    rows = stream_first_instructions(stream_dataset(data.folder), environments, limit)
     made = write_dataset(out / "dataset", rows, {"parents": [data.digest], "limit": limit, "environments": environments})
     return TaskOutput(made.digest, "dataset", made.counts)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from agentevol.data.artifact_folder import MANIFEST, atomic_folder, damaged, is_complete, read_manifest, sha256_file
+from agentevol.data.artifact_folder import MANIFEST, atomic_folder, incomplete_folder_error, is_complete, read_manifest, sha256_file
 from tasks import paths
 from tasks.progress import bar
 from tasks.store_catalogue import Entry, only
@@ -63,7 +63,7 @@ class Remote:
         if self._find(f"index/{entry.artifact.digest}/{entry.home.name}"):  # an empty folder is one that a kill left
             return False
         if not is_complete(entry.home):
-            raise damaged(entry.home, "its files are not those of its manifest")
+            raise incomplete_folder_error(entry.home, "its files are not those of its manifest")
         mark = sha256_file(entry.home / MANIFEST)[:16]
         for name in [*read_manifest(entry.home)["files"], MANIFEST]:
             self._put(entry.home / name, self._at("store", entry.home.name, mark, name))

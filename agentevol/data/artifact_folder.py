@@ -1,7 +1,7 @@
-"""Folders that are written whole or not at all, with a manifest of what is in them, and digests by content.
+"""Artifact folders: written completely or not at all, with a manifest of their files, and named by the digest of their contents.
 
-Invariant: a folder whose manifest.json is there and agrees with its files is complete; the manifest is written last, and the folder gets
-its final name by one rename after everything is on the disk. Whatever else lies there is taken for unfinished and made again.
+Invariant: a folder is complete if its manifest.json exists and agrees with its files. The manifest is written last, and the folder gets
+its final name by one rename after all files are synced to disk. Any other folder counts as unfinished and is written again.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "manifest.json"
-TEMPORARY, ASIDE = ".tmp", ".old"
+TEMPORARY_SUFFIX, BACKUP_SUFFIX = ".tmp", ".old"
 
 
 class IncompleteFolder(RuntimeError):
-    """A folder is missing, unfinished or damaged; the message says which and what to do."""
+    """A folder is missing, unfinished or damaged; the message names the folder, the reason and the remedy."""
 
 
 @contextlib.contextmanager
 def atomic_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder beside `final` that takes its name, and its place, when the block ends without an exception.
+    """A temporary folder next to `final` that replaces it if the block ends without an exception.
 
-    A reader sees the old folder or the new one, whole. What killed processes left here is put in order first: their temporary folders are
-    removed, and a folder that one of them had set aside for its successor comes back where that never took its place.
+    A reader sees the complete old folder or the complete new one. Leftovers of killed processes are cleaned up first: their temporary
+    folders are removed, and a backup is renamed back to `final` if the process was killed before the new folder replaced it.
     """
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     _clear_stale(final)
-    temporary = _sibling(final)
+    temporary = _temporary_name(final)
     temporary.mkdir()
     try:
         yield temporary
-        _to_disk(temporary)
-        _take_place(temporary, final)
+        _sync_to_disk(temporary)
+        _replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_manifest(folder: Path, kind: str, **fields: Any) -> dict[str, Any]:
-    """Write manifest.json over all files of `folder`: call it last. `fields` must be JSON values.
+    """Write manifest.json with the digests of all files of `folder` and `fields`, which must be JSON values; returns it. Call it last.
 
-    Nothing else is written into it (no time, no version of the product), so that equal data make equal folders.
+    It has no time and no version of the product, so that equal data give equal folders.
     """
-    manifest = {"kind": kind, "files": _hashes(folder), **fields}
+    manifest = {"kind": kind, "files": _file_digests(folder), **fields}
     text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     temporary = Path(folder) / f"{MANIFEST}.tmp"
     temporary.write_text(text, encoding="utf-8")
@@ -60,21 +60,21 @@ def write_manifest(folder: Path, kind: str, **fields: Any) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a folder. Raises IncompleteFolder when the folder or the manifest is missing or unreadable."""
+    """The manifest of a folder. Raises IncompleteFolder if the folder or the manifest is missing or cannot be read."""
     path = Path(folder) / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise damaged(folder, f"there is no {MANIFEST}" if path.parent.is_dir() else "there is no such folder") from None
+        raise incomplete_folder_error(folder, f"it has no {MANIFEST}" if path.parent.is_dir() else "the folder does not exist") from None
     except (OSError, ValueError) as error:
-        raise damaged(folder, f"{MANIFEST} cannot be read: {error}") from None
+        raise incomplete_folder_error(folder, f"{MANIFEST} cannot be read: {error}") from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise damaged(folder, f"{MANIFEST} lists no files")
+        raise incomplete_folder_error(folder, f"{MANIFEST} lists no files")
     return manifest
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the manifest is there and every file it lists exists with the hash it lists."""
+    """Whether the manifest exists and every file in it exists with the digest in it."""
     try:
         files = read_manifest(folder)["files"]
         return all(sha256_file(Path(folder) / name) == digest for name, digest in files.items())
@@ -89,45 +89,45 @@ def sha256_file(path: Path) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """SHA-256 of a JSON value in one canonical form: keys sorted, no spaces, no NaN. Raises TypeError or ValueError for anything else."""
+    """SHA-256 of the canonical form of a JSON value: sorted keys, no spaces. Raises TypeError or ValueError for other values and NaN."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over the names and contents of all files below `folder`, its manifest left out."""
-    return digest_json(_hashes(folder))
+    """SHA-256 of the names and contents of all files below `folder`, without its manifest."""
+    return digest_json(_file_digests(folder))
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def incomplete_folder_error(folder: Path, reason: str) -> IncompleteFolder:
+    """The error for a folder that is missing, unfinished or damaged."""
+    return IncompleteFolder(f"{folder} is not complete: {reason}. Remove it and run the step that writes it again.")
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
     folder = Path(folder)
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     return {name: sha256_file(path) for name, path in files if name != MANIFEST}
 
 
-def damaged(folder: Path, reason: str) -> IncompleteFolder:
-    """The error to raise for a folder that cannot be used."""
-    return IncompleteFolder(f"{folder} is not complete: {reason}. Remove it and run the step that makes it again.")
-
-
-def _sibling(final: Path, suffix: str = TEMPORARY) -> Path:
+def _temporary_name(final: Path, suffix: str = TEMPORARY_SUFFIX) -> Path:
     return final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}{suffix}")
 
 
 def _clear_stale(final: Path) -> None:
     for path in final.parent.glob(glob.escape(f".{final.name}.{socket.gethostname()}.") + "*"):
-        process = path.stem.split(".")[-2]
-        if path.suffix not in (TEMPORARY, ASIDE) or not process.isdigit() or _alive(int(process)):
+        process_id = path.stem.split(".")[-2]
+        if path.suffix not in (TEMPORARY_SUFFIX, BACKUP_SUFFIX) or not process_id.isdigit() or _process_exists(int(process_id)):
             continue
-        if path.suffix == ASIDE and not final.exists():
-            path.rename(final)  # killed between the two renames of _take_place
+        if path.suffix == BACKUP_SUFFIX and not final.exists():
+            path.rename(final)  # the process was killed between the two renames of _replace
         else:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _alive(process: int) -> bool:
+def _process_exists(process_id: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(process_id, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -135,7 +135,7 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _to_disk(folder: Path) -> None:
+def _sync_to_disk(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
         _fsync(path)
 
@@ -148,21 +148,21 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _take_place(temporary: Path, final: Path) -> None:
-    # A folder that is not empty cannot be renamed over: the old one steps aside first. Another process may do the same at the same time.
+def _replace(temporary: Path, final: Path) -> None:
+    # A rename cannot replace a folder that is not empty, so the old one is renamed first. Another process may do the same concurrently.
     for attempt in range(10):
-        aside = _sibling(final, ASIDE)
+        backup = _temporary_name(final, BACKUP_SUFFIX)
         with contextlib.suppress(FileNotFoundError):
-            final.rename(aside)
+            final.rename(backup)
         try:
             temporary.rename(final)
         except OSError:
             with contextlib.suppress(OSError):
-                aside.rename(final)  # nothing is lost where it could not be replaced
+                backup.rename(final)  # the old folder is kept if the new one cannot replace it
             if attempt == 9:
                 raise
             continue
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(backup, ignore_errors=True)
         break
     _fsync(final.parent)

@@ -1,4 +1,4 @@
-"""Coverage: the share of instructions, by environment and difficulty, that have at least one trajectory."""
+"""Coverage: the share of instructions of an environment and difficulty that have at least one trajectory."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Coverage:
         return self.covered / self.instructions if self.instructions else 1.0
 
 
-def coverage(present: Collection[str], instructions: Iterable[Instruction]) -> list[Coverage]:
-    """Per environment and difficulty, by name (with numbers in their order), how many of the instructions are `present`, by their ids."""
+def coverage(covered_ids: Collection[str], instructions: Iterable[Instruction]) -> list[Coverage]:
+    """How many of the instructions have their id in `covered_ids`, per environment and difficulty, sorted by name and number."""
     total: Counter[tuple[str, str]] = Counter()
     covered: Counter[tuple[str, str]] = Counter()
     for instruction in instructions:
-        place = (instruction.env, instruction.difficulty)
-        total[place] += 1
-        covered[place] += instruction.item_id in present
-    return [Coverage(*place, total[place], covered[place]) for place in sorted(total, key=lambda place: (place[0], _natural(place[1])))]
+        group = (instruction.env, instruction.difficulty)
+        total[group] += 1
+        covered[group] += instruction.item_id in covered_ids
+    return [Coverage(*group, total[group], covered[group]) for group in sorted(total, key=lambda group: (group[0], _natural_key(group[1])))]
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
-    """A sort key by which "5-9" stands before "10-14"."""
+def _natural_key(text: str) -> list[tuple[int, str]]:
+    """A sort key with "5-9" before "10-14"."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]

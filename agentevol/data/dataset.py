@@ -1,7 +1,7 @@
-"""Datasets on disk, in folders that are whole or absent: trajectories as Parquet, instructions as JSON lines, named by their content.
+"""Datasets on disk as artifact folders: trajectories as Parquet, instructions as JSON lines, identified by the digest of their contents.
 
-Invariant: what is read is what was written, row for row, or IncompleteFolder is raised. Trajectories are
-streamed: a set of any size takes the memory of a row group.
+Invariant: reading returns exactly the rows that were written, or raises IncompleteFolder. Trajectories are streamed: a dataset of any
+size needs the memory of one row group.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from agentevol.data.artifact_folder import atomic_folder, damaged, digest_json, read_manifest, sha256_file, write_manifest
+from agentevol.data.artifact_folder import atomic_folder, digest_json, incomplete_folder_error, read_manifest, sha256_file, write_manifest
 from agentevol.data.parquet import from_batch, schema, to_table
 from agentevol.data.trajectory import ContentDigest, Trajectory
 from envs.base import Instruction
 
 TRAJECTORIES = "trajectories.parquet"
 ROW_GROUP = 16_384
-"""Rows of a Parquet row group. It is part of what decides a file's bytes."""
-_AT_ONCE = 512
-"""Rows that are Python objects at a time."""
+"""Rows of a Parquet row group. The bytes of a file depend on it."""
+_BATCH_ROWS = 512
+"""Rows that are in memory as Python objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset on disk by its description: content `digest`, `rows` in all, `counts` per environment, and what it was made from."""
+    """The description of a dataset on disk.
+
+    `digest`: SHA-256 of the contents; `rows`: in all; `counts`: rows per environment; `lineage`: policy, parameters, parent datasets.
+    """
 
     path: Path
     digest: str
@@ -38,10 +41,10 @@ class Dataset:
 
 
 def write_dataset(folder: Path, trajectories: Iterable[Trajectory], lineage: Mapping[str, Any]) -> Dataset:
-    """Write trajectories as one Parquet file (zstd) with its manifest, replacing what is there. Equal rows give equal bytes.
+    """Write trajectories as one Parquet file (zstd) with its manifest, replacing an existing folder. Equal rows give equal bytes.
 
-    The rows are taken as they come; what their iterator raises leaves the folder as it was. The digest is `trajectory.content_digest`: it
-    leaves `seconds` out, the file keeps them.
+    The rows are written as the iterator yields them; if it raises, the folder stays as it was. The digest is
+    `trajectory.content_digest`, which ignores `seconds`; the file has them.
     """
     digest, counts = ContentDigest(), Counter[str]()
     with atomic_folder(folder) as temporary:
@@ -52,12 +55,12 @@ def write_dataset(folder: Path, trajectories: Iterable[Trajectory], lineage: Map
 
 
 def read_dataset(folder: Path) -> list[Trajectory]:
-    """The trajectories of a dataset, in order. Raises IncompleteFolder unless its file is the one that the manifest was written for."""
+    """The trajectories of a dataset, in order. Raises IncompleteFolder if the file does not agree with the manifest."""
     return list(stream_dataset(folder))
 
 
 def stream_dataset(folder: Path) -> Iterator[Trajectory]:
-    """The same one by one, with few in memory. The file is checked before the first."""
+    """As `read_dataset`, one by one, with few in memory. The file is checked before the first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -65,19 +68,19 @@ def stream_dataset(folder: Path) -> Iterator[Trajectory]:
     path = folder / TRAJECTORIES
     try:
         if sha256_file(path) != manifest["files"].get(TRAJECTORIES):
-            raise damaged(folder, "its rows are not those that the manifest was written for")
+            raise incomplete_folder_error(folder, "its rows do not agree with its manifest")
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_AT_ONCE, columns=schema().names):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=schema().names):
                 yield from from_batch(batch)
     except (OSError, pa.ArrowException) as error:
-        raise damaged(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
+        raise incomplete_folder_error(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
 
 
 def write_instructions(folder: Path, splits: Mapping[str, Sequence[Instruction]], lineage: Mapping[str, Any] | None = None) -> Dataset:
     """Write lists of instructions, one `<split>.jsonl` each, with a manifest. Equal lists give equal bytes."""
-    everything = [instruction for instructions in splits.values() for instruction in instructions]
+    all_instructions = [instruction for instructions in splits.values() for instruction in instructions]
     rows = {split: [asdict(instruction) for instruction in instructions] for split, instructions in splits.items()}
-    dataset = _describe(folder, digest_json(rows), Counter(instruction.env for instruction in everything), lineage or {})
+    dataset = _describe(folder, digest_json(rows), Counter(instruction.env for instruction in all_instructions), lineage or {})
     with atomic_folder(folder) as temporary:
         for split, entries in rows.items():
             lines = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
@@ -87,7 +90,7 @@ def write_instructions(folder: Path, splits: Mapping[str, Sequence[Instruction]]
 
 
 def read_instructions(folder: Path) -> dict[str, list[Instruction]]:
-    """The lists of instructions by split, in order. Raises IncompleteFolder unless their digest is the one in the manifest."""
+    """The lists of instructions by split, in order. Raises IncompleteFolder if they do not agree with the manifest."""
     manifest = _manifest_of_kind(folder, "instructions")
     try:
         rows = {
@@ -95,9 +98,9 @@ def read_instructions(folder: Path) -> dict[str, list[Instruction]]:
             for split in manifest["splits"]
         }
     except (OSError, ValueError) as error:
-        raise damaged(folder, f"its lists cannot be read: {error}") from None
+        raise incomplete_folder_error(folder, f"its lists cannot be read: {error}") from None
     if digest_json(rows) != manifest["digest"]:
-        raise damaged(folder, "its lists are not those that the manifest was written for")
+        raise incomplete_folder_error(folder, "its lists do not agree with its manifest")
     return {split: [Instruction(**entry) for entry in entries] for split, entries in rows.items()}
 
 
@@ -107,18 +110,20 @@ def read_instruction_list(folder: Path) -> list[Instruction]:
 
 
 def open_dataset(folder: Path) -> Dataset:
-    """The description of a dataset of either kind, from its manifest alone. Raises IncompleteFolder when there is none."""
+    """The description of a dataset of either kind, from its manifest only. Raises IncompleteFolder if there is none."""
     manifest = read_manifest(folder)
     try:
         return Dataset(Path(folder), manifest["digest"], manifest["rows"], manifest["counts"], manifest["lineage"])
     except KeyError as error:
-        raise damaged(folder, f"its manifest is one of kind {manifest.get('kind')!r} without {error}, not a dataset's") from None
+        raise incomplete_folder_error(
+            folder, f"its manifest is of kind {manifest.get('kind')!r} and has no {error}, so it is not a dataset"
+        ) from None
 
 
 def _manifest_of_kind(folder: Path, kind: str) -> dict[str, Any]:
     manifest = read_manifest(folder)
     if manifest.get("kind") != kind or "digest" not in manifest:
-        raise damaged(folder, f"it holds {manifest.get('kind')!r}, but {kind!r} are expected here")
+        raise incomplete_folder_error(folder, f"expected {kind!r}, got {manifest.get('kind')!r}")
     return manifest
 
 
@@ -130,19 +135,19 @@ def _counted(trajectories: Iterable[Trajectory], digest: ContentDigest, counts: 
 
 
 def _write_rows(path: Path, trajectories: Iterator[Trajectory]) -> None:
-    """Row groups of ROW_GROUP rows; each is gathered as columns, which are a tenth of the objects they are made of."""
+    """Write row groups of ROW_GROUP rows. Each is collected as columns, which need a tenth of the memory of the Python objects."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
-        whole = None
-        while whole is None or whole.num_rows == ROW_GROUP:
+        group = None
+        while group is None or group.num_rows == ROW_GROUP:
             parts = [to_table([])]
-            while rows := list(islice(trajectories, min(_AT_ONCE, ROW_GROUP - sum(part.num_rows for part in parts)))):
+            while rows := list(islice(trajectories, min(_BATCH_ROWS, ROW_GROUP - sum(part.num_rows for part in parts)))):
                 parts.append(to_table(rows))
-            first, whole = whole is None, pa.concat_tables(parts).combine_chunks()
-            if first or whole.num_rows:
-                writer.write_table(whole, row_group_size=ROW_GROUP)
+            first, group = group is None, pa.concat_tables(parts).combine_chunks()
+            if first or group.num_rows:
+                writer.write_table(group, row_group_size=ROW_GROUP)
 
 
 def _describe(folder: Path, digest: str, counts: Counter[str], lineage: Mapping[str, Any]) -> Dataset:
@@ -150,5 +155,5 @@ def _describe(folder: Path, digest: str, counts: Counter[str], lineage: Mapping[
 
 
 def _write_dataset_manifest(folder: Path, kind: str, dataset: Dataset, **fields: Any) -> None:
-    described = {"digest": dataset.digest, "rows": dataset.rows, "counts": dataset.counts, "lineage": dataset.lineage}
-    write_manifest(folder, kind, **described, **fields)
+    description = {"digest": dataset.digest, "rows": dataset.rows, "counts": dataset.counts, "lineage": dataset.lineage}
+    write_manifest(folder, kind, **description, **fields)

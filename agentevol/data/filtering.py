@@ -1,7 +1,7 @@
-"""What is learnt from: exploration filtered by reward, then merged with the expert set.
+"""Filtering: the successful episodes of an exploration.
 
-Invariant: the order of the rows depends on the order of the input alone, and everything dropped is counted under its reason. Rows pass by
-one at a time; what stays in memory of each is a digest.
+Invariant: the order of the rows depends on the order of the input only, and every dropped episode is counted under one reason. Rows are
+streamed; only a digest of each stays in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from envs.registry import environment_class
 
 @dataclass(frozen=True, slots=True)
 class FilterReport:
-    """What a filter did. `dropped` counts by reason: error, truncated (and failed), failed, duplicate, over the cap."""
+    """The result of a filter. `dropped`: counts by reason: error, truncated (and failed), failed, duplicate, over the cap."""
 
     episodes: int
     kept: int
@@ -27,9 +27,9 @@ class FilterReport:
 
 
 class RewardFilter:
-    """The successes, by their environment's one rule on the reward; at most `cap` different ones per instruction, the first ones.
+    """Keeps the successful episodes, by the success rule of their environment; at most the first `cap` different ones per instruction.
 
-    Episodes that a fault ended are dropped whatever their reward. `report` is of the rows that have passed by.
+    Episodes that ended in an error are dropped, whatever their reward. `report` covers the rows that have been read so far.
     """
 
     def __init__(self, cap: int | None = None) -> None:
@@ -40,7 +40,7 @@ class RewardFilter:
         self._seen: set[bytes] = set()
 
     def keep(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
-        """Those that stay, in order."""
+        """The kept episodes, in order."""
         for trajectory in trajectories:
             if trajectory.item_id not in self._explored:
                 self._explored[trajectory.item_id] = environment_class(trajectory.env).instruction(trajectory.item_id)
@@ -52,7 +52,7 @@ class RewardFilter:
                 self._dropped[reason] += 1
 
     def report(self) -> FilterReport:
-        """Coverage is over the instructions that were explored."""
+        """The counts so far, and the coverage of the explored instructions."""
         kept, dropped = self._kept.total(), dict(self._dropped)
         return FilterReport(kept + sum(dropped.values()), kept, dropped, coverage(self._kept, self._explored.values()))
 
@@ -71,6 +71,6 @@ class RewardFilter:
 
 
 def filter_by_reward(trajectories: Iterable[Trajectory], *, cap: int | None = None) -> tuple[list[Trajectory], FilterReport]:
-    """What a RewardFilter keeps of a set in memory, and its report."""
-    chosen = RewardFilter(cap)
-    return list(chosen.keep(trajectories)), chosen.report()
+    """The trajectories that a RewardFilter keeps, as a list, and its report."""
+    reward_filter = RewardFilter(cap)
+    return list(reward_filter.keep(trajectories)), reward_filter.report()

@@ -1,6 +1,6 @@
 """Merging: the training set of an iteration, from the expert set and the kept explorations.
 
-Invariant: the order of the rows depends on the order of the input alone. Rows are streamed; only a digest of each stays in memory.
+Invariant: the order of the rows depends on the order of the input only. Rows are streamed; only a digest of each stays in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agentevol.settings.types import Merge
 
 @dataclass(frozen=True, slots=True)
 class MergeReport:
-    """What a merge put together: rows from the expert set and from exploration, and the duplicates left out of each other."""
+    """The result of a merge: rows read from the expert set and from explorations, duplicates removed, and rows written."""
 
     how: Merge
     initial: int
@@ -26,30 +26,30 @@ class MergeReport:
 class Merger:
     """The training set of an iteration from the expert set and the kept explorations.
 
-    "initial": the expert set and the last exploration; "cumulative": the expert set and all of them; "none": the last alone.
-    Where rows are duplicates (the same instruction, the same answers), the first stays. `report` is of the rows that have passed by.
+    "initial": the expert set and the last exploration; "cumulative": the expert set and all explorations; "none": the last exploration.
+    Of duplicates (the same instruction and the same answers) the first is kept. `report` covers the rows that have been read so far.
     """
 
     def __init__(self, how: Merge) -> None:
         self.how = how
-        self._taken = {"initial": 0, "explored": 0}
+        self._read = {"initial": 0, "explored": 0}
         self._seen: set[bytes] = set()
 
     def merge(self, initial: Iterable[Trajectory], explored: Sequence[Iterable[Trajectory]]) -> Iterator[Trajectory]:
-        """`explored`: one stream per iteration, oldest first. What the rule leaves out is not read."""
+        """The merged rows. `explored`: one stream per iteration, oldest first; streams that are not part of the merge are not read."""
         if self.how != "none":
-            yield from self._different(initial, "initial")
+            yield from self._unseen(initial, "initial")
         for iteration in explored if self.how == "cumulative" else explored[-1:]:
-            yield from self._different(iteration, "explored")
+            yield from self._unseen(iteration, "explored")
 
     def report(self) -> MergeReport:
-        initial, explored = self._taken["initial"], self._taken["explored"]
+        initial, explored = self._read["initial"], self._read["explored"]
         rows = len(self._seen)
         return MergeReport(self.how, initial, explored, initial + explored - rows, rows)
 
-    def _different(self, trajectories: Iterable[Trajectory], source: str) -> Iterator[Trajectory]:
+    def _unseen(self, trajectories: Iterable[Trajectory], source: str) -> Iterator[Trajectory]:
         for trajectory in trajectories:
-            self._taken[source] += 1
+            self._read[source] += 1
             key = bytes.fromhex(trajectory.text_key())
             if key not in self._seen:
                 self._seen.add(key)
@@ -57,6 +57,6 @@ class Merger:
 
 
 def merge(initial: Iterable[Trajectory], explored: Sequence[Iterable[Trajectory]], how: Merge) -> tuple[list[Trajectory], MergeReport]:
-    """What a Merger makes of sets in memory, and its report."""
+    """The rows that a Merger yields, as a list, and its report."""
     merger = Merger(how)
     return list(merger.merge(initial, explored)), merger.report()

@@ -1,4 +1,4 @@
-"""Subsets: the first instructions of each environment."""
+"""Subsets of a dataset: the first instructions of each environment."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _Item = TypeVar("_Item", Trajectory, Instruction)
 
 
 def first_instructions(items: Iterable[_Item], environments: Sequence[str], limit: int | None = None) -> list[_Item]:
-    """The items of the named environments, in their order, at most `limit` instructions of each (all where None)."""
-    return list(stream_first(items, environments, limit))
+    """The items of the first `limit` instructions of each named environment (None: of all), in their order."""
+    return list(stream_first_instructions(items, environments, limit))
 
 
-def stream_first(items: Iterable[_Item], environments: Sequence[str], limit: int | None = None) -> Iterator[_Item]:
-    """The same one by one."""
-    taken: dict[str, dict[str, None]] = {env: {} for env in environments}
+def stream_first_instructions(items: Iterable[_Item], environments: Sequence[str], limit: int | None = None) -> Iterator[_Item]:
+    """As `first_instructions`, one by one."""
+    selected: dict[str, dict[str, None]] = {env: {} for env in environments}
     for item in items:
-        if item.env in taken:
-            ids = taken[item.env]
+        if item.env in selected:
+            ids = selected[item.env]
             if item.item_id in ids or limit is None or len(ids) < limit:
                 ids[item.item_id] = None
                 yield item

@@ -1,4 +1,4 @@
-"""A folder is whole or not there, and a dataset is what its digest says."""
+"""A folder is complete or absent, and a dataset has the rows of its digest."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ ROWS = [
 ITEM = Instruction("counting_1", "counting", "count", "easy", "count to\u2028three")
 
 
-def test_trajectories_come_back_as_they_went_in(tmp_path: Path) -> None:
+def test_written_trajectories_are_read_back_unchanged(tmp_path: Path) -> None:
     written = dataset.write_dataset(tmp_path / "set", ROWS, {"parents": ["p"]})
     assert dataset.read_dataset(tmp_path / "set") == ROWS
     assert dataset.open_dataset(tmp_path / "set") == written
     assert (written.rows, written.counts, written.lineage) == (2, {"counting": 2}, {"parents": ["p"]})
 
 
-def test_an_empty_dataset_comes_back_empty(tmp_path: Path) -> None:
+def test_an_empty_dataset_is_read_back_empty(tmp_path: Path) -> None:
     assert dataset.write_dataset(tmp_path / "set", [], {}).rows == 0
     assert dataset.read_dataset(tmp_path / "set") == []
 
 
-def test_equal_rows_give_equal_bytes_and_time_is_not_content(tmp_path: Path) -> None:
+def test_equal_rows_give_equal_bytes_and_seconds_are_not_in_the_digest(tmp_path: Path) -> None:
     first = dataset.write_dataset(tmp_path / "a", ROWS, {})
     second = dataset.write_dataset(tmp_path / "b", ROWS, {})
     slower = dataset.write_dataset(
@@ -56,11 +56,11 @@ def test_equal_rows_give_equal_bytes_and_time_is_not_content(tmp_path: Path) -> 
     assert dataset.write_dataset(tmp_path / "d", ROWS[:1], {}).digest != first.digest
 
 
-def test_a_set_of_several_row_groups_comes_back_whole_whatever_it_is_written_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dataset_of_several_row_groups_is_read_back_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow.parquet as pq
 
     monkeypatch.setattr(dataset, "ROW_GROUP", 5)
-    monkeypatch.setattr(dataset, "_AT_ONCE", 2)
+    monkeypatch.setattr(dataset, "_BATCH_ROWS", 2)
     rows = [trajectory(number, token_ids=[number] * number, loss_mask=[True] * number) if number % 3 else ROWS[1] for number in range(12)]
     written = dataset.write_dataset(tmp_path / "set", iter(rows), {})
     assert list(dataset.stream_dataset(tmp_path / "set")) == rows
@@ -72,7 +72,7 @@ def test_a_set_of_several_row_groups_comes_back_whole_whatever_it_is_written_fro
     assert artifact_folder.folder_digest(tmp_path / "copy") == artifact_folder.folder_digest(tmp_path / "set")
 
 
-def test_rows_that_end_in_an_error_leave_what_was_there(tmp_path: Path) -> None:
+def test_an_exception_while_writing_keeps_the_old_dataset(tmp_path: Path) -> None:
     dataset.write_dataset(tmp_path / "set", ROWS, {})
 
     def rows() -> Iterator[Trajectory]:
@@ -84,30 +84,30 @@ def test_rows_that_end_in_an_error_leave_what_was_there(tmp_path: Path) -> None:
     assert dataset.read_dataset(tmp_path / "set") == ROWS
 
 
-def test_instructions_come_back_by_split(tmp_path: Path) -> None:
+def test_written_instructions_are_read_back_by_split(tmp_path: Path) -> None:
     written = dataset.write_instructions(tmp_path / "lists", {"eval": [ITEM], "explore": []})
     assert dataset.read_instructions(tmp_path / "lists") == {"eval": [ITEM], "explore": []}
     assert dataset.read_instruction_list(tmp_path / "lists") == [ITEM]
     assert written.counts == {"counting": 1}
 
 
-def test_rows_changed_behind_the_manifest_are_refused(tmp_path: Path) -> None:
+def test_rows_that_do_not_agree_with_the_manifest_are_refused(tmp_path: Path) -> None:
     dataset.write_dataset(tmp_path / "set", ROWS, {})
     dataset.write_dataset(tmp_path / "other", ROWS[:1], {})
     (tmp_path / "other" / dataset.TRAJECTORIES).replace(tmp_path / "set" / dataset.TRAJECTORIES)
     assert not artifact_folder.is_complete(tmp_path / "set")
-    with pytest.raises(IncompleteFolder, match=r"set is not complete: its rows are not those.*Remove it and run"):
+    with pytest.raises(IncompleteFolder, match=r"set is not complete: its rows do not agree.*Remove it and run"):
         dataset.read_dataset(tmp_path / "set")
 
 
-@pytest.mark.parametrize("damage", ["cut file", "no file", "no manifest", "broken manifest", "no folder", "other kind"])
-def test_what_is_not_complete_is_refused_and_named(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("damage", ["truncated file", "no file", "no manifest", "broken manifest", "no folder", "other kind"])
+def test_an_incomplete_folder_is_refused_and_named(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "set"
     if damage == "other kind":
         dataset.write_instructions(folder, {"eval": [ITEM]})
     elif damage != "no folder":
         dataset.write_dataset(folder, ROWS, {})
-    if damage == "cut file":
+    if damage == "truncated file":
         os.truncate(folder / dataset.TRAJECTORIES, 100)
     elif damage == "no file":
         (folder / dataset.TRAJECTORIES).unlink()
@@ -120,7 +120,7 @@ def test_what_is_not_complete_is_refused_and_named(tmp_path: Path, damage: str) 
     assert artifact_folder.is_complete(folder) == (damage == "other kind")
 
 
-def test_a_failed_write_leaves_the_old_folder_and_no_other(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_folder_and_no_temporary_one(tmp_path: Path) -> None:
     dataset.write_dataset(tmp_path / "set", ROWS, {})
     with pytest.raises(IsADirectoryError), artifact_folder.atomic_folder(tmp_path / "set") as folder:
         folder.write_text("x")
@@ -128,14 +128,14 @@ def test_a_failed_write_leaves_the_old_folder_and_no_other(tmp_path: Path) -> No
     assert artifact_folder.is_complete(tmp_path / "set")
 
 
-def test_an_unfinished_folder_is_replaced_whole(tmp_path: Path) -> None:
+def test_an_unfinished_folder_is_replaced_completely(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "rubbish").write_text("x")
     dataset.write_dataset(tmp_path / "set", ROWS, {})
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [artifact_folder.MANIFEST, dataset.TRAJECTORIES]
 
 
-def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+def test_temporary_folders_of_killed_processes_are_removed_and_those_of_running_ones_are_not(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from agentevol.data.artifact_folder import atomic_folder\n"
         "with atomic_folder(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
@@ -151,7 +151,7 @@ def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_writes_is_n
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_a_kill_between_setting_aside_and_taking_the_place_loses_nothing(tmp_path: Path) -> None:
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     dataset.write_dataset(tmp_path / "set", ROWS, {})
     code = (
         "import os, sys; from pathlib import Path; from agentevol.data.artifact_folder import atomic_folder\n"
@@ -168,12 +168,12 @@ def test_a_kill_between_setting_aside_and_taking_the_place_loses_nothing(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-def test_a_dataset_does_not_know_the_product_s_version(tmp_path: Path) -> None:
+def test_a_manifest_has_no_version_of_the_product(tmp_path: Path) -> None:
     dataset.write_dataset(tmp_path / "set", ROWS, {})
     assert set(artifact_folder.read_manifest(tmp_path / "set")) == {"kind", "files", "digest", "rows", "counts", "lineage"}
 
 
-def test_a_folder_digest_sees_names_and_contents_but_not_the_manifest(tmp_path: Path) -> None:
+def test_a_folder_digest_covers_names_and_contents_but_not_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_text("1")
     before = artifact_folder.folder_digest(tmp_path)

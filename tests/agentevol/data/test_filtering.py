@@ -1,4 +1,4 @@
-"""The filter keeps successes and counts the rest; the merge knows its three ways and drops duplicates."""
+"""The filter keeps successes and counts the dropped episodes; the three ways to merge, and duplicates."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tests.agentevol.counting import Counting, play_counting
 pytestmark = pytest.mark.usefixtures("counting")
 
 WON = play_counting(4, ["5"])
-OTHER_WAY = play_counting(4, ["7", "5"], sample=1)
-AGAIN = play_counting(4, ["5"], sample=2)
+OTHER_ANSWERS = play_counting(4, ["7", "5"], sample=1)
+SAME_ANSWERS = play_counting(4, ["5"], sample=2)
 HARD = play_counting(5, ["6", "7"])
 LOST = play_counting(6, ["x", "x", "x", "x"])
 
 
-def test_the_filter_keeps_every_different_success_and_counts_the_rest_by_reason() -> None:
-    fault = play_counting(8, ["9"], status="error", error="the engine went away")
+def test_the_filter_keeps_different_successes_and_counts_dropped_episodes_by_reason() -> None:
+    error = play_counting(8, ["9"], status="error", error="the engine went away")
     gave_up = play_counting(6, ["x"], status="finished")
-    kept, report = filter_by_reward([LOST, WON, OTHER_WAY, AGAIN, fault, gave_up, HARD])
-    assert kept == [WON, OTHER_WAY, HARD]
+    kept, report = filter_by_reward([LOST, WON, OTHER_ANSWERS, SAME_ANSWERS, error, gave_up, HARD])
+    assert kept == [WON, OTHER_ANSWERS, HARD]
     assert report.dropped == {"error": 1, "failed": 1, "truncated": 1, "duplicate": 1, "over the cap": 0}
     assert (report.episodes, report.kept) == (7, 3)
 
 
-def test_the_rule_of_the_environment_decides_not_the_flag() -> None:
+def test_the_success_rule_of_the_environment_decides_and_not_the_success_field() -> None:
     kept, _ = filter_by_reward([play_counting(6, ["x"], success=True)])
     assert kept == []
 
 
-def test_the_cap_takes_the_first_ones_of_each_instruction() -> None:
-    kept, report = filter_by_reward([WON, AGAIN, OTHER_WAY, HARD], cap=1)
+def test_the_cap_keeps_the_first_successes_of_each_instruction() -> None:
+    kept, report = filter_by_reward([WON, SAME_ANSWERS, OTHER_ANSWERS, HARD], cap=1)
     assert kept == [WON, HARD]
     assert report.dropped["over the cap"] == 1
 
@@ -56,21 +56,21 @@ def test_coverage_lists_difficulties_in_their_natural_order() -> None:
 
 
 def test_a_truncated_success_is_kept() -> None:
-    cut = play_counting(4, ["5"], status="truncated")
-    assert filter_by_reward([cut])[0] == [cut]
+    truncated = play_counting(4, ["5"], status="truncated")
+    assert filter_by_reward([truncated])[0] == [truncated]
 
 
 @pytest.mark.parametrize(
     ("how", "expected"),
-    [("initial", [WON, HARD]), ("cumulative", [WON, OTHER_WAY, HARD]), ("none", [HARD, AGAIN])],
+    [("initial", [WON, HARD]), ("cumulative", [WON, OTHER_ANSWERS, HARD]), ("none", [HARD, SAME_ANSWERS])],
 )
 def test_the_three_ways_to_merge(how: str, expected: list[object]) -> None:
-    rows, report = merge([WON], [[OTHER_WAY], [HARD, AGAIN]], how)  # type: ignore[arg-type]
+    rows, report = merge([WON], [[OTHER_ANSWERS], [HARD, SAME_ANSWERS]], how)  # type: ignore[arg-type]
     assert rows == expected
     assert report.rows == report.initial + report.explored - report.duplicates == len(expected)
 
 
-def test_a_merge_reads_only_what_its_rule_needs() -> None:
+def test_a_merge_does_not_read_streams_that_it_does_not_use() -> None:
     def unread() -> Iterator[Trajectory]:
         raise AssertionError("read")
         yield WON
@@ -79,11 +79,11 @@ def test_a_merge_reads_only_what_its_rule_needs() -> None:
     assert merge(unread(), [unread(), [HARD]], "none")[0] == [HARD]
 
 
-def test_behavioural_cloning_merges_nothing() -> None:
-    assert merge([WON, AGAIN], [], "initial")[0] == [WON]
+def test_without_explorations_duplicates_are_removed() -> None:
+    assert merge([WON, SAME_ANSWERS], [], "initial")[0] == [WON]
 
 
-def test_the_head_of_a_set_counts_instructions_not_rows() -> None:
-    assert first_instructions([WON, OTHER_WAY, HARD, LOST], ["counting"], 2) == [WON, OTHER_WAY, HARD]
+def test_a_subset_counts_instructions_and_not_rows() -> None:
+    assert first_instructions([WON, OTHER_ANSWERS, HARD, LOST], ["counting"], 2) == [WON, OTHER_ANSWERS, HARD]
     assert first_instructions([WON], ["maze"]) == []
     assert first_instructions(Counting.instructions("train_large"), ["counting"], 4) == list(Counting.instructions("train"))

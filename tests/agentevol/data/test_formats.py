@@ -1,4 +1,4 @@
-"""Trajectories survive both foreign forms, and foreign rows become trajectories or are refused with their name."""
+"""Trajectories are unchanged by both foreign formats; foreign rows become trajectories or are refused with an error that names them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentevol.data.formats import Form, FormatError, from_agentgym, from_messages, read_rows, to_agentgym, to_messages, write_rows
+from agentevol.data.formats import FormatError, RowFormat, from_agentgym, from_messages, read_rows, to_agentgym, to_messages, write_rows
 from agentevol.data.trajectory import Message, Trajectory
 from tests.agentevol.counting import play_counting
 
@@ -15,7 +15,7 @@ OURS = [
     play_counting(5, ["6", "7"], tokens=3, token_ids=[1, 2, 3], loss_mask=[False, True, True], seconds=0.5),
     play_counting(6, ["x"], status="error", error="gone", sample=2),
 ]
-# A row as the AgentTraj-L files have them: the prompt, an acknowledgement that is not learnt from, then the episode.
+# A row of the AgentTraj-L files: the prompt, an acknowledgement that is not trained on, then the episode.
 THEIRS = {
     "conversations": [
         {"from": "human", "loss": None, "value": "You are in a maze."},
@@ -27,20 +27,20 @@ THEIRS = {
 }
 
 
-@pytest.mark.parametrize("form", ["agentgym", "messages"])
-def test_trajectories_come_back_equal_through_a_file(tmp_path: Path, form: Form) -> None:
-    write_rows(tmp_path / "rows", OURS, form)
-    assert read_rows(tmp_path / "rows", form) == OURS
+@pytest.mark.parametrize("row_format", ["agentgym", "messages"])
+def test_trajectories_are_read_back_equal_from_a_file(tmp_path: Path, row_format: RowFormat) -> None:
+    write_rows(tmp_path / "rows", OURS, row_format)
+    assert read_rows(tmp_path / "rows", row_format) == OURS
 
 
-def test_agentgyms_reader_finds_what_it_reads() -> None:
+def test_rows_have_the_keys_that_agentgym_reads() -> None:
     row = json.loads(json.dumps(to_agentgym(OURS[0])))
     assert row["item_id"] == "counting_5"
     assert row["conversations"][1] == {"from": "gpt", "loss": True, "value": "Thought: so\nAction: 6"}
     assert [turn["loss"] for turn in row["conversations"]] == [None, True, None, True, None]
 
 
-def test_a_trainer_finds_roles_and_contents_alone() -> None:
+def test_messages_have_roles_and_contents_only() -> None:
     row = to_messages(OURS[0])
     assert row["messages"][1] == {"role": "assistant", "content": "Thought: so\nAction: 6"}
     assert row["loss"] == [None, True, None, True, None]
@@ -53,12 +53,12 @@ def test_a_row_of_agentgym_becomes_a_trajectory_and_keeps_its_conversation() -> 
     assert to_agentgym(trajectory)["conversations"] == THEIRS["conversations"]
 
 
-def test_a_row_without_a_reward_is_not_given_one_silently() -> None:
-    with pytest.raises(FormatError, match=r"lmrlgym_maze_3: the row has no reward; give reward="):
+def test_a_row_without_a_reward_is_refused() -> None:
+    with pytest.raises(FormatError, match=r"lmrlgym_maze_3: the row has no reward; pass reward="):
         from_agentgym(THEIRS)
 
 
-def test_a_foreign_row_of_messages_learns_from_every_answer() -> None:
+def test_every_answer_of_a_foreign_row_of_messages_is_trained_on() -> None:
     row = {"item_id": "maze_1", "messages": [{"role": "user", "content": "go"}, {"role": "assistant", "content": "up"}], "reward": 0.0}
     trajectory = from_messages(row)
     assert trajectory.messages == [Message("user", "go"), Message("assistant", "up", True)]
@@ -66,31 +66,31 @@ def test_a_foreign_row_of_messages_learns_from_every_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
-        ({"messages": [{"role": "system", "content": "x"}]}, "maze_1: 'role' is 'system'"),
-        ({"messages": [{"role": "user", "content": None}]}, "maze_1: 'content' has to be text"),
-        ({"messages": "x"}, "maze_1: 'messages' has to be a list"),
+        ({"messages": [{"role": "system", "content": "x"}]}, "maze_1: 'role' must be user or assistant, got 'system'"),
+        ({"messages": [{"role": "user", "content": None}]}, "maze_1: 'content' must be text"),
+        ({"messages": "x"}, "maze_1: 'messages' must be a list"),
         ({"loss": [True]}, "one entry for each of the 2 messages"),
-        ({"item_id": 3}, "'item_id' has to be text, 3 is there"),
+        ({"item_id": 3}, "'item_id' must be text, got 3"),
     ],
 )
-def test_a_row_that_is_not_of_the_form_is_refused_by_name(change: dict[str, object], words: str) -> None:
+def test_a_row_of_another_format_is_refused_and_named(change: dict[str, object], message: str) -> None:
     row: dict[str, object] = {
         "item_id": "maze_1",
         "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
         "reward": 1,
     }
-    with pytest.raises(FormatError, match=words.replace("(", r"\(")):
+    with pytest.raises(FormatError, match=message.replace("(", r"\(")):
         from_messages(row | change)
 
 
-@pytest.mark.parametrize(("form", "text"), [("agentgym", "{}"), ("agentgym", "["), ("messages", "nonsense")])
-def test_a_file_that_is_not_of_the_form_is_named(tmp_path: Path, form: Form, text: str) -> None:
+@pytest.mark.parametrize(("row_format", "text"), [("agentgym", "{}"), ("agentgym", "["), ("messages", "nonsense")])
+def test_a_file_of_another_format_is_named(tmp_path: Path, row_format: RowFormat, text: str) -> None:
     path = tmp_path / "rows.json"
     path.write_text(text)
     with pytest.raises(FormatError, match=r"rows\.json"):
-        read_rows(path, form)
+        read_rows(path, row_format)
 
 
 def test_line_separators_inside_a_text_do_not_break_a_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The statistics agree with SciPy's and with values that can be looked up; faults stay out of them."""
+"""The statistics agree with SciPy and with published values; episodes that ended in an error are not scored."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
     assert wilson(successes, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_wilson_without_observations_says_nothing_and_nonsense_is_refused() -> None:
+def test_wilson_without_observations_is_zero_to_one_and_invalid_counts_are_refused() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
     with pytest.raises(ValueError, match="3 successes of 2"):
         wilson(3, 2)
@@ -49,14 +49,14 @@ def test_the_bootstrap_is_repeatable_and_near_the_normal_interval() -> None:
         bootstrap_mean([])
 
 
-def test_scores_are_per_environment_and_overall_and_leave_faults_out() -> None:
+def test_scores_are_per_environment_and_overall_and_without_errors() -> None:
     scores = score([episode(1, True), episode(2, False), episode(3, False, status="error"), episode(1, True, env="wordle", rounds=5)])
     assert list(scores) == ["maze", "wordle", "overall"]
     assert (scores["maze"].n, scores["maze"].successes, scores["maze"].success, scores["maze"].errors) == (2, 1, 0.5, 1)
     assert (scores["overall"].n, scores["overall"].rounds) == (3, 3.0)
 
 
-def test_an_environment_with_nothing_but_faults_has_no_rate() -> None:
+def test_an_environment_with_errors_only_has_no_rate() -> None:
     only = score([episode(1, False, status="error")])["maze"]
     assert (only.n, only.errors) == (0, 1)
     assert only.to_dict()["success"] is None
@@ -71,7 +71,7 @@ def test_mcnemar_agrees_with_the_exact_binomial_test() -> None:
     assert result.difference == pytest.approx(0.15)
 
 
-def test_pairs_need_both_sides_without_a_fault() -> None:
+def test_a_pair_needs_both_episodes_without_an_error() -> None:
     a = [episode(1, True), episode(2, True), episode(3, True), episode(1, True, env="wordle")]
     b = [episode(1, False), episode(2, False, status="error"), episode(9, True)]
     results = mcnemar_per_environment(a, b)
@@ -84,15 +84,15 @@ def test_the_same_episode_twice_is_refused() -> None:
         mcnemar([episode(1, True), episode(1, False)], [])
 
 
-def test_policies_that_do_the_same_do_not_differ() -> None:
+def test_a_policy_compared_with_itself_has_p_one() -> None:
     same = [episode(number, number % 3 == 0) for number in range(30)]
     assert mcnemar(same, same).p_value == 1.0
 
 
-def test_holm_steps_down_and_keeps_the_order() -> None:
+def test_holm_corrects_and_keeps_the_order() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([]) == []
 
 
-def test_a_pair_of_policies_without_a_common_episode_is_a_json_value_too() -> None:
+def test_a_test_without_a_pair_has_null_as_its_difference() -> None:
     assert mcnemar_from_counts(0, 0, 0).to_dict() == {"n": 0, "only_a": 0, "only_b": 0, "p_value": 1.0, "difference": None}

@@ -1,4 +1,4 @@
-"""The report says what a reader must know at a glance, fits a terminal, and is the same for the same scores."""
+"""The report of a run: its tables and numbers, its width, and that it is the same for the same scores."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from agentevol.report.model import Comparison, Phase, ReportInput
 from agentevol.report.write import write_report
 
 
-def policy(won: dict[str, int], n: int = 40, faults: int = 0) -> list[Trajectory]:
-    """Episodes on `n` instructions per environment, the first `won` of each successful, the last `faults` ended by a fault."""
+def policy(successes: dict[str, int], n: int = 40, errors: int = 0) -> list[Trajectory]:
+    """Episodes on `n` instructions per environment: the first `successes` of each succeed, the last `errors` end in an error."""
     return [
         Trajectory(
             f"{env}_{number}", env, "", "eval", "p", "h", 0, 0, [], float(number < count), number < count, 3,
-            "error" if number >= n - faults else "finished",
+            "error" if number >= n - errors else "finished",
         )
-        for env, count in won.items()
+        for env, count in successes.items()
         for number in range(n)
     ]  # fmt: skip
 
 
 def runs(iterations: int = 2, **changes: object) -> ReportInput:
-    played = {"BC-Base": policy({"maze": 10, "wordle": 20})}
-    played |= {f"Iteration {m}": policy({"maze": 10 + 4 * m, "wordle": 20 + m}) for m in range(1, iterations + 1)}
-    played["BC-Large"] = policy({"maze": 30, "wordle": 40})
+    episodes = {"BC-Base": policy({"maze": 10, "wordle": 20})}
+    episodes |= {f"Iteration {m}": policy({"maze": 10 + 4 * m, "wordle": 20 + m}) for m in range(1, iterations + 1)}
+    episodes["BC-Large"] = policy({"maze": 30, "wordle": 40})
     last = f"Iteration {iterations}"
-    given = {
-        "scores": {label: score(episodes) for label, episodes in played.items()},
-        "comparisons": [Comparison(last, "BC-Base", mcnemar_per_environment(played[last], played["BC-Base"]))],
+    arguments = {
+        "scores": {label: score(of_policy) for label, of_policy in episodes.items()},
+        "comparisons": [Comparison(last, "BC-Base", mcnemar_per_environment(episodes[last], episodes["BC-Base"]))],
         "phases": [Phase("BC-Base: learn", 90.0, trained_tokens=5000), Phase("Iteration 1: explore", 30.0, 1234, 56789)],
         "meta": {"seed": 0, "data": {"agenttraj": "ab12"}},
         **changes,
     }
-    return ReportInput(**given)  # type: ignore[arg-type]
+    return ReportInput(**arguments)  # type: ignore[arg-type]
 
 
 def line(text: str, start: str) -> str:
     return next(line for line in text.splitlines() if line.strip(" |*").startswith(start))
 
 
-def test_the_table_shows_every_policy_with_its_interval(tmp_path: Path) -> None:
+def test_the_table_has_every_policy_with_its_interval(tmp_path: Path) -> None:
     text = write_report(tmp_path, runs()).text
     assert "25.0 [14.2, 40.2]" in line(text, "maze")
     assert "100.0 [91.2, 100.0]" in line(text, "wordle")
@@ -68,16 +68,16 @@ def test_the_costs_add_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("iterations", [1, 4, 9])
-def test_the_text_fits_a_terminal_and_nothing_is_cut(tmp_path: Path, iterations: int) -> None:
+def test_the_text_fits_a_terminal_and_nothing_is_truncated(tmp_path: Path, iterations: int) -> None:
     text = write_report(tmp_path, runs(iterations)).text
     assert max(len(line) for line in text.splitlines()) <= 120
     assert "…" not in text
     assert all(f"Iteration {m}" in text for m in range(1, iterations + 1))
 
 
-def test_the_random_player_is_compared_with_and_lies_on_no_curve(tmp_path: Path) -> None:
-    by_chance = {"random": score(policy({"maze": 4}))}  # wordle cannot list its actions
-    report = write_report(tmp_path, runs(4, scores=by_chance | dict(runs(4).scores)))
+def test_the_random_baseline_is_in_the_tables_and_not_in_the_curve(tmp_path: Path) -> None:
+    random_baseline = {"random": score(policy({"maze": 4}))}  # wordle cannot list its actions
+    report = write_report(tmp_path, runs(4, scores=random_baseline | dict(runs(4).scores)))
     assert "Success of random actions, where environments list them: maze 10.0 [4, 23], overall 10.0 [4, 23]" in report.text
     assert line(report.text, "environment").split()[2] == "BC-Base"
     assert line(report.markdown, "environment").startswith("| environment | n | random | BC-Base | Iteration 1 |")
@@ -86,7 +86,7 @@ def test_the_random_player_is_compared_with_and_lies_on_no_curve(tmp_path: Path)
     assert (tmp_path / "curve.csv").read_text() == (write_report(tmp_path / "without", runs(4)).folder / "curve.csv").read_text()
 
 
-def test_reward_has_a_table_where_it_is_not_the_success_rate(tmp_path: Path) -> None:
+def test_reward_has_a_table_if_it_is_not_the_success_rate(tmp_path: Path) -> None:
     partial = policy({"maze": 10})
     for trajectory in partial:
         trajectory.reward *= 0.5
@@ -95,8 +95,8 @@ def test_reward_has_a_table_where_it_is_not_the_success_rate(tmp_path: Path) -> 
     assert "12.5 [" in text
 
 
-def test_faults_are_told_and_left_out_of_n(tmp_path: Path) -> None:
-    scores = {"BC-Base": score(policy({"maze": 10})), "Iteration 1": score(policy({"maze": 10}, faults=3))}
+def test_errors_are_reported_and_not_counted_in_n(tmp_path: Path) -> None:
+    scores = {"BC-Base": score(policy({"maze": 10})), "Iteration 1": score(policy({"maze": 10}, errors=3))}
     text = write_report(tmp_path, runs(scores=scores, comparisons=[])).text
     assert line(text, "maze").split()[1] == "37-40"
     assert "Ended by an error and not scored: 3 of Iteration 1." in text
@@ -105,26 +105,26 @@ def test_faults_are_told_and_left_out_of_n(tmp_path: Path) -> None:
 def test_an_environment_without_a_scored_episode_is_a_dash(tmp_path: Path) -> None:
     scores = {
         "BC-Base": score(policy({"maze": 0, "wordle": 3})),
-        "Iteration 1": score(policy({"wordle": 4}) + policy({"maze": 0}, faults=40)),
+        "Iteration 1": score(policy({"wordle": 4}) + policy({"maze": 0}, errors=40)),
     }
     report = write_report(tmp_path, runs(scores=scores, comparisons=[]))
     assert line(report.text, "maze").rstrip().endswith(" -")
     assert report.metrics["final"]["maze"] == {"success": None, "reward": None}
 
 
-def test_the_files_hold_the_figures(tmp_path: Path) -> None:
+def test_the_files_have_the_metrics(tmp_path: Path) -> None:
     report = write_report(tmp_path, runs())
-    figures = json.loads((tmp_path / "metrics.json").read_text())
-    assert figures == report.metrics
-    assert figures["final"]["overall"]["success"] == 0.5
-    assert figures["bc_base"]["maze"]["success"] == 0.25
-    assert figures["gain"]["overall"]["difference"] == pytest.approx(0.125)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == report.metrics
+    assert metrics["final"]["overall"]["success"] == 0.5
+    assert metrics["bc_base"]["maze"]["success"] == 0.25
+    assert metrics["gain"]["overall"]["difference"] == pytest.approx(0.125)
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [(row["iteration"], float(row["overall"])) for row in rows] == [("0", 0.375), ("1", 0.4375), ("2", 0.5)]
     assert set(json.loads((tmp_path / "scores.json").read_text())) == {"policies", "paired", "phases", "meta", "remarks"}
 
 
-def test_remarks_stand_below_the_tables(tmp_path: Path) -> None:
+def test_remarks_are_below_the_tables(tmp_path: Path) -> None:
     report = write_report(tmp_path, runs(remarks=["Iteration 1 left out: 3 dropped (failed)"]))
     assert "\nIteration 1 left out: 3 dropped (failed)\n" in report.text
     assert "- Iteration 1 left out: 3 dropped (failed)" in report.markdown
@@ -132,7 +132,7 @@ def test_remarks_stand_below_the_tables(tmp_path: Path) -> None:
     assert "| **overall** | **80** |" in (tmp_path / "table.md").read_text()
 
 
-def test_the_picture_is_a_png_and_the_same_twice(tmp_path: Path) -> None:
+def test_the_plot_is_a_png_and_the_same_twice(tmp_path: Path) -> None:
     first = write_report(tmp_path / "a", runs()).folder / "curve.png"
     second = write_report(tmp_path / "b", runs()).folder / "curve.png"
     assert first.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -150,10 +150,10 @@ def test_a_report_without_bc_base_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path, ReportInput({"Iteration 1": score([])}))
 
 
-def test_a_random_player_of_some_worlds_has_no_overall_score_beside_those_of_all(tmp_path: Path) -> None:
-    given = runs()
-    by_chance = {env: found for env, found in score(policy({"maze": 5}, faults=2)).items() if env != "overall"}
-    told = write_report(tmp_path, runs(scores={"random": by_chance, **given.scores}))
-    assert line(told.text, "Success of random actions").endswith("maze 13.2 [6, 27]")
-    assert "Ended by an error and not scored: 2 of random." in told.text
-    assert set(told.metrics["random"]) == {"maze"}
+def test_a_random_baseline_of_some_environments_has_no_overall_score(tmp_path: Path) -> None:
+    complete = runs()
+    random_baseline = {env: env_score for env, env_score in score(policy({"maze": 5}, errors=2)).items() if env != "overall"}
+    report = write_report(tmp_path, runs(scores={"random": random_baseline, **complete.scores}))
+    assert line(report.text, "Success of random actions").endswith("maze 13.2 [6, 27]")
+    assert "Ended by an error and not scored: 2 of random." in report.text
+    assert set(report.metrics["random"]) == {"maze"}

@@ -1,7 +1,7 @@
-"""MAZE: find the goal of a maze that is never seen whole, from one's position and the walls around it.
+"""MAZE: find the goal of a maze from your position and the walls around you; the maze is never shown whole.
 
-The rules are LMRL-Gym's (arXiv 2311.18232), the maze is its "double T". Invariant: an item id names one (start, goal) pair, so the
-same id has the same single shortest way.
+The rules are LMRL-Gym's (arXiv 2311.18232), the maze is its "double T". Invariant: an item id stands for one (start, goal) pair, so the
+same id has the same shortest path.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import ClassVar
 from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval, stable_order
 
 Cell = tuple[int, int]
+"""(row, column)"""
 
 # Two T's whose stems end in the arms of a third: 26 free cells (a dot) in 10 rows of 13.
 DOUBLE_T = (
@@ -30,26 +31,26 @@ DOUBLE_T = (
     "#############",
 )
 
-# Also the order in which ways of equal length are preferred.
+# The order matters: among paths of equal length, the one with the earlier direction is taken.
 DIRECTIONS: dict[str, tuple[int, int]] = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
-_BESIDE = {"up": "above you", "down": "below you", "left": "to your left", "right": "to your right"}
+_WALL_SIDES = {"up": "above you", "down": "below you", "left": "to your left", "right": "to your right"}
 
-_ITEM = re.compile(r"maze_(0|[1-9][0-9]{0,8})")
+_ITEM_ID = re.compile(r"maze_(0|[1-9][0-9]{0,8})")
 _DIFFICULTIES = (("1-4", 4), ("5-9", 9), ("10-14", 14))
 
 
 class Maze(TextEnv):
-    """A walk to the goal, one cell a round.
+    """Move to the goal, one cell per round.
 
-    Item id: `maze_{start * n + goal}`, where start and goal number the n free cells of the maze from the top, row by row. Every pair of
-    two cells that a way joins is valid; the instructions are 240 of those whose shortest way is 1 to 14 steps. In DOUBLE_T 18 steps
-    separate the furthest cells, more than the round limit: such ids can be played but not solved.
+    Item id: `maze_{start * n + goal}`, where start and goal are numbers of the n free cells of the maze, counted from the top, row by row.
+    Every pair of different cells with a path between them is valid; the instructions are 240 of those whose shortest path is 1 to 14 steps.
+    In DOUBLE_T the shortest path can be 18 steps, more than the round limit: such ids can be played but not solved.
     Observation: goal, position (row, column, counted from the top left) and walls. Reward: 1 on reaching the goal, which ends the
-    episode. Another `layout` (strings of `.` for free and `#` for wall) makes another maze, with ids by the same formula.
+    episode. Another `layout` (strings of `.` for a free cell and `#` for a wall) is another maze, with ids by the same formula.
 
-    Differences from LMRL-Gym as AgentGym serves it: 240 instructions in place of 25 starts to one goal; an episode that does not reach the
-    goal is cut at `max_rounds` with reward 0 (there: -1 and "Failure" after 50 steps); what is not a move is told so (there: the
-    position is repeated without a word), and a move into a wall too.
+    Differences from LMRL-Gym as AgentGym serves it: 240 instructions instead of 25 starts with one goal; an episode that does not reach the
+    goal is truncated at `max_rounds` with reward 0 (there: -1 and "Failure" after 50 steps); the observation says when the action is not a
+    move or leads into a wall (there: it only repeats the position).
     """
 
     name: ClassVar[str] = "maze"
@@ -65,7 +66,7 @@ class Maze(TextEnv):
     )
 
     def __init__(self, layout: Sequence[str] | None = None, render_mode: str | None = None) -> None:
-        """Raises ValueError where `layout` has other characters than `.` and `#`, no two free cells, or fewer walls than enclose it."""
+        """Raises ValueError if `layout` has characters other than `.` and `#`, fewer than two free cells, or no walls all around."""
         super().__init__(render_mode)
         self.cells = free_cells(DOUBLE_T if layout is None else layout)
         self._free = frozenset(self.cells)
@@ -78,116 +79,115 @@ class Maze(TextEnv):
 
     @classmethod
     def instruction(cls, item_id: str) -> Instruction:
-        """Of any pair in DOUBLE_T, also one outside the 240. Raises UnknownItem."""
-        start, goal = _pair(item_id, free_cells(DOUBLE_T))
-        return _describe(item_id, start, goal, len(shortest_way(frozenset(free_cells(DOUBLE_T)), start, goal) or ()))
+        """The instruction of any pair in DOUBLE_T, also of one outside the 240. Raises UnknownItem."""
+        start, goal = _start_and_goal(item_id, free_cells(DOUBLE_T))
+        return _instruction(item_id, start, goal, len(shortest_path(frozenset(free_cells(DOUBLE_T)), start, goal) or ()))
 
     def begin(self, item_id: str) -> str:
-        start, goal = _pair(item_id, self.cells)
-        if shortest_way(self._free, start, goal) is None:
-            raise UnknownItem(f"maze has no instruction {item_id!r}: no way leads from {_at(start)} to {_at(goal)}; give another pair")
+        start, goal = _start_and_goal(item_id, self.cells)
+        if shortest_path(self._free, start, goal) is None:
+            raise UnknownItem(f"maze has no instruction {item_id!r}: no path leads from {_text(start)} to {_text(goal)}; give another pair")
         self.position, self.goal = start, goal
-        return self._look()
+        return self._observation_text()
 
     def act(self, action: str) -> tuple[str, float, bool]:
         verb, _, direction = " ".join(action.lower().split()).partition(" ")
         if verb != "move" or direction not in DIRECTIONS:
-            return f"That is not a move. Say: move up, move down, move left or move right. {self._look()}", 0.0, False
-        ahead = _beside(self.position, direction)
-        if ahead not in self._free:
-            return f"There is a wall {_BESIDE[direction]}, you did not move. {self._look()}", 0.0, False
-        self.position = ahead
-        reached = ahead == self.goal
-        return self._look() + (" You have reached the goal." if reached else ""), float(reached), reached
+            return f"That is not a move. Say: move up, move down, move left or move right. {self._observation_text()}", 0.0, False
+        target = _neighbor(self.position, direction)
+        if target not in self._free:
+            return f"There is a wall {_WALL_SIDES[direction]}, you did not move. {self._observation_text()}", 0.0, False
+        self.position = target
+        reached = target == self.goal
+        return self._observation_text() + (" You have reached the goal." if reached else ""), float(reached), reached
 
     def expert(self) -> Expert:
-        return _ShortestWay(self)
+        return _ShortestPathExpert(self)
 
     def available_actions(self) -> list[str] | None:
-        """The moves that no wall stops."""
-        return [f"move {direction}" for direction in DIRECTIONS if _beside(self.position, direction) in self._free]
+        """The moves that no wall blocks."""
+        return [f"move {direction}" for direction in DIRECTIONS if _neighbor(self.position, direction) in self._free]
 
-    def way(self) -> list[str] | None:
-        """The directions of a shortest way from here to the goal, the first of DIRECTIONS preferred; None where no way leads there."""
-        return shortest_way(self._free, self.position, self.goal)
+    def path_to_goal(self) -> list[str] | None:
+        """The directions of the shortest path from the position to the goal (see `shortest_path`)."""
+        return shortest_path(self._free, self.position, self.goal)
 
-    def _look(self) -> str:
-        walls = [_BESIDE[direction] for direction in DIRECTIONS if _beside(self.position, direction) not in self._free]
-        told = f"There are walls {', '.join(walls)}." if walls else "There are no walls around you."
-        return f"The goal is at position {_at(self.goal)}. Your current position is at position {_at(self.position)}. {told}"
+    def _observation_text(self) -> str:
+        walls = [_WALL_SIDES[direction] for direction in DIRECTIONS if _neighbor(self.position, direction) not in self._free]
+        walls_text = f"There are walls {', '.join(walls)}." if walls else "There are no walls around you."
+        return f"The goal is at position {_text(self.goal)}. Your current position is at position {_text(self.position)}. {walls_text}"
 
 
-class _ShortestWay:
-    """Reads the live maze, so it finds the way from wherever the episode has got to."""
+class _ShortestPathExpert:
+    """Takes the shortest path from the present position, so it can take over any episode."""
 
     def __init__(self, maze: Maze) -> None:
         self._maze = maze
 
     def act(self, observation: str) -> tuple[str, str]:
-        way = self._maze.way()
-        if not way:
-            raise ExpertStuck(f"maze: no move is left from {_at(self._maze.position)} to {_at(self._maze.goal)}; reset() to another pair")
-        thought = f"I am at {_at(self._maze.position)} and the goal is at {_at(self._maze.goal)}. The way leads {way[0]}."
-        return thought, f"move {way[0]}"
+        position, goal, path = _text(self._maze.position), _text(self._maze.goal), self._maze.path_to_goal()
+        if not path:
+            raise ExpertStuck(f"maze: no move is left from {position} to {goal}; reset() to another pair")
+        return f"I am at {position} and the goal is at {goal}. The way leads {path[0]}.", f"move {path[0]}"
 
 
 def free_cells(layout: Sequence[str]) -> tuple[Cell, ...]:
-    """The free cells (row, column) of a layout from the top, row by row. Raises ValueError where it is not a walled maze."""
+    """The free cells of a layout from the top, row by row. Raises ValueError if it is not a maze with walls all around."""
     if len({len(row) for row in layout}) != 1 or not set("".join(layout)) <= {".", "#"}:
-        raise ValueError(f"a maze is given as rows of equal length, '.' for free and '#' for wall, not {list(layout)!r}")
-    cells = tuple((r, c) for r, row in enumerate(layout) for c, square in enumerate(row) if square == ".")
+        raise ValueError(f"a maze must be rows of equal length, '.' for a free cell and '#' for a wall, not {list(layout)!r}")
+    cells = tuple((r, c) for r, row in enumerate(layout) for c, char in enumerate(row) if char == ".")
     if any(r in (0, len(layout) - 1) or c in (0, len(layout[0]) - 1) for r, c in cells):
-        raise ValueError("a maze needs walls all around: make the first and last row and column '#'")
+        raise ValueError("a maze needs walls all around; make the first and last row and column '#'")
     if len(cells) < 2:
-        raise ValueError(f"a maze needs two free cells at least, for a start and a goal; this one has {len(cells)}")
+        raise ValueError(f"a maze needs at least two free cells, for a start and a goal; this one has {len(cells)}")
     return cells
 
 
-def shortest_way(free: frozenset[Cell], start: Cell, goal: Cell) -> list[str] | None:
-    """The directions of a shortest way (breadth first, the first of DIRECTIONS preferred), [] at the goal, None where there is no way."""
+def shortest_path(free: frozenset[Cell], start: Cell, goal: Cell) -> list[str] | None:
+    """The directions of the shortest path (earlier DIRECTIONS preferred); [] at the goal, None if there is no path."""
     steps_left = {goal: 0}
     queue = deque([goal])
     while queue:
         cell = queue.popleft()
         for direction in DIRECTIONS:
-            near = _beside(cell, direction)
-            if near in free and near not in steps_left:
-                steps_left[near] = steps_left[cell] + 1
-                queue.append(near)
+            neighbor = _neighbor(cell, direction)
+            if neighbor in free and neighbor not in steps_left:
+                steps_left[neighbor] = steps_left[cell] + 1
+                queue.append(neighbor)
     if start not in steps_left:
         return None
-    way: list[str] = []
+    path: list[str] = []
     while start != goal:
-        direction = next(d for d in DIRECTIONS if steps_left.get(_beside(start, d)) == steps_left[start] - 1)
-        way.append(direction)
-        start = _beside(start, direction)
-    return way
+        direction = next(d for d in DIRECTIONS if steps_left.get(_neighbor(start, d)) == steps_left[start] - 1)
+        path.append(direction)
+        start = _neighbor(start, direction)
+    return path
 
 
-def _beside(cell: Cell, direction: str) -> Cell:
+def _neighbor(cell: Cell, direction: str) -> Cell:
     down, right = DIRECTIONS[direction]
     return cell[0] + down, cell[1] + right
 
 
-def _at(cell: Cell) -> str:
+def _text(cell: Cell) -> str:
     return f"{cell[0]}, {cell[1]}"
 
 
-def _pair(item_id: str, cells: tuple[Cell, ...]) -> tuple[Cell, Cell]:
-    """(start, goal) of an id in a maze of these free cells. Raises UnknownItem."""
-    found = _ITEM.fullmatch(item_id) if isinstance(item_id, str) else None
-    start, goal = divmod(int(found[1]), len(cells)) if found else (len(cells), 0)
+def _start_and_goal(item_id: str, cells: tuple[Cell, ...]) -> tuple[Cell, Cell]:
+    """The (start, goal) of an id in a maze with these free cells. Raises UnknownItem."""
+    match = _ITEM_ID.fullmatch(item_id) if isinstance(item_id, str) else None
+    start, goal = divmod(int(match[1]), len(cells)) if match else (len(cells), 0)
     if start >= len(cells) or start == goal:
         raise UnknownItem(
-            f"maze has no instruction {item_id!r}; an id is maze_N, N = start * {len(cells)} + goal, with start and goal two different "
-            f"ones of the {len(cells)} free cells (numbered from 0); see Maze.instructions(split)"
+            f"maze has no instruction {item_id!r}; an id is maze_N, N = start * {len(cells)} + goal, where start and goal are "
+            f"two different ones of the {len(cells)} free cells (numbered from 0); see Maze.instructions(split)"
         )
     return cells[start], cells[goal]
 
 
-def _describe(item_id: str, start: Cell, goal: Cell, steps: int) -> Instruction:
+def _instruction(item_id: str, start: Cell, goal: Cell, steps: int) -> Instruction:
     difficulty = next((label for label, most in _DIFFICULTIES if steps <= most), "15+")
-    return Instruction(item_id, Maze.name, "maze", difficulty, f"Go from position {_at(start)} to position {_at(goal)}.")
+    return Instruction(item_id, Maze.name, "maze", difficulty, f"Go from position {_text(start)} to position {_text(goal)}.")
 
 
 @lru_cache(maxsize=1)
@@ -198,9 +198,9 @@ def _catalogue() -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
     pairs = []
     for number in range(len(cells) ** 2):
         start, goal = (cells[index] for index in divmod(number, len(cells)))
-        steps = len(shortest_way(free, start, goal) or ())
+        steps = len(shortest_path(free, start, goal) or ())
         if 1 <= steps <= _DIFFICULTIES[-1][1]:
-            pairs.append(_describe(f"maze_{number}", start, goal, steps))
+            pairs.append(_instruction(f"maze_{number}", start, goal, steps))
     chosen = stable_order(pairs, "instructions")[: Maze.sizes.instructions]
     labels = [label for label, _ in _DIFFICULTIES]
     by_number = sorted(chosen, key=lambda item: int(item.item_id.removeprefix("maze_")))

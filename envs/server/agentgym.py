@@ -222,10 +222,10 @@ class _Family:
 
 def vocabulary(session: Session) -> list[str]:
     """Wordle's words that may still be hidden; before the first reset all that there are, since its client asks then, and only then."""
-    from envs.wordle import Wordle, common_words, fits
+    from envs.wordle import Wordle, common_words, is_consistent
 
     assert isinstance(session.env, Wordle)
-    words = [word for word in session.env.words if fits(word, session.env.guesses)] or common_words()
+    words = [word for word in session.env.words if is_consistent(word, session.env.guesses)] or common_words()
     return [" ".join(word) for word in words]
 
 

@@ -1,6 +1,6 @@
-"""What a benchmark found, as a file that `python -m benchmarks.check` compares with the committed baseline.
+"""The results file of the benchmarks, which `python -m benchmarks.check` compares with the committed baseline.
 
-Invariant: a ratio is between two things of one run on the same work, and more is better; plain figures are kept beside it and not compared.
+Invariant: a ratio is of two measurements of one run on the same work, and more is better. Other figures are recorded and not compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 
 def record(path: Path | None, benchmark: str, ratios: Mapping[str, float], figures: Mapping[str, Any] | None = None) -> None:
-    """Put a benchmark's results into the file, beside those of others that it holds; nothing without a file."""
+    """Add the results of a benchmark to the file, which keeps those of other benchmarks. Does nothing if `path` is None."""
     if path is None:
         return
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -29,7 +29,7 @@ def record(path: Path | None, benchmark: str, ratios: Mapping[str, float], figur
 
 
 def machine() -> str:
-    """The processor, how many cores of it, and how many others wanted them: the load of the last minute."""
+    """The processor, the number of cores, the load average of the last minute, and the version of Python."""
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     name = names[0] if names else platform.machine()
     return f"{name}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}"

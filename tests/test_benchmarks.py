@@ -22,15 +22,15 @@ def results(**ratios: float) -> dict[str, dict[str, dict[str, float]]]:
 
 def test_only_what_fell_by_more_than_a_tenth_is_named() -> None:
     before = results(sequential=10.0, lockstep=4.0, floor=0.8)
-    assert check.fallen(results(sequential=9.1, lockstep=5.0, floor=0.8), before) == []
-    assert check.fallen(results(sequential=8.9, lockstep=3.0, floor=0.8), before) == [
+    assert check.regressions(results(sequential=9.1, lockstep=5.0, floor=0.8), before) == []
+    assert check.regressions(results(sequential=8.9, lockstep=3.0, floor=0.8), before) == [
         "rollout, sequential: 8.9, was 10 (-11 %)",
         "rollout, lockstep: 3, was 4 (-25 %)",
     ]
 
 
 def test_a_ratio_on_one_side_only_is_told_and_not_judged() -> None:
-    assert check.fallen(results(new=1.0), results(gone=2.0)) == []
+    assert check.regressions(results(new=1.0), results(gone=2.0)) == []
     assert check.unpaired(results(new=1.0), results(gone=2.0)) == ["rollout, new: not in the baseline", "rollout, gone: not measured"]
     assert check.unpaired({}, results(gone=2.0)) == []  # a benchmark that was not run
 

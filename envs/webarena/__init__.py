@@ -1,4 +1,4 @@
-"""WebArena on small sites of the project's own, in the system's Chromium."""
+"""WebArena: tasks on web sites, in a real browser."""
 
 from envs.webarena.environment import WebArena
 

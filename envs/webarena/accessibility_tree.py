@@ -1,6 +1,6 @@
-"""A page as text: its accessibility tree, the part in view, a number for each node.
+"""A page as text: the visible part of its accessibility tree, with an id for each element.
 
-Invariant: numbers follow the order in which a page's nodes were first shown, so the same clicks give the same numbers on any machine.
+Invariant: ids follow the order in which the elements of a page were first shown, so the same clicks give the same ids on any machine.
 """
 
 from __future__ import annotations
@@ -9,83 +9,90 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-VIEW = (1280, 720)
-LONGEST = 6_000
-_UNSEEN = {"none", "generic", "InlineTextBox", "LineBreak", "LayoutTableRow", "LayoutTableCell", "LayoutTable", "rowgroup"}
-_NAMED_ONLY = {"paragraph", "form", "main", "list", "listitem", "strong", "img", "banner", "navigation", "Section", "LabelText", "Legend"}
-"""Said where they have a name; without one, only what they hold is."""
-_SAID = ("required", "disabled", "checked", "expanded", "selected", "pressed", "valuetext")
-_LONGEST_NAME = 200
+VIEWPORT = (1280, 720)
+"""Width and height in pixels."""
+_MAX_CHARS = 6_000
+_MAX_NAME_CHARS = 200
+_IGNORED_ROLES = {"none", "generic", "InlineTextBox", "LineBreak", "LayoutTableRow", "LayoutTableCell", "LayoutTable", "rowgroup"}
+_ROLES_SHOWN_WITH_NAME = {
+    "paragraph", "form", "main", "list", "listitem", "strong", "img", "banner", "navigation", "Section", "LabelText", "Legend",
+}  # fmt: skip
+"""Without a name, only their children are shown."""
+_SHOWN_PROPERTIES = ("required", "disabled", "checked", "expanded", "selected", "pressed", "valuetext")
+
+Node = Mapping[str, Any]
+"""A node as Chromium's Accessibility.getFullAXTree gives it."""
 
 
 @dataclass(slots=True)
-class Numbers:
-    """Of one document's nodes, by the browser's own number of them."""
+class ElementIds:
+    """The ids of one document's elements, by their backend node id in Chromium."""
 
     document: str = ""
-    given: dict[int, int] = field(default_factory=dict)
+    ids: dict[int, int] = field(default_factory=dict)
 
-    def of(self, node: int) -> int:
-        return self.given.setdefault(node, len(self.given) + 1)
+    def assign(self, backend_node_id: int) -> int:
+        """The element's id; a new one where it has none yet."""
+        return self.ids.setdefault(backend_node_id, len(self.ids) + 1)
 
-    def node(self, number: int) -> int | None:
-        """The browser's number of a node that was shown."""
-        return next((node for node, given in self.given.items() if given == number), None)
+    def backend_node_id(self, element_id: int) -> int | None:
+        """The backend node id of an element that was shown."""
+        return next((backend_node_id for backend_node_id, assigned in self.ids.items() if assigned == element_id), None)
 
 
-def describe(nodes: list[Mapping[str, Any]], bounds: Mapping[int, tuple[float, float]], scrolled: float, numbers: Numbers) -> str:
-    """The tree as indented lines `[number] role 'name' property: value`.
+def tree_text(nodes: list[Node], bounds: Mapping[int, tuple[float, float]], scroll_y: float, element_ids: ElementIds) -> str:
+    """The visible tree as indented lines `[id] role 'name' property: value`.
 
-    `nodes`: as Accessibility.getFullAXTree gives them; `bounds`: top and height in pixels of the nodes that are laid out; `scrolled`:
-    the first visible pixel.
+    `bounds`: (top, height) in pixels by backend node id, of the nodes that have a layout; `scroll_y`: the first visible pixel.
     """
-    by_id = {node["nodeId"]: node for node in nodes}
+    nodes_by_id = {node["nodeId"]: node for node in nodes}
     lines: list[str] = []
     length = 0
-    for depth, node, above in _walk(by_id, nodes[0]["nodeId"] if nodes else "", 0, ""):
-        backend = int(node["backendDOMNodeId"])
+    for depth, node, parent_name in _walk(nodes_by_id, nodes[0]["nodeId"] if nodes else ""):
+        backend_node_id = int(node["backendDOMNodeId"])
         role, name = node["role"]["value"], " ".join(str(node.get("name", {}).get("value", "")).split())
-        if depth and not _in_view(bounds.get(backend), scrolled):
+        if depth and not _is_visible(bounds.get(backend_node_id), scroll_y):
             continue
-        if role == "StaticText" and (not name or name in above):
+        if role == "StaticText" and (not name or name in parent_name):
             continue
-        line = "  " * depth + f"[{numbers.of(backend)}] {role} '{name[:_LONGEST_NAME]}'" + _properties(node)
+        element_id = element_ids.assign(backend_node_id)
+        line = "  " * depth + f"[{element_id}] {role} '{name[:_MAX_NAME_CHARS]}'" + _properties_text(node)
         length += len(line) + 1
-        if length > LONGEST:
+        if length > _MAX_CHARS:
             lines.append("(the page is longer than can be shown)")
             break
         lines.append(line)
     return "".join(char if " " <= char <= "~" or char == "\n" else "?" for char in "\n".join(lines))
 
 
-def _walk(by_id: Mapping[str, Mapping[str, Any]], key: str, depth: int, above: str) -> Iterator[tuple[int, Mapping[str, Any], str]]:
-    """Nodes that say something, with their depth and the name of the one above, in document order."""
-    pending = [(key, depth, above)]
-    while pending:
-        key, depth, above = pending.pop()
-        node = by_id.get(key)
+def _walk(nodes_by_id: Mapping[str, Node], root_id: str) -> Iterator[tuple[int, Node, str]]:
+    """(depth, node, name of its parent) of the nodes to show, in document order."""
+    stack = [(root_id, 0, "")]
+    while stack:
+        node_id, depth, parent_name = stack.pop()
+        node = nodes_by_id.get(node_id)
         if node is None:
             continue
         role = node.get("role", {}).get("value", "none")
         name = str(node.get("name", {}).get("value", ""))
-        told = role not in _UNSEEN and (name or role not in _NAMED_ONLY)
-        if told and not node.get("ignored") and node.get("backendDOMNodeId"):
-            yield depth, node, above
-            depth, above = depth + 1, name
-        pending += [(child, depth, above) for child in reversed(node.get("childIds", []))]
+        is_shown = role not in _IGNORED_ROLES and (name or role not in _ROLES_SHOWN_WITH_NAME)
+        if is_shown and not node.get("ignored") and node.get("backendDOMNodeId"):
+            yield depth, node, parent_name
+            depth, parent_name = depth + 1, name
+        stack += [(child_id, depth, parent_name) for child_id in reversed(node.get("childIds", []))]
 
 
-def _in_view(bounds: tuple[float, float] | None, scrolled: float) -> bool:
+def _is_visible(bounds: tuple[float, float] | None, scroll_y: float) -> bool:
     if bounds is None:
         return False
     top, height = bounds
-    return height > 0 and top + height > scrolled and top < scrolled + VIEW[1]
+    return height > 0 and top + height > scroll_y and top < scroll_y + VIEWPORT[1]
 
 
-def _properties(node: Mapping[str, Any]) -> str:
-    said = {one["name"]: one["value"].get("value") for one in node.get("properties", [])}
-    found = [f"{name}: {said[name]}" for name in _SAID if said.get(name) not in (None, False, "false", "")]
-    if "checked" in said and said["checked"] == "false":
-        found.append("checked: false")
+def _properties_text(node: Node) -> str:
+    properties = {entry["name"]: entry["value"].get("value") for entry in node.get("properties", [])}
+    texts = [f"{name}: {properties[name]}" for name in _SHOWN_PROPERTIES if properties.get(name) not in (None, False, "false", "")]
+    if "checked" in properties and properties["checked"] == "false":
+        texts.append("checked: false")
     value = " ".join(str(node.get("value", {}).get("value", "")).split())
-    return "".join(f" {one}" for one in ([f"value: '{value[:_LONGEST_NAME]}'"] if value else []) + found)
+    return "".join(f" {text}" for text in ([f"value: '{value[:_MAX_NAME_CHARS]}'"] if value else []) + texts)

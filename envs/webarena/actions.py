@@ -1,12 +1,12 @@
-"""WebArena's actions, read from text: `click [12]`, `type [7] [words] [1]`, `stop [answer]` and the others."""
+"""WebArena's actions, parsed from text: `click [12]`, `type [7] [words] [1]`, `stop [answer]` and so on."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-LONGEST = 500
-_FORMS: dict[str, str] = {
+_MAX_TEXT_CHARS = 500
+_ACTION_FORMATS: dict[str, str] = {
     "click": r"click \[(\d{1,6})\]",
     "hover": r"hover \[(\d{1,6})\]",
     "type": r"type \[(\d{1,6})\] \[(.*?)\](?: \[([01])\])?",
@@ -20,8 +20,8 @@ _FORMS: dict[str, str] = {
     "go_forward": r"go_forward",
     "stop": r"stop(?: \[(.*)\])?",
 }
-_READ = {name: re.compile(form, re.DOTALL | re.ASCII) for name, form in _FORMS.items()}
-HELP = (
+_PATTERNS = {name: re.compile(action_format, re.DOTALL | re.ASCII) for name, action_format in _ACTION_FORMATS.items()}
+INVALID_ACTION_MESSAGE = (
     "That is no action. There are: click [id], type [id] [text] [0 or 1], hover [id], press [keys], scroll [up or down], goto [url], "
     "go_back, go_forward, new_tab, tab_focus [number], close_tab, stop [answer]"
 )
@@ -29,15 +29,15 @@ HELP = (
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`given`: what stands in the brackets."""
+    """`arguments`: the texts in the brackets."""
 
     name: str
-    given: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
 
-def read(text: str) -> Action | None:
-    """The action of a text, or None where it is none."""
-    text = text.strip()[: LONGEST + 50]
+def parse(text: str) -> Action | None:
+    """The action, or None if the text is not one."""
+    text = text.strip()[: _MAX_TEXT_CHARS + 50]
     name = text.partition(" ")[0]
-    match = _READ[name].fullmatch(text) if name in _READ else None
+    match = _PATTERNS[name].fullmatch(text) if name in _PATTERNS else None
     return None if match is None else Action(name, tuple(part or "" for part in match.groups()))

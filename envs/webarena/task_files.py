@@ -1,6 +1,6 @@
-"""WebArena's own files of tasks (config_files/test.raw.json), on sites that run somewhere.
+"""Reads WebArena's own task files (config_files/test.raw.json), for tasks on external sites.
 
-Invariant: a check that would need a model as its judge is refused by name when such a task is opened, never passed over.
+Invariant: a task with a check that needs a language model as judge cannot be started; no check is skipped.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from envs.webarena.checks import At, Check, Said, Shows
+from envs.webarena.success_checks import Check, PageContent, StringMatch, UrlMatch
 
-PLACES = {
+_URL_PLACEHOLDERS = {
     "shopping": "__SHOPPING__",
     "shopping_admin": "__SHOPPING_ADMIN__",
     "reddit": "__REDDIT__",
@@ -23,70 +23,72 @@ PLACES = {
     "map": "__MAP__",
     "homepage": "__HOMEPAGE__",
 }
-"""What stands for a site's URL in the files."""
+"""The files have a placeholder for the URL of each site."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """A task of a file. `hosts`: the sites that may be opened; `start`: the first page."""
+class ExternalTask:
+    """A task of a file, on external sites. `hosts`: the sites that may be opened; `entry`: the task as it is in the file."""
 
     intent: str
-    start: str
+    start_url: str
     hosts: frozenset[str]
     entry: Mapping[str, Any]
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """Raises ValueError for a check that cannot be made here."""
-        return tuple(_checks(self.entry["eval"], self.intent))
+        """Raises ValueError for a check that is not supported."""
+        return tuple(_parse_checks(self.entry["eval"], self.intent))
 
 
-def read_tasks(file: Path, urls: Mapping[str, str]) -> tuple[Outside, ...]:
-    """The tasks of a file. Raises ValueError for a file that is no such list, or where a site that it names has no URL in `urls`."""
+def read_tasks(file: Path, urls: Mapping[str, str]) -> tuple[ExternalTask, ...]:
+    """The tasks of a file. `urls`: by site. Raises ValueError for an invalid file, and for a site without a URL."""
     text = file.read_text(encoding="utf-8")
-    for site, place in PLACES.items():
-        if place in text:
+    for site, placeholder in _URL_PLACEHOLDERS.items():
+        if placeholder in text:
             if site not in urls:
                 raise ValueError(f"{file} has tasks on {site}; say where it is, e.g. WebArena(config=..., urls={{{site!r}: 'http://...'}})")
-            text = text.replace(place, urls[site].rstrip("/"))
+            text = text.replace(placeholder, urls[site].rstrip("/"))
     try:
         entries = json.loads(text)
         hosts = frozenset(urlsplit(url).netloc for url in urls.values())
-        return tuple(Outside(entry["intent"], entry["start_url"].split(" |AND| ")[0], hosts, entry) for entry in entries)
+        return tuple(ExternalTask(entry["intent"], entry["start_url"].split(" |AND| ")[0], hosts, entry) for entry in entries)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is not a list of WebArena's tasks (intent, start_url, eval): {error}") from None
 
 
-def _checks(wanted: Mapping[str, Any], intent: str) -> list[Check]:
-    found: list[Check] = []
-    for kind in wanted["eval_types"]:
-        if kind == "string_match":
-            found += _said(wanted["reference_answers"], intent)
-        elif kind == "url_match":
-            found.append(At(tuple(wanted["reference_url"].split(" |OR| "))))
-        elif kind == "program_html":
-            found += [check for one in wanted["program_html"] for check in _shows(one, intent)]
+def _parse_checks(evaluation: Mapping[str, Any], intent: str) -> list[Check]:
+    checks: list[Check] = []
+    for eval_type in evaluation["eval_types"]:
+        if eval_type == "string_match":
+            checks += _string_matches(evaluation["reference_answers"], intent)
+        elif eval_type == "url_match":
+            checks.append(UrlMatch(tuple(evaluation["reference_url"].split(" |OR| "))))
+        elif eval_type == "program_html":
+            checks += [check for entry in evaluation["program_html"] for check in _page_contents(entry, intent)]
         else:
-            raise ValueError(f"the task {intent!r} has a check of the unknown kind {kind!r}")
-    return found
+            raise ValueError(f"the task {intent!r} has a check of unknown type {eval_type!r}")
+    return checks
 
 
-def _said(answers: Mapping[str, Any], intent: str) -> list[Check]:
-    found: list[Check] = []
-    for way, texts in answers.items():
-        if way == "exact_match":
-            found.append(Said((texts,)))
-        elif way == "must_include":
-            found.append(Said(tuple(texts), exact=False))
+def _string_matches(answers: Mapping[str, Any], intent: str) -> list[Check]:
+    checks: list[Check] = []
+    for match_type, texts in answers.items():
+        if match_type == "exact_match":
+            checks.append(StringMatch((texts,)))
+        elif match_type == "must_include":
+            checks.append(StringMatch(tuple(texts), exact=False))
         else:
-            raise ValueError(f"the task {intent!r} is checked by {way}, which takes a language model as its judge; that is not done here")
-    return found
+            raise ValueError(
+                f"the task {intent!r} is checked by {match_type}, which takes a language model as judge; that is not supported"
+            )
+    return checks
 
 
-def _shows(one: Mapping[str, Any], intent: str) -> list[Check]:
-    if one["url"].startswith("func:") or str(one["locator"]).startswith("func:"):
-        raise ValueError(f"the task {intent!r} is checked by a function of WebArena's program, which is not here")
-    contents = one["required_contents"]
+def _page_contents(entry: Mapping[str, Any], intent: str) -> list[Check]:
+    if entry["url"].startswith("func:") or str(entry["locator"]).startswith("func:"):
+        raise ValueError(f"the task {intent!r} is checked by a function of WebArena's own program; that is not supported")
+    contents = entry["required_contents"]
     if "exact_match" in contents:
-        return [Shows(one["url"], one["locator"], (contents["exact_match"],), exact=True)]
-    return [Shows(one["url"], one["locator"], tuple(text.split(" |OR| "))) for text in contents["must_include"]]
+        return [PageContent(entry["url"], entry["locator"], (contents["exact_match"],), exact=True)]
+    return [PageContent(entry["url"], entry["locator"], tuple(text.split(" |OR| "))) for text in contents["must_include"]]

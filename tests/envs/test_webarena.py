@@ -1,4 +1,4 @@
-"""WebArena as a policy meets it: a real browser on the project's own sites, and a user's own tasks and sites."""
+"""WebArena in a real browser: on the project's own sites, and with a user's task file on external sites."""
 
 from __future__ import annotations
 
@@ -18,39 +18,37 @@ import pytest
 from envs import make
 from envs.base import InvalidAction
 from envs.webarena import WebArena, browser
-from envs.webarena.actions import read
-from envs.webarena.checks import same_page
+from envs.webarena.actions import parse
+from envs.webarena.success_checks import url_matches
 from envs.webarena.task_files import read_tasks
-from envs.webarena.tasks import tasks
+from envs.webarena.tasks.all_tasks import tasks
 from tests.envs.golden import expert_episode
 
-KITCHEN, NEXT = "link 'Kitchen'", "link 'Next'"
+KITCHEN_LINK, NEXT_LINK = "link 'Kitchen'", "link 'Next'"
 needs_browser = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
 
 
 def task_id(start: str) -> str:
-    """The first task whose intent begins so."""
+    """The item id of the first task whose intent starts with this text."""
     return f"webarena_{next(number for number, task in enumerate(tasks()) if task.intent.startswith(start))}"
 
 
-def number_of(observation: str, element: str) -> str:
-    found = re.search(rf"\[(\d+)\] {re.escape(element)}", observation)
-    assert found, f"no {element} in\n{observation}"
-    return found[1]
+def element_id_of(observation: str, element: str) -> str:
+    match = re.search(rf"\[(\d+)\] {re.escape(element)}", observation)
+    assert match, f"no {element} in\n{observation}"
+    return match[1]
 
 
 @pytest.fixture
 def env() -> Iterator[WebArena]:
-    made = WebArena()
-    yield made
-    made.close()
+    environment = WebArena()
+    yield environment
+    environment.close()
 
 
-def test_tasks_are_in_webarenas_proportions() -> None:
-    counted = [
-        sum(task.site == site for task in tasks()) for site in ("shopping", "shopping_admin", "gitlab", "map", "reddit", "wikipedia")
-    ]
-    assert counted == [187, 182, 180, 109, 106, 48]
+def test_the_tasks_have_webarenas_proportions() -> None:
+    counts = [sum(task.site == site for task in tasks()) for site in ("shopping", "shopping_admin", "gitlab", "map", "reddit", "wikipedia")]
+    assert counts == [187, 182, 180, 109, 106, 48]
     assert len({task.intent for task in tasks()}) == 812
 
 
@@ -62,12 +60,12 @@ def test_tasks_are_in_webarenas_proportions() -> None:
         ("Thought: done\nAction: stop [$12.34]", "stop [$12.34]"),
     ],
 )
-def test_both_ways_of_answering_are_read(text: str, action: str) -> None:
+def test_both_answer_formats_are_parsed(text: str, action: str) -> None:
     assert WebArena.parse_action(text) == action
-    assert read(action) is not None
+    assert parse(action) is not None
 
 
-def test_two_actions_at_once_are_refused() -> None:
+def test_two_actions_at_once_are_rejected() -> None:
     with pytest.raises(InvalidAction, match="exactly one"):
         WebArena.parse_action("```click [1]``` and ```click [2]```")
 
@@ -75,20 +73,20 @@ def test_two_actions_at_once_are_refused() -> None:
 @pytest.mark.parametrize(
     "text", ["click [x]", "click 12", "type [3]", "goto []", "click [１２]", "stop it", "scroll [left]", "press [a b]"]
 )
-def test_what_is_no_action_is_not_read(text: str) -> None:
-    assert read(text) is None
+def test_an_invalid_action_is_not_parsed(text: str) -> None:
+    assert parse(text) is None
 
 
 @needs_browser
 @pytest.mark.parametrize("start", ["Add ", "Change the status", "Close the issue", "Show the way", "Comment on", "Find out on"])
-def test_each_site_can_be_used_to_the_end(env: WebArena, start: str) -> None:
+def test_the_expert_solves_a_task_on_each_site(env: WebArena, start: str) -> None:
     _, turns = expert_episode(env, task_id(start))
     assert turns[-1].reward == 1.0
     assert len(turns) <= 8
 
 
 @needs_browser
-def test_a_wrong_answer_or_none_fails(env: WebArena) -> None:
+def test_a_wrong_or_empty_answer_fails(env: WebArena) -> None:
     item_id = task_id("What does the ")
     for answer in ("stop [$0.00]", "stop []", "stop"):
         env.reset(options={"item_id": item_id})
@@ -97,37 +95,37 @@ def test_a_wrong_answer_or_none_fails(env: WebArena) -> None:
 
 
 @needs_browser
-def test_what_one_episode_changes_no_other_one_sees(env: WebArena) -> None:
-    other = WebArena()
+def test_episodes_do_not_see_each_others_changes(env: WebArena) -> None:
+    other_env = WebArena()
     item_id = task_id("Put the ")
-    other.reset(options={"item_id": item_id})
+    other_env.reset(options={"item_id": item_id})
     _, turns = expert_episode(env, item_id)
     assert turns[-1].reward == 1.0
-    assert other.step("goto [http://shop.test/wishes]")[0].count("link 'Alto") == 0
-    assert other.step("stop []")[1] == 0.0
+    assert other_env.step("goto [http://shop.test/wishes]")[0].count("link 'Alto") == 0
+    assert other_env.step("stop []")[1] == 0.0
     assert "cell" not in env.reset(options={"item_id": item_id})[0].split("Categories")[1]
     assert env.step("stop []")[1] == 0.0
-    other.close()
+    other_env.close()
 
 
 @needs_browser
 @pytest.mark.parametrize(
     "url", ["http://example.com", "file:///etc/passwd", "javascript:alert(1)", "http://127.0.0.1:80", "chrome://version", "x.test"]
 )
-def test_nothing_but_the_sites_can_be_opened(env: WebArena, url: str) -> None:
+def test_only_the_sites_can_be_opened(env: WebArena, url: str) -> None:
     env.reset(options={"item_id": "webarena_0"})
     assert "Only the sites" in env.step(f"goto [{url}]")[0]
     assert env.step("goto [//[]")[0] == "That is no address."
 
 
 @needs_browser
-def test_tabs_history_and_numbers(env: WebArena) -> None:
+def test_tabs_history_and_element_ids(env: WebArena) -> None:
     first, _ = env.reset(options={"item_id": "webarena_0"})
-    opened = env.step(f"click [{number_of(first, KITCHEN)}]")[0]
-    assert "URL: http://shop.test/category/Kitchen" in opened
+    category_page = env.step(f"click [{element_id_of(first, KITCHEN_LINK)}]")[0]
+    assert "URL: http://shop.test/category/Kitchen" in category_page
     assert env.step("go_forward")[0] == "There is nothing to go forward to."
-    back = env.step("go_back")[0]
-    assert back.split("\n")[1:] == first.split("\n")[2:], "the same page shows the same numbers"
+    page_after_back = env.step("go_back")[0]
+    assert page_after_back.split("\n")[1:] == first.split("\n")[2:], "the same page has the same element ids"
     assert env.step("go_back")[0] == "There is nothing to go back to."
     assert "Tab 1 (current)" in env.step("new_tab")[0]
     assert "Welcome to Openpedia" in env.step("goto [http://wiki.test/]")[0]
@@ -139,28 +137,28 @@ def test_tabs_history_and_numbers(env: WebArena) -> None:
 
 
 @needs_browser
-def test_what_is_out_of_view_is_not_shown_until_scrolled_to(env: WebArena) -> None:
+def test_elements_out_of_view_are_shown_only_after_scrolling(env: WebArena) -> None:
     env.reset(options={"item_id": task_id("What is the email")})
-    top = env.step("goto [http://admin.test/customers]")[0]
-    below = env.step("scroll [down]")[0]
-    people = set(re.findall(r"[a-z.]+@mail\.test", top)), set(re.findall(r"[a-z.]+@mail\.test", below))
-    assert all(10 < len(seen) < 41 for seen in people)
-    assert len(people[0] | people[1]) == 41
-    assert env.step("scroll [up]")[0] == top
+    first_view = env.step("goto [http://admin.test/customers]")[0]
+    second_view = env.step("scroll [down]")[0]
+    addresses = set(re.findall(r"[a-z.]+@mail\.test", first_view)), set(re.findall(r"[a-z.]+@mail\.test", second_view))
+    assert all(10 < len(addresses_in_view) < 41 for addresses_in_view in addresses)
+    assert len(addresses[0] | addresses[1]) == 41
+    assert env.step("scroll [up]")[0] == first_view
 
 
 @needs_browser
-def test_typing_replaces_and_pressing_enter_sends(env: WebArena) -> None:
+def test_typing_replaces_the_text_and_enter_submits(env: WebArena) -> None:
     first, _ = env.reset(options={"item_id": "webarena_0"})
-    box = number_of(first, "textbox")
-    env.step(f"type [{box}] [kettle] [0]")
-    assert "value: 'kite'" in env.step(f"type [{box}] [kite] [0]")[0]
+    textbox_id = element_id_of(first, "textbox")
+    env.step(f"type [{textbox_id}] [kettle] [0]")
+    assert "value: 'kite'" in env.step(f"type [{textbox_id}] [kite] [0]")[0]
     assert "4 products found" in env.step("press [enter]")[0]
     assert "could not do that" in env.step("press [Nokey]")[0]
 
 
 @needs_browser
-def test_a_browser_that_dies_is_a_fault_and_the_next_episode_goes_on() -> None:
+def test_a_browser_that_dies_is_an_error_and_the_next_episode_works() -> None:
     env = WebArena()
     env.reset(options={"item_id": "webarena_0"})
     for process in psutil.Process().children(recursive=True):
@@ -173,7 +171,7 @@ def test_a_browser_that_dies_is_a_fault_and_the_next_episode_goes_on() -> None:
     env.close()
 
 
-def test_without_a_browser_all_but_playing_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_browser_everything_but_playing_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("AGENTEVOL_CHROMIUM", raising=False)
     assert len(WebArena.instructions("explore")) == 792
@@ -182,7 +180,7 @@ def test_without_a_browser_all_but_playing_works(monkeypatch: pytest.MonkeyPatch
         make("webarena").reset(options={"item_id": "webarena_0"})
 
 
-class _Page(BaseHTTPRequestHandler):
+class _PageHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = f"<title>Own</title><h1 id='what'>Page {self.path}</h1><a href='/next?x=1&y=2'>Next</a>".encode()
         self.send_response(200)
@@ -196,21 +194,23 @@ class _Page(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Page)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _PageHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
 
-def task_file(folder: Path, *evals: dict[str, object]) -> Path:
-    entries = [{"intent": f"Task {number}", "start_url": "__SHOPPING__/start", "eval": one} for number, one in enumerate(evals)]
+def task_file(folder: Path, *evaluations: dict[str, object]) -> Path:
+    entries = [
+        {"intent": f"Task {number}", "start_url": "__SHOPPING__/start", "eval": evaluation} for number, evaluation in enumerate(evaluations)
+    ]
     (folder / "test.raw.json").write_text(json.dumps(entries))
     return folder / "test.raw.json"
 
 
 @needs_browser
-def test_webarenas_own_tasks_on_a_users_sites(tmp_path: Path, site: str) -> None:
-    shown = {
+def test_a_task_file_on_external_sites(tmp_path: Path, site: str) -> None:
+    page_content = {
         "url": "last",
         "locator": "document.querySelector('#what').outerText",
         "required_contents": {"must_include": ["page |OR| leaf", "/next"]},
@@ -219,7 +219,7 @@ def test_webarenas_own_tasks_on_a_users_sites(tmp_path: Path, site: str) -> None
         tmp_path,
         {"eval_types": ["string_match"], "reference_answers": {"must_include": ["start"]}},
         {"eval_types": ["url_match"], "reference_url": "__SHOPPING__/next?x=1"},
-        {"eval_types": ["program_html"], "program_html": [shown]},
+        {"eval_types": ["program_html"], "program_html": [page_content]},
         {"eval_types": ["string_match"], "reference_answers": {"fuzzy_match": ["start"]}},
     )
     env = WebArena(config=file, urls={"shopping": site})
@@ -227,17 +227,17 @@ def test_webarenas_own_tasks_on_a_users_sites(tmp_path: Path, site: str) -> None
     assert first.startswith(f"OBJECTIVE: Task 0\nURL: {site}/start")
     assert env.step("stop [it is the start page]")[1] == 1.0
     for item_id in ("webarena_1", "webarena_2"):
-        for walks, reward in ((False, 0.0), (True, 1.0)):
+        for follows_link, reward in ((False, 0.0), (True, 1.0)):
             first, _ = env.reset(options={"item_id": item_id})
-            if walks:
-                env.step(f"click [{number_of(first, NEXT)}]")
+            if follows_link:
+                env.step(f"click [{element_id_of(first, NEXT_LINK)}]")
             assert env.step("stop []")[1] == reward
     with pytest.raises(ValueError, match="fuzzy_match, which takes a language model"):
         env.reset(options={"item_id": "webarena_3"})
     env.close()
 
 
-def test_a_task_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+def test_an_invalid_task_file_is_rejected_with_the_reason(tmp_path: Path) -> None:
     file = task_file(tmp_path, {"eval_types": ["url_match"], "reference_url": "__SHOPPING__"})
     with pytest.raises(ValueError, match=r"has tasks on shopping; say where it is"):
         read_tasks(file, {})
@@ -246,7 +246,7 @@ def test_a_task_file_that_cannot_be_used_says_why(tmp_path: Path) -> None:
         read_tasks(tmp_path / "other.json", {})
 
 
-def test_addresses_are_compared_by_what_they_mean() -> None:
-    assert same_page("http://a.test/x/?b=2&a=1", "http://a.test/x?a=1")
-    assert not same_page("http://a.test/x", "http://a.test/x?a=1")
-    assert not same_page("http://b.test/x", "http://a.test/x")
+def test_urls_match_by_host_path_and_query_parameters() -> None:
+    assert url_matches("http://a.test/x/?b=2&a=1", "http://a.test/x?a=1")
+    assert not url_matches("http://a.test/x", "http://a.test/x?a=1")
+    assert not url_matches("http://b.test/x", "http://a.test/x")

@@ -1,6 +1,6 @@
-"""What a page can hold, and the one template (page.html) that makes HTML of it.
+"""The building blocks of a page, and the template (page.html) that renders them as HTML.
 
-Invariant: every line is 24 pixels high and none wraps, so that what is in view does not depend on the fonts of the machine.
+Invariant: every line is 24 pixels high and none wraps, so that the visible part of a page does not depend on the machine's fonts.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from jinja2 import Environment, Template
 
-FILE = Path(__file__).with_name("page.html")
+_TEMPLATE_FILE = Path(__file__).with_name("page.html")
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
     text: str
-    to: str
+    href: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`choices`: radio buttons; `hidden`: sent, not seen."""
+    """An input of a form. `choices`: radio buttons instead of a text box; `hidden`: sent but not shown."""
 
     name: str
     label: str = ""
@@ -59,7 +59,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    to: str
+    action: str
     button: str
     fields: tuple[Field, ...] = ()
     method: str = "post"
@@ -76,9 +76,9 @@ class Page:
 
 @lru_cache(maxsize=1)
 def _template() -> Template:
-    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(FILE.read_text(encoding="ascii"))
+    return Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_TEMPLATE_FILE.read_text(encoding="ascii"))
 
 
-def html(page: Page, site: str, nav: tuple[Link, ...]) -> str:
-    """The page with its site's links at the top."""
+def render_html(page: Page, site: str, nav: tuple[Link, ...]) -> str:
+    """The page's HTML, with the site's title and navigation links at the top."""
     return _template().render(page=page, site=site, nav=nav)

@@ -1,6 +1,6 @@
-"""The sites on loopback: one server per process, in a thread, for all its episodes.
+"""The HTTP server of the sites on loopback: one per process, in a thread, for all its episodes.
 
-Invariant: a request names its episode in the header `x-episode` and sees that episode's data only.
+Invariant: a request names its episode in the header `x-episode` and sees that episode's data alone.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Host
 
-from envs.webarena.sites import SITES
-from envs.webarena.sites.store import Store
+from envs.webarena.sites.all_sites import SITES
+from envs.webarena.sites.database import SiteDatabase
 
 
-class Sites:
-    """The running server; `port` is on 127.0.0.1."""
+class SiteServer:
+    """Starts serving when created. `port`: on 127.0.0.1."""
 
     def __init__(self) -> None:
-        self._stores: dict[str, Store] = {}
-        self._numbers = itertools.count()
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.port: int = listening.getsockname()[1]
-        app = Starlette(routes=[Host(site.host, site.app(self._stores), name=site.kind) for site in SITES.values()])
+        self._databases: dict[str, SiteDatabase] = {}
+        self._episode_numbers = itertools.count()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = listener.getsockname()[1]
+        app = Starlette(routes=[Host(site.host, site.app(self._databases), name=site.name) for site in SITES.values()])
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", access_log=False))
-        threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), name="webarena sites", daemon=True).start()
+        threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), name="webarena sites", daemon=True).start()
 
-    def open(self) -> tuple[str, Store]:
-        """A fresh copy of all data, and the name of the episode that it belongs to."""
-        name = str(next(self._numbers))
-        self._stores[name] = Store()
-        return name, self._stores[name]
+    def open_episode(self) -> tuple[str, SiteDatabase]:
+        """A new episode: the value of its header `x-episode`, and its fresh copy of the data."""
+        episode = str(next(self._episode_numbers))
+        self._databases[episode] = SiteDatabase()
+        return episode, self._databases[episode]
 
-    def close(self, name: str) -> None:
-        store = self._stores.pop(name, None)
-        if store is not None:
-            store.close()
+    def close_episode(self, episode: str) -> None:
+        database = self._databases.pop(episode, None)
+        if database is not None:
+            database.close()
 
 
 @lru_cache(maxsize=1)
-def running() -> Sites:
-    """The server of this process, started when first asked for."""
-    return Sites()
+def running_server() -> SiteServer:
+    """The server of this process, started by the first call."""
+    return SiteServer()

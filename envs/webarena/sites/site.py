@@ -1,4 +1,7 @@
-"""What a site is: a host, links that stand on all its pages, and routes to functions that answer with a page or lead to another."""
+"""A web site: a host, navigation links, and routes to functions that answer a request with a page or a redirect.
+
+Invariant: a request reads and changes the database of the episode that its header `x-episode` names, and no other.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +13,40 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
 
-from envs.webarena.sites.page import Heading, Link, Page, html
-from envs.webarena.sites.store import Store
+from envs.webarena.sites.database import SiteDatabase
+from envs.webarena.sites.page import Heading, Link, Page, render_html
 
-_LONGEST_BODY = 20_000
+_MAX_BODY_BYTES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A request: the episode's data, the parts of the path, what a form or the address says (the last one of a name counts)."""
+class SiteRequest:
+    """`database`: the episode's; `path_params`: parts of the path; `params`: query and form parameters (the last one of a name)."""
 
-    store: Store
-    path: Mapping[str, int | str]
-    said: Mapping[str, str]
+    database: SiteDatabase
+    path_params: Mapping[str, int | str]
+    params: Mapping[str, str]
 
-    def number(self, name: str) -> int:
-        """A part of the path that is a number."""
-        return int(self.path[name])
+    def path_number(self, name: str) -> int:
+        """A path parameter as a number."""
+        return int(self.path_params[name])
 
-    def whole(self, name: str, lowest: int = 0, highest: int = 10_000) -> int | None:
-        """What was typed, as a number within bounds, or None."""
-        text = self.said.get(name, "").strip()
+    def param_as_int(self, name: str, lowest: int = 0, highest: int = 10_000) -> int | None:
+        """A query or form parameter as a number, or None if it is none within the bounds."""
+        text = self.params.get(name, "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 9 and lowest <= int(text) <= highest else None
 
 
-Answer = Page | str | None
-"""A page, the address to go on to, or None: there is no such thing."""
+SiteResponse = Page | str | None
+"""A page, the address of a redirect, or None for 404."""
+Handler = Callable[[SiteRequest], SiteResponse]
 
 
 @dataclass(slots=True)
 class Site:
-    """`kind` is WebArena's name of it."""
+    """`name`: WebArena's name of the site; `nav`: the links at the top of every page."""
 
-    kind: str
+    name: str
     host: str
     title: str
     nav: tuple[Link, ...]
@@ -52,37 +56,36 @@ class Site:
     def url(self) -> str:
         return f"http://{self.host}"
 
-    def get(self, path: str) -> Callable[[Callable[[Ask], Answer]], Callable[[Ask], Answer]]:
+    def get(self, path: str) -> Callable[[Handler], Handler]:
         return self._route(path, "GET")
 
-    def post(self, path: str) -> Callable[[Callable[[Ask], Answer]], Callable[[Ask], Answer]]:
+    def post(self, path: str) -> Callable[[Handler], Handler]:
         return self._route(path, "POST")
 
-    def app(self, stores: Mapping[str, Store]) -> Router:
-        """The site as a Starlette application; the header `x-episode` says whose data a request is about."""
-        return Router([Route(route.path, _with(route.endpoint, self, stores), methods=route.methods) for route in self.routes])
+    def app(self, databases: Mapping[str, SiteDatabase]) -> Router:
+        """The site as a Starlette application. `databases`: by the value of the header `x-episode`."""
+        return Router([Route(route.path, _endpoint(route.endpoint, self, databases), methods=route.methods) for route in self.routes])
 
-    def _route(self, path: str, method: str) -> Callable[[Callable[[Ask], Answer]], Callable[[Ask], Answer]]:
-        def add(function: Callable[[Ask], Answer]) -> Callable[[Ask], Answer]:
-            self.routes.append(Route(path, function, methods=[method]))
-            return function
+    def _route(self, path: str, method: str) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            self.routes.append(Route(path, handler, methods=[method]))
+            return handler
 
-        return add
+        return register
 
 
-def _with(function: Callable[[Ask], Answer], site: Site, stores: Mapping[str, Store]) -> Callable[[Request], object]:
+def _endpoint(handler: Handler, site: Site, databases: Mapping[str, SiteDatabase]) -> Callable[[Request], object]:
     async def endpoint(request: Request) -> Response:
-        store = stores.get(request.headers.get("x-episode", ""))
-        if store is None:
+        database = databases.get(request.headers.get("x-episode", ""))
+        if database is None:
             return Response("no such episode", 404)
-        said = dict(request.query_params)
+        params = dict(request.query_params)
         if request.method == "POST":
-            said |= dict(parse_qsl((await request.body())[:_LONGEST_BODY].decode("utf-8", "replace")))
-        answer = function(Ask(store, request.path_params, said))
-        if isinstance(answer, str):
-            return RedirectResponse(answer, 303)
-        found = answer is not None
-        page = answer if answer is not None else Page("Not found", [Heading("There is no such page")])
-        return HTMLResponse(html(page, site.title, site.nav), 200 if found else 404)
+            params |= dict(parse_qsl((await request.body())[:_MAX_BODY_BYTES].decode("utf-8", "replace")))
+        response = handler(SiteRequest(database, request.path_params, params))
+        if isinstance(response, str):
+            return RedirectResponse(response, 303)
+        page = response if response is not None else Page("Not found", [Heading("There is no such page")])
+        return HTMLResponse(render_html(page, site.title, site.nav), 200 if response is not None else 404)
 
     return endpoint

@@ -1,4 +1,4 @@
-"""What a task is, and the moves of the template that made it, which its expert follows."""
+"""A task, and the steps of its solution, which the expert follows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from envs.webarena.checks import Check
-from envs.webarena.sites.store import Store
+from envs.webarena.sites.database import Row, SiteDatabase
+from envs.webarena.success_checks import Check
 
-SEEK, NAVIGATE, CHANGE = KINDS = ("information seeking", "site navigation", "content and configuration")
+INFORMATION_SEEKING, SITE_NAVIGATION, CONTENT_AND_CONFIGURATION = TASK_TYPES = (
+    "information seeking",
+    "site navigation",
+    "content and configuration",
+)
 """WebArena's three kinds of intents (arXiv 2307.13854, section 3.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """On the element with this role and name; it is scrolled to where it is out of view."""
+    """Click the element with this role and name."""
 
     role: str
     name: str
@@ -23,7 +27,7 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """Into the text box of this name."""
+    """Type into the text box of this name."""
 
     name: str
     text: str
@@ -40,7 +44,7 @@ class Stop:
     answer: str = ""
 
 
-Move = Click | Type | Goto | Stop
+SolutionStep = Click | Type | Goto | Stop
 
 
 def link(name: str) -> Click:
@@ -57,18 +61,19 @@ def radio(name: str) -> Click:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`site`: WebArena's name of where it starts; all `checks` must hold at the stop."""
+    """`site`: WebArena's name of the site that it starts on; success means that all `checks` pass when the policy stops."""
 
     site: str
-    kind: str
+    task_type: str
     intent: str
     checks: tuple[Check, ...]
-    moves: tuple[Move, ...]
+    solution: tuple[SolutionStep, ...]
 
 
-Template = Callable[[Store, random.Random], Task]
+Template = Callable[[SiteDatabase, random.Random], Task]
+"""Draws a random task. Each is listed under the seed of its random generator, which must not change: it decides which tasks there are."""
 
 
-def one(store: Store, draw: random.Random, sql: str, *values: str | int | float) -> tuple[str | int | float | None, ...]:
-    """A random row of a query that has some."""
-    return draw.choice(store.rows(sql, values))
+def random_row(database: SiteDatabase, rng: random.Random, sql: str, *values: str | int | float) -> Row:
+    """A random row of a query that gives at least one."""
+    return rng.choice(database.execute(sql, values))

@@ -1,4 +1,4 @@
-"""ALFWorld: household tasks in words."""
+"""ALFWorld: household tasks in text."""
 
 from envs.alfworld.environment import ALFWorld
 

@@ -1,6 +1,6 @@
-"""Games: a task type, a room, the things in it and the goal, all from a number.
+"""Games: a task type, a room, the objects in it and the goal, all generated from a number.
 
-Invariant: the same (task type, number) is the same game for ever; the rooms of eval games are never those of training games.
+Invariant: the same (task type, number, held out) is always the same game; the rooms of eval games are never those of training games.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 
-from envs.alfworld.simulator import OPENABLE, World, kind_of
-from envs.alfworld.tables import Room, tables
+from envs.alfworld.rooms import Room, room_data
+from envs.alfworld.simulator import OPENABLE, Household, kind_of
 
 SIMPLE, LIGHT, CLEAN, HEAT, COOL, TWO = TASK_TYPES = (
     "pick_and_place_simple",
@@ -20,11 +20,12 @@ SIMPLE, LIGHT, CLEAN, HEAT, COOL, TWO = TASK_TYPES = (
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 )
-STATE = {CLEAN: "clean", HEAT: "hot", COOL: "cold"}
-_ABLE = {CLEAN: "cleanable", HEAT: "heatable", COOL: "coolable"}
-_DEVICE = {CLEAN: "sinkbasin", HEAT: "microwave", COOL: "fridge"}
+_REQUIRED_STATE = {CLEAN: "clean", HEAT: "hot", COOL: "cold"}
+_REQUIRED_PROPERTY = {CLEAN: "cleanable", HEAT: "heatable", COOL: "coolable"}
+_APPLIANCE = {CLEAN: "sinkbasin", HEAT: "microwave", COOL: "fridge"}
 _LAMPS = ("desklamp", "floorlamp")
-_WORDS = {
+_LAMP_FURNITURE = ("desk", "sidetable", "dresser", "shelf", "coffeetable", "diningtable")
+_GOAL_TEMPLATES = {
     SIMPLE: ("put a {o} in {r}", "put some {o} on {r}"),
     LIGHT: ("look at {o} under the {r}", "examine the {o} with the {r}"),
     CLEAN: ("put a clean {o} in {r}", "clean some {o} and put it in {r}"),
@@ -32,104 +33,112 @@ _WORDS = {
     COOL: ("put a cool {o} in {r}", "cool some {o} and put it in {r}"),
     TWO: ("put two {o} in {r}", "find two {o} and put them in {r}"),
 }
-_EVAL_EVERY = 5  # of the rooms of a kind, one is for eval alone
+_EVAL_ROOM_INTERVAL = 5  # every fifth room is for eval alone
 
 
 @dataclass(frozen=True, slots=True)
 class Game:
-    """`target`: the receptacle's kind, or the lamp's for a look in the light."""
+    """`target_kind` is the kind of the receptacle in the goal, or of the lamp for `look_at_obj_in_light`."""
 
     task_type: str
     room: str
-    thing: str
-    target: str
+    object_kind: str
+    target_kind: str
     goal: str
     contents: dict[str, tuple[str, ...]]
 
-    def world(self) -> World:
-        found = tables()
-        return World({name: list(things) for name, things in self.contents.items()}, found.fits, found.able)
+    def new_household(self) -> Household:
+        """The household at the start of the game."""
+        data = room_data()
+        contents = {receptacle: list(objects) for receptacle, objects in self.contents.items()}
+        return Household(contents, data.allowed_objects, data.kinds_by_property)
 
-    def won(self, world: World) -> bool:
+    def is_won(self, household: Household) -> bool:
         if self.task_type == LIGHT:
-            here = world.contents.get(world.place or "", [])
-            lit = any(kind_of(thing) == self.target and "used" in world.states.get(thing, ()) for thing in here)
-            return lit and world.held is not None and kind_of(world.held) == self.thing
-        wanted = STATE.get(self.task_type)
-        for name, things in world.contents.items():
-            if kind_of(name) == self.target:
-                right = [one for one in things if kind_of(one) == self.thing and (wanted is None or wanted in world.states.get(one, ()))]
-                if len(right) >= (2 if self.task_type == TWO else 1):
+            here = household.contents.get(household.location or "", [])
+            lit = any(kind_of(name) == self.target_kind and "used" in household.states.get(name, ()) for name in here)
+            return lit and household.held is not None and kind_of(household.held) == self.object_kind
+        for receptacle, objects in household.contents.items():
+            if kind_of(receptacle) == self.target_kind:
+                matching = [name for name in objects if kind_of(name) == self.object_kind and self._has_required_state(household, name)]
+                if len(matching) >= (2 if self.task_type == TWO else 1):
                     return True
         return False
 
+    def _has_required_state(self, household: Household, name: str) -> bool:
+        state = _REQUIRED_STATE.get(self.task_type)
+        return state is None or state in household.states.get(name, ())
+
 
 @lru_cache(maxsize=4096)
-def game(task_type: str, number: int, held_out: bool) -> Game:
-    """The game of a number; `held_out` games are in rooms of their own."""
-    draw = random.Random(f"alfworld {task_type} {number} {'eval' if held_out else 'training'}")
+def generate_game(task_type: str, number: int, held_out: bool) -> Game:
+    """The game with a number; `held_out` games are in rooms of their own."""
+    rng = random.Random(f"alfworld {task_type} {number} {'eval' if held_out else 'training'}")
     while True:
-        room = draw.choice(_rooms(held_out))
-        choices = _choices(task_type, room)
-        if choices:
-            thing, target = draw.choice(choices)
-            words = draw.choice(_WORDS[task_type]).format(o=thing, r=target)
-            contents = _furnish(draw, room, task_type, thing, target)
+        room = rng.choice(_rooms(held_out))
+        pairs = _object_target_pairs(task_type, room)
+        if pairs:
+            object_kind, target_kind = rng.choice(pairs)
+            goal = rng.choice(_GOAL_TEMPLATES[task_type]).format(o=object_kind, r=target_kind)
+            contents = _place_objects(rng, room, task_type, object_kind, target_kind)
             if contents:
-                return Game(task_type, room.name, thing, target, words, contents)
+                return Game(task_type, room.name, object_kind, target_kind, goal, contents)
 
 
 @lru_cache(maxsize=2)
 def _rooms(held_out: bool) -> list[Room]:
-    return [room for number, room in enumerate(tables().rooms) if (number % _EVAL_EVERY == _EVAL_EVERY - 1) == held_out]
+    return [room for index, room in enumerate(room_data().rooms) if (index % _EVAL_ROOM_INTERVAL == _EVAL_ROOM_INTERVAL - 1) == held_out]
 
 
 @lru_cache(maxsize=None)
-def _choices(task_type: str, room: Room) -> list[tuple[str, str]]:
-    """The (object, target) pairs that a task type can have in a room."""
-    found = tables()
-    things = [thing for thing in room.objects if thing not in _LAMPS and _holders(room, thing)]
+def _object_target_pairs(task_type: str, room: Room) -> list[tuple[str, str]]:
+    """The (object kind, target kind) pairs that a task type can have in a room."""
+    data = room_data()
+    kinds = [kind for kind in room.objects if kind not in _LAMPS and _receptacles_for(room, kind)]
     if task_type == LIGHT:
-        return [(thing, lamp) for thing in things for lamp in _LAMPS if lamp in room.objects and _holders(room, lamp)]
-    if task_type in _ABLE:
-        if _DEVICE[task_type] not in room.receptacles:
+        return [(kind, lamp) for kind in kinds for lamp in _LAMPS if lamp in room.objects and _receptacles_for(room, lamp)]
+    if task_type in _REQUIRED_PROPERTY:
+        if _APPLIANCE[task_type] not in room.receptacles:
             return []
-        things = [thing for thing in things if thing in found.able[_ABLE[task_type]]]
-    avoid = _DEVICE.get(task_type)
+        kinds = [kind for kind in kinds if kind in data.kinds_by_property[_REQUIRED_PROPERTY[task_type]]]
+    appliance = _APPLIANCE.get(task_type)
     return [
-        (thing, target)
-        for thing in things
+        (kind, target)
+        for kind in kinds
         for target in room.receptacles
-        if thing in found.fits[target] and target != avoid and any(kind_of(other) != target for other in _holders(room, thing))
+        if kind in data.allowed_objects[target]
+        and target != appliance
+        and any(kind_of(receptacle) != target for receptacle in _receptacles_for(room, kind))
     ]
 
 
-def _holders(room: Room, thing: str) -> list[str]:
+def _receptacles_for(room: Room, kind: str) -> list[str]:
     """The receptacles that take a kind of object. A lamp stands on furniture."""
-    fits = tables().fits
-    kinds = [name for name in room.receptacles if thing in fits[name]]
-    if thing in _LAMPS:
-        kinds = [name for name in room.receptacles if name in ("desk", "sidetable", "dresser", "shelf", "coffeetable", "diningtable")]
-    return [f"{kind} {number}" for kind in kinds for number in range(1, room.receptacles[kind] + 1)]
+    allowed_objects = room_data().allowed_objects
+    receptacle_kinds = [name for name in room.receptacles if kind in allowed_objects[name]]
+    if kind in _LAMPS:
+        receptacle_kinds = [name for name in room.receptacles if name in _LAMP_FURNITURE]
+    return [f"{name} {number}" for name in receptacle_kinds for number in range(1, room.receptacles[name] + 1)]
 
 
-def _furnish(draw: random.Random, room: Room, task_type: str, thing: str, target: str) -> dict[str, tuple[str, ...]] | None:
-    receptacles = [f"{kind} {number}" for kind in sorted(room.receptacles) for number in range(room.receptacles[kind], 0, -1)]
-    contents: dict[str, list[str]] = {name: [] for name in receptacles}
+def _place_objects(rng: random.Random, room: Room, task_type: str, object_kind: str, target_kind: str) -> dict[str, tuple[str, ...]] | None:
+    """Receptacle -> objects; None where the game needs a lamp and the room gets none."""
+    names = [f"{kind} {number}" for kind in sorted(room.receptacles) for number in range(room.receptacles[kind], 0, -1)]
+    contents: dict[str, list[str]] = {name: [] for name in names}
     for kind in room.objects:
-        wanted = 1 if kind in _LAMPS else draw.choice([1, 1, 1, 2, 2, 3])
-        holders = _holders(room, kind)
-        if kind == thing:
-            wanted = max(wanted, 2 if task_type == TWO else 1)
-            holders = [name for name in holders if kind_of(name) != target]
-        elif len(holders) > 3 and draw.random() < 0.35:
-            continue  # not every room has everything
-        if not holders:
+        count = 1 if kind in _LAMPS else rng.choice([1, 1, 1, 2, 2, 3])
+        receptacles = _receptacles_for(room, kind)
+        if kind == object_kind:
+            count = max(count, 2 if task_type == TWO else 1)
+            receptacles = [name for name in receptacles if kind_of(name) != target_kind]
+        elif len(receptacles) > 3 and rng.random() < 0.35:
+            continue  # not every room has every kind of object
+        if not receptacles:
             continue
-        # Most things lie in the open.
-        open_ones = [name for name in holders if kind_of(name) not in OPENABLE] or holders
-        for number in range(1, wanted + 1):
-            contents[draw.choice(open_ones if draw.random() < 0.6 else holders)].append(f"{kind} {number}")
-    if task_type == LIGHT and not any(kind_of(one) == target for things in contents.values() for one in things):
+        # Most objects are placed where they can be seen without opening anything.
+        always_open = [name for name in receptacles if kind_of(name) not in OPENABLE] or receptacles
+        for number in range(1, count + 1):
+            contents[rng.choice(always_open if rng.random() < 0.6 else receptacles)].append(f"{kind} {number}")
+    if task_type == LIGHT and not any(kind_of(name) == target_kind for objects in contents.values() for name in objects):
         return None
-    return {name: tuple(things) for name, things in contents.items()}
+    return {receptacle: tuple(objects) for receptacle, objects in contents.items()}

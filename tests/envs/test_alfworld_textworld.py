@@ -1,4 +1,4 @@
-"""ALFWorld's engine against TextWorld with alfworld's own logic and grammar: the same commands, feedback and end, game by game.
+"""ALFWorld's simulator against TextWorld with alfworld's own logic and grammar: the same commands, feedback and end, game by game.
 
 Skipped unless alfworld and textworld[pddl] are there (packages under the GPL come with them: they are no part of this project).
 AGENTEVOL_TEXTWORLD sets how many games of each task type are played (one by default; TextWorld takes half a minute for each).
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from envs.alfworld.environment import chosen, chosen_game
-from envs.alfworld.expert import Householder
+from envs.alfworld.environment import game_at, selected_games
+from envs.alfworld.expert import ALFWorldExpert
 from envs.alfworld.games import TASK_TYPES, Game
 from tests.envs.textworld_game import TextWorldGame
 
@@ -29,49 +29,49 @@ needs_textworld = pytest.mark.skipif(
 
 def spread(task_type: str) -> list[int]:
     """Games of a type, spread over all that are chosen, training and eval."""
-    own = [index for index, entry in enumerate(chosen()) if TASK_TYPES[entry[0]] == task_type]
+    own = [index for index, entry in enumerate(selected_games()) if TASK_TYPES[entry[0]] == task_type]
     return [own[(2 * number + 1) * len(own) // (2 * GAMES)] for number in range(GAMES)]
 
 
-def told(text: str) -> tuple[str, list[str]]:
-    """A text as (its frame, the things it lists): the order of a list is not compared, and neither are "a" and "an"."""
+def normalized(text: str) -> tuple[str, list[str]]:
+    """A text as (the text without its list, the sorted list), so that neither the order of a list nor "a" and "an" are compared."""
     text = " ".join(text.split())
     return re.sub(r"\ban? [a-z]+ \d+", "#", text), sorted(re.findall(r"\ban? ([a-z]+ \d+)", text))
 
 
-class Both:
-    """One game in both engines. Every step is compared."""
+class ComparedGame:
+    """One game in both simulators. Every step is compared."""
 
     def __init__(self, game: Game, folder: Path) -> None:
-        self.game, self.world, self.there = game, game.world(), TextWorldGame(game, folder)
-        self.first = f"{self.world.welcome()}\n\nYour task is to: {game.goal}."
-        assert told(self.first) == told(self.there.first)
+        self.game, self.household, self.textworld = game, game.new_household(), TextWorldGame(game, folder)
+        self.first = f"{self.household.introduction()}\n\nYour task is to: {game.goal}."
+        assert normalized(self.first) == normalized(self.textworld.first)
         self.won = False
-        self._commands_agree()
+        self._compare_commands()
 
-    def do(self, command: str) -> str:
-        said = self.world.do(command)
-        feedback, self.won = self.there.do(command)
-        assert told(said) == told(feedback), command
-        assert self.game.won(self.world) == self.won, command
+    def execute(self, command: str) -> str:
+        observation = self.household.execute(command)
+        feedback, self.won = self.textworld.execute(command)
+        assert normalized(observation) == normalized(feedback), command
+        assert self.game.is_won(self.household) == self.won, command
         if not self.won:
-            self._commands_agree()
-        return said
+            self._compare_commands()
+        return observation
 
-    def _commands_agree(self) -> None:
-        assert set(self.world.admissible()) == self.there.commands - {"help"}
+    def _compare_commands(self) -> None:
+        assert set(self.household.admissible_commands()) == self.textworld.commands - {"help"}
 
 
 @needs_textworld
 @pytest.mark.slow
 @pytest.mark.parametrize("task_type", TASK_TYPES)
-def test_the_experts_plan_wins_in_both_at_the_same_step(task_type: str, tmp_path: Path) -> None:
+def test_the_expert_wins_in_both_at_the_same_step(task_type: str, tmp_path: Path) -> None:
     for index in spread(task_type):
-        both = Both(chosen_game(index), tmp_path)
-        expert, observation = Householder(both.game), both.first
-        while not both.won:
-            observation = both.do(expert.act(observation)[1])
-        both.there.close()
+        compared = ComparedGame(game_at(index), tmp_path)
+        expert, observation = ALFWorldExpert(compared.game), compared.first
+        while not compared.won:
+            observation = compared.execute(expert.act(observation)[1])
+        compared.textworld.close()
 
 
 @needs_textworld
@@ -79,26 +79,26 @@ def test_the_experts_plan_wins_in_both_at_the_same_step(task_type: str, tmp_path
 @pytest.mark.parametrize("task_type", TASK_TYPES)
 def test_random_commands_do_the_same_in_both(task_type: str, tmp_path: Path) -> None:
     for index in spread(task_type):
-        both, draw = Both(chosen_game(index), tmp_path), random.Random(index)
+        compared, draw = ComparedGame(game_at(index), tmp_path), random.Random(index)
         done: dict[str, int] = {}
         for _ in range(STEPS):
-            if both.won:
+            if compared.won:
                 break
             by_verb: dict[str, list[str]] = {}
-            for command in both.world.admissible():
+            for command in compared.household.admissible_commands():
                 by_verb.setdefault(command.partition(" ")[0], []).append(command)
-            # Verbs that were seldom tried come first; walking about comes between.
+            # The verb that was tried least comes first; "look" and "inventory" come later.
             verb = min(by_verb, key=lambda verb: (done.get(verb, 0) + (verb in ("look", "inventory")), draw.random()))
             done[verb] = done.get(verb, 0) + 1
-            both.do(draw.choice(by_verb[verb]))
-        both.there.close()
+            compared.execute(draw.choice(by_verb[verb]))
+        compared.textworld.close()
 
 
 @needs_textworld
 @pytest.mark.slow
 def test_knives_slice_and_lamps_stay_where_they_are(tmp_path: Path) -> None:
     contents = {"countertop 1": ("knife 1", "apple 1", "mug 1"), "desk 1": ("desklamp 1",), "microwave 1": (), "fridge 1": ("egg 1",)}
-    both = Both(Game(TASK_TYPES[0], "", "apple", "fridge", "put a apple in fridge", contents), tmp_path)
+    compared = ComparedGame(Game(TASK_TYPES[0], "", "apple", "fridge", "put a apple in fridge", contents), tmp_path)
     for command in (
         "go to countertop 1",
         "take knife 1 from countertop 1",
@@ -131,6 +131,6 @@ def test_knives_slice_and_lamps_stay_where_they_are(tmp_path: Path) -> None:
         "examine apple 1",
         "move apple 1 to fridge 1",
     ):
-        both.do(command)
-    assert both.won
-    both.there.close()
+        compared.execute(command)
+    assert compared.won
+    compared.textworld.close()

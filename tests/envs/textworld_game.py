@@ -15,7 +15,7 @@ from envs.alfworld.simulator import OPENABLE, kind_of
 
 
 class TextWorldGame:
-    """One episode there: `first` is the first text, `commands` the admissible ones; `do` gives (feedback, won)."""
+    """One episode in TextWorld: `first` is the first text, `commands` the admissible ones; `execute` gives (feedback, won)."""
 
     def __init__(self, game: Game, folder: Path) -> None:
         import alfworld
@@ -25,16 +25,16 @@ class TextWorldGame:
 
         logic = Path(alfworld.__file__).parent / "data"
         grammar = (logic / "alfred.twl2").read_text(encoding="utf-8").replace("UNKNOWN GOAL", game.goal)
-        played = {"pddl_domain": (logic / "alfred.pddl").read_text(encoding="utf-8"), "grammar": grammar, "pddl_problem": problem(game)}
+        game_file = {"pddl_domain": (logic / "alfred.pddl").read_text(encoding="utf-8"), "grammar": grammar, "pddl_problem": problem(game)}
         file = folder / "game.tw-pddl"
-        file.write_text(json.dumps(played), encoding="utf-8")
+        file.write_text(json.dumps(game_file), encoding="utf-8")
         self._env = AlfredDemangler(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)), shuffle=False)
         self._env.load(str(file))
         state = self._env.reset()
         self.first: str = state.feedback.removeprefix("-= Welcome to TextWorld, ALFRED! =-").strip()
         self.commands = _commands(state)
 
-    def do(self, command: str) -> tuple[str, bool]:
+    def execute(self, command: str) -> tuple[str, bool]:
         state, _, _ = self._env.step(command)
         self.commands = _commands(state)
         return " ".join(state.feedback.split()), bool(state["won"])
@@ -48,7 +48,7 @@ def problem(game: Game) -> str:
     from alfworld.gen import constants, goal_library
 
     proper = {name.lower(): name for name in (*constants.OBJECTS_SET, *constants.RECEPTACLES)}
-    able = {name.lower(): {one.lower() for one in kinds} for name, kinds in constants.VAL_ACTION_OBJECTS.items()}
+    able = {name.lower(): {kind.lower() for kind in kinds} for name, kinds in constants.VAL_ACTION_OBJECTS.items()}
     movable = {name.lower() for name in constants.MOVABLE_RECEPTACLES_SET}
     inside = {name.lower(): values for name, values in constants.VAL_RECEPTACLE_OBJECTS.items()}
     things = [(thing, receptacle) for receptacle, things in game.contents.items() for thing in things]
@@ -58,7 +58,7 @@ def problem(game: Game) -> str:
     def facts() -> Iterator[str]:
         yield "(atLocation agent1 loc0)"
         for place in places:
-            yield from (f"(canContain {place}Type {one.lower()}Type)" for one in inside[place] if one.lower() in kinds)
+            yield from (f"(canContain {place}Type {kind.lower()}Type)" for kind in inside[place] if kind.lower() in kinds)
         for number, receptacle in enumerate(game.contents, 1):
             name = _mangled(receptacle)
             yield f"(receptacleType {name} {kind_of(receptacle)}Type)"
@@ -89,7 +89,7 @@ def problem(game: Game) -> str:
         *(f"{place}Type - rtype" for place in places),
     ]
     goal = goal_library.gdict[game.task_type]["pddl"].replace("#", "-")
-    filled = goal.format(obj=game.thing, recep=game.target, toggle=game.target)
+    filled = goal.format(obj=game.object_kind, recep=game.target_kind, toggle=game.target_kind)
     return f"(define (problem p) (:domain alfred) (:objects {' '.join(objects)}) (:init {' '.join(facts())}) {filled}"
 
 

@@ -1,17 +1,20 @@
-"""Behavioural cloning alone: BC-Base. `evolve` begins with the same steps and takes over their results."""
+"""Behavioural cloning alone: BC-Base. `evolve` begins with the same steps and reuses their results.
+
+Invariant: nothing is trained on AgentTraj before it has passed the gate.
+"""
 
 from __future__ import annotations
 
 from prefect import flow
 
 from agentevol.settings.types import Natural
-from flows.evolve import clone as clone_expert
-from flows.pipeline import Job, parameters
+from flows.evolve import clone as train_bc_base
+from flows.pipeline import Pipeline, load_parameters
 from flows.run_page import RunPage
 from tasks.progress import say
 
 
-@flow(name="clone", description="Behavioural cloning of AgentTraj, scored on AgentEval.")
+@flow(name="clone", description="Behavioural cloning on AgentTraj, scored on AgentEval.")
 def clone(
     params_file: str = "params.yaml",
     seed: Natural | None = None,
@@ -20,14 +23,14 @@ def clone(
     """Train BC-Base and return its folder.
 
     Args:
-        params_file: The file of parameters, relative to the project.
-        seed: The seed of everything random, instead of seed.
+        params_file: The parameter file, relative to the project.
+        seed: The seed of all randomness, instead of seed.
         overrides: Further parameters as key=value.
     """
     with RunPage() as page:
-        job = Job(parameters(params_file, seed=seed, overrides=overrides), page.gates)
-        job.expert_gate("agenttraj")
-        done = clone_expert(job)
-        page.scores([done])
-    say(f"model: {done.model.path}")
-    return done.model.path
+        pipeline = Pipeline(load_parameters(params_file, seed=seed, overrides=overrides), page.gate_reports)
+        pipeline.check_expert_data("agenttraj")
+        policy = train_bc_base(pipeline)
+        page.show_scores([policy])
+    say(f"model: {policy.model.path}")
+    return policy.model.path

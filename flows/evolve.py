@@ -1,27 +1,29 @@
-"""The main job: behavioural cloning, M iterations of exploring and learning, BC-Large for comparison, and the report.
+"""The main job: behavioural cloning, M iterations of exploration and learning, BC-Large for comparison, and the report.
 
-Invariant: the flow's body alone writes to MLflow and to the report, so a step that is taken from the store repeats no side effect; running
-the same command again after any interruption goes on where it stopped and ends with the same table.
+Invariant: only the flow's body writes to MLflow and to the report, so a cached task repeats no side effect. Running the same command again
+after any interruption continues where it stopped and ends with the same table.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from prefect import flow
 
 from agentevol.settings.engines import BaselineParams
 from agentevol.settings.types import Count, Merge, Natural, Rule, StartFrom
-from flows.pipeline import Job, evolving, parameters, run_lock
+from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock
 from flows.run_page import RunPage
 from tasks.artifact import Artifact
-from tasks.mlflow_run import Tracker
+from tasks.mlflow_run import RunTracker
 from tasks.mlflow_store import connect
-from tasks.policy_record import BASE, LARGE, PolicyRecord, iteration_name
+from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, PolicyRecord, iteration_name
 from tasks.progress import say
 from tasks.report import report
 from tasks.run_identity import run_key
 
 
-@flow(name="evolve", description="Agents that evolve: clone the expert, then explore, filter, merge and learn, M times.")
+@flow(name="evolve", description="Evolving agents: clone the expert, then explore, filter, merge and learn, M times.")
 def evolve(
     params_file: str = "params.yaml",
     iterations: Count | None = None,
@@ -36,95 +38,105 @@ def evolve(
     """Run AgentEvol and return the folder of its report.
 
     Args:
-        params_file: The file of parameters, relative to the project.
+        params_file: The parameter file, relative to the project.
         iterations: M, instead of evolve.iterations.
         samples: K episodes per instruction, instead of evolve.samples; a list gives one number per iteration.
-        seed: The seed of everything random, instead of seed.
-        merge: With what the explored data is merged, instead of evolve.merge.
-        start_from: What every iteration learns from, instead of evolve.start_from.
+        seed: The seed of all randomness, instead of seed.
+        merge: The data with which the explored data is merged, instead of evolve.merge.
+        start_from: The model from which each iteration is fine-tuned, instead of evolve.start_from.
         rule: The learning rule, instead of evolve.rule.
         overrides: Further parameters as key=value, e.g. explore.temperature=1.0.
-        experiment: In MLflow, for the runs of a sweep; "agentevol" by default.
+        experiment: The MLflow experiment, for the runs of a sweep; "agentevol" by default.
     """
     chosen = {"merge": merge, "start_from": start_from, "rule": rule}
-    params = parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=[*overrides, *evolving(chosen)])
+    overrides = [*overrides, *evolve_overrides(chosen)]
+    params = load_parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=overrides)
     with RunPage() as page:
-        job = Job(params, page.gates)
-        job.expert_gate("agenttraj")  # before MLflow is told of a run
-        made_from = job.made_from()
-        with run_lock(run_key(params, job.base, made_from)), Tracker(params, job.base, made_from, experiment) as track:
-            page.links(experiment=track.experiment, run=track.id)
-            track.inputs({"agenttraj": job.sets.agenttraj, "explore": job.sets.explore, "agenteval": job.sets.agenteval})
-            rounds = [clone(job)]
-            track.round(rounds[0])
-            page.scores(rounds)
+        pipeline = Pipeline(params, page.gate_reports)
+        data = pipeline.datasets
+        pipeline.check_expert_data("agenttraj")  # before the run is recorded in MLflow
+        provenance = pipeline.provenance()
+        with (
+            run_lock(run_key(params, pipeline.base, provenance)),
+            RunTracker(params, pipeline.base, provenance, experiment) as tracker,
+        ):
+            page.show_links(experiment=tracker.experiment, run=tracker.id)
+            tracker.log_inputs({"agenttraj": data.agenttraj, "explore": data.explore, "agenteval": data.agenteval})
+
+            policies = [clone(pipeline)]
+            tracker.log_policy(policies[-1])
+            page.show_scores(policies)
 
             kept: list[Artifact] = []
             for iteration in range(1, params.evolve.iterations + 1):
-                rounds.append(iterate(job, rounds[-1], kept, iteration))
-                track.round(rounds[-1])
-                page.scores(rounds)
-                if out_of_patience(rounds, params.evolve.patience):
+                policies.append(iterate(pipeline, policies[-1], kept, iteration))
+                tracker.log_policy(policies[-1])
+                page.show_scores(policies)
+                if should_stop_early(policies, params.evolve.patience):
                     say(f"stopping after iteration {iteration}: no better score for {params.evolve.patience} iterations (evolve.patience)")
                     break
 
-            large = clone_large(job) if params.evaluate.bc_large else None
-            if large:
-                track.large(large)
-                page.scores([*rounds, large])
+            bc_large = clone_large(pipeline) if params.evaluate.bc_large else None
+            if bc_large:
+                tracker.log_bc_large(bc_large)
+                page.show_scores([*policies, bc_large])
+            hosted = [evaluate_hosted(pipeline, model) for model in params.evaluate.baselines]
+            for policy in hosted:
+                tracker.log_hosted(policy)
+            random_baseline = pipeline.evaluate_random()
+            if random_baseline:
+                tracker.log_random_baseline(random_baseline[1])
 
-            baselines = [compare(job, hosted) for hosted in params.evaluate.baselines]
-            for baseline in baselines:
-                track.baseline(baseline)
-
-            by_chance = job.by_chance()
-            if by_chance:
-                track.by_chance(by_chance[1])
-            folder = report(params, job.base, rounds, large, track.folder_name, baselines, by_chance)
-            track.report(folder, rounds)
-            track.champion(rounds[-1], job.sets.agenteval, made_from["env_versions"])
-            page.links(experiment=track.experiment, run=track.id, folder=folder)
+            folder = report(params, pipeline.base, policies, bc_large, tracker.folder_name, hosted, random_baseline)
+            tracker.log_report(folder, policies)
+            tracker.challenge_champion(policies[-1], data.agenteval, provenance["env_versions"])
+            page.show_links(experiment=tracker.experiment, run=tracker.id, folder=folder)
     return str(folder)
 
 
 def prepare() -> None:
-    """Open what takes a second or two and is needed in any case: MLflow's database, and what draws the report."""
+    """Open MLflow's database and import what draws the report: both take a second or two, and every run needs them."""
     import matplotlib.figure  # noqa: F401
 
     connect()
 
 
-def clone(job: Job) -> PolicyRecord:
-    """BC-Base: the base model taught by AgentTraj, which the flow has let through the gate."""
-    model = job.learn(BASE, job.sets.agenttraj, 0)
-    return PolicyRecord(BASE, 0, model, job.sets.agenttraj, *job.evaluate(BASE, model, 0))
+def clone(pipeline: Pipeline) -> PolicyRecord:
+    """BC-Base: the base model fine-tuned on AgentTraj, which has passed the gate."""
+    data = pipeline.datasets.agenttraj
+    model = pipeline.finetune(BC_BASE_NAME, data, 0)
+    episodes, scores = pipeline.evaluate(BC_BASE_NAME, model, 0)
+    return PolicyRecord(BC_BASE_NAME, 0, model, data, episodes, scores)
 
 
-def clone_large(job: Job) -> PolicyRecord:
-    """BC-Large: the same with AgentTraj-L, what imitation alone could reach with all the expert's data."""
-    job.expert_gate("agenttraj_l")
-    model = job.learn(LARGE, job.sets.agenttraj_l, 0)
-    return PolicyRecord(LARGE, 0, model, job.sets.agenttraj_l, *job.evaluate(LARGE, model, 0))
+def clone_large(pipeline: Pipeline) -> PolicyRecord:
+    """BC-Large: the base model fine-tuned on AgentTraj-L, the reference for imitation with all expert data."""
+    data = pipeline.datasets.agenttraj_l
+    pipeline.check_expert_data("agenttraj_l")
+    model = pipeline.finetune(BC_LARGE_NAME, data, 0)
+    episodes, scores = pipeline.evaluate(BC_LARGE_NAME, model, 0)
+    return PolicyRecord(BC_LARGE_NAME, 0, model, data, episodes, scores)
 
 
-def compare(job: Job, hosted: BaselineParams) -> PolicyRecord:
-    """A hosted model on AgentEval, to compare with."""
-    model, *played = job.baseline(hosted)
-    return PolicyRecord(hosted.name, 0, model, None, *played)
-
-
-def iterate(job: Job, previous: PolicyRecord, kept: list[Artifact], iteration: int) -> PolicyRecord:
-    """One iteration: explore with the previous policy, keep what succeeded, merge, learn, evaluate. Appends to `kept`."""
+def iterate(pipeline: Pipeline, previous: PolicyRecord, kept: list[Artifact], iteration: int) -> PolicyRecord:
+    """One iteration: explore with the previous policy, filter by reward, merge, learn, evaluate. Appends the filtered data to `kept`."""
     name = iteration_name(iteration)
-    explored = job.explore(previous.name, previous.model, iteration)
-    kept.append(job.keep(explored, iteration))
-    merged = job.merge(kept)
-    start = previous.model if job.params.evolve.start_from == "previous" else None
-    model = job.learn(name, merged, iteration, start)
-    return PolicyRecord(name, iteration, model, merged, *job.evaluate(name, model, iteration), explored=explored, kept=kept[-1])
+    explored = pipeline.explore(previous.name, previous.model, iteration)
+    kept.append(pipeline.filter(explored, iteration))
+    merged = pipeline.merge(kept)
+    start = previous.model if pipeline.params.evolve.start_from == "previous" else pipeline.base
+    model = pipeline.finetune(name, merged, iteration, start)
+    episodes, scores = pipeline.evaluate(name, model, iteration)
+    return PolicyRecord(name, iteration, model, merged, episodes, scores, explored=explored, kept=kept[-1])
 
 
-def out_of_patience(rounds: list[PolicyRecord], patience: int | None) -> bool:
-    """Whether the best score lies `patience` iterations back."""
-    scores = [one.success for one in rounds]
+def evaluate_hosted(pipeline: Pipeline, hosted: BaselineParams) -> PolicyRecord:
+    """A hosted model on AgentEval, for comparison."""
+    model, episodes, scores = pipeline.evaluate_hosted(hosted)
+    return PolicyRecord(hosted.name, 0, model, None, episodes, scores)
+
+
+def should_stop_early(policies: Sequence[PolicyRecord], patience: int | None) -> bool:
+    """Whether the best score was reached `patience` or more iterations ago."""
+    scores = [policy.success for policy in policies]
     return patience is not None and len(scores) - 1 - scores.index(max(scores)) >= patience

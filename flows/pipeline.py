@@ -1,7 +1,6 @@
-"""The steps of a run, bound to its parameters and sets, so that a flow reads like the algorithm.
+"""The steps of a run, bound to its parameters and datasets, so that a flow reads like the algorithm.
 
-Invariant: nothing about M enters a step, so a run of four iterations contains those of one, two and three; every set that is learnt from
-has passed the gate.
+Invariant: no step depends on M, so a run of four iterations contains those of one, two and three. Every training set has passed the gate.
 """
 
 from __future__ import annotations
@@ -24,28 +23,33 @@ from agentevol.settings.schema import Params, RolloutParams
 from agentevol.training.precision import resolve
 from envs.base import Split
 from envs.registry import environment_class
-from tasks.artifact import Artifact
-from tasks.cached_task import forget
-from tasks.collect import collect, part, reading, take_instructions, take_trajectories
+from tasks.artifact import Artifact, check_store
+from tasks.cached_task import evict
+from tasks.collect import collect, data_lock, subset, subset_instructions, subset_trajectories
 from tasks.datasets import filter_by_reward, merge
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.gate import validate
 from tasks.learn import base_model, endpoint, finetune
-from tasks.locks import alone
+from tasks.locks import exclusive_lock
 from tasks.progress import say
-from tasks.random_baseline import play_random
-from tasks.rollout import gather, play, roll_out
+from tasks.random_baseline import roll_out_random
+from tasks.rollout import concatenate_chunks, roll_out, roll_out_chunk
 
-TASKS = (take_trajectories, take_instructions, finetune, play, gather, filter_by_reward, merge, validate, score, play_random)
-"""Those of a run, whose versions say what its figures mean."""
+TASKS = (
+    *(subset_trajectories, subset_instructions, finetune, roll_out_chunk, concatenate_chunks),
+    *(filter_by_reward, merge, validate, score, roll_out_random),
+)
+"""The cached tasks of a run; their versions are part of its provenance."""
+EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
 
 
 @dataclass(frozen=True, slots=True)
-class Sets:
-    """The data of a run, cut to its environments and limits: D_s, D_l, the instructions explored and those of AgentEval.
+class Datasets:
+    """The data of a run, reduced to its environments and limits.
 
-    `held_out` is all of AgentEval: what is not played this time must not be learnt from either.
+    `agenttraj`, `agenttraj_l`: the expert sets D_s and D_l. `explore`: the instructions to explore. `agenteval`: those to evaluate on.
+    `held_out`: all of AgentEval, because instructions outside the limits must not be trained on either.
     """
 
     agenttraj: Artifact
@@ -55,7 +59,7 @@ class Sets:
     held_out: Artifact
 
 
-def parameters(
+def load_parameters(
     params_file: str = "params.yaml",
     *,
     iterations: int | None = None,
@@ -63,67 +67,66 @@ def parameters(
     seed: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Params:
-    """The parameters of a run; what is given here goes before the file. Raises SettingsError with one line."""
+    """The parameters of a run; the arguments take precedence over the file. Raises SettingsError with one line."""
     named = {"evolve.iterations": iterations, "evolve.samples": samples, "seed": seed}
     return load_params(Path(params_file), [*overrides, *(f"{key}={value}" for key, value in named.items() if value is not None)])
 
 
-EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
+def evolve_overrides(values: Mapping[str, str | None]) -> list[str]:
+    """Overrides for the keys of `evolve` that have a value."""
+    return [f"evolve.{key}={value}" for key, value in values.items() if value is not None]
 
 
-def run_lock(run: str) -> AbstractContextManager[None]:
-    """One run with the same figures at a time, for they would write to the same run in MLflow; the next takes over what the first made."""
-    return alone(f"run-{run[:16]}", "the same run is going already, in another process; waiting for it")
+def run_lock(run_key: str) -> AbstractContextManager[None]:
+    """Run the same run once at a time, because both would write to the same MLflow run; the second reuses the results of the first."""
+    return exclusive_lock(f"run-{run_key[:16]}", "the same run is in progress in another process; waiting for it")
 
 
-def evolving(chosen: Mapping[str, str | None]) -> list[str]:
-    """Overrides for the keys of `evolve` that have been chosen."""
-    return [f"evolve.{key}={value}" for key, value in chosen.items() if value is not None]
+class Pipeline:
+    """The steps of the algorithm. The constructor verifies the data. Raises IncompatibleSchema for a store of another version."""
 
-
-class Job:
-    """The steps. Building one verifies the data."""
-
-    def __init__(self, params: Params, gates: dict[str, str] | None = None) -> None:
-        """`gates`: takes what the gate says of each set, by its name."""
+    def __init__(self, params: Params, gate_reports: dict[str, str] | None = None) -> None:
+        """`gate_reports`: is filled with the gate's report on each dataset, by the dataset's name."""
+        check_store()
         self.params = params
-        self.gates = {} if gates is None else gates
+        self.gate_reports = {} if gate_reports is None else gate_reports
         self.base = base_model(params.model.base)
-        self.sets = self._sets()
+        self.datasets = self._load_datasets()
 
-    def made_from(self) -> dict[str, Any]:
-        """What decides a run's figures besides its parameters: the content of its sets, and the versions of its environments and tasks."""
-        sets = {field.name: getattr(self.sets, field.name) for field in fields(self.sets)}
+    def provenance(self) -> dict[str, Any]:
+        """What decides a run's results besides its parameters: the datasets' content, and the versions of environments and tasks."""
+        datasets = {field.name: getattr(self.datasets, field.name) for field in fields(self.datasets)}
         return {
-            "sets": {name: data.digest for name, data in sets.items()},
-            "env_versions": env_versions(*sets.values()),
+            "datasets": {name: data.digest for name, data in datasets.items()},
+            "env_versions": env_versions(*datasets.values()),
             "tasks": {task.name: task.version for task in TASKS},
             "precision": resolve(self.params.finetune.precision),  # auto differs between machines
         }
 
-    def expert_gate(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
-        """The gate for an expert set: of a whole one every instruction must be there, of a cut one those that it was cut to."""
+    def check_expert_data(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
+        """The gate for an expert set. Without a limit it must cover every instruction, with a limit its own instructions."""
         limits = self.params.data.limits
-        data: Artifact = getattr(self.sets, name)
+        data: Artifact = getattr(self.datasets, name)
         if not data.rows:
             raise SettingsError(
                 f"environments: {', '.join(self.params.environments)} given, which have no expert to be cloned;"
-                " allowed: at least one that has ; any can be explored beside it, and scored by `agentevol evaluate`"
+                " allowed: at least one that has an expert; the others can be explored together with it,"
+                " and scored by `agentevol evaluate`"
             )
-        cut = limits.train if name == "agenttraj" else limits.train_large
-        self._gate(EXPERT_SETS[name], data, expert=True, covering=[data] if cut else None)
+        limit = limits.train if name == "agenttraj" else limits.train_large
+        self._check(EXPERT_SETS[name], data, expert=True, coverage_sets=[data] if limit else None)
 
-    def learn(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
-        """A policy: the base model (or `start`) fine-tuned on `data`; iteration 0 is behavioural cloning."""
-        self._can_play_what_is_learnt()
+    def finetune(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
+        """The policy `name`: the base model (or `start`) fine-tuned on `data`. Iteration 0 is behavioural cloning."""
+        self._check_engine_can_load_policies()
         self._limit_threads()
         params = self.params
+        # The resolved precision, so that the key of the result states how it was computed.
+        settings = params.finetune.model_copy(update={"precision": resolve(params.finetune.precision)})
         model = finetune(
             base=start or self.base,
             data=data,
-            settings=params.finetune.model_copy(
-                update={"precision": resolve(params.finetune.precision)}
-            ),  # the key says what was computed in
+            settings=settings,
             epochs=params.finetune.epochs_at(iteration),
             updates=params.finetune.max_steps,
             seed=params.seed,
@@ -132,23 +135,23 @@ class Job:
             label=name,
         )
         if too_long := len(model.facts["too_long"]):
-            most = model.facts.get("max_tokens", params.finetune.max_tokens)
+            max_tokens = model.facts.get("max_tokens", params.finetune.max_tokens)
             say(
-                f"{name}: {too_long} of {data.rows} trajectories have more than {most} tokens"
+                f"{name}: {too_long} of {data.rows} trajectories have more than {max_tokens} tokens"
                 " (finetune.max_tokens, or the model's own context) and were left out"
             )
         return model
 
     def explore(self, name: str, policy: Artifact, iteration: int) -> Artifact:
-        """K sampled episodes on every instruction that may be learnt from, also on those that no expert ever solved."""
-        how, samples = self.params.explore, self.params.evolve.samples_at(iteration)
-        sampling = Sampling(temperature=how.temperature, top_p=how.top_p, seed=self.params.seed, iteration=iteration)
-        return self._play(name, policy, self.sets.explore, "explore", samples, sampling)
+        """K sampled episodes on every instruction of the explore split, including those that the expert never solved."""
+        settings, samples = self.params.explore, self.params.evolve.samples_at(iteration)
+        sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=self.params.seed, iteration=iteration)
+        return self._roll_out(name, policy, self.datasets.explore, "explore", samples, sampling)
 
-    def keep(self, explored: Artifact, iteration: int) -> Artifact:
-        """Filter by reward; what is kept passes the gate.
+    def filter(self, explored: Artifact, iteration: int) -> Artifact:
+        """The successful episodes, which must pass the gate.
 
-        Where nothing succeeded, there is only what it is merged with to be judged, unless `gate.min_coverage` asks for something.
+        An empty result passes without it, unless `gate.min_coverage` requires some coverage.
         """
         kept = filter_by_reward(explored=explored, cap=self.params.evolve.max_kept_per_instruction, env_versions=env_versions(explored))
         dropped = ", ".join(f"{count} {reason}" for reason, count in kept.facts["dropped"].items() if count)
@@ -157,55 +160,59 @@ class Job:
             + (f" (dropped: {dropped})" if dropped else "")
         )
         if kept.rows or self.params.gate.min_coverage > 0:
-            self._gate(f"Iteration {iteration}: kept", kept, covering=[self.sets.explore])
+            self._check(f"Iteration {iteration}: kept", kept, coverage_sets=[self.datasets.explore])
         return kept
 
     def merge(self, kept: list[Artifact]) -> Artifact:
-        """AgentTraj and what was explored, by `evolve.merge`; the result passes the gate too."""
+        """AgentTraj and the kept episodes, merged as `evolve.merge` says; the result must pass the gate."""
         how = self.params.evolve.merge
-        merged = merge(initial=self.sets.agenttraj, explored=kept, how=how)
-        covering = [self.sets.explore, *([self.sets.agenttraj] if how != "none" else [])]
-        self._gate(f"Iteration {len(kept)}: merged", merged, covering=covering)
+        merged = merge(initial=self.datasets.agenttraj, explored=kept, how=how)
+        coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" else [])]
+        self._check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets)
         return merged
-
-    def baseline(self, hosted: BaselineParams) -> tuple[Artifact, Artifact, Artifact]:
-        """A hosted model as a policy, its episodes on AgentEval, and their scores."""
-        engine = hosted.engine()
-        own = {
-            "concurrency": hosted.concurrency,
-            "num_workers": 1,
-            "max_new_tokens": hosted.max_new_tokens,
-            "context_length": hosted.context_length,
-        }
-        rollout, policy = self.params.rollout.model_copy(update=own), endpoint(engine)
-        return policy, *self.evaluate(hosted.name, policy, 0, engine=engine, rollout=rollout)
-
-    def by_chance(self) -> tuple[Artifact, Artifact] | None:
-        """The random player's episodes on AgentEval, and their scores; None where no world of the run lists its actions."""
-        instructions = self.sets.agenteval
-        inputs = {"instructions": instructions, "seed": self.params.seed, "env_versions": env_versions(instructions)}
-        if play_random.is_done(**inputs) and (there := play_random.describe(inputs)).facts.get("faults"):
-            forget(there)  # what was missing then may be there now
-        played = play_random(**inputs)
-        if faults := played.facts.get("faults"):
-            say(f"{RANDOM}: a fault ended {sum(faults.values())} of {played.rows} episodes, the first: {next(iter(faults))}")
-        if not played.rows:
-            return None
-        scores = score(episodes=played, label=RANDOM)
-        return played, scores.model_copy(update={"facts": drop_incomplete_overall(scores.facts, lambda one: one["n"], instructions.counts)})
 
     def evaluate(
         self, name: str, policy: Artifact, iteration: int, engine: EngineParams | None = None, rollout: RolloutParams | None = None
     ) -> tuple[Artifact, Artifact]:
-        """The policy's episodes on AgentEval, and their scores; the overall one is said at once."""
+        """The policy's episodes on AgentEval, and their scores; prints the overall score."""
         sampling = Sampling(temperature=self.params.evaluate.temperature, seed=self.params.seed, iteration=iteration)
-        episodes = self._play(name, policy, self.sets.agenteval, "eval", 1, sampling, engine, rollout)
+        episodes = self._roll_out(name, policy, self.datasets.agenteval, "eval", 1, sampling, engine, rollout)
         scores = score(episodes=episodes, label=name)
         overall = scores.facts["overall"]
         say(f"{name}: success on AgentEval {format_rate(overall, digits=1, unit=' %')}, n = {overall['n']}")
         return episodes, scores
 
-    def _play(
+    def evaluate_hosted(self, hosted: BaselineParams) -> tuple[Artifact, Artifact, Artifact]:
+        """A hosted model as a policy, its episodes on AgentEval, and their scores."""
+        engine = hosted.engine()
+        limits = {
+            "concurrency": hosted.concurrency,
+            "num_workers": 1,
+            "max_new_tokens": hosted.max_new_tokens,
+            "context_length": hosted.context_length,
+        }
+        rollout, policy = self.params.rollout.model_copy(update=limits), endpoint(engine)
+        return policy, *self.evaluate(hosted.name, policy, 0, engine=engine, rollout=rollout)
+
+    def evaluate_random(self) -> tuple[Artifact, Artifact] | None:
+        """The random policy's episodes on AgentEval, and their scores; None if no environment of the run lists its actions."""
+        instructions = self.datasets.agenteval
+        inputs: dict[str, Any] = {"instructions": instructions, "seed": self.params.seed, "env_versions": env_versions(instructions)}
+        if roll_out_random.is_cached(**inputs):
+            cached = roll_out_random.read_artifact(inputs)
+            if cached.facts["error_counts"]:
+                evict(cached)  # what was missing on this machine may have been installed since
+        episodes = roll_out_random(**inputs)
+        if error_counts := episodes.facts["error_counts"]:
+            errors, first = sum(error_counts.values()), next(iter(error_counts))
+            say(f"{RANDOM}: {errors} of {episodes.rows} episodes ended with an error, the first: {first}")
+        if not episodes.rows:
+            return None
+        scores = score(episodes=episodes, label=RANDOM)
+        facts = drop_incomplete_overall(scores.facts, lambda env_score: env_score["n"], instructions.counts)
+        return episodes, scores.model_copy(update={"facts": facts})
+
+    def _roll_out(
         self,
         name: str,
         policy: Artifact,
@@ -218,7 +225,7 @@ class Job:
     ) -> Artifact:
         self._limit_threads()
         settings = rollout or self.params.rollout
-        played = roll_out(
+        episodes = roll_out(
             policy=policy,
             name=name,
             instructions=instructions,
@@ -228,41 +235,42 @@ class Job:
             settings=settings,
             engine=engine or self._engine(),
         )
-        if cut := played.facts["cut"]["context"]:
-            say(f"{name}: {cut} of {played.rows} episodes ended because the context of {settings.context_length} tokens was full")
-        return played
+        if truncated := episodes.facts["truncated"]["context"]:
+            say(f"{name}: {truncated} of {episodes.rows} episodes ended because the context of {settings.context_length} tokens was full")
+        return episodes
 
     def _engine(self) -> EngineParams | None:
-        """What speaks for the run's policies; None for the default, which then counts in no key."""
+        """The inference engine of the run's policies; None for the default, which is then part of no key."""
         return None if self.params.engine.kind == "transformers" else self.params.engine
 
-    def _gate(self, name: str, data: Artifact, *, covering: list[Artifact] | None, expert: bool = False) -> None:
+    def _check(self, name: str, data: Artifact, *, coverage_sets: list[Artifact] | None, expert: bool = False) -> None:
+        """Pass the dataset through the gate and record the gate's report. Raises GateFailed."""
         try:
-            said = validate(
+            result = validate(
                 data=data,
-                evaluation=self.sets.held_out,
+                evaluation=self.datasets.held_out,
                 limit=self.params.gate,
                 tokenizer=self.base,
                 expert=expert,
-                environments=self._taught() if expert else [],
-                covering=covering,
-                env_versions=env_versions(data, *(covering or [])),
+                environments=self._environments_with_expert() if expert else [],
+                coverage_sets=coverage_sets,
+                env_versions=env_versions(data, *(coverage_sets or [])),
             )
         except Exception as error:
-            self.gates[name] = f"# Gate: **stopped the run**\n\n{error}"
+            self.gate_reports[name] = f"# Gate: **stopped the run**\n\n{error}"
             raise
-        self.gates[name] = said.facts["markdown"]
+        self.gate_reports[name] = result.facts["markdown"]
 
-    def _taught(self) -> list[str]:
-        """The environments that have expert trajectories: of three the paper has none, they are explored or scored only."""
+    def _environments_with_expert(self) -> list[str]:
+        """The paper has no expert trajectories for three environments; they are explored or scored only."""
         return [name for name in self.params.environments if environment_class(name).sizes.agent_traj]
 
-    def _can_play_what_is_learnt(self) -> None:
+    def _check_engine_can_load_policies(self) -> None:
         engine = self.params.engine
         if engine.kind == "openai" and engine.weight_sync is None:
             raise SettingsError(
                 f"engine.weight_sync: null given, but the policies of this run must be loaded into the server at {engine.url};"
-                " allowed: vllm (hosted models to compare with stand in evaluate.baselines)"
+                " allowed: vllm (hosted models for comparison belong in evaluate.baselines)"
             )
 
     def _limit_threads(self) -> None:
@@ -270,9 +278,9 @@ class Job:
         if threads and "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(threads)
         elif threads:
-            os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch when it is imported: for finished work it never is
+            os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported, which cached work never does
 
-    def _sets(self) -> Sets:
+    def _load_datasets(self) -> Datasets:
         params, limits = self.params, self.params.data.limits
         wanted: dict[str, tuple[Split, int | None]] = {
             "agenttraj": ("train", limits.train),
@@ -280,14 +288,14 @@ class Job:
             "explore": ("explore", limits.explore),
             "agenteval": ("eval", limits.eval),
         }
-        with reading():
+        with data_lock():
             data = collect(params.data.folder, params.environments)
             say("data: " + ", ".join(f"{name} {artifact.rows}" for name, artifact in data.items()))
-            whole = data["agenteval"]
-            return Sets(
-                held_out=part(whole, split="eval", environments=list(whole.counts), limit=None),
+            held_out = data["agenteval"]
+            return Datasets(
+                held_out=subset(held_out, split="eval", environments=list(held_out.counts), limit=None),
                 **{
-                    name: part(data[name], split=split, environments=params.environments, limit=limit)
+                    name: subset(data[name], split=split, environments=params.environments, limit=limit)
                     for name, (split, limit) in wanted.items()
                 },
             )

@@ -1,9 +1,9 @@
-"""The Prefect API that a command brings along: a child process over `.prefect/prefect.db`, so that no server is started by hand.
+"""The Prefect API that a command starts for itself: a child process with the database `.prefect/prefect.db`.
 
-Invariant: the child never outlives its parent, however that ends (kill -9 too): it reads a pipe that only the parent holds open and stops
-at its end. On a new database one starts at a time, since two migrations of the same tables break each other. What it prints goes to
-`.prefect/server.log`. A PREFECT_API_URL that the user has set is used instead, or else the server of `agentevol up` where it is up; then
-nothing is started.
+Invariant: the child never outlives its parent, however the parent ends (kill -9 included): it reads a pipe that only the parent holds open
+and exits when the pipe closes. On a new database, one child starts at a time, because two migrations of the same tables would conflict. Its
+output goes to `.prefect/server.log`. If the user has set PREFECT_API_URL, or `agentevol up` is running, that server is used and nothing is
+started.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ STARTUP_SECONDS = 120.0
 STOP_SECONDS = 5.0
 
 
-class ServerFailed(RuntimeError):
-    """The API did not come up; the message has the end of its log."""
+class ServerStartupError(RuntimeError):
+    """The API did not start; the message contains the end of its log."""
 
 
 class LocalServer:
-    """A child that is starting; `wait()` returns once it answers. Imports made between the two cost no extra time."""
+    """A starting child process; `wait()` returns once it answers. Imports between the two cost no extra time."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self.made = home / f"made-by-prefect-{version('prefect')}"
-        self.first = FileLock(home / "first.lock")
-        if not self.made.exists():
-            self.first.acquire()
+        self.migrated_marker = home / f"made-by-prefect-{version('prefect')}"
+        self.migration_lock = FileLock(home / "first.lock")
+        if not self.migrated_marker.exists():
+            self.migration_lock.acquire()
         self.log = home / "server.log"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
@@ -53,26 +53,26 @@ class LocalServer:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for the flow; the child ends when its pipe does
+                start_new_session=True,  # Ctrl-C goes to the flow; the child exits when its pipe closes
                 env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
             )
 
     def wait(self) -> None:
-        """Return when the API answers. Raises ServerFailed when the child ends first or does not answer in STARTUP_SECONDS."""
+        """Return when the API answers. Raises ServerStartupError when the child ends first or does not answer in STARTUP_SECONDS."""
         deadline = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise ServerFailed(f"Prefect's API ended with code {self.process.returncode} while starting; {self._last_words()}")
-            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5) as answer:
-                if answer.status == 200:
-                    self.made.touch()
-                    self.first.release()
+                raise ServerStartupError(f"Prefect's API ended with code {self.process.returncode} while starting; {self._log_tail()}")
+            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5) as response:
+                if response.status == 200:
+                    self.migrated_marker.touch()
+                    self.migration_lock.release()
                     return
             time.sleep(0.1)
-        raise ServerFailed(f"Prefect's API did not answer at {self.url} within {STARTUP_SECONDS:.0f} s; {self._last_words()}")
+        raise ServerStartupError(f"Prefect's API did not answer at {self.url} within {STARTUP_SECONDS:.0f} s; {self._log_tail()}")
 
     def stop(self) -> None:
-        self.first.release()
+        self.migration_lock.release()
         if self.process.stdin:
             self.process.stdin.close()
         try:
@@ -81,14 +81,14 @@ class LocalServer:
             self.process.kill()
             self.process.wait()
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return f"its log ({self.log}) ends: {lines[-1] if lines else '(empty)'}; `agentevol doctor` checks the installation"
 
 
 @contextlib.contextmanager
 def prefect_api(home: Path) -> Iterator[LocalServer | None]:
-    """Have PREFECT_API_URL set for the duration. Must be entered before Prefect is imported; yields None where the user has set one."""
+    """Set PREFECT_API_URL for the duration. Enter it before Prefect is imported. Yields None if another server is used."""
     if os.environ.get("PREFECT_API_URL"):
         yield None
         return
@@ -109,8 +109,8 @@ def prefect_api(home: Path) -> Iterator[LocalServer | None]:
 
 
 @contextlib.contextmanager
-def many_imports() -> Iterator[None]:
-    """For imports that make a million objects which stay: looking for garbage among them meanwhile takes a tenth to a fifth of the time."""
+def gc_paused() -> Iterator[None]:
+    """For heavy imports: they create a million lasting objects, and scanning those for garbage would take 10 to 20 % of the time."""
     gc.disable()
     try:
         yield
@@ -126,8 +126,8 @@ def _free_port() -> int:
         return port
 
 
-def _end_with_parent(grace: float = STOP_SECONDS - 1) -> None:
-    """Block until the parent's end of the pipe is closed, then end this process: politely, and after `grace` seconds surely."""
+def _exit_with_parent(grace: float = STOP_SECONDS - 1) -> None:
+    """Block until the parent closes its end of the pipe, then terminate this process; after `grace` seconds exit at once."""
     while sys.stdin.buffer.read(4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -136,8 +136,8 @@ def _end_with_parent(grace: float = STOP_SECONDS - 1) -> None:
 
 
 def _serve(port: int) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with many_imports():
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    with gc_paused():
         import prefect.server.api.server  # noqa: F401
         import uvicorn
 

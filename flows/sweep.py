@@ -1,7 +1,7 @@
-"""A sweep over M, K, seeds and rules: every cell is a run of `evolve`, what cells have in common is computed once, and a report ends it.
+"""A sweep over M, K, seeds and rules: every cell is a run of `evolve`, shared work is computed once, and a report concludes it.
 
-Invariant: cells write to the same store by the content of what went in, each result under a lock; so a sweep that was killed goes on where
-it stopped, and running more cells at once changes nothing but the time.
+Invariant: cells write to the same store by the content of their inputs, each result under a lock. A sweep that was killed continues where
+it stopped, and running more cells in parallel changes nothing but the time.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from agentevol.report.sweep.model import Setting, SweepRun
 from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, first_difference, recorded_parameters
 from agentevol.settings.effects import comparable_parameters
 from agentevol.settings.load import SettingsError
-from agentevol.settings.schema import Params, SweepParams
+from agentevol.settings.schema import SweepParams
 from agentevol.settings.types import Count, Natural
 from agentevol.training.precision import resolve
 from flows.evolve import evolve, prepare
-from flows.pipeline import Job, parameters
+from flows.pipeline import Pipeline, load_parameters
 from flows.run_page import RunPage
 from tasks.env_versions import env_versions
 from tasks.progress import say
 from tasks.sweep_report import SWEEPS, sweep_report
 
-__all__ = ["cells", "prepare", "short", "sweep"]
+__all__ = ["cells", "prepare", "short_name", "sweep"]
 
 
 @flow(name="sweep", description="A grid over M, K, seeds, merging, starting points and rules, compared in one report.")
@@ -49,65 +49,67 @@ def sweep(
     """Run every cell of the grid and return the report.
 
     Args:
-        params_file: The file of parameters, relative to the project; its section sweep is the grid.
-        name: Of the sweep: its experiment in MLflow and its folder below runs/sweeps. By default the grid in short, and six digits of
-            what its runs have in common: M1.4-K1.3-s0.1.2-3fa94c.
+        params_file: The parameter file, relative to the project; its section sweep is the grid.
+        name: The name of the sweep, of its experiment in MLflow and of its folder in runs/sweeps. By default the grid in short form, and
+            six digits that stand for the other parameters: M1.4-K1.3-s0.1.2-3fa94c.
         iterations: The values of M, instead of sweep.iterations.
         samples: The values of K, instead of sweep.samples.
         seeds: The seeds, instead of sweep.seeds.
         overrides: Further parameters as key=value, e.g. sweep.merge=[initial,none].
     """
-    grid_of = {"iterations": iterations, "samples": samples, "seeds": seeds}
-    overrides = [*overrides, *(f"sweep.{key}={values}" for key, values in grid_of.items() if values is not None)]
-    params = parameters(params_file, overrides=overrides)
+    axes = {"iterations": iterations, "samples": samples, "seeds": seeds}
+    overrides = [*overrides, *(f"sweep.{key}={values}" for key, values in axes.items() if values is not None)]
+    params = load_parameters(params_file, overrides=overrides)
     common = comparable_parameters(params, resolve(params.finetune.precision))
-    name = name or f"{short(params.sweep)}-{digest_json(common)[:6]}"
+    name = name or f"{short_name(params.sweep)}-{digest_json(common)[:6]}"
     try:
-        there = recorded_parameters(SWEEPS / name)
+        existing = recorded_parameters(SWEEPS / name)
     except RecordError:
-        there = {}  # of another version: made anew, as the results are that it was made from
-    if found := first_difference(there, common):
-        raise SettingsError(f"sweep {name}: there is one with other parameters ({found}); give this one another name (--name)")
+        existing = {}  # of another version: this sweep replaces it
+    if difference := first_difference(existing, common):
+        raise SettingsError(f"sweep {name}: a sweep of that name has other parameters ({difference}); choose another name (--name)")
     grid = cells(params.sweep)
-    say(f"sweep {name}: {len(grid)} runs, {params.sweep.concurrency} at once")
-    done = (
-        _in_turn(grid, params_file, overrides, name)
-        if params.sweep.concurrency == 1
-        else _at_once(grid, params, params_file, overrides, name)
-    )
-    job = Job(params)
-    by_chance = job.by_chance()
-    sets = {
-        f"{DATA_PREFIX}{what}": artifact.digest for what, artifact in (("AgentTraj", job.sets.agenttraj), ("AgentEval", job.sets.agenteval))
-    }
-    sets |= {f"{ENVIRONMENT_PREFIX}{env}": str(version) for env, version in env_versions(job.sets.agenteval, job.sets.explore).items()}
-    page = sweep_report(done, job.sets.explore, by_chance and by_chance[0], name, {**sets, BASE_MODEL: job.base.digest}, common)
-    RunPage().links(folder=page)
+    say(f"sweep {name}: {len(grid)} runs, {params.sweep.concurrency} in parallel")
+    if params.sweep.concurrency == 1:
+        finished = _run_sequentially(grid, params_file, overrides, name)
+    else:
+        finished = _run_in_parallel(grid, params.sweep.concurrency, params_file, overrides, name)
+    pipeline = Pipeline(params)
+    data, random_baseline = pipeline.datasets, pipeline.evaluate_random()
+    digests = {f"{DATA_PREFIX}AgentTraj": data.agenttraj.digest, f"{DATA_PREFIX}AgentEval": data.agenteval.digest}
+    digests |= {f"{ENVIRONMENT_PREFIX}{env}": str(version) for env, version in env_versions(data.agenteval, data.explore).items()}
+    digests[BASE_MODEL] = pipeline.base.digest
+    page = sweep_report(finished, data.explore, random_baseline and random_baseline[0], name, digests, common)
+    RunPage().show_links(folder=page)
     return str(page)
 
 
 def cells(grid: SweepParams) -> list[SweepRun]:
-    """The runs in an order in which each finds the most of itself done: by chain, and within a chain by M."""
+    """The runs, ordered so that each reuses as much as possible: by chain, and within a chain by M."""
     chains = product(grid.seeds, grid.merge, grid.start_from, grid.rule, grid.samples)
     return [
-        SweepRun(Setting(_written(samples), merge, start, rule), iterations, seed, "")
+        SweepRun(Setting(_samples_text(samples), merge, start, rule), iterations, seed, "")
         for seed, merge, start, rule, samples in chains
         for iterations in sorted(grid.iterations)
     ]
 
 
-def short(grid: SweepParams) -> str:
-    """The grid in short: what varies in merging, starting points and rules is named too."""
-    parts = ["M" + ".".join(map(str, grid.iterations)), "K" + ".".join(map(_written, grid.samples)), "s" + ".".join(map(str, grid.seeds))]
-    parts += ["-".join(values) for values in (grid.merge, grid.start_from, grid.rule) if len(values) > 1]
-    return "_".join(["-".join(parts[:3]), *parts[3:]])
+def short_name(grid: SweepParams) -> str:
+    """The grid in short form: M, K and seeds, and those of merging, starting points and rules that vary."""
+    main = [
+        "M" + ".".join(map(str, grid.iterations)),
+        "K" + ".".join(map(_samples_text, grid.samples)),
+        "s" + ".".join(map(str, grid.seeds)),
+    ]
+    others = ["-".join(values) for values in (grid.merge, grid.start_from, grid.rule) if len(values) > 1]
+    return "_".join(["-".join(main), *others])
 
 
-def _written(samples: int | list[int]) -> str:
+def _samples_text(samples: int | list[int]) -> str:
     return "+".join(map(str, samples)) if isinstance(samples, list) else str(samples)
 
 
-def _settings(cell: SweepRun) -> list[str]:
+def _cell_overrides(cell: SweepRun) -> list[str]:
     """A cell as overrides of the parameters."""
     setting = cell.setting
     samples = f"[{setting.samples.replace('+', ',')}]" if "+" in setting.samples else setting.samples
@@ -121,57 +123,57 @@ def _settings(cell: SweepRun) -> list[str]:
     return [f"seed={cell.seed}", *(f"evolve.{key}={value}" for key, value in values.items())]
 
 
-def _in_turn(grid: Sequence[SweepRun], params_file: str, overrides: Sequence[str], name: str) -> list[SweepRun]:
-    done = []
+def _run_sequentially(grid: Sequence[SweepRun], params_file: str, overrides: Sequence[str], name: str) -> list[SweepRun]:
+    finished = []
     for number, cell in enumerate(grid, 1):
         say(f"run {number} of {len(grid)}: M = {cell.iterations}, K = {cell.setting.samples}, seed {cell.seed}")
-        folder = evolve(params_file=params_file, overrides=[*overrides, *_settings(cell)], experiment=name)
-        done.append(SweepRun(cell.setting, cell.iterations, cell.seed, folder))
-    return done
+        folder = evolve(params_file=params_file, overrides=[*overrides, *_cell_overrides(cell)], experiment=name)
+        finished.append(SweepRun(cell.setting, cell.iterations, cell.seed, folder))
+    return finished
 
 
-def _at_once(grid: Sequence[SweepRun], params: Params, params_file: str, overrides: Sequence[str], name: str) -> list[SweepRun]:
-    """Chains side by side, each cell in a process of its own; the cells of a chain one after the other, for they build on each other."""
+def _run_in_parallel(grid: Sequence[SweepRun], concurrency: int, params_file: str, overrides: Sequence[str], name: str) -> list[SweepRun]:
+    """Run the chains in parallel, each cell in a process of its own. The cells of a chain run in sequence: each extends the last."""
     chains: defaultdict[tuple[Setting, int], list[SweepRun]] = defaultdict(list)
     for cell in grid:
         chains[cell.setting, cell.seed].append(cell)
-    running: list[subprocess.Popen[str]] = []
+    processes: list[subprocess.Popen[str]] = []
 
-    def play(chain: Sequence[SweepRun]) -> list[SweepRun]:
-        done = []
+    def run_chain(chain: Sequence[SweepRun]) -> list[SweepRun]:
+        finished = []
         for cell in chain:
-            given = {"params_file": params_file, "overrides": [*overrides, *_settings(cell)], "experiment": name}
-            command = [sys.executable, "-m", "flows.sweep", json.dumps(given)]
+            arguments = {"params_file": params_file, "overrides": [*overrides, *_cell_overrides(cell)], "experiment": name}
+            command = [sys.executable, "-m", "flows.sweep", json.dumps(arguments)]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            running.append(process)
+            processes.append(process)
             assert process.stdout is not None
-            said = process.stdout.read()
+            output = process.stdout.read()
             process.wait()
             if process.returncode:
                 raise RuntimeError(
-                    f"the run {' '.join(_settings(cell))} failed (its message is above); run the same command again to go on"
+                    f"the run {' '.join(_cell_overrides(cell))} failed (its message is above); run the same command again to continue"
                 )
-            folder = said.strip().splitlines()[-1]
+            folder = output.strip().splitlines()[-1]
             say(f"M = {cell.iterations}, K = {cell.setting.samples}, seed {cell.seed}: {folder}")
-            done.append(SweepRun(cell.setting, cell.iterations, cell.seed, folder))
-        return done
+            finished.append(SweepRun(cell.setting, cell.iterations, cell.seed, folder))
+        return finished
 
-    pool = ThreadPoolExecutor(params.sweep.concurrency)
+    pool = ThreadPoolExecutor(concurrency)
     try:
-        return [cell for done in pool.map(play, chains.values()) for cell in done]
+        return [cell for chain in pool.map(run_chain, chains.values()) for cell in chain]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in running:
+        for process in processes:
             if process.poll() is None:
                 process.terminate()
 
 
-def _end_with_parent() -> None:
-    """The sweep holds the other end of standard input: when that is closed, it is gone, however it went."""
+def _exit_with_parent() -> None:
+    """The sweep holds the other end of standard input. When it closes, the sweep has ended, for whatever reason."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     print(evolve(**json.loads(sys.argv[1])), flush=True)

@@ -1,6 +1,6 @@
-"""What a task hands on: the description of a result, never the result itself.
+"""Artifacts: the descriptions that tasks pass on, instead of the results themselves.
 
-Invariant: `digest` is of the content alone: two artifacts with the same digest are interchangeable, wherever they were made.
+Invariant: `digest` depends on the content alone. Two artifacts with the same digest are interchangeable, wherever they were made.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from agentevol.data.artifact_folder import MANIFEST, IncompleteFolder, read_manifest
 from tasks import paths
 
 PRODUCT = f"agentevol {version('agentevol')}"
-SCHEMA = 1
-"""Of the manifests in the store; those written before there were numbers are of schema 1 as well."""
+SCHEMA = 2
+"""The schema of the manifests in the store. Raised when task names, inputs or facts change their names or meaning."""
+_SCHEMA_WITHOUT_NUMBER = 1
+"""The first manifests had no schema number."""
 
 
-class OtherSchema(RuntimeError):
-    """A result was written by a version of the product that this one does not understand; the message says what to do."""
+class IncompatibleSchema(RuntimeError):
+    """A result was written by a version of the product that this one cannot read; the message says what to do."""
 
 
 class Artifact(BaseModel):
     """A dataset, a model or another result on disk.
 
-    `path` is relative to the project (see paths.resolve); `counts` are the rows per environment, where it has rows; `facts` are what its
-    making found out (seconds, tokens, scores, what was dropped), which the digest leaves out.
+    `path` is relative to the project (see paths.resolve). `counts` holds the rows per environment, if the artifact has rows. `facts` holds
+    what the task measured (seconds, tokens, scores, dropped rows); the digest does not cover it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,14 +51,27 @@ class Artifact(BaseModel):
 
 
 def artifact_of(manifest: Mapping[str, Any], folder: Path) -> Artifact:
-    """What a manifest in the store describes. Raises OtherSchema where another version of the product has written it."""
-    schema = manifest.get("schema", SCHEMA)
+    """The artifact that a manifest in the store describes. Raises IncompatibleSchema if another version of the product wrote it."""
+    schema = manifest.get("schema", _SCHEMA_WITHOUT_NUMBER)
     try:
         if schema == SCHEMA:
             return Artifact.model_validate(manifest["artifact"])
     except (KeyError, ValidationError):
         schema = "unknown"
-    raise OtherSchema(
+    raise IncompatibleSchema(
         f"{folder} was written by {manifest.get('created_by', 'an unknown version')} (schema {schema}; {PRODUCT} reads {SCHEMA}):"
-        " use that version, or move runs/store away and run again: what is missing is made anew"
+        " use that version, or move runs/store away and run again; missing results are computed again"
     )
+
+
+def check_store() -> None:
+    """Raise IncompatibleSchema if the store belongs to another version of the product.
+
+    One result is enough to tell: this check precedes every run and every pull, so a store never mixes schemas.
+    """
+    for file in paths.store().glob(f"[!.]*/{MANIFEST}"):
+        try:
+            artifact_of(read_manifest(file.parent), file.parent)
+        except IncompleteFolder:
+            continue  # unfinished: its task computes it again
+        return

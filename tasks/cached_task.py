@@ -1,7 +1,7 @@
-"""Tasks whose results are kept by the content of what went in, and made again only when they are missing or damaged.
+"""Tasks whose results are cached by the content of their inputs, and computed again only if they are missing or damaged.
 
-Invariant: a result lies in `runs/store/<task>-v<version>-<16 hex of the key>/`, the key covers the task's name, its explicit version and
-the content of its inputs, and the folder is whole or absent. Prefect's cache is used on top; the folder alone decides.
+Invariant: a result is stored in `runs/store/<task>-v<version>-<16 hex digits of the key>/`. The key covers the task's name, its explicit
+version and the content of its inputs. The folder is complete or absent. Prefect's cache comes on top; only the folder counts.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ KEY_DIGITS = 16
 
 @dataclass(frozen=True, slots=True)
 class TaskOutput:
-    """What a task's body has written into its folder: the part of it that is handed on (`.` for all) and what to say of it.
+    """What a task's body wrote into its folder: the subfolder that is the result (`.` for all of it), and its description.
 
-    `obsolete`: folders elsewhere that are of no use once this one stands; until then a kill would need them.
+    `obsolete`: folders elsewhere that are needed after a kill, and useless once this result is stored.
     """
 
     digest: str | None = None
-    part: str = "."
+    subfolder: str = "."
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     obsolete: Sequence[Path] = ()
 
 
-Body = Callable[..., TaskOutput]
+TaskBody = Callable[..., TaskOutput]
 
 
-def cached_task(kind: str, *, version: str, ignore: tuple[str, ...] = ()) -> Callable[[Body], CachedTask]:
-    """Make a Prefect task of `body(out, *, ...) -> TaskOutput`, which writes into the folder `out`. The task is called
-    without `out` and returns an Artifact.
+def cached_task(kind: str, *, version: str, ignore: tuple[str, ...] = ()) -> Callable[[TaskBody], CachedTask]:
+    """Turn `body(out, *, ...) -> TaskOutput`, which writes into the folder `out`, into a Prefect task. The task is called without `out`
+    and returns an Artifact.
 
     `version` is raised by hand when the body's meaning changes: comments and refactorings then cost nothing. Settings count by what
     their fields can change (agentevol/settings/effects.py). `ignore` names inputs, or fields of them ("settings.epochs"), that another
@@ -54,13 +54,13 @@ def cached_task(kind: str, *, version: str, ignore: tuple[str, ...] = ()) -> Cal
 
 
 class CachedTask:
-    """A body, its Prefect task and its key."""
+    """A task body, its Prefect task and its cache key."""
 
-    def __init__(self, body: Body, kind: str, version: str, ignore: tuple[str, ...]) -> None:
+    def __init__(self, body: TaskBody, kind: str, version: str, ignore: tuple[str, ...]) -> None:
         self.body, self.kind, self.version, self.ignore = body, kind, version, ignore
         self.name = body.__name__
         self.task: Task[..., Any] = Task(
-            _without_out(body, self.make),
+            _without_out(body, self.compute),
             name=self.name.replace("_", "-"),
             version=version,
             description=inspect.getdoc(body),
@@ -71,42 +71,43 @@ class CachedTask:
         functools.update_wrapper(self, body)
 
     def __call__(self, *, label: str = "", **inputs: Any) -> Artifact:
-        """Run as a Prefect task, or take what is there. `label` is what the run is called in Prefect, e.g. "iteration 2"."""
+        """Run as a Prefect task, or return the stored result. `label` is shown in the name of the task run, e.g. "iteration 2"."""
         task = self.task.with_options(
             task_run_name=f"{self.task.name} {label}".rstrip(),
-            # A record of Prefect's says only that the work was once done: without its folder it does not count.
-            refresh_cache=not self.is_done(**inputs),
+            # Prefect's cache record only says that the task once ran; it does not count without the folder.
+            refresh_cache=not self.is_cached(**inputs),
         )
         task(**inputs)
-        return self.describe(inputs)
+        return self.read_artifact(inputs)
 
-    def make(self, **inputs: Any) -> dict[str, Any]:
-        """The work itself, without Prefect: nothing where the folder is complete. Returns the artifact as a JSON value."""
+    def compute(self, **inputs: Any) -> dict[str, Any]:
+        """Run the body without Prefect, unless the folder is complete. Returns the artifact as a JSON value."""
         final = self.folder(inputs)
         if is_complete(final):
-            return self.describe(inputs).model_dump()
+            return self.read_artifact(inputs).model_dump()
         with paths.lock(final.name):
-            if is_complete(final):  # another process made it meanwhile
-                return self.describe(inputs).model_dump()
+            if is_complete(final):  # another process computed it meanwhile
+                return self.read_artifact(inputs).model_dump()
             with atomic_folder(final) as out:
-                made = self.body(out, **inputs)
+                output = self.body(out, **inputs)
                 artifact = Artifact(
                     kind=self.kind,
-                    path=(paths.STORE / final.name / made.part).as_posix(),
-                    digest=made.digest or folder_digest(out / made.part),
-                    counts=dict(made.counts),
-                    facts=dict(made.facts),
+                    path=(paths.STORE / final.name / output.subfolder).as_posix(),
+                    digest=output.digest or folder_digest(out / output.subfolder),
+                    counts=dict(output.counts),
+                    facts=dict(output.facts),
                 )
-                known = {"task": self.name, "version": self.version, "inputs": self._identity(inputs), "created_by": PRODUCT}
-                write_manifest(out, self.kind, schema=SCHEMA, **known, artifact=artifact.model_dump())
-            for folder in made.obsolete:
+                origin = {"task": self.name, "version": self.version, "inputs": self._identity(inputs), "created_by": PRODUCT}
+                write_manifest(out, self.kind, schema=SCHEMA, **origin, artifact=artifact.model_dump())
+            for folder in output.obsolete:
                 shutil.rmtree(folder, ignore_errors=True)
-        return self.describe(inputs).model_dump()
+        return self.read_artifact(inputs).model_dump()
 
-    def is_done(self, **inputs: Any) -> bool:
+    def is_cached(self, **inputs: Any) -> bool:
         return is_complete(self.folder(inputs))
 
-    def describe(self, inputs: Mapping[str, Any]) -> Artifact:
+    def read_artifact(self, inputs: Mapping[str, Any]) -> Artifact:
+        """The description of the stored result. Raises IncompleteFolder, IncompatibleSchema."""
         folder = self.folder(inputs)
         return artifact_of(read_manifest(folder), folder)
 
@@ -114,7 +115,7 @@ class CachedTask:
         return paths.store() / self.key(inputs)
 
     def key(self, inputs: Mapping[str, Any]) -> str:
-        """The folder's name. Raises TypeError for an input that has no content to go by, such as a path."""
+        """The folder's name. Raises TypeError for an input without content, such as a path."""
         digest = digest_json({"task": self.name, "version": self.version, "inputs": self._identity(inputs)})
         return f"{self.name.replace('_', '-')}-v{self.version}-{digest[:KEY_DIGITS]}"
 
@@ -129,13 +130,13 @@ class CachedTask:
         return found
 
 
-def forget(artifact: Artifact) -> None:
-    """Remove a result from the store, so that its task is done again."""
+def evict(artifact: Artifact) -> None:
+    """Remove a result from the store, so that its task runs again."""
     shutil.rmtree(paths.store() / Path(artifact.path).relative_to(paths.STORE).parts[0], ignore_errors=True)
 
 
 def identity(value: Any) -> Any:
-    """What of an input counts, as a JSON value: an artifact's content, settings' values, plain values as they are."""
+    """The part of an input that belongs in the key, as a JSON value: an artifact's content, settings' values, plain values as they are."""
     if isinstance(value, Artifact):
         return {"kind": value.kind, "digest": value.digest}
     if isinstance(value, BaseModel):
@@ -149,11 +150,11 @@ def identity(value: Any) -> Any:
     raise TypeError(f"a task's input must be an Artifact, settings or a plain value, not {type(value).__name__}: its content is its key")
 
 
-def _without_out(body: Body, make: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that does `make` and looks to Prefect like `body`, except for its first parameter."""
+def _without_out(body: TaskBody, compute: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that calls `compute` and has the signature of `body` without its first parameter, which Prefect reads."""
 
     def run(**inputs: Any) -> Any:
-        return make(**inputs)
+        return compute(**inputs)
 
     functools.update_wrapper(run, body)
     signature = inspect.signature(body)

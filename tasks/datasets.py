@@ -1,6 +1,6 @@
-"""Tasks on trajectories: filter by reward, merge, and the gate that every training set must pass.
+"""Tasks on explored trajectories: filter by reward, and merge with the expert set.
 
-Invariant: no set reaches fine-tuning that has not passed the gate; a set that fails stops the flow and is named, with rows and remedy.
+Invariant: rows are selected, never changed; the facts count every row that was dropped, by reason.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from tasks.cached_task import TaskOutput, cached_task
 
 @cached_task("trajectories", version="1")
 def filter_by_reward(out: Path, *, explored: Artifact, cap: int | None, env_versions: dict[str, int]) -> TaskOutput:
-    """The successful episodes, at most `cap` per instruction; facts: how many were dropped and why, and the coverage by difficulty.
+    """The successful episodes, at most `cap` per instruction. Facts: dropped episodes by reason, and the coverage by difficulty.
 
-    `env_versions`: the versions of the environments, whose success rule decides.
+    `env_versions`: the versions of the environments, whose success rule decides. Only the key needs them.
     """
     from agentevol.data import filtering
 
-    chosen = filtering.RewardFilter(cap)
-    kept = chosen.keep(stream_dataset(explored.folder))
-    made = write_dataset(out / "dataset", kept, {"parents": [explored.digest], "cap": cap})
-    return TaskOutput(made.digest, "dataset", made.counts, asdict(chosen.report()))
+    reward_filter = filtering.RewardFilter(cap)
+    kept = reward_filter.keep(stream_dataset(explored.folder))
+    dataset = write_dataset(out / "dataset", kept, {"parents": [explored.digest], "cap": cap})
+    return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(reward_filter.report()))
 
 
 @cached_task("trajectories", version="1")
 def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge) -> TaskOutput:
-    """What an iteration learns from: the expert set and the explored ones (per iteration, the oldest first), duplicates removed."""
+    """The training set of an iteration: the expert set and the explored sets (one per iteration, oldest first), without duplicates."""
     from agentevol.data import merging
 
     merger = merging.Merger(how)
-    merged = merger.merge(stream_dataset(initial.folder), [stream_dataset(one.folder) for one in explored])
-    parents = [initial.digest, *(one.digest for one in explored)]
-    made = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})
-    return TaskOutput(made.digest, "dataset", made.counts, asdict(merger.report()))
+    merged = merger.merge(stream_dataset(initial.folder), [stream_dataset(dataset.folder) for dataset in explored])
+    parents = [initial.digest, *(dataset.digest for dataset in explored)]
+    dataset = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})
+    return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))

@@ -1,6 +1,6 @@
-"""What DVC has on record, read without DVC: is `data/` what `data.dvc` says?
+"""The hashes that DVC recorded, read without DVC, to tell whether `data/` matches `data.dvc`.
 
-Invariant: only reads. Nothing that `dvc repro` runs may call `dvc add`, which waits for the lock that `dvc repro` holds.
+Invariant: only reads. Nothing that `dvc repro` runs may call `dvc add`, because it waits for the lock that `dvc repro` holds.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def folder_md5(folder: Path) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def recorded_md5(record: Path) -> str | None:
-    """The hash in a `.dvc` file; None where there is none."""
-    if not record.is_file():
+def recorded_md5(dvc_file: Path) -> str | None:
+    """The hash in a `.dvc` file; None if the file does not exist."""
+    if not dvc_file.is_file():
         return None
-    outs = yaml.safe_load(record.read_text(encoding="utf-8")).get("outs") or [{}]
-    found: str | None = outs[0].get("md5")
-    return found
+    outs = yaml.safe_load(dvc_file.read_text(encoding="utf-8")).get("outs") or [{}]
+    md5: str | None = outs[0].get("md5")
+    return md5

@@ -1,6 +1,6 @@
 """The score of a policy's episodes on AgentEval.
 
-Invariant: success is judged by the environment's one rule, an episode that a fault ended is counted as an error and scored in nothing.
+Invariant: the environment's own success rule decides. An episode that ended with an error is counted as an error and not scored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasks.cached_task import TaskOutput, cached_task
 
 @cached_task("scores", version="1")
 def score(out: Path, *, episodes: Artifact) -> TaskOutput:
-    """Success and reward with their 95 % intervals, per environment and overall; the facts hold them by name."""
-    scores = {name: found.to_dict() for name, found in scoring.score(read_dataset(episodes.folder)).items()}
+    """Success and reward with their 95 % intervals, per environment and overall; the facts hold them by environment."""
+    scores = {env: result.to_dict() for env, result in scoring.score(read_dataset(episodes.folder)).items()}
     (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     return TaskOutput(facts=scores)

@@ -1,4 +1,7 @@
-"""The gate as a task: no training set reaches fine-tuning without passing it."""
+"""The gate as a task: no training set reaches fine-tuning without passing it.
+
+Invariant: a set that fails raises GateFailed and stores nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from envs.base import Instruction
 from envs.registry import environment_class
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
-from tasks.progress import bar, say
+from tasks.progress import progress_bar, say
 
-CHATTY = "great_expectations.data_context.types.base"  # tells of every temporary folder, at a level that it sets itself
+NOISY_LOGGER = "great_expectations.data_context.types.base"  # logs every temporary folder, and sets its own level
 
 
 @cached_task("gate", version="1")
@@ -28,22 +31,22 @@ def validate(
     tokenizer: Artifact,
     expert: bool,
     environments: list[str],
-    covering: list[Artifact] | None,
+    coverage_sets: list[Artifact] | None,
     env_versions: dict[str, int],
 ) -> TaskOutput:
-    """Let a training set through the gate. Raises GateFailed, which names check, rows, reason and remedy; then nothing is stored.
+    """Check a training set. Raises GateFailed, which names the check, the rows, the reason and the remedy; then nothing is stored.
 
-    `evaluation`: all of AgentEval, also where a run plays a part of it. `expert`: the set is an expert's, so it must replay and reach all
-    `environments`. `covering`: the sets whose instructions it should cover; None: all of the splits that its rows come from.
-    `env_versions`: the versions of the environments, which judge reward and success and replay what is recorded.
+    `evaluation`: all of AgentEval, even if the run evaluates on a part of it. `expert`: expert trajectories, which must replay and must
+    contain all `environments`. `coverage_sets`: the datasets whose instructions the set should cover; None: all instructions of the splits
+    that its rows come from. `env_versions`: the versions of the environments, which define reward, success and replay.
     """
     from agentevol.chat.tokenize import ChatTokenizer
     from agentevol.gate import gate
     from agentevol.models import load_tokenizer
 
-    logging.getLogger(CHATTY).addFilter(lambda record: record.levelno >= logging.WARNING)
+    logging.getLogger(NOISY_LOGGER).addFilter(lambda record: record.levelno >= logging.WARNING)
     say(f"gate: checking {data.rows} trajectories")
-    with bar("checking"):
+    with progress_bar("checking"):
         chat = ChatTokenizer(load_tokenizer(tokenizer.folder))
         report = gate.check_dataset(
             stream_dataset(data.folder),
@@ -52,7 +55,7 @@ def validate(
             token_count=lambda row: len(chat.tokenize_conversation(row.messages).token_ids if row.token_ids is None else row.token_ids),
             expert=expert,
             required_environments=environments,
-            instructions=None if covering is None else _different(covering),
+            instructions=None if coverage_sets is None else _distinct_instructions(coverage_sets),
         )
     report.raise_if_failed()
     (out / "gate.md").write_text(report.markdown(), encoding="utf-8")
@@ -60,13 +63,13 @@ def validate(
     return TaskOutput(facts={"markdown": report.markdown()})
 
 
-def _different(sets: list[Artifact]) -> list[Instruction]:
-    return list({item.item_id: item for one in sets for item in _instructions(one)}.values())
+def _distinct_instructions(datasets: list[Artifact]) -> list[Instruction]:
+    return list({item.item_id: item for dataset in datasets for item in _instructions(dataset)}.values())
 
 
 def _instructions(data: Artifact) -> list[Instruction]:
-    """Those of a list, or those that trajectories are about."""
+    """The instructions of a list, or those of a dataset of trajectories."""
     if data.kind == "trajectories":
-        about = {row.item_id: row.env for row in stream_dataset(data.folder)}
-        return [environment_class(env).instruction(item_id) for item_id, env in about.items()]
+        env_of_item = {row.item_id: row.env for row in stream_dataset(data.folder)}
+        return [environment_class(env).instruction(item_id) for item_id, env in env_of_item.items()]
     return read_instruction_list(data.folder)

@@ -1,6 +1,6 @@
-"""Which commit of the product's code is running, so that a run's record leads back to it.
+"""The git commit of the running code, recorded with every run.
 
-Invariant: only reads; without git or a checkout there is simply nothing to say.
+Invariant: only reads. Without git or outside a checkout, the results are empty.
 """
 
 from __future__ import annotations
@@ -8,23 +8,24 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-CODE = Path(__file__).parents[1]
-PARTS = ("agentevol", "envs", "flows", "tasks")
+REPOSITORY = Path(__file__).parents[1]
+SOURCE_FOLDERS = ("agentevol", "envs", "flows", "tasks")
 
 
 def commit() -> str:
-    """The commit, in full; empty where the code is in no checkout."""
+    """The full commit hash; empty if the code is not in a checkout."""
     return _git("rev-parse", "HEAD")
 
 
-def changed() -> bool:
-    """Whether code differs from its commit."""
-    return bool(_git("status", "--porcelain", "--", *PARTS))
+def has_uncommitted_changes() -> bool:
+    """Whether the code differs from its commit."""
+    return bool(_git("status", "--porcelain", "--", *SOURCE_FOLDERS))
 
 
 def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(REPOSITORY), *arguments]
     try:
-        done = subprocess.run(["git", "-C", str(CODE), *arguments], capture_output=True, text=True, check=False, timeout=30)
+        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""

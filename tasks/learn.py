@@ -1,7 +1,7 @@
-"""Tasks that make models: the embedded base model, and fine-tuning on trajectories.
+"""Tasks that produce models: the embedded base model, and fine-tuning on trajectories.
 
-Invariant: a model is a folder that transformers can load, known by the digest of its content; the same data, settings and seed on the
-same machine give the same digest.
+Invariant: a model is a folder that transformers can load, identified by the digest of its content. The same data, settings and seed on
+the same machine give the same digest.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from agentevol.settings.types import Rule
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
-from tasks.progress import bar
+from tasks.progress import progress_bar
 
 
 def base_model(name_or_folder: str) -> Artifact:
-    """The model that learning starts from: a folder, or a name on the Hugging Face hub."""
+    """The model that training starts from: a folder, or a name on the Hugging Face hub."""
     from agentevol.models import model_digest, resolve_model
 
     folder = resolve_model(name_or_folder)
@@ -27,7 +27,7 @@ def base_model(name_or_folder: str) -> Artifact:
 
 
 def endpoint(engine: EngineParams) -> Artifact:
-    """A model that an endpoint has of its own, named by where it is and what it is called."""
+    """A model that an endpoint serves by itself, identified by the endpoint's URL and the model's name there."""
     from agentevol.rollout.engines.openai import endpoint_digest
 
     return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
@@ -46,18 +46,18 @@ def finetune(
     epochs: float | None = None,
     updates: int | None = None,
 ) -> TaskOutput:
-    """The model `name`: `base` after so many `epochs` over the data, or `updates`.
+    """The model `name`: `base` fine-tuned for `epochs` over the data, or for `updates` optimizer steps.
 
-    Facts: loss curve, tokens, steps, what was too long, seconds.
+    Facts: loss curve, tokens, steps, seconds, and the trajectories that were too long.
     """
     from agentevol.models import model_digest
     from agentevol.rollout import workers
     from agentevol.training import launch
 
-    workers.shutdown_workers()  # those that played wait with half a GiB each, which the training needs
+    workers.shutdown_workers()  # idle rollout workers hold half a GiB each, which the training needs
     model = out / "model"
     model.mkdir()
-    with bar(f"fine-tuning {name}") as tick:
+    with progress_bar(f"fine-tuning {name}") as progress:
         facts = launch.finetune(
             base.folder,
             data.folder,
@@ -68,7 +68,7 @@ def finetune(
             seed=seed,
             rule=rule,
             work=paths.root() / "runs" / "learning",
-            progress=tick,
+            progress=progress,
         )
     checkpoint = facts.pop("checkpoint")
     return TaskOutput(model_digest(model), "model", facts=facts, obsolete=[Path(checkpoint)] if checkpoint else [])
@@ -76,15 +76,15 @@ def finetune(
 
 @cached_task("model", version="1")
 def pretrain(out: Path, *, settings: PretrainParams, env_versions: dict[str, int]) -> TaskOutput:
-    """The embedded base model, from text made by the project's own generators.
+    """The embedded base model, trained on text from the project's own generators.
 
-    `env_versions`: the versions of the environments that are played for it, which the key needs; the body does not.
+    `env_versions`: the versions of the environments that the text comes from. Only the key needs them.
     """
     from agentevol.models import model_digest
-    from agentevol.pretraining.pretrain import pretrain as make_base
+    from agentevol.pretraining.pretrain import pretrain as pretrain_base_model
 
     model = out / "model"
     model.mkdir()
-    with bar("pretraining") as tick:
-        facts = make_base(model, settings=settings, progress=tick)
+    with progress_bar("pretraining") as progress:
+        facts = pretrain_base_model(model, settings=settings, progress=progress)
     return TaskOutput(model_digest(model), "model", facts=facts)

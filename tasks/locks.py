@@ -1,4 +1,4 @@
-"""Taking turns with the other processes of this project, and saying so where one has to wait."""
+"""Locks between the processes of this project, with a message for the user while one waits."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tasks.progress import say
 
 
 @contextmanager
-def alone(name: str, waits: str) -> Iterator[None]:
-    """Hold the lock `name`; `waits` is said where another process has it. That of a process that was killed is free."""
+def exclusive_lock(name: str, waiting_message: str) -> Iterator[None]:
+    """Hold the lock `name`; print `waiting_message` if another process has it. The lock of a killed process is free."""
     lock = paths.lock(name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(waits)
+        say(waiting_message)
         lock.acquire()
     try:
         yield

@@ -1,7 +1,7 @@
-"""Where MLflow keeps its records, and whether it can be used: the project's own database, a user's PostgreSQL, or a server.
+"""MLflow's storage, checked before use: the project's own database, a PostgreSQL database, or a tracking server.
 
-Invariant: what cannot be used is found out before anything is computed, in one line that says what to do; a database of another version
-of MLflow is never changed.
+Invariant: unusable storage is detected before anything is computed, in one line that says what to do. A database of another MLflow version
+is never changed. Runs that a previous version of the product recorded are never changed or continued.
 """
 
 from __future__ import annotations
@@ -16,137 +16,160 @@ from pathlib import Path
 import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from tasks import paths
 from tasks.progress import say
 
-HEALTH_SECONDS = 10.0
+HEALTH_TIMEOUT = 10.0
+TRACKING_SCHEMA = "2"
+"""The scheme of the names of metrics, parameters and tags; raised when names change."""
+SCHEMA_TAG = "agentevol.tracking_schema"
+"""On every run, and on every experiment that this version has checked for runs with former names."""
+_FORMER_KEY_TAG = "run_key"
+"""Schema 1 had no schema tag; its runs carry this one."""
 
 
-class TrackingUnusable(RuntimeError):
-    """MLflow's database or server cannot be used as it is; the message says why and what to do."""
+class TrackingUnavailable(RuntimeError):
+    """MLflow's database or server cannot be used; the message says why and what to do."""
 
 
 def connect() -> MlflowClient:
-    """A client of the place that MLFLOW_TRACKING_URI names, else of `mlflow.db`. Raises TrackingUnusable."""
-    be_quiet()
+    """A client for MLFLOW_TRACKING_URI, or for `mlflow.db` if that is not set. Raises TrackingUnavailable."""
+    silence_logs()
     uri = paths.tracking_uri()
     if is_server(uri):
-        _ask(uri)
+        _check_server(uri)
     else:
-        with _alone():
-            if _examine(uri):
-                MlflowClient(uri).search_experiments(max_results=1)  # makes the schema, which two at once cannot
+        with _database_lock():
+            if _check_database(uri):
+                MlflowClient(uri).search_experiments(max_results=1)  # creates the tables, which two processes cannot do at once
     if mlflow.get_tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
-        mlflow.tracing.reset()  # its exporter would go on writing into the database of before
+        mlflow.tracing.reset()  # type: ignore[no-untyped-call]  # its exporter would keep writing to the previous database
     return MlflowClient(uri)
 
 
-def experiment(client: MlflowClient, name: str) -> str:
-    """The id of the experiment, made where it is missing. Without a server the files of its runs lie in the project's mlruns/."""
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    location = None if is_server(paths.tracking_uri()) else f"{paths.artifact_root()}/{name}"
-    try:
-        return str(client.create_experiment(name, artifact_location=location))
-    except MlflowException:  # another run of the same sweep was quicker
-        made = client.get_experiment_by_name(name)
-        if made is None:
-            raise
-        return str(made.experiment_id)
+def get_or_create_experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment. Without a server, its runs store their files in the project's mlruns/.
+
+    If it holds runs that a previous version recorded under other names, say so, once per experiment.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        location = None if is_server(paths.tracking_uri()) else f"{paths.artifact_root()}/{name}"
+        try:
+            return str(client.create_experiment(name, artifact_location=location, tags={SCHEMA_TAG: TRACKING_SCHEMA}))
+        except MlflowException:  # another run of the same sweep created it in the meantime
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    _report_former_runs(client, experiment)
+    return str(experiment.experiment_id)
 
 
 def is_server(uri: str) -> bool:
-    """Whether it is a server's address and not a database's."""
+    """Whether the address is a server's, not a database's."""
     return uri.startswith(("http://", "https://"))
 
 
-def shown(uri: str) -> str:
-    """The address without its password."""
+def without_password(uri: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
-def be_quiet() -> None:
+def silence_logs() -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
 
 
-def _ask(uri: str) -> None:
-    """Before MLflow does, which tries a server that is not there again for minutes."""
+def _report_former_runs(client: MlflowClient, experiment: Experiment) -> None:
+    if experiment.tags.get(SCHEMA_TAG) == TRACKING_SCHEMA:
+        return
+    runs = client.search_runs([experiment.experiment_id], f"tags.{_FORMER_KEY_TAG} LIKE '%'", max_results=1000)
+    if former := [run for run in runs if SCHEMA_TAG not in run.data.tags]:
+        say(
+            f"MLflow's experiment {experiment.name} holds {len(former)} runs of a previous version: they stay readable,"
+            " but use the former names of metrics and tags, and are not continued; new runs are recorded separately"
+        )
+    client.set_experiment_tag(experiment.experiment_id, SCHEMA_TAG, TRACKING_SCHEMA)
+
+
+def _check_server(uri: str) -> None:
+    """Raises TrackingUnavailable at once; MLflow itself would retry for minutes."""
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_SECONDS).close()
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT).close()
     except urllib.error.HTTPError as error:
-        if error.code not in (401, 403, 404):  # it is there; what MLflow asks with its own credentials decides
-            raise TrackingUnusable(f"MLflow's server {shown(uri)} (MLFLOW_TRACKING_URI) answers {error.code}: see its log") from None
+        if error.code not in (401, 403, 404):  # the server is there; MLflow's own requests, with credentials, will tell
+            raise TrackingUnavailable(
+                f"MLflow's server {without_password(uri)} (MLFLOW_TRACKING_URI) answers {error.code}: see its log"
+            ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise TrackingUnusable(
-            f"MLflow's server {shown(uri)} (MLFLOW_TRACKING_URI) does not answer: {reason}."
+        raise TrackingUnavailable(
+            f"MLflow's server {without_password(uri)} (MLFLOW_TRACKING_URI) does not answer: {reason}."
             " Start it, or unset the variable to use mlflow.db"
         ) from None
 
 
-def _examine(uri: str) -> bool:
-    """Whether the database is empty yet. Raises TrackingUnusable where it is of another version, or not to be had."""
+def _check_database(uri: str) -> bool:
+    """Whether the database is still empty. Raises TrackingUnavailable if it has another schema version, or cannot be opened."""
     file = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
     if file and not file.exists():
-        say("making MLflow's database, the first time only (some ten seconds)")
+        say("creating MLflow's database, the first time only (about ten seconds)")
     try:
         if file:
             with sqlite3.connect(file, timeout=30) as database:
-                database.execute("PRAGMA journal_mode=WAL")  # its writers do not wait for its readers
-        found = _revision(uri)
-    except Exception as error:  # of sqlite3, SQLAlchemy or the database's driver, which have no class in common
-        raise TrackingUnusable(_why_not(uri, error)) from None
+                database.execute("PRAGMA journal_mode=WAL")  # writers do not wait for readers
+        revision = _schema_revision(uri)
+    except Exception as error:  # of sqlite3, SQLAlchemy or the database's driver, which share no base class
+        raise TrackingUnavailable(_unavailable_message(uri, error)) from None
     known = _known_revisions()
-    if found is None or found == known[0]:
-        return found is None
-    version = mlflow.__version__
-    if found in known:
-        raise TrackingUnusable(
-            f"MLflow's database {shown(uri)} was made by an older MLflow than {version} (its schema is {found}, not {known[0]})."
-            f" Back it up, then: mlflow db upgrade '{shown(uri)}'"
+    if revision is None or revision == known[0]:
+        return revision is None
+    version, address = mlflow.__version__, without_password(uri)
+    if revision in known:
+        raise TrackingUnavailable(
+            f"MLflow's database {address} was made by an older MLflow than {version} (its schema is {revision}, not {known[0]})."
+            f" Back it up, then: mlflow db upgrade '{address}'"
         )
-    raise TrackingUnusable(
-        f"MLflow's database {shown(uri)} was made by a newer MLflow than {version} (its schema {found} is not known here). Install that"
-        " version, or keep this run's records elsewhere: MLFLOW_TRACKING_URI=sqlite:///other.db"
+    raise TrackingUnavailable(
+        f"MLflow's database {address} was made by a newer MLflow than {version} (its schema {revision} is not known here). Install that"
+        " version, or use another database for this run: MLFLOW_TRACKING_URI=sqlite:///other.db"
     )
 
 
-def _alone() -> FileLock:
-    """One process at a time: experiments of DVC's queue start together, on a new clone too."""
+def _database_lock() -> FileLock:
+    """One process at a time: experiments of DVC's queue start together, even in a new clone."""
     return paths.lock("mlflow")
 
 
-def _revision(uri: str) -> str | None:
-    """The version of the database's schema; None of an empty one."""
+def _schema_revision(uri: str) -> str | None:
+    """The version of the database's schema; None for an empty database."""
     from alembic.migration import MigrationContext
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
     engine = create_engine(uri, poolclass=NullPool)
     with engine.connect() as connection:
-        found: str | None = MigrationContext.configure(connection).get_current_revision()
-        return found
+        revision: str | None = MigrationContext.configure(connection).get_current_revision()
+        return revision
 
 
 def _known_revisions() -> list[str]:
-    """Those of this MLflow, the newest first."""
+    """The schema versions that this MLflow knows, newest first."""
     from alembic.script import ScriptDirectory
 
     scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     return [script.revision for script in scripts.walk_revisions()]
 
 
-def _why_not(uri: str, error: Exception) -> str:
+def _unavailable_message(uri: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
-        remedy = f"its driver {error.name} is not installed: pip install 'agentevol[postgres]' brings pg8000, for postgresql:// addresses"
+        remedy = f"its driver {error.name} is not installed: pip install 'agentevol[postgres]' installs pg8000, for postgresql:// addresses"
     else:
-        cause = str(error).strip().splitlines()
-        remedy = (cause[0] if cause else type(error).__name__) + ". Check MLFLOW_TRACKING_URI, or unset it to use mlflow.db"
+        lines = str(error).strip().splitlines()
+        remedy = (lines[0] if lines else type(error).__name__) + ". Check MLFLOW_TRACKING_URI, or unset it to use mlflow.db"
         if uri.startswith("sqlite:"):
-            remedy = (cause[0] if cause else type(error).__name__) + ". Move the file away, and the next run makes a new one"
-    return f"MLflow's database {shown(uri)} cannot be used: {remedy}"
+            remedy = (lines[0] if lines else type(error).__name__) + ". Move the file away, and the next run creates a new one"
+    return f"MLflow's database {without_password(uri)} cannot be used: {remedy}"

@@ -1,7 +1,7 @@
-"""Where results lie.
+"""Paths and locks of the project: the store, the data, MLflow's database.
 
 Invariant: the store, the data and MLflow's database belong to the project, not to the working directory. An experiment that DVC runs in a
-temporary copy (`dvc exp run --queue`) shares them with all others: they are found from DVC_ROOT, which DVC sets.
+temporary copy (`dvc exp run --queue`) shares them with all others, through DVC_ROOT, which DVC sets.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STORE = Path("runs") / "store"
 
 
 def root() -> Path:
-    """The project's own folder, absolute."""
+    """The project's root folder, absolute."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
@@ -25,27 +25,27 @@ def store() -> Path:
 
 
 def lock(name: str) -> FileLock:
-    """Held by one process at a time; that of a process that was killed is free."""
-    folder = root() / "runs" / ".locks"  # beside the store: what lies in that are results alone
+    """A lock between processes. The lock of a killed process is free."""
+    folder = root() / "runs" / ".locks"  # outside the store, which holds results only
     folder.mkdir(parents=True, exist_ok=True)
     return FileLock(folder / f"{name}.lock")
 
 
 def resolve(path: str | Path) -> Path:
-    """The place of a recorded path: absolute as it is, else from the project's root."""
+    """The absolute path of a recorded path, which may be relative to the project's root."""
     return root() / path
 
 
 def record(path: Path) -> str:
-    """How a place is written down: from the project's root where it lies below it, so that a project can be moved."""
+    """The path as it is recorded: relative to the project's root if it is below it, so that a project can be moved."""
     path = Path(path).resolve()
     return (path.relative_to(root()) if path.is_relative_to(root()) else path).as_posix()
 
 
 def tracking_uri() -> str:
-    """MLflow's database or server: what MLFLOW_TRACKING_URI says, else `mlflow.db` in the project's root.
+    """MLflow's database or server: MLFLOW_TRACKING_URI if it is set, otherwise `mlflow.db` in the project's root.
 
-    A postgresql:// address that names no driver gets the one that the extra `postgres` installs, where SQLAlchemy's own choice is missing.
+    A postgresql:// address without a driver gets the driver of the extra `postgres` if SQLAlchemy's default driver is not installed.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
     scheme, separator, rest = uri.partition("://")
@@ -55,5 +55,5 @@ def tracking_uri() -> str:
 
 
 def artifact_root() -> str:
-    """Where MLflow keeps the files of runs, as a URI."""
+    """The folder in which MLflow stores the files of runs, as a URI."""
     return (root() / "mlruns").as_uri()

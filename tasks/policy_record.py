@@ -1,4 +1,4 @@
-"""A policy of a run with everything that belongs to it; what MLflow and the report are told of."""
+"""A policy of a run with everything that belongs to it: the input of MLflow's record and of the report."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from agentevol.report.model import BC_BASE, BC_LARGE, iteration_label
 from tasks.artifact import Artifact
-from tasks.rollout import BILLED
+from tasks.rollout import USAGE_FIELDS
 
-BASE, LARGE = "bc-base", "bc-large"
-"""Behavioural cloning by name, as it stands in trajectories, in MLflow and in Prefect."""
-LABELS = {BASE: BC_BASE, LARGE: BC_LARGE}
+BC_BASE_NAME, BC_LARGE_NAME = "bc-base", "bc-large"
+"""The names of the behavioural cloning policies in trajectories, in MLflow and in Prefect."""
+LABELS = {BC_BASE_NAME: BC_BASE, BC_LARGE_NAME: BC_LARGE}
 
 
 def iteration_name(iteration: int) -> str:
@@ -21,15 +21,15 @@ def iteration_name(iteration: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRecord:
-    """What the policy learnt from (in an iteration: what was explored and kept for it), and how it played AgentEval.
+    """A policy's training data (of an iteration also what was explored and kept), its model, and its episodes and scores on AgentEval.
 
-    `iteration` is 0 for behavioural cloning, BC-Large included. A hosted model has learnt from nothing here; its name is its label.
+    `iteration` is 0 for behavioural cloning, including BC-Large. A hosted model has no training data here; its name is its label.
     """
 
     name: str
     iteration: int
     model: Artifact
-    learnt_from: Artifact | None
+    training_data: Artifact | None
     episodes: Artifact
     scores: Artifact
     explored: Artifact | None = None
@@ -37,48 +37,53 @@ class PolicyRecord:
 
     @property
     def label(self) -> str:
-        """As the table calls it: BC-Base, Iteration 1, BC-Large."""
-        if self.learnt_from is None:
+        """The policy's name in tables: BC-Base, Iteration 1, BC-Large."""
+        if self.training_data is None:
             return self.name
         return LABELS.get(self.name) or iteration_label(self.iteration)
 
     @property
     def success(self) -> float:
-        """The overall success rate; 0 where no episode could be scored."""
+        """The overall success rate; 0 if no episode could be scored."""
         return float(self.scores.facts["overall"]["success"] or 0.0)
 
     def too_long(self) -> int:
-        """Trajectories with more tokens than finetune.max_tokens, which were not learnt from."""
+        """The number of trajectories with more tokens than finetune.max_tokens, which training left out."""
         return len(self.model.facts.get("too_long", ()))
 
     def dropped(self) -> dict[str, int]:
-        """What the filter dropped, by reason."""
+        """The number of episodes that the filter dropped, by reason."""
         return dict(self.kept.facts["dropped"]) if self.kept else {}
 
-    def cut(self) -> dict[tuple[str, str], int]:
-        """Episodes that something other than the world ended, by what ("context": the model's was full; "loop") and phase."""
+    def truncated(self) -> dict[tuple[str, str], int]:
+        """The number of episodes cut short, by cause ("context": the model's context was full; "loop") and phase."""
         phases = {"explore": self.explored, "evaluate": self.episodes}
-        return {(why, phase): count for phase, played in phases.items() if played for why, count in played.facts["cut"].items()}
+        return {
+            (cause, phase): count for phase, episodes in phases.items() if episodes for cause, count in episodes.facts["truncated"].items()
+        }
 
-    def left_out(self) -> str:
-        """All of that in one line; empty where there was none of it."""
+    def exclusion_remark(self) -> str:
+        """What was dropped, too long or truncated, in one line; empty if there is nothing to report."""
         parts = [f"{count} dropped ({reason})" for reason, count in self.dropped().items() if count]
-        parts += [f"{self.too_long()} too long to learn from"] if self.too_long() else []
-        parts += [f"{count} cut, {why} ({phase})" for (why, phase), count in self.cut().items() if count]
-        return f"{self.label} left out: {', '.join(parts)}" if parts else ""
+        parts += [f"{self.too_long()} too long for training"] if self.too_long() else []
+        parts += [f"{count} truncated by {cause} ({phase})" for (cause, phase), count in self.truncated().items() if count]
+        return f"{self.label} exclusions: {', '.join(parts)}" if parts else ""
 
-    def billed(self) -> str:
-        """What an endpoint was asked for, in one line; empty where none was."""
-        parts = [played.facts for played in (self.explored, self.episodes) if played and "requests" in played.facts]
-        if not parts:
-            return ""
-        requests, repeated, read, wrote = (sum(facts[what] for facts in parts) for what in BILLED)
-        return f"{self.label} was asked over the network: {requests:,} requests ({repeated:,} repeated), {read:,} tokens in, {wrote:,} out"
+    def usage_remark(self) -> str:
+        """The requests to an endpoint in one line; empty if there were none."""
+        facts = [episodes.facts for episodes in (self.explored, self.episodes) if episodes and "requests" in episodes.facts]
+        return f"{self.label} endpoint usage: {usage_text(facts)}" if facts else ""
 
     def phases(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What was done for it, in order, with its cost."""
+        """The phases that led to its scores, in order, with their costs."""
         if self.explored:
             yield "explore", self.explored.facts
-        if self.learnt_from:
+        if self.training_data:
             yield "learn", self.model.facts
         yield "evaluate", self.episodes.facts
+
+
+def usage_text(facts: list[dict[str, Any]]) -> str:
+    """The sum of the requests to endpoints in words."""
+    requests, repeated, tokens_in, tokens_out = (sum(phase[name] for phase in facts) for name in USAGE_FIELDS)
+    return f"{requests:,} requests ({repeated:,} repeated), {tokens_in:,} tokens in, {tokens_out:,} out"

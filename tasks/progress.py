@@ -1,7 +1,7 @@
-"""What a user sees while a task works: one line per step, and a bar for everything that takes longer.
+"""Progress output: one line per step, and a progress bar for everything that takes longer.
 
-Invariant: nothing here changes a result. Bars are drawn only on a terminal; elsewhere (a worker, a log file) a line
-a minute says how far it is.
+Invariant: nothing here changes a result. Bars are drawn only on a terminal; elsewhere (a worker, a log file) one line per minute reports
+the progress.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-Tick = Callable[..., None]
-LINE_EVERY = 60.0
-"""Seconds between the lines where there is no terminal."""
+ProgressCallback = Callable[..., None]
+LOG_INTERVAL = 60.0
+"""Seconds between two lines if there is no terminal."""
 
 
 @lru_cache(maxsize=1)
@@ -30,7 +30,7 @@ def console() -> Console:
 
 
 def say(message: str) -> None:
-    """One line for the user: into Prefect's log where that is shown, else straight to the terminal."""
+    """Print one line for the user: to Prefect's log if that is shown, otherwise directly to the terminal."""
     try:
         logger = get_run_logger()
     except MissingContextError:
@@ -42,10 +42,10 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Tick]:
-    """A progress bar; call what it yields with (done, total), and a third value to be shown beside it, such as the loss."""
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
+    """A progress bar. Call the yielded function with (done, total) and optionally a third value to display, such as the loss."""
     if not console().is_terminal:
-        yield _lines(what)
+        yield _periodic_lines(title)
         return
     with Progress(
         SpinnerColumn(),
@@ -55,32 +55,32 @@ def bar(what: str) -> Iterator[Tick]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[value]}"),
         console=console(),
         transient=True,
     ) as progress:
-        row = progress.add_task(what, total=None, note="")
+        row = progress.add_task(title, total=None, value="")
 
-        def tick(done: int, total: int | None = None, value: Any = None) -> None:
-            progress.update(row, completed=done, total=total, note=_note(value))
+        def update(done: int, total: int | None = None, value: Any = None) -> None:
+            progress.update(row, completed=done, total=total, value=_format_value(value))
 
-        yield tick
+        yield update
 
 
-def _lines(what: str) -> Tick:
-    """For logs: says how far it is once a minute, so that short work says nothing."""
-    began = said = time.monotonic()
+def _periodic_lines(title: str) -> ProgressCallback:
+    """For logs: one line per minute, so that short work prints nothing."""
+    start = last_line = time.monotonic()
 
-    def tick(done: int, total: int | None = None, value: Any = None) -> None:
-        nonlocal said
-        if (now := time.monotonic()) - said < LINE_EVERY:
+    def update(done: int, total: int | None = None, value: Any = None) -> None:
+        nonlocal last_line
+        if (now := time.monotonic()) - last_line < LOG_INTERVAL:
             return
-        said = now
-        left = f", about {(now - began) * (total - done) / done / 60:.0f} min left" if total and done else ""
-        say(f"{what}: {done}{f' of {total}' if total else ''}{left}{f' ({_note(value)})' if value is not None else ''}")
+        last_line = now
+        left = f", about {(now - start) * (total - done) / done / 60:.0f} min left" if total and done else ""
+        say(f"{title}: {done}{f' of {total}' if total else ''}{left}{f' ({_format_value(value)})' if value is not None else ''}")
 
-    return tick
+    return update
 
 
-def _note(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,6 +1,6 @@
-"""The report of a run, in a folder of its own; and the latest one with its policy, where DVC and a user look for them.
+"""The report of a run in a folder of its own, and `runs/latest` with the latest report and its policy, for DVC and for the user.
 
-Invariant: it is made from what lies in the store alone, so it is the same however often the run was interrupted.
+Invariant: the report is made from the store alone, so it does not depend on how often the run was interrupted.
 """
 
 from __future__ import annotations
@@ -30,86 +30,99 @@ from tasks.policy_record import PolicyRecord
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
-FOR_DVC = "metrics.json"
+DVC_METRICS = "metrics.json"
 HOSTED = "baselines.json"
-"""The lineage of the hosted models, as run.json has that of the run's own policies."""
+"""The lineage of the hosted models, in the form of run.json."""
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
 def report(
     params: Params,
     base: Artifact,
-    rounds: Sequence[PolicyRecord],
-    large: PolicyRecord | None,
+    policies: Sequence[PolicyRecord],
+    bc_large: PolicyRecord | None,
     name: str,
-    baselines: Sequence[PolicyRecord] = (),
-    by_chance: tuple[Artifact, Artifact] | None = None,
+    hosted: Sequence[PolicyRecord] = (),
+    random_baseline: tuple[Artifact, Artifact] | None = None,
 ) -> Path:
-    """Write `runs/<name>/`, `runs/latest/` (the same with the last policy and what it learnt from) and DVC's metrics; returns the first.
+    """Write `runs/<name>/`, `runs/latest/` (a copy, with the last policy and its training data) and DVC's metrics; returns the first.
 
-    `by_chance`: the random player's episodes and scores.
+    `policies`: BC-Base and the policies of the iterations. `random_baseline`: the random policy's episodes and scores.
     """
-    own = [*rounds, *([large] if large else [])]
-    everything = [*own, *baselines]
-    last = rounds[-1]
-    assert last.learnt_from is not None
-    scores = {RANDOM: _scores(by_chance[1])} if by_chance else {}
-    runs = ReportInput(
-        scores=scores | {one.label: _scores(one.scores) for one in everything},
+    own = [*policies, *([bc_large] if bc_large else [])]
+    everything = [*own, *hosted]
+    first, last = policies[0], policies[-1]
+    assert last.training_data is not None
+    scores = {RANDOM: _scores(random_baseline[1])} if random_baseline else {}
+    report_input = ReportInput(
+        scores=scores | {policy.label: _scores(policy.scores) for policy in everything},
         comparisons=[
-            *(_compare_rounds(one, rounds[0]) for one in (last, large) if one is not None and one is not rounds[0]),
-            *(_compare_rounds(last, one) for one in baselines),
-            *([_compare(last.label, last.episodes, RANDOM, by_chance[0])] if by_chance else []),
+            *(_compare_policies(policy, first) for policy in (last, bc_large) if policy is not None and policy is not first),
+            *(_compare_policies(last, policy) for policy in hosted),
+            *([_compare(last.label, last.episodes, RANDOM, random_baseline[0])] if random_baseline else []),
         ],
-        phases=[_phase(one.label, what, facts) for one in everything for what, facts in one.phases()],
+        phases=[_phase(policy.label, phase, facts) for policy in everything for phase, facts in policy.phases()],
         meta=_meta(params, base),
-        remarks=[line for one in everything for line in (one.left_out(), one.billed()) if line],
-        baselines=[one.label for one in baselines],
+        remarks=[line for policy in everything for line in (policy.exclusion_remark(), policy.usage_remark()) if line],
+        baselines=[policy.label for policy in hosted],
     )
     folder = RUNS / name
     with atomic_folder(folder) as out:
-        write_report(out, runs)
+        write_report(out, report_input)
         _write_lineage(out / "run.json", own)
-        if baselines:
-            _write_lineage(out / HOSTED, baselines)
-    with paths.lock("latest"):  # runs side by side end with one of them here, whole
+        if hosted:
+            _write_lineage(out / HOSTED, hosted)
+    with paths.lock("latest"):  # of parallel runs, the last one to finish stays here, complete
         with atomic_folder(LATEST) as out:
             shutil.copytree(folder, out, dirs_exist_ok=True)
             _link(last.model.folder, out / "model")
-            _link(last.learnt_from.folder, out / "learnt-from")
-        shutil.copy(folder / FOR_DVC, RUNS / FOR_DVC)
+            _link(last.training_data.folder, out / "training-data")
+        shutil.copy(folder / DVC_METRICS, RUNS / DVC_METRICS)
     return folder
 
 
-def _scores(made: Artifact) -> dict[str, Score]:
+def machine() -> str:
+    """A description of this machine for reports."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def _scores(artifact: Artifact) -> dict[str, Score]:
     scores = {}
-    for env, found in made.facts.items():
-        known: dict[str, Any] = {name: math.nan if value is None else value for name, value in found.items()}
-        scores[env] = Score(**known)
+    for env, facts in artifact.facts.items():
+        values: dict[str, Any] = {name: math.nan if value is None else value for name, value in facts.items()}
+        scores[env] = Score(**values)
     return scores
 
 
-def _compare_rounds(one: PolicyRecord, other: PolicyRecord) -> Comparison:
-    return _compare(one.label, one.episodes, other.label, other.episodes)
+def _compare_policies(policy: PolicyRecord, other: PolicyRecord) -> Comparison:
+    return _compare(policy.label, policy.episodes, other.label, other.episodes)
 
 
-def _compare(label: str, episodes: Artifact, other: str, others: Artifact) -> Comparison:
-    return Comparison(label, other, mcnemar_per_environment(read_dataset(episodes.folder), read_dataset(others.folder)))
+def _compare(label: str, episodes: Artifact, other_label: str, other_episodes: Artifact) -> Comparison:
+    return Comparison(label, other_label, mcnemar_per_environment(read_dataset(episodes.folder), read_dataset(other_episodes.folder)))
 
 
-def _phase(label: str, what: str, facts: dict[str, Any]) -> Phase:
-    episodes, tokens = facts.get("episodes", 0), facts.get("tokens", 0) if what != "learn" else 0
-    return Phase(f"{label}: {what}", facts["seconds"], episodes, tokens, facts.get("trained_tokens", 0))
+def _phase(label: str, phase: str, facts: dict[str, Any]) -> Phase:
+    episodes, tokens = facts.get("episodes", 0), facts.get("tokens", 0) if phase != "learn" else 0
+    return Phase(f"{label}: {phase}", facts["seconds"], episodes, tokens, facts.get("trained_tokens", 0))
 
 
-def _write_lineage(file: Path, rounds: Sequence[PolicyRecord]) -> None:
-    file.write_text(json.dumps({one.label: _lineage(one) for one in rounds}, indent=1) + "\n", encoding="utf-8")
+def _write_lineage(file: Path, policies: Sequence[PolicyRecord]) -> None:
+    file.write_text(json.dumps({policy.label: _lineage(policy) for policy in policies}, indent=1) + "\n", encoding="utf-8")
 
 
-def _lineage(one: PolicyRecord) -> dict[str, Any]:
-    parts = {"model": one.model, "learnt from": one.learnt_from, "explored": one.explored, "kept": one.kept, "played": one.episodes}
+def _lineage(policy: PolicyRecord) -> dict[str, Any]:
+    artifacts = {
+        "model": policy.model,
+        "learnt from": policy.training_data,  # the keys are a file format: committed records use them
+        "explored": policy.explored,
+        "kept": policy.kept,
+        "played": policy.episodes,
+    }
     return {
-        what: {"path": artifact.path, "sha256": artifact.digest, "rows": artifact.counts} for what, artifact in parts.items() if artifact
+        name: {"path": artifact.path, "sha256": artifact.digest, "rows": artifact.counts}
+        for name, artifact in artifacts.items()
+        if artifact
     }
 
 
@@ -126,13 +139,8 @@ def _meta(params: Params, base: Artifact) -> dict[str, Any]:
     }
 
 
-def machine() -> str:
-    """What a report says of where it was made."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-
-
-def _link(folder: Path, to: Path) -> None:
-    """A copy that takes no room where the file system allows it; nothing in the store is ever changed in place."""
+def _link(source_folder: Path, target_folder: Path) -> None:
+    """A copy by hard links, if the file system allows them; nothing in the store is ever changed in place."""
 
     def link(source: str, target: str) -> str:
         try:
@@ -141,4 +149,4 @@ def _link(folder: Path, to: Path) -> None:
             shutil.copy2(source, target)
         return target
 
-    shutil.copytree(folder, to, copy_function=link)
+    shutil.copytree(source_folder, target_folder, copy_function=link)

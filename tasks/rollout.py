@@ -1,7 +1,7 @@
-"""Playing episodes with a policy: exploration and evaluation.
+"""Rolling out policies: exploration and evaluation.
 
-Invariant: episodes are played in chunks of fixed composition, one Prefect task each, so that a run that was killed plays only the chunk
-it was in again, and plays it the same. Each sample index has tasks of its own: K = 3 takes over what K = 1 has played.
+Invariant: episodes are rolled out in chunks of fixed composition, one Prefect task each. A run that was killed repeats only the chunk it
+was in, with the same result. Each sample index has its own chunks: a run with K = 3 reuses the chunks of a run with K = 1.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from agentevol.settings.engines import EngineParams
 from agentevol.settings.schema import RolloutParams
 from envs.base import Split
 from tasks.artifact import Artifact
-from tasks.cached_task import TaskOutput, cached_task, forget
+from tasks.cached_task import TaskOutput, cached_task, evict
 from tasks.env_versions import env_versions
-from tasks.locks import alone
-from tasks.progress import bar, say
+from tasks.locks import exclusive_lock
+from tasks.progress import progress_bar, say
 
-BILLED = ("requests", "repeated", "tokens_in", "tokens_out")
-"""What an endpoint was asked for, as it counts it (turns.Usage)."""
+USAGE_FIELDS = ("requests", "repeated", "tokens_in", "tokens_out")
+"""The fields of agentevol.rollout.engine.Usage: what was requested from an endpoint."""
+COST_FIELDS = ("seconds", "episodes", "tokens")
 
 
 class PolicyChanged(RuntimeError):
-    """A model's folder held something else when it was played than when it was looked at."""
+    """A model's folder changed between its digest and its rollout."""
 
 
-class NothingPlayed(RuntimeError):
-    """A fault ended every episode of a rollout: there is nothing to score or to learn from."""
+class RolloutFailed(RuntimeError):
+    """Every episode of a rollout ended with an error: there is nothing to score or to train on."""
 
 
 def roll_out(
@@ -51,11 +52,11 @@ def roll_out(
     settings: RolloutParams,
     engine: EngineParams | None = None,
 ) -> Artifact:
-    """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the instructions' order).
+    """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the order of the instructions).
 
-    `engine`: what speaks for it, where that is not `transformers`. Raises NothingPlayed where a fault ended every episode; these are not
-    kept, so that the same run plays again once the cause is gone. Where faults ended some, they stay on record as they are, until a run
-    asks with other retries or another timeout: that one plays their chunks again.
+    `engine`: the inference engine, if it is not `transformers`. Raises RolloutFailed if every episode ended with an error; these episodes
+    are not kept, so that the same run repeats them after the cause is fixed. If only some episodes ended with an error, they stay on
+    record until a run with another retry policy (max_retries, timeout) repeats their chunks.
     """
     starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk_size)))
     common = {"policy": policy, "name": name, "instructions": instructions, "split": split, "sampling": sampling, "settings": settings}
@@ -64,49 +65,50 @@ def roll_out(
     for sample in range(samples):
         for number, start in enumerate(starts, 1):
             inputs = {**common, "start": start, "stop": min(start + settings.chunk_size, instructions.rows), "sample": sample}
-            inputs["again"] = _again(inputs)
-            chunks.append(play(**inputs, label=f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}"))
-    played = gather(chunks=chunks, label=f"{split} {name}")
-    if played.rows and played.facts["errors"] == played.rows:
-        cause = played.facts["commonest_error"]
-        for one in (played, *chunks):
-            forget(one)
-        raise NothingPlayed(
-            f"{name} could not play: a fault ended all {played.rows} episodes ({split}), most often this one: {cause}."
-            " Put it right and run the same command again; these episodes are not kept"
+            inputs["retry_token"] = _retry_token(inputs)
+            label = f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}"
+            chunks.append(roll_out_chunk(**inputs, label=label))
+    episodes = concatenate_chunks(chunks=chunks, label=f"{split} {name}")
+    errors, most_common = episodes.facts["errors"], episodes.facts["most_common_error"]
+    if episodes.rows and errors == episodes.rows:
+        for artifact in (episodes, *chunks):
+            evict(artifact)
+        raise RolloutFailed(
+            f"{name}: all {episodes.rows} episodes ({split}) ended with an error. The most common one: {most_common}."
+            " Fix the cause and run the same command again; these episodes are not kept"
         )
-    if played.facts["errors"]:
+    if errors:
         say(
-            f"{name}: a fault ended {played.facts['errors']} of {played.rows} episodes ({split}), most often this one:"
-            f" {played.facts['commonest_error']}. They count in nothing; a run with other rollout.max_retries plays them again"
+            f"{name}: {errors} of {episodes.rows} episodes ({split}) ended with an error. The most common one: {most_common}."
+            " They are reported and recorded, but excluded from scores and training; a run with other rollout.max_retries repeats them"
         )
-    return played
+    return episodes
 
 
-def _again(inputs: dict[str, Any]) -> list[float] | None:
-    """With which patience to play a chunk that faults ended in part, where it was played with another one; None: as it stands.
+def _retry_token(inputs: dict[str, Any]) -> list[float] | None:
+    """The retry policy with which a chunk that contains errors must be repeated; None if the stored chunk is used or there is none.
 
-    Faults pass. What is played again is a result of its own, so that the run which first had the faults keeps its figures.
+    A repeated chunk is a separate result, so that the run which first had the errors keeps its scores.
     """
-    if not play.is_done(**inputs):
+    if not roll_out_chunk.is_cached(**inputs):
         return None
-    there, now = play.describe(inputs), _patience(inputs["settings"], inputs["engine"])
-    return now if there.facts["errors"] and there.facts.get("patience") != now else None
+    facts, policy = roll_out_chunk.read_artifact(inputs).facts, _retry_policy(inputs["settings"], inputs["engine"])
+    return policy if facts["errors"] and facts.get("retry_policy") != policy else None
 
 
-def _patience(settings: RolloutParams, engine: EngineParams | None) -> list[float]:
+def _retry_policy(settings: RolloutParams, engine: EngineParams | None) -> list[float]:
     return [settings.max_retries, *([engine.max_retries, engine.timeout] if engine else [])]
 
 
-def _server_to_itself(engine: EngineParams | None) -> AbstractContextManager[None]:
-    """A server that is given every policy (engine.weight_sync) speaks for one at a time: runs side by side take turns, chunk by chunk."""
+def _exclusive_server(engine: EngineParams | None) -> AbstractContextManager[None]:
+    """A server that loads every policy (engine.weight_sync) serves one at a time: parallel runs take turns, chunk by chunk."""
     if engine is None or engine.weight_sync is None:
         return nullcontext()
-    return alone(f"engine-{digest_json(engine.url)[:16]}", f"another run is playing with the server at {engine.url}; waiting for it")
+    return exclusive_lock(f"engine-{digest_json(engine.url)[:16]}", f"another run uses the server at {engine.url}; waiting for it")
 
 
 @cached_task("trajectories", version="2")
-def play(
+def roll_out_chunk(
     out: Path,
     *,
     policy: Artifact,
@@ -120,62 +122,65 @@ def play(
     settings: RolloutParams,
     env_versions: dict[str, int],
     engine: EngineParams | None = None,
-    again: list[float] | None = None,
+    retry_token: list[float] | None = None,
 ) -> TaskOutput:
-    """One episode on each instruction from `start` to `stop`; the seed of an episode depends on (seed, iteration, item_id, sample).
+    """One episode on each instruction from `start` to `stop`. The seed of an episode depends on (seed, iteration, item_id, sample).
 
-    `env_versions`: the versions of the environments; `again`: with which patience a chunk that had faults is played once more. The key
-    needs them, the body does not.
+    `env_versions`: the versions of the environments. `retry_token`: the retry policy with which a chunk that contained errors is repeated.
+    Only the key needs these two.
     """
+    from agentevol.rollout import rollout
     from agentevol.rollout.engine import Usage
-    from agentevol.rollout.rollout import roll_out as play_episodes
 
     usage = Usage()
-    wanted = read_instruction_list(instructions.folder)[start:stop]
-    what = f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}"
-    with _server_to_itself(engine), bar(what) as tick:
-        began = time.perf_counter()
-        episodes = play_episodes(
+    items = read_instruction_list(instructions.folder)[start:stop]
+    title = f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}"
+    with _exclusive_server(engine), progress_bar(title) as progress:
+        start_time = time.perf_counter()
+        episodes = rollout.roll_out(
             policy.folder if policy.kind == "model" else None,
-            wanted,
+            items,
             samples=[sample],
             sampling=sampling,
             split=split,
             policy=name,
             settings=settings,
-            progress=tick,
-            **({"engine": engine, "usage": usage} if engine else {}),
+            engine=engine,
+            usage=usage if engine else None,
+            progress=progress,
         )
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start_time
     if policy.kind == "model" and any(episode.policy_hash != policy.digest for episode in episodes if episode.status != "error"):
-        raise PolicyChanged(f"{policy.path} was replaced while {name} was played; run the same command again")
-    made = write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
-    facts = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
+        raise PolicyChanged(f"{policy.path} was replaced during the rollout of {name}; run the same command again")
+    dataset = write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
+    facts: dict[str, Any] = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
     facts |= asdict(usage) if usage.requests else {}
-    facts |= {"errors": sum(episode.status == "error" for episode in episodes), "patience": _patience(settings, engine)}
-    return TaskOutput(made.digest, "dataset", made.counts, facts)
+    facts |= {"errors": sum(episode.status == "error" for episode in episodes), "retry_policy": _retry_policy(settings, engine)}
+    return TaskOutput(dataset.digest, "dataset", dataset.counts, facts)
 
 
-@cached_task("trajectories", version="4")
-def gather(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
-    """The chunks of a rollout as one dataset; its facts are their sums, and what ended the episodes other than the world."""
-    causes, cut, successes = Counter[str](), Counter({"context": 0, "loop": 0}), 0
+@cached_task("trajectories", version="1")
+def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
+    """The chunks of a rollout as one dataset. Facts: their sums, and the episodes that ended with an error or were truncated, by cause."""
+    error_counts, truncated, successes = Counter[str](), Counter({"context": 0, "loop": 0}), 0
 
     def rows() -> Iterator[Trajectory]:
         nonlocal successes
         for chunk in chunks:
             for row in stream_dataset(chunk.folder):
                 if row.status == "error":
-                    causes[str(row.error)] += 1
+                    error_counts[str(row.error)] += 1
                 elif row.cut_by:
-                    cut[row.cut_by] += 1
+                    truncated[row.cut_by] += 1
                 successes += row.success and row.status != "error"
                 yield row
 
-    made = write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]})
-    facts: dict[str, Any] = {what: sum(chunk.facts[what] for chunk in chunks) for what in ("seconds", "episodes", "tokens")}
-    facts |= {what: sum(chunk.facts.get(what, 0) for chunk in chunks) for what in BILLED if any(what in chunk.facts for chunk in chunks)}
-    facts |= {"errors": causes.total(), "commonest_error": causes.most_common(1)[0][0] if causes else None}
-    facts |= {"cut": dict(cut), "successes": successes}
-    facts["parts"] = [{"made": chunk.path, **{what: chunk.facts[what] for what in ("seconds", "episodes", "tokens")}} for chunk in chunks]
-    return TaskOutput(made.digest, "dataset", made.counts, facts)
+    dataset = write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]})
+    facts: dict[str, Any] = {name: sum(chunk.facts[name] for chunk in chunks) for name in COST_FIELDS}
+    facts |= {
+        name: sum(chunk.facts.get(name, 0) for chunk in chunks) for name in USAGE_FIELDS if any(name in chunk.facts for chunk in chunks)
+    }
+    facts |= {"errors": error_counts.total(), "most_common_error": error_counts.most_common(1)[0][0] if error_counts else None}
+    facts |= {"truncated": dict(truncated), "successes": successes}
+    facts["chunks"] = [{"path": chunk.path, **{name: chunk.facts[name] for name in COST_FIELDS}} for chunk in chunks]
+    return TaskOutput(dataset.digest, "dataset", dataset.counts, facts)

@@ -1,8 +1,8 @@
-"""Results of the store on a place that a team shares (a folder, s3://, ssh://: whatever fsspec reaches), and back, by content.
+"""Exchange of results between the store and a shared location (a folder, s3://, ssh://: whatever fsspec supports), by content.
 
-Invariant: up there lie `store/<folder>/<hash of its manifest>/…`, folders of runs/store, and `index/<digest>/<folder>/<the same hash>`,
-an empty file written last. So what the index names is whole, whoever wrote at the same time; nothing is ever changed or removed there.
-What comes down is verified before it counts.
+Invariant: the location holds `store/<folder>/<hash of its manifest>/…`, which are folders of runs/store, and
+`index/<digest>/<folder>/<the same hash>`, an empty file written last. Everything in the index is therefore complete, even if several
+writers push at once; nothing there is ever changed or removed. What is pulled is verified before it enters the store.
 """
 
 from __future__ import annotations
@@ -14,107 +14,111 @@ from typing import Any
 
 from agentevol.data.artifact_folder import MANIFEST, atomic_folder, incomplete_folder_error, is_complete, read_manifest, sha256_file
 from tasks import paths
-from tasks.progress import bar
-from tasks.store_catalogue import Entry, only
+from tasks.artifact import artifact_of, check_store
+from tasks.progress import progress_bar
+from tasks.store_catalogue import Entry, resolve_prefix
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "ssh": "ssh", "sftp": "ssh"}
 
 
-class RemoteFailed(RuntimeError):
-    """The place could not be reached, read or written; the message says which and why."""
+class RemoteError(RuntimeError):
+    """The location could not be reached, read or written; the message says which and why."""
 
 
 class Remote:
-    """A place by its URL; every error of its file system ends as RemoteFailed."""
+    """A shared location by its URL. Every error of its file system is raised as RemoteError."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.files, self.root = _open(url)
 
     def push(self, entries: Sequence[Entry]) -> int:
-        """Copy the store's folders there that it has not yet; returns how many it had not."""
+        """Copy the entries' folders that are missing there; returns how many were missing."""
         new = 0
-        with bar("pushing") as tick:
+        with progress_bar("pushing") as progress:
             for done, entry in enumerate(entries, 1):
                 new += self._push(entry)
-                tick(done, len(entries))
+                progress(done, len(entries))
         return new
 
-    def known(self) -> dict[str, list[str]]:
-        """The digests there, each with the folders that hold it, as `<folder>/<hash>`."""
-        found: dict[str, list[str]] = {}
+    def read_index(self) -> dict[str, list[str]]:
+        """The digests at the location, each with the folders that hold it, as `<folder>/<hash>`."""
+        index: dict[str, list[str]] = {}
         for path in sorted(self._find("index")):
-            *_, digest, folder, mark = PurePosixPath(path).parts
-            found.setdefault(digest, []).append(f"{folder}/{mark}")
-        return found
+            *_, digest, folder, manifest_hash = PurePosixPath(path).parts
+            index.setdefault(digest, []).append(f"{folder}/{manifest_hash}")
+        return index
 
     def pull(self, folders: Iterable[str]) -> int:
-        """Bring folders into the store that are not whole there; returns how many that were."""
-        by_name = {place.partition("/")[0]: place for place in folders}
-        wanted = [place for name, place in by_name.items() if not is_complete(paths.store() / name)]
-        with bar("pulling") as tick:
-            for done, place in enumerate(wanted, 1):
-                self._pull(place)
-                tick(done, len(wanted))
-        return len(wanted)
+        """Copy folders into the store that are missing or incomplete there; returns how many. Raises IncompatibleSchema."""
+        check_store()
+        by_name = {folder.partition("/")[0]: folder for folder in folders}
+        missing = [folder for name, folder in by_name.items() if not is_complete(paths.store() / name)]
+        with progress_bar("pulling") as progress:
+            for done, folder in enumerate(missing, 1):
+                self._pull(folder)
+                progress(done, len(missing))
+        return len(missing)
 
     def _push(self, entry: Entry) -> bool:
-        known = self._at("index", entry.artifact.digest, entry.home.name)
-        if self._find(f"index/{entry.artifact.digest}/{entry.home.name}"):  # an empty folder is one that a kill left
+        index_folder = self._path("index", entry.artifact.digest, entry.root.name)
+        if self._find(f"index/{entry.artifact.digest}/{entry.root.name}"):  # an empty folder is left over from a kill
             return False
-        if not is_complete(entry.home):
-            raise incomplete_folder_error(entry.home, "its files are not those of its manifest")
-        mark = sha256_file(entry.home / MANIFEST)[:16]
-        for name in [*read_manifest(entry.home)["files"], MANIFEST]:
-            self._put(entry.home / name, self._at("store", entry.home.name, mark, name))
-        self._try("make", self.files.makedirs, known, exist_ok=True)
-        self._try("write", self.files.pipe_file, f"{known}/{mark}", b"")
+        if not is_complete(entry.root):
+            raise incomplete_folder_error(entry.root, "its files differ from its manifest")
+        manifest_hash = sha256_file(entry.root / MANIFEST)[:16]
+        for name in [*read_manifest(entry.root)["files"], MANIFEST]:
+            self._put(entry.root / name, self._path("store", entry.root.name, manifest_hash, name))
+        self._call("create", self.files.makedirs, index_folder, exist_ok=True)
+        self._call("write", self.files.pipe_file, f"{index_folder}/{manifest_hash}", b"")
         return True
 
-    def _pull(self, place: str) -> None:
-        with atomic_folder(paths.store() / place.partition("/")[0]) as out:
-            self._get(self._at("store", place, MANIFEST), out / MANIFEST)
-            for file in read_manifest(out)["files"]:
+    def _pull(self, folder: str) -> None:
+        with atomic_folder(paths.store() / folder.partition("/")[0]) as out:
+            self._get(self._path("store", folder, MANIFEST), out / MANIFEST)
+            manifest = read_manifest(out)
+            artifact_of(manifest, Path(f"{self.url}/store/{folder}"))
+            for file in manifest["files"]:
                 if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-                    raise RemoteFailed(f"{self.url}: the manifest of {place} names {file}, which lies outside of its folder")
+                    raise RemoteError(f"{self.url}: the manifest of {folder} names {file}, which is outside of its folder")
                 (out / file).parent.mkdir(parents=True, exist_ok=True)
-                self._get(self._at("store", place, file), out / file)
+                self._get(self._path("store", folder, file), out / file)
             if not is_complete(out):
-                raise RemoteFailed(f"{self.url}: store/{place} is damaged there; remove it and index/*/{place} there, and push it again")
+                raise RemoteError(f"{self.url}: store/{folder} is damaged there; remove it and index/*/{folder} there, and push it again")
 
     def _find(self, folder: str) -> list[str]:
         try:
-            found: list[str] = self.files.find(self._at(folder))
-            return found
+            files: list[str] = self.files.find(self._path(folder))
+            return files
         except FileNotFoundError:
             return []
         except Exception as error:
-            raise self._failed("list", error) from None
+            raise self._error("list", error) from None
 
     def _put(self, file: Path, path: str) -> None:
-        self._try("make", self.files.makedirs, posixpath.dirname(path), exist_ok=True)
-        self._try("write", lambda to: self.files.put_file(str(file), to), path)
+        self._call("create", self.files.makedirs, posixpath.dirname(path), exist_ok=True)
+        self._call("write", lambda target: self.files.put_file(str(file), target), path)
 
-    def _get(self, path: str, to: Path) -> None:
-        self._try("read", self.files.get_file, path, str(to))
+    def _get(self, path: str, file: Path) -> None:
+        self._call("read", self.files.get_file, path, str(file))
 
-    def _at(self, *parts: str) -> str:
+    def _path(self, *parts: str) -> str:
         return posixpath.join(self.root, *parts)
 
-    def _try(self, what: str, call: Any, *arguments: Any, **named: Any) -> Any:
+    def _call(self, action: str, function: Any, *arguments: Any, **options: Any) -> Any:
         try:
-            return call(*arguments, **named)
-        except Exception as error:  # of whichever library speaks to the place
-            raise self._failed(f"{what} {arguments[0]}", error) from None
+            return function(*arguments, **options)
+        except Exception as error:  # of any library that implements the file system
+            raise self._error(f"{action} {arguments[0]}", error) from None
 
-    def _failed(self, what: str, error: Exception) -> RemoteFailed:
-        return RemoteFailed(f"{self.url}: could not {what}: {str(error).strip() or type(error).__name__}")
+    def _error(self, action: str, error: Exception) -> RemoteError:
+        return RemoteError(f"{self.url}: could not {action}: {str(error).strip() or type(error).__name__}")
 
 
-def chosen(known: dict[str, list[str]], prefixes: Sequence[str], url: str) -> dict[str, list[str]]:
-    """What is there by the prefixes of its digests, or all of it. Raises NotHere."""
-    wanted = [only(known, prefix, f"at {url}") for prefix in prefixes] or list(known)
-    return {digest: known[digest] for digest in wanted}
+def select_remote(index: dict[str, list[str]], prefixes: Sequence[str], url: str) -> dict[str, list[str]]:
+    """The part of the index whose digests begin with the prefixes, or all of it. Raises NotFound."""
+    digests = [resolve_prefix(index, prefix, f"at {url}") for prefix in prefixes] or list(index)
+    return {digest: index[digest] for digest in digests}
 
 
 def _open(url: str) -> tuple[Any, str]:
@@ -126,7 +130,7 @@ def _open(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         extra = EXTRAS.get(protocol)
         remedy = f"pip install 'agentevol[{extra}]'" if extra else "give a folder, s3://bucket/folder or ssh://user@host/folder"
-        raise RemoteFailed(f"{url}: {error}; {remedy}") from None
+        raise RemoteError(f"{url}: {error}; {remedy}") from None
     except Exception as error:
-        raise RemoteFailed(f"{url}: {str(error).strip() or type(error).__name__}") from None
+        raise RemoteError(f"{url}: {str(error).strip() or type(error).__name__}") from None
     return files, str(root)

@@ -1,6 +1,6 @@
-"""What a sweep adds to its runs: one report from all of them.
+"""The report of a sweep, over all of its runs.
 
-Invariant: a report is made from the runs' folders and the store alone.
+Invariant: it is made from the runs' folders and the store alone.
 """
 
 from __future__ import annotations
@@ -21,33 +21,39 @@ from agentevol.report.sweep.records import RECORDS_FOLDER, write_records
 from agentevol.report.sweep.write import HTML, write_sweep_report
 from tasks import paths
 from tasks.artifact import Artifact, artifact_of
-from tasks.git_commit import changed, commit
+from tasks.git_commit import commit, has_uncommitted_changes
 from tasks.report import HOSTED, machine
 
 SWEEPS = Path("runs") / "sweeps"
-_MADE_BY = {"learn": "model", "explore": "explored", "evaluate": "played"}
-"""What a step of a run leaves, by its name in run.json."""
+_OUTPUT_OF_PHASE = {"learn": "model", "explore": "explored", "evaluate": "played"}
+"""The name in run.json of what a phase produced."""
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
 def sweep_report(
-    cells: Sequence[SweepRun], chosen: Artifact, by_chance: Artifact | None, name: str, sets: dict[str, str], parameters: dict[str, Any]
+    runs: Sequence[SweepRun],
+    explore: Artifact,
+    random_episodes: Artifact | None,
+    name: str,
+    digests: dict[str, str],
+    parameters: dict[str, Any],
 ) -> Path:
-    """Write `runs/sweeps/<name>/`: report.html, report.md, the pictures and a record of each chain; returns the HTML file.
+    """Write `runs/sweeps/<name>/`: report.html, report.md, the plots and a record of each chain; returns the HTML file.
 
-    `chosen`: the explored instructions; `sets`: the digests of what the runs began with; `parameters`: what they have in common.
+    `explore`: the explored instructions. `digests`: the digests of the runs' inputs, by name. `parameters`: the parameters that all runs
+    have in common.
     """
-    priced = [_priced(cell) for cell in cells]
+    runs = [_with_costs(run) for run in runs]
     longest: dict[tuple[Setting, int], SweepRun] = {}
-    for cell in sorted(priced, key=lambda one: one.iterations):
-        longest[cell.setting, cell.seed] = cell
-    explored = read_instruction_list(chosen.folder)
+    for run in sorted(runs, key=lambda run: run.iterations):
+        longest[run.setting, run.seed] = run
+    instructions = read_instruction_list(explore.folder)
     sweep = Sweep(
-        results=[_chain(cell) for cell in longest.values()],
-        runs=priced,
-        random=read_dataset(by_chance.folder) if by_chance else [],
-        explored=[(row.env, row.difficulty, row.item_id) for row in explored],
-        meta={"commit": _commit(), **sets, "machine": machine()},
+        results=[_seed_result(run) for run in longest.values()],
+        runs=runs,
+        random=read_dataset(random_episodes.folder) if random_episodes else [],
+        explored=[(item.env, item.difficulty, item.item_id) for item in instructions],
+        meta={"commit": _commit_text(), **digests, "machine": machine()},
         parameters=parameters,
     )
     folder = SWEEPS / name
@@ -57,47 +63,49 @@ def sweep_report(
     return folder / HTML
 
 
-def _priced(cell: SweepRun) -> SweepRun:
-    """The cell with what its steps cost and made."""
-    phases, lineage = _read(cell, "scores.json")["phases"], {**_read(cell, "run.json"), **_hosted(cell)}
+def _with_costs(run: SweepRun) -> SweepRun:
+    """The run with the costs and outputs of its phases."""
+    phases, lineage = _read(run, "scores.json")["phases"], {**_read(run, "run.json"), **_hosted_lineage(run)}
     costs = []
     for phase in phases:
-        label, _, what = phase["name"].rpartition(": ")
-        numbers = {name: phase[name] for name in ("seconds", "episodes", "tokens", "trained_tokens")}
-        made = lineage[label][_MADE_BY[what]]["path"]
-        costs += [StepCost(label, what, **part, trained_tokens=0) for part in _chunks(made)] or [StepCost(label, what, made, **numbers)]
-    return SweepRun(cell.setting, cell.iterations, cell.seed, cell.folder, costs)
+        label, _, name = phase["name"].rpartition(": ")
+        path = lineage[label][_OUTPUT_OF_PHASE[name]]["path"]
+        chunks = [StepCost(label, name, chunk["path"], chunk["seconds"], chunk["episodes"], chunk["tokens"], 0) for chunk in _chunks(path)]
+        costs += chunks or [
+            StepCost(label, name, path, phase["seconds"], phase["episodes"], phase["tokens"], phase["trained_tokens"]),
+        ]
+    return SweepRun(run.setting, run.iterations, run.seed, run.folder, costs)
 
 
-def _chunks(made: str) -> list[dict[str, Any]]:
-    """The chunks of a rollout with what each cost: K = 3 shares those of its first sample with K = 1. None for what is no rollout."""
-    folder = paths.resolve(made).parent
+def _chunks(path: str) -> list[dict[str, Any]]:
+    """The chunks of a rollout with their costs (K = 3 shares the chunks of its first sample with K = 1); empty for other artifacts."""
+    folder = paths.resolve(path).parent
     facts = artifact_of(read_manifest(folder), folder).facts
-    return list(facts.get("parts", ()))
+    return list(facts.get("chunks", ()))
 
 
-def _hosted(cell: SweepRun) -> dict[str, Any]:
-    """The lineage of the hosted models that the run compared with; empty where there were none."""
-    return dict(_read(cell, HOSTED)) if (Path(cell.folder) / HOSTED).is_file() else {}
+def _hosted_lineage(run: SweepRun) -> dict[str, Any]:
+    """The lineage of the hosted models that the run was compared with; empty if there were none."""
+    return dict(_read(run, HOSTED)) if (Path(run.folder) / HOSTED).is_file() else {}
 
 
-def _chain(cell: SweepRun) -> SeedResult:
-    lineage = _read(cell, "run.json")
+def _seed_result(run: SweepRun) -> SeedResult:
+    lineage = _read(run, "run.json")
     labels = sorted(lineage, key=lambda label: label == BC_LARGE)  # BC-Large last, the others in their order
     policies = {label: read_dataset(paths.resolve(lineage[label]["played"]["path"])) for label in labels}
     kept = {
-        label: frozenset(row.item_id for row in read_dataset(paths.resolve(parts["kept"]["path"])))
-        for label, parts in lineage.items()
-        if "kept" in parts
+        label: frozenset(row.item_id for row in read_dataset(paths.resolve(artifacts["kept"]["path"])))
+        for label, artifacts in lineage.items()
+        if "kept" in artifacts
     }
-    hosted = {label: read_dataset(paths.resolve(parts["played"]["path"])) for label, parts in _hosted(cell).items()}
-    return SeedResult(cell.setting, cell.seed, policies, kept, lineage, hosted)
+    hosted = {label: read_dataset(paths.resolve(artifacts["played"]["path"])) for label, artifacts in _hosted_lineage(run).items()}
+    return SeedResult(run.setting, run.seed, policies, kept, lineage, hosted)
 
 
-def _read(cell: SweepRun, name: str) -> Any:
-    return json.loads((Path(cell.folder) / name).read_text(encoding="utf-8"))
+def _read(run: SweepRun, name: str) -> Any:
+    return json.loads((Path(run.folder) / name).read_text(encoding="utf-8"))
 
 
-def _commit() -> str:
-    now = commit()
-    return f"{now[:12]}{' and changes to it' if changed() else ''}" if now else "not a git checkout"
+def _commit_text() -> str:
+    current = commit()
+    return f"{current[:12]}{' and changes to it' if has_uncommitted_changes() else ''}" if current else "not a git checkout"

@@ -1,7 +1,7 @@
-"""What every command does before and around its work: check the parameters, be quiet, bring an API along, end with a line.
+"""The common part of all commands: check the parameters, silence other packages, start a Prefect API, and report errors in one line.
 
-Invariant: parameters are checked before anything starts, and nothing phones home: the switches for that are set here, before Prefect and
-MLflow are imported.
+Invariant: parameters are checked before anything starts, and nothing contacts another server on its own: the environment variables for that
+are set here, before Prefect and MLflow are imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-QUIET = {
+QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # errors are raised to the terminal anyway; a worker logs as prefect.toml says
@@ -27,7 +27,7 @@ QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 
-EXPECTED = (
+EXPECTED_ERRORS = (
     "agentevol.training.lora.PeftNotInstalled",
     "agentevol.chat.template.ChatTemplateError",
     "agentevol.data.experts.ExpertFailed",
@@ -39,38 +39,38 @@ EXPECTED = (
     "agentevol.data.artifact_folder.IncompleteFolder",
     "agentevol.rollout.engine.EngineError",
     "agentevol.rollout.workers.WorkerLost",
-    "tasks.artifact.OtherSchema",
-    "tasks.rollout.NothingPlayed",
+    "tasks.artifact.IncompatibleSchema",
+    "tasks.rollout.RolloutFailed",
     "tasks.rollout.PolicyChanged",
-    "tasks.mlflow_store.TrackingUnusable",
+    "tasks.mlflow_store.TrackingUnavailable",
 )
-"""Errors that a user can put right, whose message says how."""
+"""Errors that the user can fix; their messages say how."""
 
 
 def run_flow(flow: str, params: Path, overrides: list[str], models: Sequence[str] = (), **more: Any) -> Any:
-    """Check the parameters, then run a flow with a Prefect API beside it; known errors become one line.
+    """Check the parameters, then run a flow with its own Prefect API; expected errors are printed in one line.
 
-    `models`: those that the flow needs besides the base model.
+    `models`: the models that the flow needs besides the base model.
     """
     check(params, overrides, models)
-    be_quiet()
-    from flows.prefect_server import ServerFailed, many_imports, prefect_api
+    set_quiet_defaults()
+    from flows.prefect_server import ServerStartupError, gc_paused, prefect_api
 
     home = Path(os.environ["PREFECT_HOME"])
     if not (home / "prefect.db").exists() and not os.environ.get("PREFECT_API_URL"):
-        print("making Prefect's database, the first time only (some ten seconds)", file=sys.stderr)
+        print("creating Prefect's database, the first time only (about ten seconds)", file=sys.stderr)
     with prefect_api(home) as server:
         try:
-            with many_imports():
-                found = load(flow)  # its imports take as long as the API's start, and run beside it
+            with gc_paused():
+                function = load_flow(flow)  # its imports take as long as the API's start, and run at the same time
             with expected_errors():
                 if server:
-                    with many_imports():
+                    with gc_paused():
                         _prepare(flow)
                     server.wait()
-                return found(params_file=str(params), overrides=list(overrides), **more)
-        except ServerFailed as error:
-            fail(str(error), code=1)
+                return function(params_file=str(params), overrides=list(overrides), **more)
+        except ServerStartupError as error:
+            exit_with_error(str(error), code=1)
 
 
 def check(params: Path, overrides: list[str], models: Sequence[str]) -> None:
@@ -79,30 +79,30 @@ def check(params: Path, overrides: list[str], models: Sequence[str]) -> None:
     try:
         settings = load_params(params, overrides)
     except SettingsError as error:
-        fail(str(error))
+        exit_with_error(str(error))
     if all(Path(model).exists() for model in (settings.model.base, *models)):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a local model is not worth a bar
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a local model takes too little time for a progress bar
 
 
-def be_quiet() -> None:
-    for name, value in QUIET.items():
+def set_quiet_defaults() -> None:
+    for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     home = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve() / ".prefect"
     os.environ.setdefault("PREFECT_HOME", str(home))
     os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(Path(os.environ["PREFECT_HOME"]) / "results"))
 
 
-def load(name: str) -> Callable[..., Any]:
+def load_flow(name: str) -> Callable[..., Any]:
     from importlib import import_module
 
     module, _, attribute = name.partition(":")
-    found: Callable[..., Any] = getattr(import_module(module), attribute)
-    return found
+    function: Callable[..., Any] = getattr(import_module(module), attribute)
+    return function
 
 
 def _prepare(name: str) -> None:
-    """What a flow has to open before its first step, while the API is still starting: `prepare` in its module, where there is one."""
+    """Call `prepare` of the flow's module, if it has one: the set-up before the first step, while the API is still starting."""
     prepare = getattr(sys.modules[name.partition(":")[0]], "prepare", None)
     if prepare is not None:
         prepare()
@@ -110,27 +110,27 @@ def _prepare(name: str) -> None:
 
 @contextmanager
 def expected_errors() -> Iterator[None]:
-    """What a user can put right ends in its message; anything else keeps its traceback."""
+    """Errors that the user can fix are printed as one line; all others keep their traceback."""
     from agentevol.settings.load import SettingsError
 
     try:
         yield
     except SettingsError as error:
-        fail(str(error))
+        exit_with_error(str(error))
     except KeyboardInterrupt:
-        fail("stopped; the same command goes on from here", code=130)
+        exit_with_error("stopped; run the same command again to continue from here", code=130)
     except Exception as error:
-        if not isinstance(error, _expected()):
+        if not isinstance(error, _loaded_error_classes()):
             raise
-        fail(str(error), code=1)
+        exit_with_error(str(error), code=1)
 
 
-def _expected() -> tuple[type[Exception], ...]:
-    """The classes of EXPECTED that can have been raised: those whose module is loaded. Loading torch to name an error takes seconds."""
-    places = (name.rpartition(".") for name in EXPECTED)
-    return tuple(getattr(sys.modules[module], name) for module, _, name in places if module in sys.modules)
+def _loaded_error_classes() -> tuple[type[Exception], ...]:
+    """The classes of EXPECTED_ERRORS whose module is loaded; no others can have been raised, and importing torch takes seconds."""
+    names = (name.rpartition(".") for name in EXPECTED_ERRORS)
+    return tuple(getattr(sys.modules[module], name) for module, _, name in names if module in sys.modules)
 
 
-def fail(message: str, code: int = 2) -> None:
+def exit_with_error(message: str, code: int = 2) -> None:
     print(f"agentevol: {message}", file=sys.stderr)
     raise typer.Exit(code)

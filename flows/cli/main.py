@@ -1,7 +1,7 @@
 """The command `agentevol`.
 
-Invariant: nothing heavy is imported before a command needs it (`--help` stays quick); what is wrong with the parameters is one line on
-standard error and exit code 2.
+Invariant: nothing heavy is imported before a command needs it (`--help` stays fast). A mistake in the parameters is one line on standard
+error and exit code 2.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import store as artifacts
-from flows.cli.command import be_quiet, fail, run_flow
+from flows.cli.command import exit_with_error, run_flow, set_quiet_defaults
 
 app = typer.Typer(
     add_completion=False,
@@ -25,8 +25,8 @@ app = typer.Typer(
 app.add_typer(artifacts.data, name="data")
 app.add_typer(artifacts.model, name="model")
 
-ParamsFile = Annotated[Path, typer.Option("--params", help="The file of parameters.")]
-Overrides = Annotated[list[str], typer.Option("-S", "--set", metavar="KEY=VALUE", help="Another value for a parameter; may be repeated.")]
+ParamsFile = Annotated[Path, typer.Option("--params", help="The parameter file.")]
+Overrides = Annotated[list[str], typer.Option("-S", "--set", metavar="KEY=VALUE", help="Override a parameter; may be repeated.")]
 PARAMS = Path("params.yaml")
 TABLE = "table.txt"
 
@@ -39,19 +39,19 @@ def collect(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # 
 
 @app.command()
 def pretrain(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
-    """Make the embedded base model again, from the project's own text."""
+    """Rebuild the embedded base model from the project's own text."""
     run_flow("flows.pretrain:pretrain", params, overrides)
 
 
 @app.command()
 def clone(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
-    """Behavioural cloning alone: BC-Base, taught by AgentTraj and scored on AgentEval."""
+    """Behavioural cloning alone: BC-Base, fine-tuned on AgentTraj and scored on AgentEval."""
     run_flow("flows.clone:clone", params, overrides)
 
 
 @app.command()
 def evolve(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
-    """The main job: BC-Base, M iterations of exploring and learning, BC-Large, and the final table."""
+    """The main job: BC-Base, M iterations of exploration and learning, BC-Large, and the final table."""
     folder = run_flow("flows.evolve:evolve", params, overrides)
     _print_report(Path(folder))
 
@@ -60,7 +60,9 @@ def evolve(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # n
 def sweep(
     params: ParamsFile = PARAMS,
     overrides: Overrides = [],  # noqa: B006
-    name: Annotated[str, typer.Option(help="Of the sweep; by default the grid in short, and six digits of the other parameters.")] = "",
+    name: Annotated[
+        str, typer.Option(help="The sweep's name; by default the grid in short form and a digest of the other parameters.")
+    ] = "",
 ) -> None:
     """Every combination of M, K, seeds and rules (params.yaml: sweep), compared in one report."""
     page = run_flow("flows.sweep:sweep", params, overrides, name=name)
@@ -79,9 +81,9 @@ def evaluate(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")] = Path("runs/latest")) -> None:
-    """Print the table of a run that is done."""
+    """Print the table of a finished run."""
     if not (folder / TABLE).is_file():
-        fail(f"{folder}: no report there; `agentevol evolve` makes one")
+        exit_with_error(f"{folder}: no report there; `agentevol evolve` writes one")
     _print_report(folder)
 
 
@@ -89,16 +91,16 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")] = Pat
 def compare(
     records: Annotated[list[Path], typer.Argument(help="Records of runs, or folders of them (runs/sweeps/<name>/records).")],
     out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("runs/compared"),
-    title: Annotated[str, typer.Option(help="Of the report.")] = "AgentEvol",
+    title: Annotated[str, typer.Option(help="The title of the report.")] = "AgentEvol",
 ) -> None:
-    """One report of the runs of several sweeps, days or machines, from the records that `agentevol sweep` leaves."""
+    """Write one report on the runs of several sweeps, days or machines, from the records that `agentevol sweep` writes."""
     from agentevol.report.sweep.records import RecordError
     from agentevol.report.sweep.write import compare_records
 
     try:
         page = compare_records(records, out, title)
     except RecordError as error:
-        fail(str(error))
+        exit_with_error(str(error))
     typer.echo(f"report: {page}")
 
 
@@ -108,15 +110,14 @@ def view(
     out: Annotated[Path | None, typer.Option(help="The page; by default runs/views/<name>.html.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
 ) -> None:
-    """Write a page to read the episodes of a run turn by turn, filtered, two policies side by side; it needs no network."""
+    """Write a page to read the episodes of a run turn by turn, with filters and two policies side by side; it needs no network."""
     from agentevol.data.artifact_folder import IncompleteFolder
-    from tasks.episode_page import NothingToView
-    from tasks.episode_page import view as write
+    from tasks.episode_page import NoEpisodesFound, write_episode_page
 
     try:
-        page = write(folders or [Path("runs/latest")], out)
-    except (NothingToView, IncompleteFolder) as error:
-        fail(str(error))
+        page = write_episode_page(folders or [Path("runs/latest")], out)
+    except (NoEpisodesFound, IncompleteFolder) as error:
+        exit_with_error(str(error))
     typer.echo(f"page: {page}")
     if show:
         import webbrowser
@@ -125,9 +126,9 @@ def view(
 
 
 @app.command()
-def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
-    """Open the pages: MLflow with one worker, on this machine only."""
-    be_quiet()
+def ui(port: Annotated[int, typer.Option(help="The port on 127.0.0.1.")] = 5000) -> None:
+    """Serve MLflow's pages with one worker, on this machine only."""
+    set_quiet_defaults()
     from flows.up.mlflow_ui import serve
 
     raise typer.Exit(serve(port))
@@ -135,41 +136,41 @@ def ui(port: Annotated[int, typer.Option(help="On 127.0.0.1.")] = 5000) -> None:
 
 @app.command()
 def up(
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of Prefect's server; 4200 by default.")] = None,
-    ui_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Of MLflow's pages; 5000 by default.")] = None,
-    at_once: Annotated[int | None, typer.Option(min=1, help="Runs that share this machine; by default one per two cores.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The port of Prefect's server; 4200 by default.")] = None,
+    ui_port: Annotated[int | None, typer.Option(min=1, max=65535, help="The port of MLflow's pages; 5000 by default.")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Runs in parallel on this machine; by default one per two cores.")] = None,
 ) -> None:
-    """Bring up Prefect's server, a worker with the deployments of prefect.yaml, and MLflow's pages."""
-    be_quiet()
+    """Start Prefect's server, a worker with the deployments of prefect.yaml, and MLflow's pages."""
+    set_quiet_defaults()
     from flows.up.commands import up
-    from flows.up.services import UpFailed
+    from flows.up.state import StartupError
 
     try:
-        up(Path(os.environ["PREFECT_HOME"]), port, ui_port, at_once)
-    except UpFailed as error:
-        fail(str(error), code=1)
+        up(Path(os.environ["PREFECT_HOME"]), port, ui_port, concurrency)
+    except StartupError as error:
+        exit_with_error(str(error), code=1)
     except KeyboardInterrupt:
-        fail("stopped; what this call had started is ended", code=130)
+        exit_with_error("stopped; the processes that this command started have ended", code=130)
 
 
 @app.command()
 def down() -> None:
-    """End what `agentevol up` has brought up, and the runs that are going; `prefect flow-run retry` goes on with those."""
-    be_quiet()
+    """Stop the processes of `agentevol up` and the current runs; `prefect flow-run retry` continues those."""
+    set_quiet_defaults()
     from flows.up.commands import down
-    from flows.up.services import UpFailed
+    from flows.up.state import StartupError
 
     try:
-        ended = down(Path(os.environ["PREFECT_HOME"]))
-    except UpFailed as error:
-        fail(str(error), code=1)
-    typer.echo(f"ended {ended} processes" if ended else "nothing was up")
+        stopped = down(Path(os.environ["PREFECT_HOME"]))
+    except StartupError as error:
+        exit_with_error(str(error), code=1)
+    typer.echo(f"stopped {stopped} processes" if stopped else "nothing was running")
 
 
 @app.command()
 def status() -> None:
-    """Say what of `agentevol up` is up; exit code 1 where something is not."""
-    be_quiet()
+    """Show which processes of `agentevol up` are running; exit code 1 if one is not."""
+    set_quiet_defaults()
     from flows.up.commands import status
 
     raise typer.Exit(0 if status(Path(os.environ["PREFECT_HOME"])) else 1)
@@ -177,48 +178,50 @@ def status() -> None:
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a token.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on. Any other than this machine needs a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 36001,
-    environments: Annotated[list[str], typer.Option("--environment", "-e", help="Only this one; may be repeated.")] = [],  # noqa: B006
-    cap: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 1024,
-    idle: Annotated[float, typer.Option(min=1, help="Seconds after which a session that nobody asks is closed.")] = 1800,
-    step: Annotated[float, typer.Option("--step-limit", "--step", min=0.1, help="Seconds that a world may take for a step.")] = 60,
-    token_file: Annotated[Path | None, typer.Option(help="Holds the token that clients must send; else AGENTEVOL_TOKEN does.")] = None,
+    environments: Annotated[list[str], typer.Option("--environment", "-e", help="Serve only this one; may be repeated.")] = [],  # noqa: B006
+    cap: Annotated[int, typer.Option(min=1, help="The maximum number of sessions.")] = 1024,
+    idle: Annotated[float, typer.Option(min=1, help="Seconds after which an idle session is closed.")] = 1800,
+    step: Annotated[float, typer.Option("--step-limit", "--step", min=0.1, help="Seconds that an environment may take for a step.")] = 60,
+    token_file: Annotated[
+        Path | None, typer.Option(help="The file with the token that clients must send; default: AGENTEVOL_TOKEN.")
+    ] = None,
 ) -> None:
-    """Serve the environments over HTTP; the description of its requests is at /docs."""
+    """Serve the environments over HTTP; the API is described at /docs."""
     from envs.server.run import Refused, run
 
     try:
         run(host, port, environments, cap=cap, idle=idle, step=step, token_file=token_file)
     except Refused as error:
-        fail(str(error))
+        exit_with_error(str(error))
 
 
 @app.command()
 def play(
-    environment: Annotated[str, typer.Argument(help="Its name, such as textcraft.")],
+    environment: Annotated[str, typer.Argument(help="The environment's name, such as textcraft.")],
     item: Annotated[str, typer.Option(help="The instruction, such as textcraft_31; the first of AgentEval by default.")] = "",
-    server: Annotated[str, typer.Option(help="Play on a server, such as http://127.0.0.1:36001.")] = "",
+    server: Annotated[str, typer.Option(help="The URL of an environment server, such as http://127.0.0.1:36001.")] = "",
 ) -> None:
-    """Play an environment in the terminal: an action a line; ? lists actions, ! lets the expert move."""
+    """Play an environment in the terminal: one action per line; ? lists actions, ! lets the expert act."""
     from envs.play import Unplayable, play
 
     try:
         raise typer.Exit(play(environment, item or None, server or None))
     except Unplayable as error:
-        fail(str(error))
+        exit_with_error(str(error))
 
 
 @app.command()
 def doctor(
-    full: Annotated[bool, typer.Option("--full", help="Also run a flow of one task, which takes some seconds.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Also run a flow with one task, which takes some seconds.")] = False,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Say what is installed and works, with the remedy for what does not."""
-    be_quiet()
-    from flows.cli.doctor import examine
+    """Check the installation, and show how to fix what does not work."""
+    set_quiet_defaults()
+    from flows.cli.doctor import check_installation
 
-    raise typer.Exit(0 if examine(params, full=full) else 1)
+    raise typer.Exit(0 if check_installation(params, full=full) else 1)
 
 
 def main() -> None:

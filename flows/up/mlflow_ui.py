@@ -1,6 +1,6 @@
-"""MLflow's pages, lean: one worker, no job runner, on this machine only. Where a user has a server of their own, its links.
+"""MLflow's pages with one worker, without a job runner, on this machine only. If the user has a tracking server, only its links.
 
-Invariant: a database's address, which may hold a password, is handed on in the environment and never on a command line.
+Invariant: a database's address, which may contain a password, is passed in the environment and never on a command line.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from pathlib import Path
 
 import psutil
 
-from flows.up.state import end, family
+from flows.up.state import process_tree, terminate
 from tasks import paths
 
-READY = "(ready in about ten seconds; Ctrl-C ends it)"
+READY = "(ready in about ten seconds; Ctrl-C stops it)"
 
 
 def serve(port: int) -> int:
-    """Print the links first, then serve until Ctrl-C; where MLFLOW_TRACKING_URI is a server, only print. Returns an exit code."""
-    from tasks.mlflow_store import TrackingUnusable, is_server, shown
+    """Print the links, then serve until Ctrl-C; if MLFLOW_TRACKING_URI is a server, only print. Returns an exit code."""
+    from tasks.mlflow_store import TrackingUnavailable, is_server, without_password
 
     uri = paths.tracking_uri()
     if not is_server(uri) and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        return _nothing_yet()
+        return _no_runs_yet()
     try:
-        found = links(shown(uri.rstrip("/")) if is_server(uri) else f"http://127.0.0.1:{port}")
-    except TrackingUnusable as error:
+        found = links(without_password(uri.rstrip("/")) if is_server(uri) else f"http://127.0.0.1:{port}")
+    except TrackingUnavailable as error:
         print(f"agentevol: {error}", file=sys.stderr)
         return 1
     if not found:
-        return _nothing_yet()
+        return _no_runs_yet()
     for title, link in found:
         print(f"{title}: {link}")
     if is_server(uri):
@@ -46,11 +46,11 @@ def serve(port: int) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        end(family(psutil.Process(server.pid)) if server.poll() is None else [])
+        terminate(process_tree(psutil.Process(server.pid)) if server.poll() is None else [])
 
 
 def command(port: int) -> list[str]:
-    """The server's arguments, for this Python; `environment` has the rest."""
+    """The server's arguments for this Python interpreter; `environment` has the rest."""
     return ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 
@@ -60,25 +60,28 @@ def environment() -> dict[str, str]:
 
 
 def links(url: str) -> list[tuple[str, str]]:
-    """What there is to see, by title: charts and trajectories of the main experiment, then of each sweep, and the champions.
+    """The available pages as (title, link): charts and trajectories of the main experiment, then of each sweep, and the champions.
 
-    Raises tracking.TrackingUnusable.
+    Raises TrackingUnavailable.
     """
     from tasks.mlflow_champion import ALIAS
     from tasks.mlflow_run import EXPERIMENT
     from tasks.mlflow_store import connect
 
     client = connect()
-    experiments = [one for one in client.search_experiments() if one.name != "Default"]
+    experiments = [experiment for experiment in client.search_experiments() if experiment.name != "Default"]
     found = []
-    for one in sorted(experiments, key=lambda one: one.name != EXPERIMENT):
-        of = "" if one.name == EXPERIMENT else f" (sweep {one.name})"
-        place = f"{url}/#/experiments/{one.experiment_id}"
-        found += [(f"curves of all runs{of}", f"{place}/runs?compareRunsMode=CHART"), (f"sampled trajectories{of}", f"{place}/traces")]
+    for experiment in sorted(experiments, key=lambda experiment: experiment.name != EXPERIMENT):
+        suffix = "" if experiment.name == EXPERIMENT else f" (sweep {experiment.name})"
+        page = f"{url}/#/experiments/{experiment.experiment_id}"
+        found += [
+            (f"curves of all runs{suffix}", f"{page}/runs?compareRunsMode=CHART"),
+            (f"sampled trajectories{suffix}", f"{page}/traces"),
+        ]
     champions = [model.name for model in client.search_registered_models() if ALIAS in model.aliases]
     return found + [(f"champion of {name}", f"{url}/#/models/{name}") for name in champions]
 
 
-def _nothing_yet() -> int:
+def _no_runs_yet() -> int:
     print("no runs yet: `agentevol evolve` (or `make evolve`) makes the first", file=sys.stderr)
     return 1

@@ -1,6 +1,6 @@
-"""What the server of `agentevol up` must know: the work pool with its limit, the automation for runs that died, the deployments.
+"""The set-up of the server of `agentevol up`: the work pool with its limit, the automation for runs that died, the deployments.
 
-Invariant: doing it again changes nothing that a user has changed in Prefect's pages (a limit, an automation, a schedule switched on).
+Invariant: repeating it changes nothing that a user has changed in Prefect's pages (a limit, an automation, an activated schedule).
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from flows.up.services import POOL, UpFailed, inherited
-from flows.up.state import Record
+from flows.up.services import POOL, inherited
+from flows.up.state import Record, StartupError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.events.schemas.automations import AutomationCore
 
 DEPLOYMENTS = Path("prefect.yaml")
-ZOMBIES = "Runs that died are crashed"
-SILENCE = timedelta(seconds=90)
-"""Three heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY in prefect.yaml); after that a run is taken for dead."""
+CRASH_AUTOMATION = "Mark flow runs without heartbeats as crashed"
+HEARTBEAT_TIMEOUT = timedelta(seconds=90)
+"""Three heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY in prefect.yaml); after that a run is considered dead."""
 
 
-def prepare(at_once: int | None) -> None:
-    """The work pool and the automation, at the server of PREFECT_API_URL."""
+def prepare(concurrency: int | None) -> None:
+    """Create the work pool and the automation on the server of PREFECT_API_URL."""
     with _client() as client:
-        _pool(client, at_once)
-        _automation(client)
+        _create_pool(client, concurrency)
+        _create_automation(client)
 
 
 def deploy(record: Record) -> bool:
-    """Deploy prefect.yaml where it, a flow (its parameters are part of its deployment) or the project's place has changed since."""
+    """Deploy prefect.yaml if it, a flow (its parameters are part of its deployment) or the project's path has changed since."""
     root = Path.cwd()
     try:
         text = DEPLOYMENTS.read_bytes()
-        wanted = {(one["name"], one["entrypoint"]) for one in yaml.safe_load(text)["deployments"]}
+        wanted = {(deployment["name"], deployment["entrypoint"]) for deployment in yaml.safe_load(text)["deployments"]}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise UpFailed(f"{DEPLOYMENTS}: cannot be used ({error}); run from the project's root") from None
+        raise StartupError(f"{DEPLOYMENTS}: cannot be used ({error}); run from the project's root") from None
     files = sorted({Path(str(entrypoint).partition(":")[0]) for _, entrypoint in wanted})
     parts = [str(root).encode(), text, *(path.read_bytes() for path in files if path.is_file())]
-    print_of, note = hashlib.sha256(b"\0".join(parts)).hexdigest(), record.folder / "deployed"
-    if note.is_file() and note.read_text() == print_of:
+    fingerprint, fingerprint_file = hashlib.sha256(b"\0".join(parts)).hexdigest(), record.folder / "deployed"
+    if fingerprint_file.is_file() and fingerprint_file.read_text() == fingerprint:
         with _client() as client:
-            if wanted <= {(one.name, one.entrypoint) for one in client.read_deployments()}:
+            if wanted <= {(deployment.name, deployment.entrypoint) for deployment in client.read_deployments()}:
                 return False
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         env={**inherited(), "PREFECT_API_URL": os.environ["PREFECT_API_URL"], "AGENTEVOL_ROOT": str(root)},
         capture_output=True,
@@ -60,20 +60,20 @@ def deploy(record: Record) -> bool:
         check=False,
     )
     log = record.folder / "deploy.log"
-    log.write_text(done.stdout + done.stderr, encoding="utf-8")
-    if done.returncode:
-        raise UpFailed(f"the deployments of {DEPLOYMENTS} could not be made; what Prefect said of it is in {log}")
-    note.write_text(print_of)
+    log.write_text(process.stdout + process.stderr, encoding="utf-8")
+    if process.returncode:
+        raise StartupError(f"`prefect deploy` failed for {DEPLOYMENTS}; its output is in {log}")
+    fingerprint_file.write_text(fingerprint)
     return True
 
 
-def crash_the_dead(record: Record) -> list[str]:
-    """Mark the runs that no process is left of as crashed, at once; returns their names. Only while no worker is at work."""
+def mark_dead_runs_crashed(record: Record) -> list[str]:
+    """Mark the unfinished runs without a process as crashed; returns their names. Call it only while no worker is running."""
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, WorkPoolFilter, WorkPoolFilterName
     from prefect.client.schemas.objects import StateType
     from prefect.states import Crashed
 
-    alive = set(record.runs().values())
+    alive = set(record.flow_runs().values())
     unfinished = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
     with _client() as client:
         runs = client.read_flow_runs(
@@ -82,8 +82,39 @@ def crash_the_dead(record: Record) -> list[str]:
         )
         dead = [run for run in runs if str(run.id) not in alive]
         for run in dead:
-            client.set_flow_run_state(run.id, Crashed(message="Its process is gone; a retry goes on where it stopped."), force=True)
+            client.set_flow_run_state(
+                run.id, Crashed(message="Its process no longer exists; a retry continues where it stopped."), force=True
+            )
     return [run.name for run in dead]
+
+
+def default_concurrency() -> int:
+    """One run per two cores: a run uses two rollout processes (rollout.num_workers)."""
+    return max(1, (os.cpu_count() or 2) // 2)
+
+
+def crash_automation(silence: timedelta = HEARTBEAT_TIMEOUT, run: str = "*", name: str = CRASH_AUTOMATION) -> AutomationCore:
+    """Mark runs as crashed whose heartbeats stop before they end: killed together with their worker, or by a power failure."""
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+
+    heartbeat, final_states = "prefect.flow-run.heartbeat", ("Completed", "Failed", "Cancelled", "Crashed")
+    message = f"No heartbeat for {silence.seconds} s; a retry continues where it stopped."
+    return AutomationCore(
+        name=name,
+        description=f"No heartbeat for {silence.seconds} s and no final state: the process no longer exists. A retry continues the run.",
+        trigger=EventTrigger(
+            after={heartbeat},
+            expect={heartbeat, *(f"prefect.flow-run.{state}" for state in final_states)},
+            match={"prefect.resource.id": f"prefect.flow-run.{run}"},
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=silence,
+        ),
+        actions=[ChangeFlowRunState(name=None, state=StateType.CRASHED, message=message, force=False)],
+    )
 
 
 @contextlib.contextmanager
@@ -94,8 +125,8 @@ def _client() -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def _pool(client: SyncPrefectClient, at_once: int | None) -> None:
-    """The work pool, whose limit is how many runs share the machine; an existing one keeps its limit unless one is asked for."""
+def _create_pool(client: SyncPrefectClient, concurrency: int | None) -> None:
+    """The work pool. Its limit is the number of parallel runs; an existing pool keeps its limit unless a new one is given."""
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
@@ -103,54 +134,20 @@ def _pool(client: SyncPrefectClient, at_once: int | None) -> None:
     try:
         client.read_work_pool(POOL)
     except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
-        limit = at_once or default_at_once()
         client.create_work_pool(
             WorkPoolCreate(
                 name=POOL,
                 type="process",
-                description="Runs on this machine, made by `agentevol up`. Its concurrency limit is how many run at once; the others wait.",
-                base_job_template=template,
-                concurrency_limit=limit,
+                description="Runs on this machine, created by `agentevol up`. Its concurrency limit is the number of parallel runs.",
+                base_job_template=ProcessWorker.get_default_base_job_template(),
+                concurrency_limit=concurrency or default_concurrency(),
             )
         )
         return
-    if at_once:
-        client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=at_once))
+    if concurrency:
+        client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=concurrency))
 
 
-def default_at_once() -> int:
-    """A run plays with two processes (rollout.num_workers)."""
-    return max(1, (os.cpu_count() or 2) // 2)
-
-
-def _automation(client: SyncPrefectClient) -> None:
-    if not client.read_automations_by_name(ZOMBIES):
-        client.create_automation(zombies())
-
-
-def zombies(silence: timedelta = SILENCE, runs: str = "*", name: str = ZOMBIES) -> AutomationCore:
-    """Runs whose heartbeats stop without an end are marked as crashed: killed with their worker, or lost with the machine's power."""
-    from prefect.client.schemas.objects import StateType
-    from prefect.events.actions import ChangeFlowRunState
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-
-    beat, ends = "prefect.flow-run.heartbeat", ("Completed", "Failed", "Cancelled", "Crashed")
-    return AutomationCore(
-        name=name,
-        description=f"No heartbeat for {silence.seconds} s and no end either: the process is gone, and a retry goes on.",
-        trigger=EventTrigger(
-            after={beat},
-            expect={beat, *(f"prefect.flow-run.{end}" for end in ends)},
-            match={"prefect.resource.id": f"prefect.flow-run.{runs}"},
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=silence,
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED, message=f"No sign of life for {silence.seconds} s; a retry goes on where it stopped."
-            )
-        ],
-    )
+def _create_automation(client: SyncPrefectClient) -> None:
+    if not client.read_automations_by_name(CRASH_AUTOMATION):
+        client.create_automation(crash_automation())

@@ -1,6 +1,6 @@
 """What giving memory back costs and saves in a training: `python -m benchmarks.memory DATASET [--epochs N] [--every 1 4 8 1000000]`.
 
-Fine-tunes the embedded base model on a dataset of trajectories (a folder such as runs/latest/learnt-from) in a process of its own for each
+Fine-tunes the embedded base model on a dataset of trajectories (such as runs/latest/training-data) in a process of its own for each
 setting, and prints seconds, the highest and the last resident memory, and the weights' hash, which must be one and the same.
 """
 

@@ -1,7 +1,7 @@
-"""The product's command line with a stopwatch: `python -m benchmarks.meter LOG [--toy] evolve -S seed=1`. Used by the other benchmarks.
+"""The product's command line with timings: `python -m benchmarks.meter LOG [--toy] evolve -S seed=1`. Used by the other benchmarks.
 
-LOG gets a JSON line per body of a stored task that ran (its key, seconds, what it played and learnt), one per use of Great Expectations,
-and one for the whole. Invariant: what is run is the product itself; only calls are timed.
+LOG gets one JSON line per task body that ran (its key, seconds, episodes, tokens), one per use of Great Expectations, and one for the whole
+command. Invariant: the product itself runs, unchanged; only calls are timed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ WORK = ("episodes", "tokens", "trained_tokens")
 
 
 @dataclass
-class Metered:
-    """A command that ended: `wall` from its start to its end, `cpu` of it and its children, `before` the flow began, and its bodies."""
+class Measurement:
+    """A finished command, in seconds: `wall` time, `cpu` time of it and its children, the time `before` the flow, and its task bodies."""
 
     wall: float
     cpu: float
@@ -37,24 +37,24 @@ class Metered:
 
     @property
     def main_job(self) -> float:
-        """Seconds in the bodies of tasks, without Great Expectations."""
+        """Seconds in task bodies, without Great Expectations."""
         return sum(body["seconds"] for body in self.bodies) - self.great_expectations
 
 
-def run(folder: Path, *arguments: str, toy: bool = False) -> Metered:
-    """The command in a project's folder, in a process of its own. Raises CalledProcessError."""
+def run(folder: Path, *arguments: str, toy: bool = False) -> Measurement:
+    """Run the command in a project's folder, in a process of its own. Raises CalledProcessError."""
     log = folder / "meter.jsonl"
     log.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.meter", str(log), *(["--toy"] if toy else []), *arguments]
-    began = time.perf_counter()
-    # The benchmarks (and the tests' toy world) are not installed with the product.
-    found = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": found}, check=True, stdout=subprocess.DEVNULL)
-    wall = time.perf_counter() - began
+    start = time.perf_counter()
+    # The benchmarks (and the tests' toy environment) are not installed with the product.
+    python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": python_path}, check=True, stdout=subprocess.DEVNULL)
+    wall = time.perf_counter() - start
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    (whole,) = (line for line in lines if line["what"] == "whole")
-    checked = sum(line["seconds"] for line in lines if line["what"] == "great expectations")
-    return Metered(wall, whole["cpu"], whole["before"], [line for line in lines if line["what"] == "body"], checked)
+    (whole,) = (line for line in lines if line["kind"] == "whole")
+    great_expectations = sum(line["seconds"] for line in lines if line["kind"] == "great expectations")
+    return Measurement(wall, whole["cpu"], whole["before"], [line for line in lines if line["kind"] == "body"], great_expectations)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -71,65 +71,65 @@ def main() -> None:
 
         arguments = arguments[1:]
         register()
-    whole: dict[str, Any] = {"what": "whole"}
+    whole: dict[str, Any] = {"kind": "whole"}
     with Path(log).open("a", encoding="utf-8", buffering=1) as file:
-        load = command.load
+        load_flow = command.load_flow
 
-        def loaded(name: str) -> Callable[..., Any]:
-            """The flow, its tasks timed. Prefect may be imported here and not earlier."""
+        def load_timed(name: str) -> Callable[..., Any]:
+            """The flow with timed tasks. Prefect must not be imported earlier."""
             _time_tasks(lambda **line: file.write(json.dumps(line) + "\n"))
-            flow = load(name)
+            flow = load_flow(name)
 
-            def begin(**given: Any) -> Any:
+            def run_flow(**arguments: Any) -> Any:
                 whole["before"] = time.perf_counter() - STARTED
-                return flow(**given)
+                return flow(**arguments)
 
-            return begin
+            return run_flow
 
-        command.load = loaded
+        command.load_flow = load_timed
         sys.argv[1:] = arguments
         try:
             cli.main()
         finally:
-            used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-            whole["cpu"] = sum(one.ru_utime + one.ru_stime for one in used)
+            usages = [resource.getrusage(target) for target in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+            whole["cpu"] = sum(usage.ru_utime + usage.ru_stime for usage in usages)
             file.write(json.dumps(whole) + "\n")
 
 
 def _time_tasks(write: Callable[..., Any]) -> None:
     from tasks.cached_task import CachedTask
 
-    begin = CachedTask.__init__
+    original_init = CachedTask.__init__
 
     def timed(body: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(body)
         def run(out: Path, **inputs: Any) -> Any:
-            began = time.perf_counter()
-            made = body(out, **inputs)
-            seconds, key = time.perf_counter() - began, out.name.split(".")[1]  # `.<key>.<machine> ...tmp`
-            write(what="body", key=key, seconds=seconds, **{name: made.facts[name] for name in WORK if name in made.facts})
-            return made
+            start = time.perf_counter()
+            output = body(out, **inputs)
+            seconds, key = time.perf_counter() - start, out.name.split(".")[1]  # `.<key>.<machine> ...tmp`
+            write(kind="body", key=key, seconds=seconds, **{name: output.facts[name] for name in WORK if name in output.facts})
+            return output
 
         return run
 
     def init(self: CachedTask, body: Callable[..., Any], *rest: Any) -> None:
-        begin(self, timed(body), *rest)
+        original_init(self, timed(body), *rest)
 
     CachedTask.__init__ = init  # type: ignore[method-assign]
     from agentevol.gate import expectations
 
     for name in ("_expectations", "_validate"):
-        setattr(expectations, name, _told(getattr(expectations, name), write))
+        setattr(expectations, name, _timed_check(getattr(expectations, name), write))
 
 
-def _told(call: Callable[..., Any], write: Callable[..., Any]) -> Callable[..., Any]:
+def _timed_check(call: Callable[..., Any], write: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(call)
-    def timed(*given: Any) -> Any:
-        began = time.perf_counter()
+    def timed(*arguments: Any) -> Any:
+        start = time.perf_counter()
         try:
-            return call(*given)
+            return call(*arguments)
         finally:
-            write(what="great expectations", seconds=time.perf_counter() - began)
+            write(kind="great expectations", seconds=time.perf_counter() - start)
 
     return timed
 

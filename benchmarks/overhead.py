@@ -1,8 +1,8 @@
-"""What Prefect, MLflow, Great Expectations and DVC cost beside the main job: `python -m benchmarks.overhead [--toy] [--dvc] [--json FILE]`.
+"""The overhead of Prefect, MLflow, Great Expectations and DVC: `python -m benchmarks.overhead [--toy] [--dvc] [--json FILE]`.
 
-A run of a small project (`--toy`: of the tests' toy world) is timed as a user would time it, then the same command again, which finds
-everything done: that is the fixed part. Of the first run, what was not spent in the bodies of tasks is overhead, with Great Expectations;
-what it is beyond the fixed part grows with the work. Goals: 10 s fixed, 3 % of the main job.
+A run of a small project (`--toy`: with the tests' toy environment) is timed as a user would time it, then the same command again, which
+reuses everything: that time is the fixed part. The time of the first run outside of task bodies, plus Great Expectations, is overhead; the
+part of it beyond the fixed part grows with the work. Goals: 10 s fixed, 3 % of the main job.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIXED, SHARE = 10.0, 0.03
 
 
 def project(folder: Path, toy: bool) -> Path:
-    """A project of its own: two worlds and the embedded base model, or the toy world and a model of random weights."""
+    """A new project: two environments and the embedded base model, or the toy environment and a model with random weights."""
     if toy:
         from tests.flows.tiny import make_project
 
@@ -45,23 +45,23 @@ def project(folder: Path, toy: bool) -> Path:
 
 
 def first_time(folder: Path, toy: bool) -> None:
-    """Make the databases and the data, which no later run pays for, by a run of another seed."""
+    """Create the databases and the data with a run of another seed, so that the timed runs do not."""
     meter.run(folder, "evolve", "-S", "evolve.iterations=1", "-S", "finetune.epochs=1", "-S", "seed=9", toy=toy)
 
 
 def dvc(folder: Path, toy: bool) -> tuple[float, float]:
-    """Seconds of the command alone and by `dvc repro`; both find all its work done."""
+    """Seconds of the command alone and of `dvc repro`; both reuse all results."""
     command = [sys.executable, "-m", "benchmarks.meter", "meter.jsonl", *(["--toy"] if toy else []), "evolve"]
     quoted = " ".join(f"'{part}'" for part in command)
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"evolve": {"cmd": quoted, "params": ["evolve"]}}}), encoding="utf-8")
     for start in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(start, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    took = []
-    for asked in (command, [sys.executable, "-m", "dvc", "repro", "--force"]):
-        began = time.perf_counter()
-        subprocess.run(asked, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        took.append(time.perf_counter() - began)
-    return took[0], took[1]
+    seconds = []
+    for arguments in (command, [sys.executable, "-m", "dvc", "repro", "--force"]):
+        start_time = time.perf_counter()
+        subprocess.run(arguments, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - start_time)
+    return seconds[0], seconds[1]
 
 
 def main() -> None:
@@ -69,33 +69,33 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--dvc", action="store_true", help="also `dvc repro`")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        folder = project(Path(place) / "project", asked.toy)
-        first_time(folder, asked.toy)
-        first, again = (meter.run(folder, "evolve", toy=asked.toy) for _ in range(2))
-        repro = dvc(folder, asked.toy) if asked.dvc else None
-    beside = first.wall - first.main_job
-    grows = max(0.0, beside - again.wall)
+        folder = project(Path(place) / "project", options.toy)
+        first_time(folder, options.toy)
+        first, repeated = (meter.run(folder, "evolve", toy=options.toy) for _ in range(2))
+        repro = dvc(folder, options.toy) if options.dvc else None
+    overhead = first.wall - first.main_job
+    variable = max(0.0, overhead - repeated.wall)
     rows = [
-        ("main job: bodies of tasks", f"{first.main_job:.1f}", ""),
+        ("main job: task bodies", f"{first.main_job:.1f}", ""),
         ("Great Expectations", f"{first.great_expectations:.1f}", f"{len(first.bodies)} bodies ran"),
-        ("all beside the main job", f"{beside:.1f}", f"{100 * grows / first.main_job:.1f} % of it beyond the fixed part"),
-        ("allowed beside it", f"{FIXED + SHARE * first.main_job:.1f}", f"{FIXED:.0f} s and {100 * SHARE:.0f} % of the main job"),
-        ("fixed: everything is done", f"{again.wall:.1f}", f"{again.cpu:.1f} s of processors, {again.before:.1f} s before the flow began"),
+        ("total overhead", f"{overhead:.1f}", f"the variable part is {100 * variable / first.main_job:.1f} % of the main job"),
+        ("allowed overhead", f"{FIXED + SHARE * first.main_job:.1f}", f"{FIXED:.0f} s and {100 * SHARE:.0f} % of the main job"),
+        ("fixed: everything reused", f"{repeated.wall:.1f}", f"{repeated.cpu:.1f} s of CPU time, {repeated.before:.1f} s before the flow"),
     ]
     if repro:
-        rows.append(("DVC: `dvc repro` more than the command", f"{repro[1] - repro[0]:.1f}", ""))
+        rows.append(("DVC: extra time of `dvc repro`", f"{repro[1] - repro[0]:.1f}", ""))
     print(f"{machine()}\n")
     print(meter.table(["what", "seconds", ""], rows))
     figures = {
-        "fixed": again.wall,
-        "fixed cpu": again.cpu,
-        "beside": beside,
+        "fixed": repeated.wall,
+        "fixed cpu": repeated.cpu,
+        "beside": overhead,
         "main job": first.main_job,
         "dvc": repro and repro[1] - repro[0],
     }
-    record(asked.json, "overhead", {"main job of main job and what grows with it": first.main_job / (first.main_job + grows)}, figures)
+    record(options.json, "overhead", {"main job of main job and what grows with it": first.main_job / (first.main_job + variable)}, figures)
 
 
 if __name__ == "__main__":

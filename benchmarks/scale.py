@@ -92,7 +92,7 @@ def steps(folder: Path) -> dict[str, Callable[[], Any]]:
     def gate() -> None:
         validate.body(
             out("gate"), data=data("merge/dataset"), evaluation=data("eval", "instructions"), limit=GateParams(), expert=False,
-            tokenizer=Artifact(kind="model", path=str(BASE), digest=""), environments=[], covering=None, env_versions={},
+            tokenizer=Artifact(kind="model", path=str(BASE), digest=""), environments=[], coverage_sets=None, env_versions={},
         )  # fmt: skip
 
     merged = folder / "merge" / "dataset"

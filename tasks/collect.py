@@ -18,7 +18,7 @@ from tasks import paths
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
 from tasks.locks import exclusive_lock
-from tasks.progress import progress_bar
+from tasks.progress import progress_bar, say
 
 DATASETS = {"agenttraj": "trajectories", "agenttraj_l": "trajectories", "agenteval": "instructions", "explore": "instructions"}
 

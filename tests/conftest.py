@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli.command import QUIET
+from flows.cli.command import QUIET_ENVIRONMENT
 
-for name, value in QUIET.items():
+for name, value in QUIET_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes run side by side: two threads each would wait for one another
 

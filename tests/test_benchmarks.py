@@ -1,4 +1,4 @@
-"""The comparison with the baseline, and what a sweep's cells share, on figures of the test's own."""
+"""The comparison with the baseline, and what a sweep's cells share, on made-up numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from agentevol.settings.load import load_params
 from benchmarks import check, experiment
 from benchmarks.results import record
-from benchmarks.sweep import alone, totals
+from benchmarks.sweep import needed_results, totals
 from flows.sweep import cells
 from tests import ROOT
 
@@ -64,28 +64,28 @@ def test_a_cell_is_made_of_its_own_results_and_those_that_it_shares() -> None:
     store = {
         "finetune-a": made("finetune", "m1"),
         "finetune-b": made("finetune", "m2"),
-        "play-a": made("play", "c1"),
-        "play-b": made("play", "c2"),
-        "gather-a": made("gather", "g1", chunks=[of("c1")]),
-        "gather-b": made("gather", "g2", chunks=[of("c1"), of("c2")]),
+        "roll-out-chunk-a": made("roll_out_chunk", "c1"),
+        "roll-out-chunk-b": made("roll_out_chunk", "c2"),
+        "concatenate-chunks-a": made("concatenate_chunks", "g1", chunks=[of("c1")]),
+        "concatenate-chunks-b": made("concatenate_chunks", "g2", chunks=[of("c1"), of("c2")]),
         "score-a": made("score", "s1", episodes=of("g1")),
         "score-b": made("score", "s2", episodes=of("g2")),
         "validate-a": made("validate", "v1", data=of("d9")),
     }
-    first = {"BC-Base": {"model": {"path": "runs/store/finetune-a/model"}, "played": {"path": "runs/store/gather-a/dataset"}}}
-    second = {"BC-Base": {"model": {"path": "runs/store/finetune-b/model"}, "played": {"path": "runs/store/gather-b/dataset"}}}
-    assert alone(first, store) == {"finetune-a", "play-a", "gather-a", "score-a"}
-    assert alone(first, store) & alone(second, store) == {"play-a"}
+    first = {"BC-Base": {"model": {"path": "runs/store/finetune-a/model"}, "played": {"path": "runs/store/concatenate-chunks-a/dataset"}}}
+    second = {"BC-Base": {"model": {"path": "runs/store/finetune-b/model"}, "played": {"path": "runs/store/concatenate-chunks-b/dataset"}}}
+    assert needed_results(first, store) == {"finetune-a", "roll-out-chunk-a", "concatenate-chunks-a", "score-a"}
+    assert needed_results(first, store) & needed_results(second, store) == {"roll-out-chunk-a"}
 
 
 def test_work_is_summed_by_step() -> None:
     bodies = [
-        {"key": "play-v2-a", "seconds": 2.0, "episodes": 8, "tokens": 100},
-        {"key": "gather-v3-a", "seconds": 0.5, "episodes": 8, "tokens": 100},
+        {"key": "roll-out-chunk-v2-a", "seconds": 2.0, "episodes": 8, "tokens": 100},
+        {"key": "concatenate-chunks-v3-a", "seconds": 0.5, "episodes": 8, "tokens": 100},
         {"key": "finetune-v1-a", "seconds": 3.0, "tokens": 70, "trained_tokens": 30},
     ]
     sums = totals(bodies)
-    assert (sums["play"]["episodes"], sums["learn"]["trained_tokens"], sums["data and gates"]["episodes"]) == (8, 30, 0)
+    assert (sums["rollout"]["episodes"], sums["learn"]["trained_tokens"], sums["data and gates"]["episodes"]) == (8, 30, 0)
 
 
 def test_the_parts_of_the_experiment_are_valid_and_none_does_what_another_does() -> None:
@@ -114,7 +114,7 @@ def test_the_experiment_goes_on_with_the_parts_that_have_no_records(
     experiment.main([])
     assert [arguments[0] for arguments in asked] == ["sweep", "compare"]
     assert "sweep.merge=[cumulative,none]" in asked[0]
-    assert experiment.done() == set(experiment.PARTS)
+    assert experiment.finished_parts() == set(experiment.PARTS)
     with pytest.raises(SystemExit):
         experiment.main(["main-9"])
     assert "no such part: main-9; there are main-0" in capsys.readouterr().err

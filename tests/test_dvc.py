@@ -1,4 +1,4 @@
-"""DVC's side: data/ is what data.dvc has on record, and the pipeline runs where nothing but the repository is there."""
+"""DVC: data/ matches the record in data.dvc, and the pipeline runs in a fresh clone of the repository."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A fresh repository with the product's dvc.yaml and the tiny project, whose `agentevol` knows the toy world."""
+    """A fresh repository with the product's dvc.yaml and the tiny project, whose `agentevol` knows the toy environment."""
     every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}}  # a section that dvc.yaml names must be there
     evolve = {"iterations": 1, "samples": 1}
     project = make_project(tmp_path / "clone", evolve=evolve, explore={"temperature": 0.7}, **every)
@@ -113,7 +113,7 @@ def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, tmp_pa
     client = MlflowClient(f"sqlite:///{clone / 'mlflow.db'}")  # they wrote into the project's database, not into their temporary copies'
     runs = client.search_runs([client.get_experiment_by_name("agentevol").experiment_id])
     assert {run.info.run_name for run in runs} == {"M1-K1-s0", "M1-K2-s0"}
-    assert {run.data.tags["evo.dvc_experiment"] for run in runs} == set(names)
+    assert {run.data.tags["agentevol.dvc_experiment"] for run in runs} == set(names)
     assert (clone / "runs" / "store").is_dir()
 
     pytest.importorskip("dvc_ssh", reason="the extra ssh is not installed")

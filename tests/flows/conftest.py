@@ -1,4 +1,4 @@
-"""Running the product's command line on the tiny project, as a user would: in a process of its own."""
+"""The product's command line on the tiny project, as a user would run it: in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def agentevol(prefect_home: Path) -> Command:
     """`agentevol(folder, "evolve", "-S", "seed=1", KILL_AT="exploring")` in `folder`."""
 
     def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        # Results are kept per project; only the database is shared.
+        # Results are stored per project; only the database is shared.
         own = {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(prefect_home), "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(folder / ".prefect")}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DVC_", "MLFLOW_"))}
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""The tiny project with the product's deployments, for the tests that bring everything up; and a way to hold a run in its midst."""
+"""The tiny project with the product's deployments, for the tests that bring everything up; and a way to pause a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flows.{name} import {name}  # noqa: E402, F401
 
 
 def make_deployed_project(folder: Path, **changes: Any) -> Path:
-    """The tiny project with prefect.yaml and prefect.toml as they are, but for flows that know the toy world."""
+    """The tiny project with prefect.yaml and prefect.toml as they are, but for flows that register the toy environment."""
     make_project(folder, **changes)
     (folder / "prefect.toml").write_text((ROOT / "prefect.toml").read_text())
     (folder / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text().replace(" flows/", " deployed/"))
@@ -32,23 +32,23 @@ def make_deployed_project(folder: Path, **changes: Any) -> Path:
 
 
 def prepare() -> None:
-    """In the process of a run: the toy world, and exploring that stands still, and makes a file `held`, while there is a file `hold`."""
+    """In the process of a run: register the toy environment, and pause exploration (marked by a file `held`) while a file `hold` exists."""
     import tasks.rollout
 
     register()
-    bar = tasks.rollout.bar
+    progress_bar = tasks.rollout.progress_bar
 
     @contextlib.contextmanager
-    def holding(what: str) -> Iterator[Any]:
-        with bar(what) as tick:
+    def pausing(title: str) -> Iterator[Any]:
+        with progress_bar(title) as update:
 
             def wait(*done: Any) -> None:
-                while what.startswith("exploring") and Path("hold").exists():
+                while title.startswith("exploring") and Path("hold").exists():
                     Path("held").touch()
                     time.sleep(0.1)
-                tick(*done)
+                update(*done)
 
             yield wait
 
-    if tasks.rollout.bar.__name__ != "holding":
-        tasks.rollout.bar = holding
+    if tasks.rollout.progress_bar.__name__ != "pausing":
+        tasks.rollout.progress_bar = pausing

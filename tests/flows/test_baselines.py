@@ -1,4 +1,4 @@
-"""A hosted model as a column of the report, and alone; asked once, its cost told, its refusal one line."""
+"""A hosted model as a column of the report, and alone; requested once, with its usage; an unsuitable engine is one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agentevol.settings.load import SettingsError, load_params
-from flows.pipeline import Job
+from flows.pipeline import Pipeline
 from tasks.artifact import Artifact
 from tests import ROOT
 from tests.agentevol.endpoint import serving
@@ -28,12 +28,12 @@ def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agente
         folder = make_project(tmp_path / "p", evolve={"iterations": 1}, finetune={"epochs": 2.0}, evaluate={"baselines": [hosted]})
         done = agentevol(folder, "evolve", PUSHERS_KEY="k-123")
         assert done.returncode == 0, done.stderr
-        asked = len(endpoint.seen)
-        there = ["-S", "engine.kind=openai", "-S", f"engine.url={endpoint.url}"]
-        alone = agentevol(folder, "evaluate", "pusher-2", *there, OPENAI_API_KEY="k-123")
+        requests = len(endpoint.seen)
+        engine = ["-S", "engine.kind=openai", "-S", f"engine.url={endpoint.url}"]
+        alone = agentevol(folder, "evaluate", "pusher-2", *engine, OPENAI_API_KEY="k-123")
         assert "100.0 %" in alone.stderr + alone.stdout
-        assert "asked over the network" in alone.stderr + alone.stdout
-        assert {body["model"] for body in endpoint.seen[asked:]} == {"pusher-2"}
+        assert "endpoint usage: " in alone.stderr + alone.stdout
+        assert {body["model"] for body in endpoint.seen[requests:]} == {"pusher-2"}
         swept = agentevol(folder, "sweep", "-S", "sweep.iterations=[1]", "-S", "sweep.samples=[1]", "--name", "one", PUSHERS_KEY="k-123")
         assert swept.returncode == 0, swept.stderr
         assert "| Pusher |" in (folder / "runs" / "sweeps" / "one" / "report.md").read_text()
@@ -41,15 +41,15 @@ def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agente
     assert json.loads((latest / "scores.json").read_text())["policies"]["Pusher"]["pushing"]["success"] == 1.0
     table = (latest / "table.txt").read_text()
     assert "AgentEvol (iteration 1) against Pusher" in table
-    assert f"Pusher was asked over the network: {asked} requests (0 repeated)" in table
+    assert f"Pusher endpoint usage: {requests} requests (0 repeated)" in table
     assert "Pusher" not in (latest / "curve.csv").read_text()
     assert "Pusher" in json.loads((latest / "baselines.json").read_text())
     assert not [file for file in folder.rglob("*") if file.is_file() and b"k-123" in file.read_bytes()]
 
 
-def test_a_run_whose_policies_the_server_would_never_see_stops_before_it_learns() -> None:
-    job = object.__new__(Job)  # without the sets, which it does not come to
-    job.params = load_params(ROOT / "params.yaml", ["engine={kind: openai, url: 'http://127.0.0.1:1/v1'}"])
-    nothing = Artifact(kind="trajectories", path="none", digest="none")
+def test_a_server_that_cannot_load_the_policies_stops_the_run_before_training() -> None:
+    pipeline = object.__new__(Pipeline)  # without the datasets, which it does not need here
+    pipeline.params = load_params(ROOT / "params.yaml", ["engine={kind: openai, url: 'http://127.0.0.1:1/v1'}"])
+    empty = Artifact(kind="trajectories", path="none", digest="none")
     with pytest.raises(SettingsError, match=r"engine\.weight_sync: null given"):
-        job.learn("bc-base", nothing, 0)
+        pipeline.finetune("bc-base", empty, 0)

@@ -1,4 +1,4 @@
-"""The command line: quick, and clear about mistakes before anything starts."""
+"""The command line: fast, and clear about mistakes before anything starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "flows.cli", *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
 
 
-def test_help_names_the_commands_and_is_quick(tmp_path: Path) -> None:
+def test_help_lists_the_commands_and_is_fast(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = run(tmp_path, "--help")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -56,7 +56,7 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "words"),
+    ("override", "text"),
     [
         ("evolve.iterations=0", "evolve.iterations"),
         ("evolve.samples=0", "evolve.samples"),
@@ -65,13 +65,13 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         ("seed", "key=value"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_nothing_starts(tmp_path: Path, override: str, words: str) -> None:
+def test_a_mistake_is_reported_in_one_line_and_nothing_starts(tmp_path: Path, override: str, text: str) -> None:
     (tmp_path / "params.yaml").write_text("seed: 0\n")
     done = run(tmp_path, "evolve", "-S", override)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
-    assert words in done.stderr
+    assert text in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
@@ -94,7 +94,7 @@ def test_report_prints_the_table_of_a_run(tmp_path: Path) -> None:
     assert done.stdout.startswith("the table [1.0, 2.0]\n")
 
 
-def test_the_hub_is_asked_only_where_a_name_on_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_contacted_only_for_a_name_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params, folder = tmp_path / "params.yaml", tmp_path / "model"
     params.write_text(f"model: {{base: {folder}}}\n")
     folder.mkdir()
@@ -104,14 +104,14 @@ def test_the_hub_is_asked_only_where_a_name_on_it_is_used(tmp_path: Path, monkey
         assert os.environ.get("HF_HUB_OFFLINE") == offline
 
 
-def test_where_nothing_is_up_status_and_down_say_so(tmp_path: Path) -> None:
-    asked = run(tmp_path, "status")
-    assert (asked.returncode, asked.stdout) == (1, "nothing is up; `agentevol up` starts it\n")
-    ended = run(tmp_path, "down")
-    assert (ended.returncode, ended.stdout) == (0, "nothing was up\n")
+def test_status_and_down_without_running_processes(tmp_path: Path) -> None:
+    status = run(tmp_path, "status")
+    assert (status.returncode, status.stdout) == (1, "nothing is running; `agentevol up` starts it\n")
+    down = run(tmp_path, "down")
+    assert (down.returncode, down.stdout) == (0, "nothing was running\n")
 
 
-def test_up_does_not_start_beside_another_server(tmp_path: Path) -> None:
+def test_up_does_not_start_if_another_server_is_in_use(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "flows.cli", "up"],
         cwd=tmp_path,
@@ -124,14 +124,14 @@ def test_up_does_not_start_beside_another_server(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_view_of_nothing_is_told_in_one_line(tmp_path: Path) -> None:
+def test_view_of_nothing_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, "view", "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("agentevol: nowhere: neither a run's folder")
 
 
-@pytest.mark.parametrize("name", command.EXPECTED)
-def test_an_error_that_a_user_can_put_right_is_one_message(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", command.EXPECTED_ERRORS)
+def test_an_error_that_a_user_can_fix_is_one_message(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module, _, attribute = name.rpartition(".")
     error = getattr(import_module(module), attribute)
     with pytest.raises(typer.Exit) as caught, command.expected_errors():
@@ -145,7 +145,7 @@ def test_any_other_error_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
 
-def test_doctor_names_what_is_missing_and_touches_nothing(tmp_path: Path) -> None:
+def test_doctor_reports_what_is_missing_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seed: 0\n")
     done = run(tmp_path, "doctor")
     assert done.returncode == 1
@@ -153,7 +153,7 @@ def test_doctor_names_what_is_missing_and_touches_nothing(tmp_path: Path) -> Non
     assert any(line.startswith("ok  parameters") for line in lines)
     assert any(line.startswith("--  base model") for line in lines)
     assert any("make base-model" in line for line in lines)
-    assert any("agentevol collect makes it" in line for line in lines)
+    assert any("agentevol collect builds it" in line for line in lines)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 

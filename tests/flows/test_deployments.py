@@ -1,4 +1,4 @@
-"""What prefect.yaml deploys can be loaded and called with the parameters that it gives."""
+"""The deployments of prefect.yaml can be loaded and accept their parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_deployment_loads_and_its_parameters_fit(deployment: dict[str, Any], m
     load_params(ROOT / given.get("params_file", "params.yaml"), given.get("overrides", []))
 
 
-def test_a_parameter_that_the_flow_does_not_have_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_parameter_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.exceptions import ParameterTypeError, SignatureMismatchError
     from prefect.flows import load_flow_from_entrypoint
 
@@ -57,8 +57,8 @@ def test_every_parameter_has_a_description_in_the_form(name: str, monkeypatch: p
     assert not [key for key, about in schema.properties.items() if not about.get("description")]
 
 
-def test_a_run_sends_a_sign_of_life_three_times_before_it_is_taken_for_dead() -> None:
-    from flows.up.setup import SILENCE
+def test_a_run_may_miss_three_heartbeats_before_it_is_considered_dead() -> None:
+    from flows.up.setup import HEARTBEAT_TIMEOUT
 
     for one in DEPLOYMENTS:
-        assert 3 * int(one["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == SILENCE.seconds
+        assert 3 * int(one["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) == HEARTBEAT_TIMEOUT.seconds

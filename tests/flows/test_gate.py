@@ -1,4 +1,4 @@
-"""A training set that does not pass the gate stops the flow before anything learns from it."""
+"""A training set that does not pass the gate stops the flow before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentevol.data import experts as collect
-from agentevol.data import filtering as datasets
+from agentevol.data import experts, filtering, merging
 from agentevol.data.artifact_folder import folder_digest
 from agentevol.gate.gate import GateFailed
 from agentevol.settings.load import SettingsError
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 class Unaided(Pushing):
-    """The same world where no expert has played."""
+    """The same environment without expert trajectories."""
 
     sizes = Sizes(instructions=26, eval=6, agent_traj=0, agent_traj_l=0)
 
@@ -42,47 +41,47 @@ def stored(project: Path, task: str) -> list[Path]:
 def test_expert_data_with_another_reward_than_it_replays_to_stops_the_flow(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.clone import clone
 
-    honest = collect.play_expert
+    original = experts.play_expert
 
-    def lying(*given: Any, **named: Any) -> Any:
-        episode = honest(*given, **named)
+    def falsified(*args: Any, **kwargs: Any) -> Any:
+        episode = original(*args, **kwargs)
         return replace(episode, messages=[*episode.messages[:-1], replace(episode.messages[-1], content="something else")])
 
-    monkeypatch.setattr(collect, "play_expert", lying)
+    monkeypatch.setattr(experts, "play_expert", falsified)
     with pytest.raises(GateFailed, match=r"replay.*pushing_"):
         clone()
     assert not stored(tiny, "finetune")
 
 
-def test_an_explored_instruction_of_agenteval_stops_the_flow(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.evolve import evolve
-
-    honest, held_out = datasets.RewardFilter.keep, registry.environment_class("pushing").instructions("eval")[-1]
-
-    def leaking(*given: Any) -> Any:
-        yield from honest(*given)
-        yield replace(collect.play_expert("pushing", held_out, "train"), split="explore")
-
-    monkeypatch.setattr(datasets.RewardFilter, "keep", leaking)
-    with pytest.raises(GateFailed, match=held_out.item_id):
-        evolve(iterations=1, overrides=["data.limits.eval=2"])  # what is not played this time must not be learnt from either
-    assert len(stored(tiny, "finetune")) == 1, "BC-Base alone was trained"
-    assert not stored(tiny, "merge")
-
-
-def test_an_exploration_without_a_success_stops_the_flow_only_where_coverage_is_asked_for(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("step", "method"), [(filtering.RewardFilter, "keep"), (merging.Merger, "merge")])
+def test_a_training_set_with_an_instruction_of_agenteval_stops_the_flow(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, step: type, method: str
 ) -> None:
     from flows.evolve import evolve
 
-    honest = datasets.filter_by_reward
-    monkeypatch.setattr(datasets, "keep_by_reward", lambda rows, **named: honest(rows[:0], **named))
+    original, held_out = getattr(step, method), registry.environment_class("pushing").instructions("eval")[-1]
+
+    def leaking(*args: Any) -> Any:
+        yield from original(*args)
+        yield replace(experts.play_expert("pushing", held_out, "train"), split="explore")
+
+    monkeypatch.setattr(step, method, leaking)
+    with pytest.raises(GateFailed, match=held_out.item_id):
+        evolve(iterations=1, overrides=["data.limits.eval=2"])  # instructions outside the limit must not be trained on either
+    assert len(stored(tiny, "finetune")) == 1, "only BC-Base was trained"
+    assert bool(stored(tiny, "merge")) == (method == "merge"), "the gate stops the flow right after the step that leaked"
+
+
+def test_an_exploration_without_a_success_stops_the_flow_only_if_coverage_is_required(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.evolve import evolve
+
+    monkeypatch.setattr(filtering.RewardFilter, "keep", lambda self, trajectories: iter(()))
     with pytest.raises(GateFailed, match=r"the set is empty(.|\n)*0 of 3 covered, below 0.1"):
         evolve(iterations=1, overrides=["gate.min_coverage=0.1", "data.limits.explore=4", "data.limits.train=4"])
     assert not stored(tiny, "merge")
 
 
-def test_worlds_without_an_expert_are_scored_and_not_cloned(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environments_without_an_expert_are_scored_and_not_cloned(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from flows.clone import clone
     from flows.evaluate import evaluate
 
@@ -92,11 +91,11 @@ def test_worlds_without_an_expert_are_scored_and_not_cloned(tiny: Path, monkeypa
         clone()
 
 
-def test_a_run_keeps_its_data_when_another_one_makes_data_of_other_worlds(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.pipeline import Job, parameters
+def test_a_run_keeps_its_data_when_another_run_rebuilds_data_with_other_environments(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.pipeline import Pipeline, load_parameters
 
-    job = Job(parameters())
-    before = {name: folder_digest(getattr(job.sets, name).folder) for name in ("agenteval", "held_out", "explore", "agenttraj")}
+    data = Pipeline(load_parameters()).datasets
+    before = {name: folder_digest(getattr(data, name).folder) for name in ("agenteval", "held_out", "explore", "agenttraj")}
     shutil.rmtree(tiny / "data")
-    after = {name: folder_digest(getattr(job.sets, name).folder) for name in before}
+    after = {name: folder_digest(getattr(data, name).folder) for name in before}
     assert after == before

@@ -1,4 +1,4 @@
-"""kill -9 while exploring, while fine-tuning and between two tasks: the same command goes on, does nothing twice, and ends the same."""
+"""After kill -9 (exploring, fine-tuning, between tasks), the same command continues, repeats nothing, and ends with the same result."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def manifests(project: Path) -> dict[str, Path]:
 
 
 def digests(project: Path) -> dict[str, str]:
-    """What every finished task made, by its key."""
+    """The digest of every finished task's result, by its key."""
     return {name: json.loads(path.read_text())["artifact"]["digest"] for name, path in manifests(project).items()}
 
 
-def moments(project: Path) -> dict[str, int]:
+def modification_times(project: Path) -> dict[str, int]:
     return {name: path.stat().st_mtime_ns for name, path in manifests(project).items()}
 
 
 def table(project: Path) -> str:
-    """The report without what it cost."""
+    """The report without the costs."""
     return (project / "runs" / "latest" / "table.txt").read_text().partition("Costs")[0]
 
 
@@ -45,19 +45,19 @@ def undisturbed(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def killed(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose run was killed at each place in turn and then went on to the end."""
+    """A project whose run was killed at each place in turn and then continued to the end."""
     project = make_project(tmp_path_factory.mktemp("killed"))
     finished: dict[str, int] = {}
     for place in PLACES:
         done = agentevol(project, "evolve", KILL_AT=place)
         assert done.returncode == -signal.SIGKILL, (place, done.stderr)
-        now = moments(project)
+        now = modification_times(project)
         assert len(now) > len(finished), f"nothing was finished before the kill while {place}"
-        assert finished.items() <= now.items(), f"finished work was done again before the kill while {place}"
+        assert finished.items() <= now.items(), f"finished work was repeated before the kill while {place}"
         finished = now
     done = agentevol(project, "evolve")
     assert done.returncode == 0, done.stderr
-    assert finished.items() <= moments(project).items()
+    assert finished.items() <= modification_times(project).items()
     return project
 
 
@@ -66,13 +66,13 @@ def test_the_results_are_those_of_an_undisturbed_run(undisturbed: Path, killed: 
     assert table(killed) == table(undisturbed)
 
 
-def test_the_random_player_is_in_the_report(undisturbed: Path) -> None:
+def test_the_random_policy_is_in_the_report(undisturbed: Path) -> None:
     assert "AgentEvol (iteration 2) against random: " in table(undisturbed)
     assert "| environment | n | random | BC-Base |" in (undisturbed / "runs" / "latest" / "table.md").read_text()
 
 
 def test_no_unfinished_folder_is_left(killed: Path) -> None:
-    # The store holds the process id of who was writing: what a killed process left goes when its task is done again.
+    # Temporary folders carry the process id of the writer: those of a killed process are removed when its task runs again.
     assert not list((killed / "runs" / "store").glob(".*.tmp"))
 
 
@@ -84,7 +84,7 @@ def test_no_server_is_left(killed: Path, prefect_home: Path) -> None:
 
 
 def servers(home: Path) -> list[int]:
-    """The processes that work for a Prefect home."""
+    """The processes that belong to a Prefect home."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -95,7 +95,7 @@ def servers(home: Path) -> list[int]:
     return found
 
 
-def test_mlflow_has_one_flat_run_and_every_point_once(killed: Path) -> None:
+def test_mlflow_has_one_flat_run_and_no_duplicate_points(killed: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{killed / 'mlflow.db'}")
@@ -107,13 +107,13 @@ def test_mlflow_has_one_flat_run_and_every_point_once(killed: Path) -> None:
     assert "mlflow.parentRunId" not in run.data.tags
     for name in run.data.metrics:
         steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, name))
-        assert set(steps.values()) == {1}, f"{name} has doubled points"
+        assert set(steps.values()) == {1}, f"{name} has duplicate points"
     history = client.get_metric_history(run.info.run_id, "success/overall")
     assert sorted(point.step for point in history) == [0, 1, 2]
     assert run.data.params["M"] == "2"
     assert 0 <= run.data.metrics["random/success/overall"] <= 1
     inputs = {entry.dataset.name for entry in run.inputs.dataset_inputs}
-    assert {"agenttraj", "agenteval", "explore", "explored-1", "learnt-from-2"} <= inputs
+    assert {"agenttraj", "agenteval", "explore", "explored-1", "trained-on-2"} <= inputs
     assert {file.path for file in client.list_artifacts(run.info.run_id, "report")} >= {"report/curve.png", "report/table.md"}
 
 
@@ -131,10 +131,10 @@ def test_sampled_episodes_can_be_read_as_conversations(killed: Path) -> None:
     assert first.inputs["messages"][0]["content"].startswith("Push.")
 
 
-def test_a_second_run_finds_everything_done(agentevol: Command, killed: Path) -> None:
-    before, latest = moments(killed), (killed / "runs" / "latest" / "table.txt").read_text()
+def test_a_second_run_reuses_everything(agentevol: Command, killed: Path) -> None:
+    before, latest = modification_times(killed), (killed / "runs" / "latest" / "table.txt").read_text()
     done = agentevol(killed, "evolve")
     assert done.returncode == 0, done.stderr
-    assert moments(killed) == before
+    assert modification_times(killed) == before
     assert latest in done.stdout
     assert "Traceback" not in done.stderr

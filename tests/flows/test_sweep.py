@@ -1,4 +1,4 @@
-"""A sweep as a user runs it, on the tiny project: cells share what they have in common, a kill costs little, one page shows everything."""
+"""A sweep as a user runs it, on the tiny project: cells share work, a kill costs little, one page shows everything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agentevol.settings.schema import SweepParams
-from flows.sweep import cells, short
+from flows.sweep import cells, short_name
 from tests import ROOT
 from tests.flows.tiny import make_project
 
@@ -26,7 +26,7 @@ def swept(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = make_project(tmp_path_factory.mktemp("sweep") / "project")
     killed = agentevol(project, "sweep", *GRID, KILL_AT="fine-tuning")
     assert killed.returncode == -9
-    # A run that is a process of its own knows the toy world as it would know another package's.
+    # A run in a process of its own finds the toy environment as it would find that of another package.
     (project / "sitecustomize.py").write_text("from tests.flows.tiny import register\nregister()\n")
     done = agentevol(project, "sweep", *GRID, "-S", "sweep.concurrency=2", PYTHONPATH=f"{ROOT}:{project}")
     assert done.returncode == 0, done.stderr
@@ -48,11 +48,11 @@ def test_the_grid_is_every_combination_once() -> None:
     found = [(cell.seed, cell.setting.merge, cell.setting.samples, cell.iterations) for cell in cells(grid)]
     assert len(set(found)) == len(found) == 16
     assert found[:2] == [(0, "initial", "1", 1), (0, "initial", "1", 4)]
-    assert short(grid) == "M4.1-K1.3+1-s0.1_initial-none"
+    assert short_name(grid) == "M4.1-K1.3+1-s0.1_initial-none"
 
 
 @pytest.mark.slow
-def test_what_cells_have_in_common_is_computed_once(swept: Path) -> None:
+def test_shared_work_of_the_cells_is_computed_once(swept: Path) -> None:
     # BC-Base; iterations 1 and 2 of K = 1 and of K = 2: five policies for four runs of together ten.
     assert len(results(swept, "finetune")) == 5
     runs = [json.loads((folder / "run.json").read_text()) for folder in sorted((swept / "runs").glob("M*"))]
@@ -61,10 +61,10 @@ def test_what_cells_have_in_common_is_computed_once(swept: Path) -> None:
 
 
 @pytest.mark.slow
-def test_side_by_side_gives_what_one_after_the_other_gives(swept: Path, agentevol: Command, tmp_path: Path) -> None:
-    alone = make_project(tmp_path / "project")
-    assert agentevol(alone, "evolve", "-S", "evolve.samples=2", "-S", "sweep.concurrency=3").returncode == 0
-    (folder,) = (alone / "runs").glob("M2-K2-*")
+def test_parallel_and_sequential_runs_give_the_same_results(swept: Path, agentevol: Command, tmp_path: Path) -> None:
+    single = make_project(tmp_path / "project")
+    assert agentevol(single, "evolve", "-S", "evolve.samples=2", "-S", "sweep.concurrency=3").returncode == 0
+    (folder,) = (single / "runs").glob("M2-K2-*")
     (same,) = (swept / "runs").glob("M2-K2-*")
     lineages = [json.loads((one / "run.json").read_text()) for one in (folder, same)]
     assert folder.name == same.name
@@ -120,7 +120,7 @@ def test_the_report_shows_everything_and_needs_nothing_else(swept: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_records_of_a_sweep_make_its_report_again(swept: Path, agentevol: Command) -> None:
+def test_the_report_of_a_sweep_can_be_made_from_its_records(swept: Path, agentevol: Command) -> None:
     folder = swept / "runs" / "sweeps" / name(swept)
     asked = ("compare", str(folder / "records"), "--title", f"AgentEvol: {name(swept)}")
     done = agentevol(swept, *asked)
@@ -133,27 +133,27 @@ def test_the_records_of_a_sweep_make_its_report_again(swept: Path, agentevol: Co
     assert "params.yaml: cannot be read as a record" in refused.stderr
     other = agentevol(swept, "sweep", *GRID, "--name", name(swept), "-S", "explore.temperature=0.9")
     assert other.returncode == 2
-    assert "there is one with other parameters (explore.temperature: 0.3 and 0.9)" in other.stderr
+    assert "a sweep of that name has other parameters (explore.temperature: 0.3 and 0.9)" in other.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="Chromium is not installed")
-def test_a_browser_shows_the_report_without_a_complaint_or_a_request(swept: Path) -> None:
+def test_a_browser_shows_the_report_without_an_error_or_a_request(swept: Path) -> None:
     from playwright.sync_api import sync_playwright
 
     page_file = swept / "runs" / "sweeps" / name(swept) / "report.html"
-    said: list[str] = []
-    asked: list[str] = []
+    errors: list[str] = []
+    requests: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto(page_file.as_uri())
         assert page.locator("svg").count() >= 4
         assert page.locator("table").count() >= 6
         assert page.locator("svg").first.bounding_box()["width"] > 300
         browser.close()
-    assert said == []
-    assert asked == [page_file.as_uri()]
+    assert errors == []
+    assert requests == [page_file.as_uri()]

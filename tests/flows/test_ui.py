@@ -1,4 +1,4 @@
-"""MLflow's pages as `agentevol ui` serves them, in a real browser that reaches nothing but this machine."""
+"""MLflow's pages as `agentevol ui` serves them, in a real browser without network access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tasks.mlflow_champion import ALIAS, challenge
-from tasks.mlflow_store import connect, experiment
+from tasks.mlflow_store import connect, get_or_create_experiment
 from tests import ROOT
 from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
@@ -57,32 +57,32 @@ def chart_page(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> 
                 time.sleep(1)
         yield link[0]
     finally:
-        server.terminate()  # and with it goes all that it started
+        server.terminate()  # its child processes end with it
         assert server.wait(timeout=60) == 128 + signal.SIGTERM
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
-def test_the_chart_page_shows_the_run_and_its_figures(chart_page: str, tmp_path: Path) -> None:
+def test_the_chart_page_shows_the_run_and_its_metrics(chart_page: str, tmp_path: Path) -> None:
     assert CHROMIUM is not None
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
     flags += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", f"--user-data-dir={tmp_path}", "--window-size=1400,1000"]
-    for _ in range(4):  # the browser's clock does not wait for a server that is slow to answer on a busy machine
+    for _ in range(4):  # the browser's virtual time does not wait for a slow server on a busy machine
         command = [CHROMIUM, *flags, "--virtual-time-budget=60000", "--dump-dom", chart_page]
         page = subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
-        if "data/learnt_from" in page:
+        if "data/trained_on" in page:
             break
     assert "M1-K1-s0" in page
-    assert "data/learnt_from" in page  # the first section of charts; those further down are drawn when one scrolls to them
+    assert "data/trained_on" in page  # the first section of charts; the others are drawn on scrolling
 
 
-def test_a_server_gets_the_files_of_a_champion(chart_page: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes no path of another machine as a model's source."""
+def test_the_files_of_a_champion_are_uploaded_to_a_server(chart_page: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server accepts no path of another machine as a model's source."""
     (project / "models" / "a").mkdir(parents=True)
     (project / "models" / "a" / "config.json").write_text("{}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", chart_page.partition("/#")[0])
     client = connect()
-    run = client.create_run(experiment(client, "champions")).info.run_id
+    run = client.create_run(get_or_create_experiment(client, "champions")).info.run_id
     verdict = challenge(client, run, "a", policy(project, "a", 2), AGENTEVAL, ENV_VERSIONS)
     assert verdict.champion
     champion = client.get_model_version_by_alias(verdict.name, ALIAS)

@@ -24,14 +24,14 @@ import httpx
 import psutil
 import pytest
 
-from flows.up.state import RUN, Record, pages_url
+from flows.up.state import FLOW_RUN_VARIABLE, Record, mlflow_ui_url
 from tests import ROOT
 from tests.flows.deployed import make_deployed_project
 from tests.flows.test_resume import digests
 from tests.flows.tiny import make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
-PATIENCE = 300  # seconds, for a busy machine
+TIMEOUT = 300  # seconds, for a busy machine
 
 
 class Site:
@@ -67,7 +67,7 @@ class Site:
         try:
             return str(self.api(f"flow_runs/{run}")["state"]["name"])
         except TimeoutError:
-            return "not told"
+            return "unknown"
 
     def wait_for(self, run: str, *names: str) -> None:
         until(lambda: self.state(run) in names, lambda: f"{run} is {self.state(run)}, not {names}; {self.log()}")
@@ -79,8 +79,8 @@ class Site:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.ports[0]}/api/{path}", data=data, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            found: dict = json.load(answer)  # type: ignore[type-arg]
+        with urllib.request.urlopen(request, timeout=30) as response:
+            found: dict = json.load(response)  # type: ignore[type-arg]
         return found
 
     def hold(self) -> None:
@@ -94,13 +94,13 @@ class Site:
         (self.project / "hold").unlink(missing_ok=True)
 
     def processes(self, run: str) -> list[psutil.Process]:
-        return [process for process in self.record.marked() if environment(process).get(RUN) == run]
+        return [process for process in self.record.processes() if environment(process).get(FLOW_RUN_VARIABLE) == run]
 
     def log(self) -> str:
         return (self.record.folder / "worker.log").read_text()[-3000:]
 
     def _run(self, command: list[str], folder: Path, more: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, cwd=folder, env={**self.environment, **more}, capture_output=True, text=True, timeout=PATIENCE)
+        return subprocess.run(command, cwd=folder, env={**self.environment, **more}, capture_output=True, text=True, timeout=TIMEOUT)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         site.agentevol("down")
 
 
-def test_commands_in_the_folder_find_it_and_wrong_parameters_are_told_at_once(site: Site) -> None:
+def test_commands_in_the_folder_find_the_server_and_wrong_parameters_are_rejected(site: Site) -> None:
     assert site.agentevol("status").returncode == 0
     refused = site.prefect("deployment", "run", "evolve/default", "-p", "samples=0")
     assert refused.returncode != 0
@@ -126,20 +126,20 @@ def test_commands_in_the_folder_find_it_and_wrong_parameters_are_told_at_once(si
     assert f":{site.ports[0]}" in taken.stderr
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(site: Site, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(site: Site, tmp_path: Path) -> None:
     other = make_project(tmp_path / "other")
     done = site.agentevol("up", "--port", str(site.ports[0]), folder=other)
     assert done.returncode == 1
     assert done.stderr.startswith(f"agentevol: port {site.ports[0]} ")
     assert len(done.stderr.strip().splitlines()) == 1
-    assert not Record(other / ".prefect").marked()
+    assert not Record(other / ".prefect").processes()
 
 
-def test_a_killed_run_is_crashed_and_a_retry_ends_as_an_undisturbed_one(site: Site, tmp_path: Path) -> None:
+def test_a_killed_run_is_crashed_and_a_retry_ends_like_an_undisturbed_run(site: Site, tmp_path: Path) -> None:
     site.hold()
     run = site.start("evolve/default")
     site.wait_until_held()
-    [flow] = site.record.runs()
+    [flow] = site.record.flow_runs()
     flow.kill()
     site.wait_for(run, "Crashed")
     site.release()
@@ -151,7 +151,7 @@ def test_a_killed_run_is_crashed_and_a_retry_ends_as_an_undisturbed_one(site: Si
     assert digests(site.project) == digests(undisturbed)
 
 
-def test_a_watched_run_ends_well_and_shows_its_figures(site: Site) -> None:
+def test_a_watched_run_completes_and_shows_its_scores(site: Site) -> None:
     done = site.prefect("deployment", "run", "evolve/default", "-p", "samples=1", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished successfully" in done.stdout
@@ -165,30 +165,30 @@ def test_a_watched_run_ends_well_and_shows_its_figures(site: Site) -> None:
     assert "[" in table[0]["pushing"]
     assert "# AgentTraj" in artifacts["gate"]
     assert "passed" in artifacts["gate"]
-    assert f"{pages_url(site.project / '.prefect')}/#/experiments/" in artifacts["links"]
+    assert f"{mlflow_ui_url(site.project / '.prefect')}/#/experiments/" in artifacts["links"]
     check_that_its_episodes_can_be_read(site)
 
 
-def test_cancelling_leaves_no_child(site: Site) -> None:
+def test_cancelling_leaves_no_child_process(site: Site) -> None:
     site.hold()
     run = site.start("evolve/default", "seed=1", 'overrides=["rollout.num_workers=2"]')
     site.wait_until_held()
-    crew = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
-    assert len(crew) == 2
+    workers = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
+    assert len(workers) == 2
     assert site.prefect("flow-run", "cancel", run).returncode == 0
     until(lambda: not site.processes(run), site.log)
-    assert not any(alive(process) for process in crew)
+    assert not any(alive(process) for process in workers)
     site.release()
     site.wait_for(run, "Cancelled")
 
 
-def test_after_a_killed_worker_up_again_puts_things_right(site: Site) -> None:
+def test_up_repairs_the_state_after_a_killed_worker(site: Site) -> None:
     site.hold()
     run = site.start("evolve/default", "seed=2")
     site.wait_until_held()
     worker = site.record.services()["worker"].process()
     assert worker is not None
-    for process in (worker, *site.record.runs()):
+    for process in (worker, *site.record.flow_runs()):
         process.kill()
     until(lambda: site.agentevol("status").returncode == 1)
     assert site.state(run) == "Running"
@@ -201,40 +201,40 @@ def test_after_a_killed_worker_up_again_puts_things_right(site: Site) -> None:
     site.wait_for(run, "Completed")
 
 
-def test_a_run_that_falls_silent_is_crashed_by_the_server(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The automation of `up`, with ten seconds instead of ninety, and a run that gives one heartbeat."""
+def test_a_run_without_heartbeats_is_crashed_by_the_server(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The automation of `up`, with ten seconds instead of ninety, and a run that sends one heartbeat."""
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.events import Event
     from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.states import Running
 
-    from flows.up.setup import ZOMBIES, zombies
+    from flows.up.setup import CRASH_AUTOMATION, crash_automation
 
     with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{site.ports[0]}/api"}), get_client(sync_client=True) as client:
-        assert client.read_automations_by_name(ZOMBIES)
+        assert client.read_automations_by_name(CRASH_AUTOMATION)
         run = client.create_flow_run(flow(lambda: None, name="silent"), state=Running())
-        client.create_automation(zombies(timedelta(seconds=10), str(run.id), f"quick {uuid.uuid4()}"))
-        time.sleep(3)  # the server takes it up
-        # By a request: `emit_event` is bound for good to the first server that this process has talked to, which may be another test's.
-        beat = Event(event="prefect.flow-run.heartbeat", resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
-        httpx.post(f"http://127.0.0.1:{site.ports[0]}/api/events", json=[beat.model_dump(mode="json")]).raise_for_status()
+        client.create_automation(crash_automation(timedelta(seconds=10), str(run.id), f"quick {uuid.uuid4()}"))
+        time.sleep(3)  # until the server has loaded it
+        # By a request: `emit_event` stays bound to the first server of this process, which may be another test's.
+        heartbeat = Event(event="prefect.flow-run.heartbeat", resource={"prefect.resource.id": f"prefect.flow-run.{run.id}"})
+        httpx.post(f"http://127.0.0.1:{site.ports[0]}/api/events", json=[heartbeat.model_dump(mode="json")]).raise_for_status()
         until(lambda: site.state(str(run.id)) == "Crashed")
 
 
-def test_down_leaves_no_process_whatever_is_going_on(site: Site) -> None:
+def test_down_leaves_no_process_in_any_state(site: Site) -> None:
     site.hold()
     run = site.start("evolve/default", "seed=3")
     site.wait_until_held()
-    before = site.record.marked()
+    before = site.record.processes()
     assert len(before) >= 4
     done = site.agentevol("down")
     assert done.returncode == 0, done.stderr
-    assert not site.record.marked()
+    assert not site.record.processes()
     assert not any(alive(process) for process in before)
     assert not (site.record.folder / "profiles.toml").exists()
     assert site.agentevol("status").returncode == 1
-    assert site.agentevol("down").stdout.strip() == "nothing was up"
+    assert site.agentevol("down").stdout.strip() == "nothing was running"
     assert last_state(site.project / ".prefect" / "prefect.db", run) == "CRASHED"
 
 
@@ -258,10 +258,10 @@ def last_state(database: Path, run: str) -> str:
     return str(found)
 
 
-def until(true: Callable[[], object], say: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, say()
+def until(condition: Callable[[], object], message: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, message()
         time.sleep(0.3)
 
 

@@ -1,6 +1,6 @@
-"""A whole project at the smallest size: one toy world, a language model of random weights, parameters. Used by the tests of the flows.
+"""A complete project at the smallest size: a toy environment, a language model with random weights, parameters. For the tests of the flows.
 
-`python -m tests.flows.tiny <command>` is the product's command line with the toy world in the registry; KILL_AT makes it kill itself.
+`python -m tests.flows.tiny <command>` is the product's command line with the toy environment registered; KILL_AT makes it kill itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PARAMS = {
 
 
 class Pushing(TextEnv):
-    """Push until no box is left: one word learnt is enough."""
+    """Push until no box is left: a policy that has learnt one word succeeds."""
 
     name = "pushing"
     version = 1
@@ -119,20 +119,20 @@ def kill_at(place: str) -> None:
     import tasks.rollout
     from tasks.cached_task import CachedTask
 
-    def deadly(words: str, after: int) -> Any:
+    def killing_bar(text: str, after: int) -> Any:
         @contextlib.contextmanager
-        def bar(what: str) -> Any:
-            yield lambda done, *_: die() if words in what and done >= after else None
+        def progress_bar(title: str) -> Any:
+            yield lambda done, *_: die() if text in title and done >= after else None
 
-        return bar
+        return progress_bar
 
     if place == "exploring":
-        tasks.rollout.bar = deadly("exploring with bc-base, 9-16", 2)
+        tasks.rollout.progress_bar = killing_bar("exploring with bc-base, 9-16", 2)
     elif place == "fine-tuning":
-        tasks.learn.bar = deadly("fine-tuning iteration-1", 3)
+        tasks.learn.progress_bar = killing_bar("fine-tuning iteration-1", 3)
     elif place == "between":
         call = CachedTask.__call__
-        CachedTask.__call__ = lambda self, **given: die() if given.get("label") == "iteration-2" else call(self, **given)  # type: ignore[method-assign]
+        CachedTask.__call__ = lambda self, **kwargs: die() if kwargs.get("label") == "iteration-2" else call(self, **kwargs)  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
@@ -141,6 +141,6 @@ if __name__ == "__main__":
 
     register()
     if os.environ.get("KILL_AT"):
-        load = command.load
-        command.load = lambda name: (kill_at(os.environ["KILL_AT"]), load(name))[1]
+        load_flow = command.load_flow
+        command.load_flow = lambda name: (kill_at(os.environ["KILL_AT"]), load_flow(name))[1]
     cli.main()

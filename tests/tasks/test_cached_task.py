@@ -1,4 +1,4 @@
-"""Results are kept by content: made once, made again when missing or damaged, and by nothing else."""
+"""Results are cached by content: computed once, and again only if they are missing or damaged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def joined(ran: list[str]) -> CachedTask:
     return joined
 
 
-def test_a_result_is_made_once() -> None:
+def test_a_result_is_computed_once() -> None:
     ran: list[str] = []
     task = letters(ran)
     first, second = task(letter="a", times=3), task(letter="a", times=3)
@@ -44,7 +44,7 @@ def test_a_result_is_made_once() -> None:
     assert (first.folder / "text").read_text() == "aaa"
 
 
-def test_only_a_deleted_output_is_made_again() -> None:
+def test_only_a_deleted_output_is_computed_again() -> None:
     ran: list[str] = []
     make, join = letters(ran), joined(ran)
     parts = [make(letter="a"), make(letter="b")]
@@ -56,24 +56,24 @@ def test_only_a_deleted_output_is_made_again() -> None:
     assert ran == ["b"]
 
 
-def test_a_damaged_output_is_made_again() -> None:
+def test_a_damaged_output_is_computed_again() -> None:
     ran: list[str] = []
     task = letters(ran)
-    made = task(letter="a")
-    (made.folder / "text").write_text("x")
+    artifact = task(letter="a")
+    (artifact.folder / "text").write_text("x")
     assert (task(letter="a").folder / "text").read_text() == "a"
     assert ran == ["a", "a"]
 
 
-def test_a_result_is_taken_over_when_prefect_has_forgotten_it() -> None:
+def test_a_result_is_reused_if_prefect_has_no_record_of_it() -> None:
     ran: list[str] = []
     task = letters(ran)
-    task.make(letter="a")  # the work was done, but the process was killed before Prefect knew
+    task.compute(letter="a")  # the process was killed before Prefect recorded the result
     task(letter="a")
     assert ran == ["a"]
 
 
-def test_the_key_is_of_name_version_and_content() -> None:
+def test_the_key_depends_on_name_version_and_content() -> None:
     task = letters([])
     assert task.key({"letter": "a"}) == task.key({"letter": "a", "times": 1})
     assert task.key({"letter": "a"}) != task.key({"letter": "b"})
@@ -84,7 +84,7 @@ def test_the_key_is_of_name_version_and_content() -> None:
 
 
 def test_comments_and_refactoring_do_not_change_the_key() -> None:
-    def one() -> CachedTask:
+    def original() -> CachedTask:
         @cached_task("text", version="1")
         def work(out: Path, *, letter: str) -> TaskOutput:
             (out / "text").write_text(letter)
@@ -92,21 +92,21 @@ def test_comments_and_refactoring_do_not_change_the_key() -> None:
 
         return work
 
-    def other() -> CachedTask:
+    def refactored() -> CachedTask:
         @cached_task("text", version="1")
         def work(out: Path, *, letter: str) -> TaskOutput:
-            # The same, told differently.
-            place = out / "text"
-            place.write_text(letter)
+            # The same in other words.
+            path = out / "text"
+            path.write_text(letter)
             return TaskOutput()
 
         return work
 
-    assert one()(letter="a") == other()(letter="a")
-    assert one().key({"letter": "a"}) == other().key({"letter": "a"})
+    assert original()(letter="a") == refactored()(letter="a")
+    assert original().key({"letter": "a"}) == refactored().key({"letter": "a"})
 
 
-def test_what_cannot_change_the_result_can_be_left_out() -> None:
+def test_inputs_that_cannot_change_the_result_can_be_ignored() -> None:
     @cached_task("text", version="1", ignore=("label_only", "settings.max_new_tokens"))
     def work(out: Path, *, settings: RolloutParams, label_only: str) -> TaskOutput:
         return TaskOutput()
@@ -116,7 +116,7 @@ def test_what_cannot_change_the_result_can_be_left_out() -> None:
     assert key != work.key({"settings": RolloutParams(concurrency=3), "label_only": "x"})
 
 
-def test_an_optional_input_that_is_not_given_costs_no_key() -> None:
+def test_an_optional_input_that_is_not_given_does_not_change_the_key() -> None:
     @cached_task("text", version="1")
     def work(out: Path, *, letter: str) -> TaskOutput:
         return TaskOutput()
@@ -134,12 +134,12 @@ def test_an_optional_input_that_is_not_given_costs_no_key() -> None:
     )
 
 
-def test_an_input_without_content_is_refused() -> None:
+def test_an_input_without_content_is_rejected() -> None:
     with pytest.raises(TypeError, match="an Artifact, settings or a plain value, not PosixPath"):
         letters([]).key({"letter": Path("a")})
 
 
-def test_a_failing_body_leaves_nothing(project: Path) -> None:
+def test_a_failing_body_stores_nothing(project: Path) -> None:
     @cached_task("text", version="1")
     def fails(out: Path, *, letter: str) -> TaskOutput:
         (out / "text").write_text(letter)
@@ -150,21 +150,21 @@ def test_a_failing_body_leaves_nothing(project: Path) -> None:
     assert not any((project / "runs" / "store").iterdir())
 
 
-def test_what_a_kill_would_have_needed_goes_when_the_result_stands(tmp_path: Path) -> None:
+def test_obsolete_folders_are_removed_once_the_result_is_stored(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
-    seen: list[bool] = []
+    checkpoint_existed: list[bool] = []
 
     @cached_task("text", version="1")
-    def taught(out: Path, *, fail: bool) -> TaskOutput:
+    def train(out: Path, *, fail: bool) -> TaskOutput:
         if fail:
             raise RuntimeError("the disk is full")
-        seen.append(checkpoint.exists())
+        checkpoint_existed.append(checkpoint.exists())
         return TaskOutput(obsolete=[checkpoint])
 
     with pytest.raises(RuntimeError):
-        taught(fail=True)
+        train(fail=True)
     assert checkpoint.exists()
-    taught(fail=False)
-    assert seen == [True]
+    train(fail=False)
+    assert checkpoint_existed == [True]
     assert not checkpoint.exists()

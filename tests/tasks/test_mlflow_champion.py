@@ -1,4 +1,4 @@
-"""A policy takes the title by the paired test alone, and is challenged by the outcomes that were kept with it."""
+"""A policy becomes the champion by the paired test alone, and is challenged with the outcomes that were stored with it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ENV_VERSIONS = {"maze": 1, "wordle": 2}
 @pytest.mark.parametrize(
     ("a", "b", "won"), [("111111", "000000", True), ("11111", "00000", False), ("111111e", "0000001", True), ("000000", "111111", False)]
 )
-def test_only_a_difference_that_chance_does_not_explain_wins(a: str, b: str, won: bool) -> None:
+def test_only_a_significant_difference_wins(a: str, b: str, won: bool) -> None:
     test = compare(a, b)  # 6 of 6: p = 0.031; 5 of 5: p = 0.063
     assert test is not None
     assert wins(test) is won
 
 
-def test_other_instructions_or_environment_versions_are_another_title() -> None:
+def test_other_instructions_or_environment_versions_have_another_champion() -> None:
     assert compare("11", "111") is None
     assert model_name(AGENTEVAL, ENV_VERSIONS) == model_name(AGENTEVAL, {"maze": 1})
     assert model_name(AGENTEVAL, {"maze": 2}) != model_name(AGENTEVAL, ENV_VERSIONS)
@@ -34,18 +34,18 @@ def test_other_instructions_or_environment_versions_are_another_title() -> None:
 
 
 @pytest.mark.slow
-def test_the_alias_moves_to_the_better_policy_and_its_version_leads_back_to_it(project: Path) -> None:
+def test_the_alias_moves_to_the_better_policy_and_its_version_refers_to_it(project: Path) -> None:
     client = mlflow_store.connect()
-    run = client.create_run(mlflow_store.experiment(client, "agentevol")).info.run_id
+    run = client.create_run(mlflow_store.get_or_create_experiment(client, "agentevol")).info.run_id
 
     def challenged(name: str, successes: int) -> tuple[bool, str]:
         verdict = challenge(client, run, f"run-{name}", policy(project, name, successes), AGENTEVAL, ENV_VERSIONS)
-        return verdict.champion, verdict.why
+        return verdict.champion, verdict.reason
 
-    assert challenged("a", 2) == (True, "the first one on these instructions")
+    assert challenged("a", 2) == (True, "the first on these instructions")
     assert challenged("b", 5) == (False, "not better than run-a iteration-1 (version 1): 3 gained, 0 lost of 12, p = 0.25")
     assert challenged("c", 12) == (True, "better than run-a iteration-1 (version 1): 10 gained, 0 lost of 12, p = 0.002")
-    assert challenged("c", 12)[0]  # told again: still the champion, and no further version
+    assert challenged("c", 12)[0]  # again: still the champion, and no further version
     assert not challenged("a", 2)[0]
     name = model_name(AGENTEVAL, ENV_VERSIONS)
     champion = client.get_model_version_by_alias(name, ALIAS)
@@ -54,15 +54,27 @@ def test_the_alias_moves_to_the_better_policy_and_its_version_leads_back_to_it(p
 
 
 def policy(project: Path, name: str, successes: int) -> PolicyRecord:
-    talk = [Message("user", "?"), Message("assistant", "left", True), Message("user", "no")]
+    messages = [Message("user", "?"), Message("assistant", "left", True), Message("user", "no")]
     episodes = [
         Trajectory(
-            f"maze_{number}", "maze", "maze", "eval", name, name, 1, 0, talk, float(number < successes), number < successes, 1, "finished"
+            f"maze_{number}",
+            "maze",
+            "maze",
+            "eval",
+            name,
+            name,
+            1,
+            0,
+            messages,
+            float(number < successes),
+            number < successes,
+            1,
+            "finished",
         )
         for number in range(12)
     ]
     write_dataset(project / name, episodes, {})
-    played = Artifact(kind="trajectories", path=name, digest=f"played {name}", counts={"maze": 12})
-    model, learnt = Artifact(kind="model", path=f"models/{name}", digest=name), Artifact(kind="trajectories", path="d", digest="d")
+    evaluated = Artifact(kind="trajectories", path=name, digest=f"episodes of {name}", counts={"maze": 12})
+    model, data = Artifact(kind="model", path=f"models/{name}", digest=name), Artifact(kind="trajectories", path="d", digest="d")
     scores = Artifact(kind="scores", path="s", digest="s", facts={"overall": {"success": successes / 12}})
-    return PolicyRecord("iteration-1", 1, model, learnt, played, scores)
+    return PolicyRecord("iteration-1", 1, model, data, evaluated, scores)

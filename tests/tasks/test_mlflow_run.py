@@ -1,4 +1,4 @@
-"""MLflow is told everything once, and another world is another run."""
+"""MLflow records everything once, another environment version is another run, and former runs are neither changed nor continued."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from agentevol.data.trajectory import Message, Trajectory
 from agentevol.settings.schema import Params
 from tasks.artifact import Artifact
 from tasks.git_commit import commit
-from tasks.mlflow_run import Tracker, twice
+from tasks.mlflow_run import RunTracker, retry_once
 from tasks.mlflow_store import connect
 from tasks.policy_record import PolicyRecord
-from tasks.run_identity import groups, run_key
+from tasks.run_identity import group_tags, run_key
 from tests import ROOT
 
 BASE = Artifact(kind="model", path="models/base", digest="base")
-MADE_FROM = {"sets": {"agenteval": "a"}, "env_versions": {"maze": 1}, "tasks": {"play": "1"}, "precision": "float32"}
+PROVENANCE = {"datasets": {"agenteval": "a"}, "env_versions": {"maze": 1}, "tasks": {"roll_out_chunk": "1"}, "precision": "float32"}
 EPISODES = [
     Trajectory(
         f"maze_{number}", "maze", "maze", "eval", "bc-large", "h", 0, 0,
@@ -32,38 +32,38 @@ EPISODES = [
 ]  # fmt: skip
 
 
-def test_what_decides_a_figure_decides_the_run() -> None:
-    key = run_key(Params(), BASE, MADE_FROM)
-    assert key == run_key(Params(), BASE, dict(reversed(MADE_FROM.items())))
-    for name in MADE_FROM:
-        assert run_key(Params(), BASE, MADE_FROM | {name: {"agenteval": "b"}}) != key
-    assert run_key(Params(seed=1), BASE, MADE_FROM) != key
-    assert run_key(Params(), BASE.model_copy(update={"digest": "other"}), MADE_FROM) != key
+def test_everything_that_decides_a_result_is_in_the_run_key() -> None:
+    key = run_key(Params(), BASE, PROVENANCE)
+    assert key == run_key(Params(), BASE, dict(reversed(PROVENANCE.items())))
+    for name in PROVENANCE:
+        assert run_key(Params(), BASE, PROVENANCE | {name: {"agenteval": "b"}}) != key
+    assert run_key(Params(seed=1), BASE, PROVENANCE) != key
+    assert run_key(Params(), BASE.model_copy(update={"digest": "other"}), PROVENANCE) != key
 
 
-def test_runs_of_a_group_differ_in_m_and_the_seed_alone() -> None:
-    one = groups(Params())["evo.setting"]
+def test_runs_of_a_group_differ_only_in_m_and_the_seed() -> None:
+    one = group_tags(Params())["agentevol.setting"]
     more = Params().evolve.model_copy(update={"iterations": 9})
-    assert groups(Params(seed=3, evolve=more))["evo.setting"] == one
+    assert group_tags(Params(seed=3, evolve=more))["agentevol.setting"] == one
     for other in (Params(finetune={"max_steps": 300}), Params(evolve={"samples": 3}), Params(explore={"temperature": 1.0})):
-        assert groups(other)["evo.setting"] != one
+        assert group_tags(other)["agentevol.setting"] != one
 
 
-def test_a_data_set_that_two_runs_record_at_once_is_recorded() -> None:
-    """As seen: UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest."""
-    there: list[str] = []
+def test_a_dataset_that_two_runs_log_at_once_is_logged() -> None:
+    """Observed: UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest."""
+    calls: list[str] = []
 
-    def record() -> None:
-        there.append("it")
-        if len(there) == 1:  # the other run's
+    def log_dataset() -> None:
+        calls.append("log")
+        if len(calls) == 1:  # the other run was faster
             raise MlflowException("UNIQUE constraint failed")
 
-    twice(record)
-    assert len(there) == 2
+    retry_once(log_dataset)
+    assert len(calls) == 2
 
 
 @pytest.mark.slow
-def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
+def test_a_policy_logged_again_after_a_kill_is_there_once(project: Path) -> None:
     """In a process of its own, as every run is."""
     command = [sys.executable, "-m", "tests.tasks.test_mlflow_run"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
@@ -72,37 +72,38 @@ def test_a_policy_told_again_after_a_kill_is_there_once(project: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def tell_twice(project: Path) -> None:
-    write_dataset(project / "played", EPISODES, {})
-    played = {"seconds": 2.0, "episodes": 3, "tokens": 30, "cut": {"context": 1, "loop": 2}, "errors": 0}
-    learnt = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
+def log_twice(project: Path) -> None:
+    write_dataset(project / "episodes", EPISODES, {})
+    evaluated = {"seconds": 2.0, "episodes": 3, "tokens": 30, "truncated": {"context": 1, "loop": 2}, "errors": 0}
+    trained = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
     scores = dict.fromkeys(("success", "success_low", "success_high", "reward", "reward_low", "reward_high"), 0.5) | {"errors": 0, "n": 3}
-    done = PolicyRecord(
+    policy = PolicyRecord(
         "bc-large", 0,
-        BASE.model_copy(update={"facts": learnt}),
-        Artifact(kind="trajectories", path="learnt", digest="l", counts={"maze": 7}),
-        Artifact(kind="trajectories", path="played", digest="p", counts={"maze": 3}, facts=played),
+        BASE.model_copy(update={"facts": trained}),
+        Artifact(kind="trajectories", path="data", digest="d", counts={"maze": 7}),
+        Artifact(kind="trajectories", path="episodes", digest="e", counts={"maze": 3}, facts=evaluated),
         Artifact(kind="scores", path="scores", digest="s", facts={"overall": scores}),
     )  # fmt: skip
-    with Tracker(Params(), BASE, MADE_FROM) as track:
-        track.large(done)
-        for told in ("traces", "figures"):
-            track.client.delete_tag(track.id, f"{told}.bc-large")  # as if it was killed before it was written
+    with RunTracker(Params(), BASE, PROVENANCE) as tracker:
+        tracker.log_bc_large(policy)
+        for kind in ("traces", "metrics"):
+            tracker.client.delete_tag(tracker.id, f"agentevol.logged.{kind}.bc-large")  # as if it was killed before it was set
     for _ in range(2):
-        with Tracker(Params(), BASE, MADE_FROM) as track:
-            track.large(done)
+        with RunTracker(Params(), BASE, PROVENANCE) as tracker:
+            tracker.log_bc_large(policy)
     client = connect()
-    traces = client.search_traces(locations=[track.experiment], include_spans=False)
+    traces = client.search_traces(locations=[tracker.experiment], include_spans=False)
     assert sorted(trace.info.tags["mlflow.traceName"] for trace in traces) == ["maze_0", "maze_1", "maze_2"]
-    found = client.get_run(track.id).data
-    figures = found.metrics
-    assert all(len(client.get_metric_history(track.id, name)) == 1 for name in figures)
-    assert found.tags["evo.setting"].startswith("K1 initial base reward_weighted ")
-    assert found.tags["mlflow.source.git.commit"] == commit()  # what leads back to the code
-    expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "truncated/context/evaluate": 1}
-    assert {name: figures[f"bc_large/{name}"] for name in expected} == expected
-    assert done.left_out() == "BC-Large left out: 1 too long to learn from, 1 cut, context (evaluate), 2 cut, loop (evaluate)"
+    data = client.get_run(tracker.id).data
+    metrics = data.metrics
+    assert all(len(client.get_metric_history(tracker.id, name)) == 1 for name in metrics)
+    assert data.tags["agentevol.setting"].startswith("K1 initial base reward_weighted ")
+    assert data.tags["mlflow.source.git.commit"] == commit()  # which code it was
+    expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "evaluate/truncated_context": 1}
+    assert {name: metrics[f"bc_large/{name}"] for name in expected} == expected
+    remark = "BC-Large exclusions: 1 too long for training, 1 truncated by context (evaluate), 2 truncated by loop (evaluate)"
+    assert policy.exclusion_remark() == remark
 
 
 if __name__ == "__main__":
-    tell_twice(Path.cwd())
+    log_twice(Path.cwd())

@@ -1,4 +1,4 @@
-"""Where MLflow keeps its records is checked before anything is computed; a real PostgreSQL holds them as mlflow.db does."""
+"""MLflow's storage is checked before anything is computed; a real PostgreSQL works like mlflow.db."""
 
 from __future__ import annotations
 
@@ -11,59 +11,59 @@ from pathlib import Path
 import pytest
 
 from tasks import mlflow_store, paths
-from tasks.mlflow_store import TrackingUnusable, connect, shown
+from tasks.mlflow_store import TrackingUnavailable, connect, without_password
 from tests import ROOT
 from tests.servers import postgres
 from tests.servers.ports import free_port
 
 
 @pytest.mark.parametrize(
-    ("revision", "says"),
+    ("revision", "message"),
     [
         ("451aebb31d03", r"made by an older MLflow than 3\.\d+.*Back it up, then: mlflow db upgrade 'sqlite:///.*mlflow\.db'"),
         ("ffffffffffff", r"made by a newer MLflow than 3\.\d+.*ffffffffffff is not known here.*MLFLOW_TRACKING_URI="),
     ],
 )
-def test_a_database_of_another_mlflow_is_named_and_left_as_it_is(project: Path, revision: str, says: str) -> None:
+def test_a_database_of_another_mlflow_version_is_reported_and_not_changed(project: Path, revision: str, message: str) -> None:
     with sqlite3.connect("mlflow.db") as database:
         database.execute("create table alembic_version (version_num varchar(32) not null)")
         database.execute("insert into alembic_version values (?)", [revision])
-    with pytest.raises(TrackingUnusable, match=says):
+    with pytest.raises(TrackingUnavailable, match=message):
         connect()
     with sqlite3.connect("mlflow.db") as database:
         assert database.execute("select count(*) from sqlite_master where type = 'table'").fetchone() == (1,)
 
 
 @pytest.mark.parametrize(
-    ("uri", "says"),
+    ("uri", "message"),
     [
         ("http://127.0.0.1:{port}", "does not answer: .*refused.* Start it, or unset"),
         ("postgresql+pg8000://me:secret@127.0.0.1:{port}/x", "me:\\*\\*\\*@127.*cannot be used: .*Check MLFLOW_TRACKING_URI"),
         ("mysql+nosuch://127.0.0.1/x", "cannot be used: "),
     ],
 )
-def test_a_place_that_is_not_there_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch, uri: str, says: str) -> None:
+def test_an_unreachable_database_or_server_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch, uri: str, message: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(port=free_port()))
-    with pytest.raises(TrackingUnusable, match=says) as found:
+    with pytest.raises(TrackingUnavailable, match=message) as caught:
         connect()
-    assert "\n" not in str(found.value)
-    assert "secret" not in str(found.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
-def test_a_file_that_is_no_database_is_one_line(project: Path) -> None:
+def test_a_file_that_is_not_a_database_is_one_line(project: Path) -> None:
     Path("mlflow.db").write_text("no database" * 200)
-    with pytest.raises(TrackingUnusable, match=r"file is not a database\. Move the file away"):
+    with pytest.raises(TrackingUnavailable, match=r"file is not a database\. Move the file away"):
         connect()
 
 
-def test_passwords_are_not_shown() -> None:
-    assert shown("postgresql://me:a%40b@host:5432/x") == "postgresql://me:***@host:5432/x"
-    assert shown("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
+def test_passwords_are_not_without_password() -> None:
+    assert without_password("postgresql://me:a%40b@host:5432/x") == "postgresql://me:***@host:5432/x"
+    assert without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(postgres.LACKING), reason=f"not installed: {', '.join(postgres.LACKING)}")
-def test_a_real_postgresql_holds_runs_traces_inputs_and_the_champion(project: Path) -> None:
+def test_a_real_postgresql_stores_runs_traces_inputs_and_the_champion(project: Path) -> None:
     """In a process of its own, as every run is."""
     with postgres.postgres() as address:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -74,12 +74,12 @@ def test_a_real_postgresql_holds_runs_traces_inputs_and_the_champion(project: Pa
     assert not (project / "mlflow.db").exists()
 
 
-def tell_postgresql(project: Path) -> None:
+def log_to_postgresql(project: Path) -> None:
     from tests.tasks.test_mlflow_champion import AGENTEVAL, ENV_VERSIONS, policy
-    from tests.tasks.test_mlflow_run import tell_twice
+    from tests.tasks.test_mlflow_run import log_twice
 
     assert paths.tracking_uri().startswith("postgresql")
-    tell_twice(project)
+    log_twice(project)
     client = mlflow_store.connect()
     run = client.search_runs([client.get_experiment_by_name("agentevol").experiment_id])[0]
     from tasks.mlflow_champion import challenge
@@ -91,4 +91,4 @@ def tell_postgresql(project: Path) -> None:
 
 
 if __name__ == "__main__":
-    tell_postgresql(Path.cwd())
+    log_to_postgresql(Path.cwd())

@@ -11,21 +11,21 @@ from tasks.dvc_record import folder_md5, recorded_md5
 
 
 def test_the_store_is_shared_with_experiments_in_a_temporary_copy(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = paths.store(), paths.tracking_uri()
+    shared = paths.store(), paths.tracking_uri()
     copy = project / ".dvc" / "tmp" / "exps" / "one"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(project))
-    assert (paths.store(), paths.tracking_uri()) == here
+    assert (paths.store(), paths.tracking_uri()) == shared
 
 
-def test_a_place_is_written_down_so_that_the_project_can_be_moved(project: Path) -> None:
+def test_recorded_paths_are_relative_so_that_the_project_can_be_moved(project: Path) -> None:
     assert paths.record(project / "runs" / "store" / "x") == "runs/store/x"
     assert paths.resolve("runs/store/x") == project.resolve() / "runs" / "store" / "x"
     assert paths.record(Path("/elsewhere/x")) == "/elsewhere/x"
 
 
-def test_a_folder_s_hash_is_dvc_s(project: Path) -> None:
+def test_the_hash_of_a_folder_is_that_of_dvc(project: Path) -> None:
     import subprocess
     import sys
 

@@ -1,4 +1,4 @@
-"""What is said of long work where no terminal shows a bar."""
+"""The progress lines of long work without a terminal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import pytest
 from tasks import progress
 
 
-def test_a_log_is_told_how_far_it_is_and_only_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_gets_a_progress_line_once_a_minute(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 59.0, 61.0, 62.0, 130.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     progress.console.cache_clear()
-    with progress.bar("fine-tuning iteration-1") as tick:
+    with progress.progress_bar("fine-tuning iteration-1") as update:
         for done in (1, 20, 25, 26, 50):
-            tick(done, 100, 0.5)
+            update(done, 100, 0.5)
     progress.console.cache_clear()
     lines = capsys.readouterr().err.splitlines()
     assert lines == [

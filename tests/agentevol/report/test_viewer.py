@@ -13,7 +13,7 @@ import pytest
 from agentevol.data.dataset import write_dataset
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.report.viewer.page import OUTCOMES, EpisodeGroup, outcome, write_page
-from tasks.episode_page import NothingToView, view
+from tasks.episode_page import NoEpisodesFound, write_episode_page
 
 CHROMIUM = shutil.which("chromium")
 MARKUP = "<img src=http://example.org/x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>"
@@ -68,11 +68,11 @@ def test_thousands_of_episodes_make_a_small_file_and_their_markup_is_not_in_it(t
 
 
 def test_a_page_without_episodes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NothingToView, match="nowhere"):
-        view([tmp_path / "nowhere"])
+    with pytest.raises(NoEpisodesFound, match="nowhere"):
+        write_episode_page([tmp_path / "nowhere"])
     write_dataset(tmp_path / "empty", [], {})
-    with pytest.raises(NothingToView, match="no episode"):
-        view([tmp_path / "empty"], tmp_path / "page.html")
+    with pytest.raises(NoEpisodesFound, match="no episode"):
+        write_episode_page([tmp_path / "empty"], tmp_path / "page.html")
 
 
 @pytest.fixture(scope="module")

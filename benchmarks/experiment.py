@@ -1,7 +1,7 @@
 """The experiment of docs/results.md: `python -m benchmarks.experiment [PART ...] [--minutes N]`, parameters in params-experiment.yaml.
 
-Each part is an `agentevol sweep`. Its records in docs/results/records are committed: a part runs once, on any machine and day. An interrupted
-part continues from runs/store if that still exists. The report on all records is rewritten after each part.
+Each part is an `agentevol sweep`. Its records in docs/results/records are committed: a part runs once, on any machine and day. An
+interrupted part continues from runs/store if that still exists. The report on all records is rewritten after each part.
 """
 
 from __future__ import annotations

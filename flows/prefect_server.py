@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,6 +23,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from agentevol.parent_process import end_with_parent
 from flows.up.state import api_url
 
 STARTUP_SECONDS = 120.0
@@ -126,17 +125,8 @@ def _free_port() -> int:
         return port
 
 
-def _exit_with_parent(grace: float = STOP_SECONDS - 1) -> None:
-    """Block until the parent closes its end of the pipe, then terminate this process; after `grace` seconds exit at once."""
-    while sys.stdin.buffer.read(4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(grace)
-    os._exit(0)
-
-
 def _serve(port: int) -> None:
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    end_with_parent(grace_seconds=STOP_SECONDS - 1)
     with gc_paused():
         import prefect.server.api.server  # noqa: F401
         import uvicorn

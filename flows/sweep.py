@@ -7,11 +7,8 @@ it stopped, and running more cells in parallel changes nothing but the time.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +17,7 @@ from itertools import product
 from prefect import flow
 
 from agentevol.data.artifact_folder import digest_json
+from agentevol.parent_process import end_with_parent
 from agentevol.report.sweep.model import Setting, SweepRun
 from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, first_difference, recorded_parameters
 from agentevol.settings.effects import comparable_parameters
@@ -168,12 +166,6 @@ def _run_in_parallel(grid: Sequence[SweepRun], concurrency: int, params_file: st
                 process.terminate()
 
 
-def _exit_with_parent() -> None:
-    """The sweep holds the other end of standard input. When it closes, the sweep has ended, for whatever reason."""
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    end_with_parent()  # the sweep holds the other end of standard input
     print(evolve(**json.loads(sys.argv[1])), flush=True)

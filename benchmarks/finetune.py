@@ -1,11 +1,11 @@
 """Learning: `python -m benchmarks.finetune [--model FOLDER] [--steps N] [--rounds N]`, on AgentTraj of data/ (`agentevol collect`).
 
-TokenizedDataset/s, all and with loss, of one and the same model over the same trajectories at 4,096 tokens a step:
-- ours: agentevol.finetune's packed lines;
-- bare: forward and backward of full rectangles (loss everywhere, no optimiser), rows as long as the trajectory that a mean token sits in;
-- TRL's SFTTrainer, padded with rows of like lengths and packed (best-fit), where it is installed:
+Tokens per second, all and those in the loss, of the same model over the same trajectories at 4,096 tokens per step:
+- ours: the packed batches of agentevol.training;
+- bare: forward and backward pass of full rectangles (loss on every token, no optimiser), as wide as the trajectory of a mean token is long;
+- TRL's SFTTrainer, padded with rows of similar lengths and packed (best-fit), where it is installed:
   `pip install trl` (1.16 was used; in a virtual environment of its own that sees this one's packages, it needs `datasets`).
-They take turns, round by round. On a machine that is not quiet compare the processor seconds: one thread, OMP_NUM_THREADS=1.
+The contenders alternate, round by round. On a busy machine compare the CPU seconds, with one thread (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from typing import Any
 import numpy as np
 import torch
 
-from agentevol.chat.tokenize import TokenizedExample
 from agentevol.data.dataset import read_dataset
 from agentevol.models import load_model, load_tokenizer
 from agentevol.settings.schema import FinetuneParams
-from agentevol.training.finetune import weighed
+from agentevol.training.micro_batch import WeightedExample
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
-from agentevol.training.precision import resolve
+from agentevol.training.precision import resolve_precision
+from agentevol.training.rules import weighted_examples
 from agentevol.training.tokenized_dataset import tokenize_dataset
 from benchmarks.results import record
 
-ENVIRONMENTS, EACH = ("babyai", "maze", "textcraft", "wordle"), 80
+ENVIRONMENTS, TRAJECTORIES_EACH = ("babyai", "maze", "textcraft", "wordle"), 80
 SETTINGS = FinetuneParams()
-Rows = list[tuple[TokenizedExample, float]]
+Examples = list[WeightedExample]
 
 
 @dataclass(slots=True)
 class Meter:
-    """What one contender has done so far."""
+    """The work and the time of one contender so far."""
 
     tokens: int = 0
-    learnt: int = 0
+    trained: int = 0
     wall: float = 0.0
     cpu: float = 0.0
     started: tuple[float, float] = field(default=(0.0, 0.0))
@@ -60,42 +60,42 @@ class Meter:
         self.cpu += time.process_time() - self.started[1]
 
 
-def ours(rows: Rows, model: Any) -> Callable[[int, Meter], None]:
+def ours(examples: Examples, model: Any) -> Callable[[int, Meter], None]:
     assert enable_packed_attention(model)
-    optimizer = Optimizer(model, precision=SETTINGS.precision, weight_decay=SETTINGS.weight_decay, clip=SETTINGS.clip)
-    plan = pack_batches([len(encoded.token_ids) for encoded, _ in rows], tokens=SETTINGS.batch_tokens, epochs=1e6, seed=0)
+    optimizer = Optimizer(model, precision=SETTINGS.precision, weight_decay=SETTINGS.weight_decay, max_grad_norm=SETTINGS.max_grad_norm)
+    batches = pack_batches([len(example.token_ids) for example, _ in examples], tokens=SETTINGS.batch_tokens, epochs=1e6, seed=0)
 
-    def learn(steps: int, meter: Meter) -> None:
-        for group in islice(plan, steps):
+    def train(steps: int, meter: Meter) -> None:
+        for indices in islice(batches, steps):
             with meter:
-                line = PackedBatch.of([rows[i] for i in group])
-                optimizer.step([line], 1e-4)
-            meter.tokens, meter.learnt = meter.tokens + line.tokens, meter.learnt + line.trained_tokens
+                batch = PackedBatch.from_examples([examples[i] for i in indices])
+                optimizer.step([batch], 1e-4)
+            meter.tokens, meter.trained = meter.tokens + batch.tokens, meter.trained + batch.trained_tokens
 
-    return learn
+    return train
 
 
-def bare(rows: Rows, model: Any) -> Callable[[int, Meter], None]:
-    lengths = [len(encoded.token_ids) for encoded, _ in rows]
+def bare(examples: Examples, model: Any) -> Callable[[int, Meter], None]:
+    lengths = [len(example.token_ids) for example, _ in examples]
     width = round(sum(length**2 for length in lengths) / sum(lengths) / 64) * 64
-    ids = torch.tensor([token for encoded, _ in rows for token in encoded.token_ids])
+    ids = torch.tensor([token for example, _ in examples for token in example.token_ids])
     shape = max(1, round(SETTINGS.batch_tokens / width)), width
-    half = resolve(SETTINGS.precision) == "bfloat16"
+    bfloat16 = resolve_precision(SETTINGS.precision) == "bfloat16"
 
-    def learn(steps: int, meter: Meter) -> None:
+    def train(steps: int, meter: Meter) -> None:
         model.train()
         for step in range(steps):
             batch = ids.roll(-step * shape[0] * width)[: shape[0] * width].view(shape)
-            with meter, torch.autocast("cpu", torch.bfloat16, enabled=half):
+            with meter, torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 model(input_ids=batch, labels=batch, use_cache=False).loss.backward()
                 model.zero_grad(set_to_none=True)
-            meter.tokens, meter.learnt = meter.tokens + batch.numel(), meter.learnt + batch.numel()
+            meter.tokens, meter.trained = meter.tokens + batch.numel(), meter.trained + batch.numel()
 
-    return learn
+    return train
 
 
-def trl(rows: Rows, model: Any, tokenizer: Any, packing: bool) -> Callable[[int, Meter], None]:
-    """A trainer for each round, made outside the time; tokens are counted where it collates them."""
+def trl(examples: Examples, model: Any, tokenizer: Any, packing: bool) -> Callable[[int, Meter], None]:
+    """A new trainer for each round, created outside the measured time; tokens are counted in its data collator."""
     from datasets import Dataset
     from datasets.utils.logging import disable_progress_bar
     from transformers import TrainerCallback
@@ -103,13 +103,13 @@ def trl(rows: Rows, model: Any, tokenizer: Any, packing: bool) -> Callable[[int,
 
     disable_progress_bar()
     logging.getLogger("trl").setLevel(logging.ERROR)
-    mean = sum(len(encoded.token_ids) for encoded, _ in rows) / len(rows)
-    half = resolve(SETTINGS.precision) == "bfloat16"
+    mean = sum(len(example.token_ids) for example, _ in examples) / len(examples)
+    bfloat16 = resolve_precision(SETTINGS.precision) == "bfloat16"
     length = SETTINGS.max_tokens
-    each = max(1, SETTINGS.batch_tokens // length) if packing else max(1, round(SETTINGS.batch_tokens / mean))
+    batch_size = max(1, SETTINGS.batch_tokens // length) if packing else max(1, round(SETTINGS.batch_tokens / mean))
 
     class Clock(TrainerCallback):  # type: ignore[misc]
-        """From the first step's beginning to the last one's end: starting a trainer is not its speed."""
+        """Measures from the beginning of the first step to the end of the last: the start of a trainer does not count."""
 
         def __init__(self, meter: Meter) -> None:
             self.meter = meter
@@ -122,58 +122,58 @@ def trl(rows: Rows, model: Any, tokenizer: Any, packing: bool) -> Callable[[int,
             self.meter.__exit__()
             self.meter.started = (0.0, 0.0)
 
-    def batched(seed: int) -> Any:
-        """Anew for each round. Unpacked, rows of like lengths are neighbours: as `group_by_length`, which starts with the longest."""
-        order = [int(i) for i in np.random.default_rng(seed).permutation(len(rows))]
+    def shuffled_dataset(seed: int) -> Any:
+        """In a new order for each round. Unpacked, examples of similar lengths are neighbours, as with `group_by_length`."""
+        order = [int(i) for i in np.random.default_rng(seed).permutation(len(examples))]
         if not packing:
-            by_length = sorted(order, key=lambda i: len(rows[i][0].token_ids))
-            groups = [by_length[start : start + each] for start in range(0, len(order), each)]
+            by_length = sorted(order, key=lambda i: len(examples[i][0].token_ids))
+            groups = [by_length[start : start + batch_size] for start in range(0, len(order), batch_size)]
             order = [i for g in np.random.default_rng(seed).permutation(len(groups)) for i in groups[int(g)]]
-        picked = [rows[i][0] for i in order]
+        ordered = [examples[i][0] for i in order]
         return Dataset.from_list(
             [
                 {"input_ids": list(e.token_ids), "labels": [i if loss else -100 for i, loss in zip(e.token_ids, e.loss_mask, strict=True)]}
-                for e in picked
+                for e in ordered
             ]
         )
 
-    def learn(steps: int, meter: Meter) -> None:
+    def train(steps: int, meter: Meter) -> None:
         with tempfile.TemporaryDirectory() as temporary:
             config = SFTConfig(
                 temporary,
                 max_steps=steps,
                 max_length=length,
-                per_device_train_batch_size=each,
+                per_device_train_batch_size=batch_size,
                 packing=packing,
                 train_sampling_strategy="random" if packing else "sequential",
                 gradient_checkpointing=False,
                 use_cpu=True,
-                bf16=half,
+                bf16=bfloat16,
                 optim="adamw_torch_fused",
                 learning_rate=1e-4,
                 weight_decay=SETTINGS.weight_decay,
-                max_grad_norm=SETTINGS.clip,
+                max_grad_norm=SETTINGS.max_grad_norm,
                 logging_strategy="no",
                 save_strategy="no",
                 report_to="none",
                 disable_tqdm=True,
                 seed=meter.tokens,
             )
-            trainer = SFTTrainer(model, args=config, train_dataset=batched(meter.tokens), processing_class=tokenizer)
+            trainer = SFTTrainer(model, args=config, train_dataset=shuffled_dataset(meter.tokens), processing_class=tokenizer)
             collate = trainer.data_collator
 
-            def counted(examples: list[Any]) -> Any:
-                batch = collate(examples)
+            def counting_collator(features: list[Any]) -> Any:
+                batch = collate(features)
                 labels = batch["labels"]
-                meter.tokens += sum(len(example["input_ids"]) for example in examples)
-                meter.learnt += int((labels != -100).sum())
+                meter.tokens += sum(len(example["input_ids"]) for example in features)
+                meter.trained += int((labels != -100).sum())
                 return batch
 
-            trainer.data_collator = counted
+            trainer.data_collator = counting_collator
             trainer.add_callback(Clock(meter))
             trainer.train()
 
-    return learn
+    return train
 
 
 def main() -> None:
@@ -183,46 +183,46 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--data", type=Path, default=Path("data/agenttraj"))
     parser.add_argument("--json", type=Path, help="a file that the ratios are added to (benchmarks.check)")
-    given = parser.parse_args()
-    taken: dict[str, int] = defaultdict(int)
-    chosen = []
-    for one in read_dataset(given.data):
-        taken[one.env] += 1
-        if one.env in ENVIRONMENTS and taken[one.env] <= EACH:
-            chosen.append(one)
-    rows, _ = weighed(tokenize_dataset(chosen, given.model), SETTINGS.max_tokens, "reward_weighted")
-    contenders = {"ours": ours(rows, load_model(given.model)), "bare rectangles": bare(rows, load_model(given.model))}
+    arguments = parser.parse_args()
+    counts: dict[str, int] = defaultdict(int)
+    trajectories = []
+    for trajectory in read_dataset(arguments.data):
+        counts[trajectory.env] += 1
+        if trajectory.env in ENVIRONMENTS and counts[trajectory.env] <= TRAJECTORIES_EACH:
+            trajectories.append(trajectory)
+    examples, _ = weighted_examples(tokenize_dataset(trajectories, arguments.model), SETTINGS.max_tokens, "reward_weighted")
+    contenders = {"ours": ours(examples, load_model(arguments.model)), "bare rectangles": bare(examples, load_model(arguments.model))}
     try:
         for name, packing in (("TRL, padded", False), ("TRL, packed", True)):
-            contenders[name] = trl(rows, load_model(given.model), load_tokenizer(given.model), packing)
+            contenders[name] = trl(examples, load_model(arguments.model), load_tokenizer(arguments.model), packing)
     except ImportError as error:
         print(f"TRL is left out: {error}")
     meters = {name: Meter() for name in contenders}
-    for learn in contenders.values():
-        learn(1, Meter())
-    for _ in range(given.rounds):
-        for name, learn in contenders.items():
-            learn(given.steps, meters[name])
-    record(given.json, "finetune", show(rows, given.model, meters))
+    for train in contenders.values():
+        train(1, Meter())
+    for _ in range(arguments.rounds):
+        for name, train in contenders.items():
+            train(arguments.steps, meters[name])
+    record(arguments.json, "finetune", show(examples, arguments.model, meters))
 
 
-def show(rows: Rows, model: Path, meters: dict[str, Meter]) -> dict[str, float]:
-    tokens, learnt = sum(len(encoded.token_ids) for encoded, _ in rows), sum(sum(encoded.loss_mask) for encoded, _ in rows)
-    print(f"{len(rows)} trajectories, {tokens} tokens, {learnt} learnt; {model}; {torch.get_num_threads()} threads")
-    print(f"precision {resolve(SETTINGS.precision)}; busy with {os.getloadavg()[0]:.1f} processes")
-    print(f"{'':16} {'tokens/s':>9} {'learnt/s':>9} {'per CPU s':>10} {'learnt':>8} {'ours by it':>11} {'by CPU s':>9}")
+def show(examples: Examples, model: Path, meters: dict[str, Meter]) -> dict[str, float]:
+    tokens, trained = sum(len(example.token_ids) for example, _ in examples), sum(sum(example.loss_mask) for example, _ in examples)
+    print(f"{len(examples)} trajectories, {tokens} tokens, {trained} in the loss; {model}; {torch.get_num_threads()} threads")
+    print(f"precision {resolve_precision(SETTINGS.precision)}; load {os.getloadavg()[0]:.1f}")
+    print(f"{'':16} {'tokens/s':>9} {'trained/s':>9} {'per CPU s':>10} {'trained':>8} {'ours by it':>11} {'by CPU s':>9}")
 
-    def ahead(meter: Meter, kind: str, clock: str) -> float:
-        our = meters["ours"]
-        return float(getattr(our, kind) / getattr(our, clock) / (getattr(meter, kind) / getattr(meter, clock)))
+    def ratio_to(meter: Meter, kind: str, clock: str) -> float:
+        ours = meters["ours"]
+        return float(getattr(ours, kind) / getattr(ours, clock) / (getattr(meter, kind) / getattr(meter, clock)))
 
     ratios = {}
     for name, meter in meters.items():
-        kind = "tokens" if name.startswith("bare") else "learnt"  # a bare token is any token, TRL's goal is the ones with loss
-        ratio, cpu = ahead(meter, kind, "wall"), ahead(meter, kind, "cpu")
+        kind = "tokens" if name.startswith("bare") else "trained"  # the bare passes have a loss on every token
+        ratio, cpu = ratio_to(meter, kind, "wall"), ratio_to(meter, kind, "cpu")
         if meter is not meters["ours"]:
             ratios[f"ours by {name}"] = round(ratio, 3)
-        rates = meter.tokens / meter.wall, meter.learnt / meter.wall, meter.tokens / meter.cpu, meter.learnt / meter.cpu
+        rates = meter.tokens / meter.wall, meter.trained / meter.wall, meter.tokens / meter.cpu, meter.trained / meter.cpu
         print(f"{name:16} {rates[0]:9.0f} {rates[1]:9.0f} {rates[2]:10.0f} {rates[3]:8.0f} {ratio:11.2f} {cpu:9.2f}")
     return ratios
 

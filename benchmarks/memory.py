@@ -1,7 +1,9 @@
-"""What giving memory back costs and saves in a training: `python -m benchmarks.memory DATASET [--epochs N] [--every 1 4 8 1000000]`.
+"""What trimming the heap costs and saves: `python -m benchmarks.memory [DATASET] [--epochs N] [--intervals 1 4 8 1000000] [--json FILE]`.
 
-Fine-tunes the embedded base model on a dataset of trajectories (such as runs/latest/training-data) in a process of its own for each
-setting, and prints seconds, the highest and the last resident memory, and the weights' hash, which must be one and the same.
+First, in a process of its own: frees most of some hundred MiB of small blocks and prints the share of the resident memory that stays after
+trim_heap (with glibc about the blocks still in use). With a DATASET (a folder of trajectories such as runs/latest/training-data) it also
+fine-tunes the embedded base model on it, in a process for each trim interval, and prints seconds, the highest resident memory, and the
+hash of the weights, which must be the same in every row.
 """
 
 from __future__ import annotations
@@ -9,38 +11,79 @@ from __future__ import annotations
 import argparse
 import hashlib
 import multiprocessing
+import re
 import resource
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.meter import table
+from benchmarks.results import record
+
+BLOCK_FLOATS = 16 * 1024  # 64 KiB, below the size that malloc maps on its own
+BLOCKS = 4000
 
 
-def once(dataset: Path, epochs: float, every: int) -> tuple[object, ...]:
+def resident_mib() -> int:
+    """The resident memory of this process, in MiB (Linux)."""
+    match = re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert match
+    return int(match[1]) // 1024
+
+
+def trim_fragmented_heap() -> tuple[int, int, int]:
+    """Resident MiB before the blocks are allocated, after 39 of 40 are freed, and after the heap is trimmed."""
+    import torch
+
+    from agentevol.training.heap import trim_heap
+
+    start = resident_mib()
+    blocks = [torch.ones(BLOCK_FLOATS) for _ in range(BLOCKS)]
+    kept = blocks[::40]
+    del blocks
+    fragmented = resident_mib()
+    trim_heap()
+    trimmed = resident_mib()
+    assert all(float(block.sum()) == block.numel() for block in kept)
+    return start, fragmented, trimmed
+
+
+def train(dataset: Path, epochs: float, interval: int) -> tuple[object, ...]:
+    """Fine-tune with the heap trimmed every `interval` steps; returns a row of the table."""
     from agentevol.settings.schema import FinetuneParams
     from agentevol.training import finetune
 
-    finetune._GIVE_BACK_EVERY = every
-    with tempfile.TemporaryDirectory() as place:
-        began = time.perf_counter()
-        finetune.finetune(Path("models/base"), dataset, Path(place), settings=FinetuneParams(), epochs=epochs, seed=0)
-        took = time.perf_counter() - began
-        weights = hashlib.sha256((Path(place) / "model.safetensors").read_bytes()).hexdigest()
-    return every, f"{took:.1f}", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, weights[:12]
+    finetune._TRIM_INTERVAL = interval
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        finetune.finetune(Path("models/base"), dataset, Path(folder), settings=FinetuneParams(), epochs=epochs, seed=0)
+        seconds = time.perf_counter() - started
+        weights = hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()
+    return interval, f"{seconds:.1f}", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, weights[:12]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset", type=Path)
+    parser.add_argument("dataset", type=Path, nargs="?")
     parser.add_argument("--epochs", type=float, default=1)
-    parser.add_argument("--every", type=int, nargs="+", default=[1_000_000, 8, 4, 1])
-    asked = parser.parse_args()
+    parser.add_argument("--intervals", type=int, nargs="+", default=[1_000_000, 8, 4, 1], help="steps between two trims")
+    parser.add_argument("--json", type=Path, help="a file that the ratio is added to (benchmarks.check)")
+    arguments = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as process:
+        start, fragmented, trimmed = process.apply(trim_fragmented_heap)
+    returned = (fragmented - trimmed) / max(1, fragmented - start)
+    print(
+        f"a fragmented heap: {start} MiB at the start, {fragmented} MiB before trimming, {trimmed} MiB after it ({returned:.0%} returned)"
+    )
+    record(arguments.json, "memory", {"share of the freed heap that trimming returns": round(returned, 3)})
+    if arguments.dataset is None:
+        return
     rows = []
-    for every in asked.every:
-        with multiprocessing.get_context("spawn").Pool(1) as alone:
-            rows.append(alone.apply(once, (asked.dataset.resolve(), asked.epochs, every)))
-    print(table(["given back every ... steps", "seconds", "highest resident MiB", "weights"], rows))
+    for interval in arguments.intervals:
+        with context.Pool(1) as process:
+            rows.append(process.apply(train, (arguments.dataset.resolve(), arguments.epochs, interval)))
+    print(table(["steps between trims", "seconds", "highest resident MiB", "weights"], rows))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.load import SettingsError, load_params
 from agentevol.settings.schema import Params, RolloutParams
-from agentevol.training.precision import resolve
+from agentevol.training.precision import resolve_precision
 from envs.base import Split
 from envs.registry import environment_class
 from tasks.artifact import Artifact, check_store
@@ -100,7 +100,7 @@ class Pipeline:
             "datasets": {name: data.digest for name, data in datasets.items()},
             "env_versions": env_versions(*datasets.values()),
             "tasks": {task.name: task.version for task in TASKS},
-            "precision": resolve(self.params.finetune.precision),  # auto differs between machines
+            "precision": resolve_precision(self.params.finetune.precision),  # auto differs between machines
         }
 
     def check_expert_data(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
@@ -122,13 +122,13 @@ class Pipeline:
         self._limit_threads()
         params = self.params
         # The resolved precision, so that the key of the result states how it was computed.
-        settings = params.finetune.model_copy(update={"precision": resolve(params.finetune.precision)})
+        settings = params.finetune.model_copy(update={"precision": resolve_precision(params.finetune.precision)})
         model = finetune(
             base=start or self.base,
             data=data,
             settings=settings,
             epochs=params.finetune.epochs_at(iteration),
-            updates=params.finetune.max_steps,
+            max_steps=params.finetune.max_steps,
             seed=params.seed,
             rule=params.evolve.rule,
             name=name,

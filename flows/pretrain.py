@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from agentevol.data.artifact_folder import atomic_folder
-from agentevol.training.precision import resolve
+from agentevol.training.precision import resolve_precision
 from envs.registry import ENVIRONMENTS, environment_class
 from flows.pipeline import load_parameters
 from tasks.artifact import check_store
@@ -32,7 +32,7 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
     check_store()
     params = load_parameters(params_file, overrides=overrides)
     model = pretrain_base_model(
-        settings=params.pretrain.model_copy(update={"precision": resolve(params.pretrain.precision)}),
+        settings=params.pretrain.model_copy(update={"precision": resolve_precision(params.pretrain.precision)}),
         env_versions={name: environment_class(name).version for name in sorted(ENVIRONMENTS)},  # it learns the format of all of them
     )
     with atomic_folder(TARGET) as folder:

@@ -24,7 +24,7 @@ from agentevol.settings.effects import comparable_parameters
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import SweepParams
 from agentevol.settings.types import Count, Natural
-from agentevol.training.precision import resolve
+from agentevol.training.precision import resolve_precision
 from flows.evolve import evolve, prepare
 from flows.pipeline import Pipeline, load_parameters
 from flows.run_page import RunPage
@@ -58,7 +58,7 @@ def sweep(
     axes = {"iterations": iterations, "samples": samples, "seeds": seeds}
     overrides = [*overrides, *(f"sweep.{key}={values}" for key, values in axes.items() if values is not None)]
     params = load_parameters(params_file, overrides=overrides)
-    common = comparable_parameters(params, resolve(params.finetune.precision))
+    common = comparable_parameters(params, resolve_precision(params.finetune.precision))
     name = name or f"{short_name(params.sweep)}-{digest_json(common)[:6]}"
     try:
         existing = recorded_parameters(SWEEPS / name)

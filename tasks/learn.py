@@ -44,9 +44,9 @@ def finetune(
     rule: Rule,
     name: str,
     epochs: float | None = None,
-    updates: int | None = None,
+    max_steps: int | None = None,
 ) -> TaskOutput:
-    """The model `name`: `base` fine-tuned for `epochs` over the data, or for `updates` optimizer steps.
+    """The model `name`: `base` fine-tuned for `epochs` over the data, or for `max_steps` optimizer steps.
 
     Facts: loss curve, tokens, steps, seconds, and the trajectories that were too long.
     """
@@ -64,10 +64,10 @@ def finetune(
             model,
             settings=settings,
             epochs=epochs,
-            updates=updates,
+            max_steps=max_steps,
             seed=seed,
             rule=rule,
-            work=paths.root() / "runs" / "learning",
+            work_dir=paths.root() / "runs" / "learning",
             progress=progress,
         )
     checkpoint = facts.pop("checkpoint")

@@ -11,7 +11,7 @@ from typing import Any
 from agentevol.data.artifact_folder import digest_json
 from agentevol.settings.effects import comparable_parameters
 from agentevol.settings.schema import Params
-from agentevol.training.precision import resolve
+from agentevol.training.precision import resolve_precision
 from tasks.artifact import Artifact
 
 
@@ -35,7 +35,7 @@ def group_tags(params: Params, sweep: str = "") -> dict[str, str]:
     Six digits of a digest stand for the parameters that no sweep varies.
     """
     evolve = params.evolve
-    others = digest_json(comparable_parameters(params, resolve(params.finetune.precision)))[:6]
+    others = digest_json(comparable_parameters(params, resolve_precision(params.finetune.precision)))[:6]
     setting = f"K{samples_text(params)} {evolve.merge} {evolve.start_from} {evolve.rule} {others}"
     tags = {"agentevol.setting": setting, "agentevol.seed": str(params.seed), "agentevol.environments": " ".join(params.environments)}
     return tags | ({"agentevol.sweep": sweep} if sweep else {})

@@ -1,7 +1,9 @@
-"""Second lesson of the base model: reading. A text in the manner of the worlds, a question on it, an answer that stands in it.
+"""Second lesson of the base model: reading. A text in the style of the environments, a question about it, and the answer in the text.
 
-There is no goal, no reward and no expert in here: every answer is found by looking up, comparing or counting, over invented names,
-letters and places. What to do in a world is left to behavioural cloning and exploration.
+Every answer is found by looking up, comparing or counting, over invented names, letters and positions. What to do in an environment is
+left to behavioural cloning and exploration.
+
+Invariant: no goal, reward or expert is in an exercise; the same random generator gives the same exercises.
 """
 
 from __future__ import annotations
@@ -12,42 +14,44 @@ from collections.abc import Callable
 from agentevol.pretraining import invented_names
 
 Exercise = list[tuple[str, str]]
-"""(what the user says, the answer that is learnt) for each turn."""
+"""(the user's message, the answer that is trained on) for each turn."""
 
 
 def recipes(rng: random.Random) -> Exercise:
-    """Which line makes an item, what it needs, which of its parts is made by another line."""
-    known = invented_names.items(rng, rng.randint(8, 18))
-    makes: dict[str, tuple[int, list[tuple[int, str]]]] = {}
-    for index in range(rng.randint(4, min(9, len(known) - 3))):
-        parts = rng.sample([name for name in known if name not in known[: index + 1]], rng.randint(1, 3) if len(known) > index + 4 else 1)
-        makes[known[index]] = (rng.choice((1, 1, 2, 3, 4, 6)), [(rng.choice((1, 1, 2, 3, 4, 6, 8)), part) for part in parts])
-    lines = {name: f"craft {count} {name} using {', '.join(f'{n} {part}' for n, part in parts)}" for name, (count, parts) in makes.items()}
-    listed = list(lines.values())
-    rng.shuffle(listed)
+    """Which recipe makes an item, what it needs, and which recipes make its parts."""
+    names = invented_names.items(rng, rng.randint(8, 18))
+    recipe_of: dict[str, tuple[int, list[tuple[int, str]]]] = {}
+    for index in range(rng.randint(4, min(9, len(names) - 3))):
+        parts = rng.sample([name for name in names if name not in names[: index + 1]], rng.randint(1, 3) if len(names) > index + 4 else 1)
+        recipe_of[names[index]] = (rng.choice((1, 1, 2, 3, 4, 6)), [(rng.choice((1, 1, 2, 3, 4, 6, 8)), part) for part in parts])
+    lines = {}
+    for name, (count, parts) in recipe_of.items():
+        lines[name] = f"craft {count} {name} using {', '.join(f'{n} {part}' for n, part in parts)}"
+    shuffled_lines = list(lines.values())
+    rng.shuffle(shuffled_lines)
     turns: Exercise = []
     for turn in range(rng.randint(3, 6)):
-        name = rng.choice(list(makes))
+        name = rng.choice(list(recipe_of))
         kind = rng.randrange(4)
         if kind == 0:
             question, answer = f"Which line makes {name}?", lines[name]
         elif kind == 1:
-            question, answer = f"What does {name} need?", ", ".join(f"{n} {part}" for n, part in makes[name][1])
+            question, answer = f"What does {name} need?", ", ".join(f"{n} {part}" for n, part in recipe_of[name][1])
         elif kind == 2:
-            part = rng.choice(makes[name][1])[1]
+            part = rng.choice(recipe_of[name][1])[1]
             question, answer = f"How does one come by {part}?", lines.get(part, f"no line makes {part}")
         else:
             chain = [name]
-            while chain[-1] in makes and len(chain) < 4:
-                chain.append(makes[chain[-1]][1][0][1])
+            while chain[-1] in recipe_of and len(chain) < 4:
+                chain.append(recipe_of[chain[-1]][1][0][1])
             question = f"What is the first part of {name}, and of that, down to the last?"
-            answer = ". ".join(f"{one}: {lines[one]}" if one in lines else f"{one}: no line" for one in chain)
-        turns.append((("Crafting commands:\n" + "\n".join(listed) + "\n\n" if turn == 0 else "") + question, answer))
+            answer = ". ".join(f"{item}: {lines[item]}" if item in lines else f"{item}: no line" for item in chain)
+        turns.append((("Crafting commands:\n" + "\n".join(shuffled_lines) + "\n\n" if turn == 0 else "") + question, answer))
     return turns
 
 
 def amounts(rng: random.Random) -> Exercise:
-    """How many more are needed, how often a line must be used, what is left after."""
+    """How many more of an item are needed, how often a recipe must be used, and how many are left."""
     turns: Exercise = []
     for _ in range(rng.randint(3, 6)):
         name, kind = invented_names.item(rng), rng.randrange(3)
@@ -65,8 +69,8 @@ def amounts(rng: random.Random) -> Exercise:
     return turns
 
 
-def holdings(rng: random.Random) -> Exercise:
-    """What one has after things came and went: the state kept in words from turn to turn."""
+def inventory(rng: random.Random) -> Exercise:
+    """What is held after items were gained and used: the state is repeated in words in every turn."""
     pool = invented_names.items(rng, 4)
     held: dict[str, int] = {}
     turns: Exercise = []
@@ -76,17 +80,17 @@ def holdings(rng: random.Random) -> Exercise:
             name = rng.choice(list(held))
             count = rng.randint(1, held[name])
             held[name] -= count
-            said = f"Used {count} {name}"
+            event = f"Used {count} {name}"
         else:
             held[name] = held.get(name, 0) + count
-            said = f"Got {count} {name}"
+            event = f"Got {count} {name}"
         held = {key: value for key, value in sorted(held.items()) if value}
-        turns.append((said, "I have " + (", ".join(f"{value} {key}" for key, value in held.items()) or "nothing") + "."))
+        turns.append((event, "I have " + (", ".join(f"{value} {key}" for key, value in held.items()) or "nothing") + "."))
     return turns
 
 
 def spelling(rng: random.Random) -> Exercise:
-    """Words with a letter, without a letter, with letters at their places."""
+    """The words with a letter, without some letters, or with letters at certain positions."""
     words = [invented_names.letters(rng) for _ in range(rng.choice((5, 10, 20, 40)))]
     turns: Exercise = []
     for turn in range(rng.randint(4, 8)):
@@ -94,15 +98,15 @@ def spelling(rng: random.Random) -> Exercise:
         if kind == 0:
             shown = rng.sample(range(5), rng.randint(1, 4))
             pattern = " ".join(letter if place in shown else "_" for place, letter in enumerate(word.split()))
-            found = next(w for w in words if all(w.split()[place] == word.split()[place] for place in shown))
-            question, answer = f"The first word of pattern {pattern}", found
+            matching = next(w for w in words if all(w.split()[place] == word.split()[place] for place in shown))
+            question, answer = f"The first word of pattern {pattern}", matching
         elif kind == 1:
             letter = rng.choice(word.split())
             question, answer = f"The first word that has {letter}", next(w for w in words if letter in w.split())
         elif kind == 2:
             banned = rng.sample(invented_names.LETTERS, rng.randint(1, 5))
-            free = next((w for w in words if not set(banned) & set(w.split())), None)
-            question, answer = f"The first word with not {' '.join(banned)}", free or "there is none"
+            without = next((w for w in words if not set(banned) & set(w.split())), None)
+            question, answer = f"The first word with not {' '.join(banned)}", without or "there is none"
         else:
             question, answer = (
                 f"The word after {word}",
@@ -113,7 +117,7 @@ def spelling(rng: random.Random) -> Exercise:
 
 
 def repeating(rng: random.Random) -> Exercise:
-    """Saying again, letter by letter or item by item, what was said: single letters recur so often that several must be matched."""
+    """Repeating words letter by letter, or several words: single letters recur so often that only several in a row identify the place."""
     words = [invented_names.letters(rng) for _ in range(rng.choice((3, 10, 20, 40)))]
     turns: Exercise = []
     for turn in range(rng.randint(3, 6)):
@@ -125,108 +129,108 @@ def repeating(rng: random.Random) -> Exercise:
             begin = " ".join(word.split()[:start])
             question, answer = f"The first word that begins with {begin}", next(w for w in words if w.startswith(begin))
         elif kind == 2:
-            few = rng.sample(words, min(len(words), rng.randint(2, 4)))
-            question, answer = f"Say one after the other: {', '.join(few)}", ", ".join(few)
+            sample = rng.sample(words, min(len(words), rng.randint(2, 4)))
+            question, answer = f"Say one after the other: {', '.join(sample)}", ", ".join(sample)
         else:
-            said = words[-1] if rng.random() < 0.5 else words[0]
-            question, answer = f"The {'last' if said == words[-1] else 'first'} word, twice", f"{said} . {said}"
+            repeated = words[-1] if rng.random() < 0.5 else words[0]
+            question, answer = f"The {'last' if repeated == words[-1] else 'first'} word, twice", f"{repeated} . {repeated}"
         turns.append(((f"Words: {', '.join(words)}\n" if turn == 0 else "") + question, answer))
     return turns
 
 
-def marks(rng: random.Random) -> Exercise:
-    """Two words compared letter by letter, and what a row of marks says."""
+def letter_marks(rng: random.Random) -> Exercise:
+    """What the marks of several guesses say about a hidden word (as in Wordle)."""
     hidden = invented_names.letters(rng).split()
     turns: Exercise = []
-    pattern, has, banned = ["_"] * 5, [], []
+    pattern, present, absent = ["_"] * 5, [], []
     for turn in range(rng.randint(2, 4)):
         guess = invented_names.letters(rng).split()
         for place in range(5):
             if rng.random() < 0.3:
                 guess[place] = rng.choice(hidden)
-        given = ["g" if g == h else "y" if g in hidden else "b" for g, h in zip(guess, hidden, strict=True)]
-        for place, (letter, mark) in enumerate(zip(guess, given, strict=True)):
+        marks = ["g" if g == h else "y" if g in hidden else "b" for g, h in zip(guess, hidden, strict=True)]
+        for place, (letter, mark) in enumerate(zip(guess, marks, strict=True)):
             if mark == "g":
                 pattern[place] = letter
-            elif mark == "y" and letter not in has:
-                has.append(letter)
-            elif mark == "b" and letter not in banned:
-                banned.append(letter)
-        shown = ", ".join(f"{letter} {mark}" for letter, mark in zip(guess, given, strict=True))
-        known = f"pattern {' '.join(pattern)} , has {' '.join(has) or 'nothing'} , not {' '.join(banned) or 'nothing'}"
+            elif mark == "y" and letter not in present:
+                present.append(letter)
+            elif mark == "b" and letter not in absent:
+                absent.append(letter)
+        shown = ", ".join(f"{letter} {mark}" for letter, mark in zip(guess, marks, strict=True))
+        known = f"pattern {' '.join(pattern)} , has {' '.join(present) or 'nothing'} , not {' '.join(absent) or 'nothing'}"
         turns.append((("Marks: g = right place, y = another place, b = not there.\n" if turn == 0 else "") + shown, known))
     return turns
 
 
-def places(rng: random.Random) -> Exercise:
-    """Which way one position lies from another, and where a move leads."""
+def positions(rng: random.Random) -> Exercise:
+    """The direction and distance from one position to another, and where a move leads."""
     turns: Exercise = []
     for _ in range(rng.randint(4, 8)):
         row, column = rng.randint(0, 12), rng.randint(0, 12)
         down, right = rng.randint(-4, 4), rng.randint(-4, 4)
         if rng.random() < 0.5:
-            way = [f"{abs(down)} {'down' if down > 0 else 'up'}"] * (down != 0) + [f"{abs(right)} {'right' if right > 0 else 'left'}"] * (
-                right != 0
-            )
-            turns.append(
-                (f"You are at position {row}, {column}. Where is position {row + down}, {column + right}?", " and ".join(way) or "here")
-            )
+            vertical = [f"{abs(down)} {'down' if down > 0 else 'up'}"] if down else []
+            horizontal = [f"{abs(right)} {'right' if right > 0 else 'left'}"] if right else []
+            question = f"You are at position {row}, {column}. Where is position {row + down}, {column + right}?"
+            turns.append((question, " and ".join(vertical + horizontal) or "here"))
         else:
             name, (r, c) = rng.choice((("up", (-1, 0)), ("down", (1, 0)), ("left", (0, -1)), ("right", (0, 1))))
             turns.append((f"Your current position is at position {row}, {column}. You move {name}.", f"position {row + r}, {column + c}"))
     return turns
 
 
-def things(rng: random.Random) -> Exercise:
-    """A view in words: whether a thing is there, where it is, how many there are, what stands in a list."""
+def room_views(rng: random.Random) -> Exercise:
+    """A view of a room in words (as in BabyAI): whether an object is there, where it is, and which actions it allows."""
     colours, kinds = ("red", "green", "blue", "purple", "yellow", "grey"), ("ball", "box", "key", "closed door", "open door", "locked door")
     turns: Exercise = []
     for _ in range(rng.randint(2, 4)):
-        seen: dict[str, str] = {}
-        numbers: dict[str, int] = {}
+        locations: dict[str, str] = {}
+        counts: dict[str, int] = {}
         for _ in range(rng.randint(1, 6)):
-            kind = f"{rng.choice(colours)} {rng.choice(kinds)}"
-            numbers[kind] = numbers.get(kind, 0) + 1
+            described = f"{rng.choice(colours)} {rng.choice(kinds)}"
+            counts[described] = counts.get(described, 0) + 1
             side = f"{rng.randint(1, 3)} steps to your {rng.choice(('left', 'right'))}"
-            away = (
+            location = (
                 f"right in front of you {rng.randint(1, 6)} steps away"
                 if rng.random() < 0.2
                 else f"{rng.randint(0, 6)} steps in front of you and {side}"
             )
-            seen[f"{kind} {numbers[kind]}"] = away
-        text = "In front of you in this room, you can see several objects: " + " ".join(
-            f"There is a {name} {away}." for name, away in seen.items()
+            locations[f"{described} {counts[described]}"] = location
+        view = "In front of you in this room, you can see several objects: " + " ".join(
+            f"There is a {name} {location}." for name, location in locations.items()
         )
-        asked, sort, name = rng.choice([*numbers, f"{rng.choice(colours)} {rng.choice(kinds)}"]), rng.choice(kinds), rng.choice(list(seen))
-        matter = rng.randrange(4)
-        if matter == 0:
-            question = f"Is there a {asked}?"
-            answer = f"I see {asked} 1." if asked in numbers else f"I do not see a {asked}."
-        elif matter == 1:
-            question, answer = f"Where is {name}?", seen[name]
-        elif matter == 2:
-            found = next((other for other in seen if f" {sort} " in f" {other} "), None)
-            question, answer = f"Is there a {sort}?", f"I see {found}." if found else f"I do not see a {sort}."
+        described = rng.choice([*counts, f"{rng.choice(colours)} {rng.choice(kinds)}"])
+        kind, name = rng.choice(kinds), rng.choice(list(locations))
+        question_type = rng.randrange(4)
+        if question_type == 0:
+            question = f"Is there a {described}?"
+            answer = f"I see {described} 1." if described in counts else f"I do not see a {described}."
+        elif question_type == 1:
+            question, answer = f"Where is {name}?", locations[name]
+        elif question_type == 2:
+            first = next((seen for seen in locations if f" {kind} " in f" {seen} "), None)
+            question, answer = f"Is there a {kind}?", f"I see {first}." if first else f"I do not see a {kind}."
         else:
-            ways = [f"{verb} {other}" for other in seen for verb in (("go to", "pickup") if "door" not in other else ("go to",))]
-            question = f"Available actions: [{', '.join(ways)}]\nWhat can be done with {name}?"
-            answer = ", ".join(way for way in ways if way.endswith(f" {name}"))
-        turns.append((f"{text}\n{question}", answer))
+            actions = [f"{verb} {seen}" for seen in locations for verb in (("go to", "pickup") if "door" not in seen else ("go to",))]
+            question = f"Available actions: [{', '.join(actions)}]\nWhat can be done with {name}?"
+            answer = ", ".join(action for action in actions if action.endswith(f" {name}"))
+        turns.append((f"{view}\n{question}", answer))
     return turns
 
 
-ALL: dict[Callable[[random.Random], Exercise], int] = {
+EXERCISES: dict[Callable[[random.Random], Exercise], int] = {
     recipes: 5,
     amounts: 2,
-    holdings: 3,
+    inventory: 3,
     spelling: 4,
     repeating: 4,
-    marks: 3,
-    places: 2,
-    things: 3,
+    letter_marks: 3,
+    positions: 2,
+    room_views: 3,
 }
-"""Every kind with its share."""
+"""Every kind of exercise with its weight in the mixture."""
 
 
 def draw(rng: random.Random) -> Exercise:
-    return rng.choices(list(ALL), weights=list(ALL.values()))[0](rng)
+    """An exercise of a random kind, by the weights."""
+    return rng.choices(list(EXERCISES), weights=list(EXERCISES.values()))[0](rng)

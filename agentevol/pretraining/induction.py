@@ -1,9 +1,9 @@
-"""First lesson of the base model: copying from its own context (induction), before any words.
+"""First lesson of the base model: induction, i.e. copying from its own context, before any words.
 
-Sequences of random tokens in which random chunks of the past come back; only the repeated tokens are learnt from, so nothing about any
-world or policy is in here. The length grows once the shorter one is mastered: long sequences from the start never get going. Rows take
-turns at a small, a middle and the whole alphabet: in the small one copying is found within some hundred steps, in the whole one alone not
-in thousands.
+The model reads sequences of random tokens in which random chunks of the past are repeated. Only the repeated tokens are in the loss, so the
+lesson holds nothing about any environment or policy. The sequences get longer once the model copies well at the current length: training
+that starts with long ones does not begin to learn. The rows of a batch alternate between a small, a middle and the full alphabet: in the
+small one the model learns to copy within some hundred steps, in the full one alone not within thousands.
 """
 
 from __future__ import annotations
@@ -13,43 +13,47 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from agentevol.training.optimizer import IGNORE_INDEX, Optimizer
-from agentevol.training.padding import Batch
+from agentevol.training.optimizer import Optimizer
+from agentevol.training.padding import IGNORE_INDEX, PaddedBatch
 
 CHUNK = (4, 12)
+"""The shortest and the longest repeated chunk, in tokens."""
 LENGTHS = (24, 48, 96, 192, 384, 768)
+"""The sequence lengths of the curriculum, in tokens."""
 ALPHABETS = (48, 256)
-"""Sizes of the alphabets that stand beside the whole one; each is its beginning."""
-MASTERED = 0.95
-"""Loss (nats per repeated token) at which the next length follows."""
+"""The sizes of the alphabets besides the full one; each is the beginning of the full one."""
+MASTERY_LOSS = 0.95
+"""The loss (nats per repeated token) below which the next length follows."""
+_REPORT_INTERVAL = 25
+_WARMUP_STEPS = 100
 
 
 def sequence(rng: np.random.Generator, length: int, low: int, high: int) -> tuple[list[int], list[bool]]:
-    """One row of tokens in [low, high) and which of them repeat a chunk of the past (its first token, the cue, excluded)."""
+    """`length` token ids in [low, high) and their loss mask: the tokens of repeated chunks, without the first of each, which is the cue."""
     ids = [int(token) for token in rng.integers(low, high, size=max(CHUNK[0] * 2, length // 3))]
-    learnt = [False] * len(ids)
+    loss_mask = [False] * len(ids)
     while len(ids) < length:
         size = int(rng.integers(CHUNK[0], CHUNK[1] + 1))
         if rng.random() < 0.7:
             start = int(rng.integers(0, max(1, len(ids) - size)))
             chunk = ids[start : start + size]
-            learnt += [False] + [True] * (len(chunk) - 1)
+            loss_mask += [False] + [True] * (len(chunk) - 1)
         else:
             chunk = [int(token) for token in rng.integers(low, high, size=size // 2)]
-            learnt += [False] * len(chunk)
+            loss_mask += [False] * len(chunk)
         ids += chunk
-    return ids[:length], learnt[:length]
+    return ids[:length], loss_mask[:length]
 
 
-def batch(rng: np.random.Generator, rows: int, length: int, low: int, *highs: int) -> Batch:
-    """`rows` sequences of tokens from `low` on; the alphabets end below each of `highs` in turn."""
-    drawn = [sequence(rng, length, low, highs[row % len(highs)]) for row in range(rows)]
-    ids = torch.tensor([row for row, _ in drawn])
-    learnt = torch.tensor([flags for _, flags in drawn])
-    return Batch(ids, torch.where(learnt, ids, torch.full_like(ids, IGNORE_INDEX)), torch.ones(rows))
+def batch(rng: np.random.Generator, rows: int, length: int, low: int, *highs: int) -> PaddedBatch:
+    """`rows` sequences of `length` token ids from `low` on; the alphabets of the rows end below each of `highs` in turn."""
+    sequences = [sequence(rng, length, low, highs[row % len(highs)]) for row in range(rows)]
+    ids = torch.tensor([row for row, _ in sequences])
+    loss_mask = torch.tensor([mask for _, mask in sequences])
+    return PaddedBatch(ids, torch.where(loss_mask, ids, torch.full_like(ids, IGNORE_INDEX)), torch.ones(rows))
 
 
-def teach(
+def train_induction(
     optimizer: Optimizer,
     rng: np.random.Generator,
     *,
@@ -60,22 +64,25 @@ def teach(
     learning_rate: float,
     report: Callable[[int, int, float], None] | None = None,
 ) -> list[list[float]]:
-    """Run the curriculum; returns [step, length, loss] at each report. Stops after the last length or at `max_steps`."""
+    """Run the curriculum on token ids in [low, high) until the last length is mastered, or for `max_steps`.
+
+    Returns [step, length, loss] every 25 steps, the loss in nats per repeated token as a moving average; `report` gets the same three.
+    """
     curve: list[list[float]] = []
-    level, recent = 0, 10.0
+    level, average_loss = 0, 10.0
     highs = [*(min(low + size, high) for size in ALPHABETS), high]
     for step in range(max_steps):
         length = LENGTHS[level]
         rows = max(4, tokens_per_batch // length)
-        rate = learning_rate * min(1.0, (step + 1) / 100)
-        loss = optimizer.step([batch(rng, rows, length, low, *highs)], rate)
-        recent = 0.9 * recent + 0.1 * loss
-        if step % 25 == 0:
-            curve.append([step, length, round(recent, 4)])
+        warmed_up_rate = learning_rate * min(1.0, (step + 1) / _WARMUP_STEPS)
+        loss = optimizer.step([batch(rng, rows, length, low, *highs)], warmed_up_rate)
+        average_loss = 0.9 * average_loss + 0.1 * loss
+        if step % _REPORT_INTERVAL == 0:
+            curve.append([step, length, round(average_loss, 4)])
             if report is not None:
-                report(step, length, recent)
-        if recent < MASTERED:
-            level, recent = level + 1, recent + 1.0
+                report(step, length, average_loss)
+        if average_loss < MASTERY_LOSS:
+            level, average_loss = level + 1, average_loss + 1.0
             if level == len(LENGTHS):
                 break
     return curve

@@ -1,4 +1,7 @@
-"""Invented names: words that no world uses, so that what is learnt about them is how to read and copy, not what they are."""
+"""Invented names: words that no environment uses, so the model can only learn to read and copy them, not what they mean.
+
+Invariant: a name depends on the random generator alone.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +52,13 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def word(rng: random.Random) -> str:
+    """A pronounceable word of one to three syllables."""
     syllables = rng.choice((1, 2, 2, 3))
     return "".join(rng.choice(_STARTS) + rng.choice(_VOWELS) + rng.choice(_ENDS) for _ in range(syllables))
 
 
 def item(rng: random.Random) -> str:
-    """An item's name of one to three words: invented ones, sometimes with an everyday adjective or noun."""
+    """An item's name of one to three words: invented, sometimes with an everyday adjective or noun."""
     parts = [word(rng)]
     if rng.random() < 0.5:
         parts.insert(0, rng.choice(_ADJECTIVES))
@@ -66,22 +70,22 @@ def item(rng: random.Random) -> str:
 
 
 def items(rng: random.Random, count: int) -> list[str]:
-    """Different names, some sharing a word with another so that only the whole name tells them apart."""
-    found: dict[str, None] = {}
-    while len(found) < count:
+    """`count` different names; some share a word with another, so only the whole name identifies them."""
+    names: dict[str, None] = {}
+    while len(names) < count:
         name = item(rng)
-        if found and rng.random() < 0.4:
-            other = rng.choice(list(found)).split()
-            name = " ".join([other[0], rng.choice(_NOUNS)]) if rng.random() < 0.5 else " ".join([word(rng), other[-1]])
-        found[name] = None
-    return list(found)
+        if names and rng.random() < 0.4:
+            other_words = rng.choice(list(names)).split()
+            name = " ".join([other_words[0], rng.choice(_NOUNS)]) if rng.random() < 0.5 else " ".join([word(rng), other_words[-1]])
+        names[name] = None
+    return list(names)
 
 
 def letters(rng: random.Random, length: int = 5) -> str:
-    """A five-letter string in the rhythm of a word, letters apart: `b o r e k`."""
-    vowels, rest = "aeiou", "bcdfghklmnprstvwy"
-    start = rng.random() < 0.7
-    spelt = [rng.choice(rest if (index % 2 == 0) == start else vowels) for index in range(length)]
+    """`length` letters that alternate between vowels and consonants like a word, with spaces between them: `b o r e k`."""
+    vowels, consonants = "aeiou", "bcdfghklmnprstvwy"
+    starts_with_consonant = rng.random() < 0.7
+    word_letters = [rng.choice(consonants if (index % 2 == 0) == starts_with_consonant else vowels) for index in range(length)]
     if rng.random() < 0.4:
-        spelt[rng.randrange(length)] = rng.choice(LETTERS)
-    return " ".join(spelt)
+        word_letters[rng.randrange(length)] = rng.choice(LETTERS)
+    return " ".join(word_letters)

@@ -1,4 +1,7 @@
-"""The base model's card, written beside its weights from the record of its making."""
+"""The base model's card (README.md), made from the record that pretraining writes.
+
+Invariant: the card depends only on the record and the settings.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ from typing import Any
 from agentevol.pretraining import exercises, induction
 from agentevol.settings.pretrain import PretrainParams
 
+_MAX_ROWS = 12
 
-def write(record: Mapping[str, Any], settings: PretrainParams, note: str = "") -> str:
-    """Markdown. `record` as `pretrain` returns it; `note`: what else there is to say of this one's making."""
-    shape = f"{settings.num_layers} layers of width {settings.hidden_size}, {settings.num_heads} heads of width 64 that share {settings.num_key_value_heads} of"  # noqa: E501
-    shape += f" keys and values, {settings.vocab_size} tokens"
-    kinds = ", ".join(f"{kind.__name__} ({share})" for kind, share in exercises.ALL.items())
-    lengths = f"{induction.LENGTHS[0]} to {induction.LENGTHS[-1]}"
+
+def render(record: Mapping[str, Any], settings: PretrainParams) -> str:
+    """The card as Markdown. `record`: what `pretrain` returns."""
+    kinds = ", ".join(f"{kind.__name__} ({weight})" for kind, weight in exercises.EXERCISES.items())
     alphabets = ", ".join(map(str, induction.ALPHABETS))
     return f"""---
 license: mit
@@ -24,43 +26,45 @@ pipeline_tag: text-generation
 
 # AgentEvol's base model
 
-A Llama of {record["parameters"]:,} parameters ({shape}) that can copy from its context, read
-lists and views, and knows how text worlds
-speak. It is what behavioural cloning starts from. It has seen no goal pursued and no expert play. Some exercises are worded as the
-experts' thoughts are ("I see grey key 1.", "pattern _ a _ e _"): they teach to read off how things stand, not what to do.
+A Llama of {record["parameters"]:,} parameters: {settings.num_layers} layers of width {settings.hidden_size},
+{settings.num_heads} query heads of width 64 with {settings.num_key_value_heads} key-value heads, {settings.vocab_size} tokens.
+It can copy from its context, read lists and descriptions, and knows the form of the text in text environments. Behavioural cloning
+starts from it. It has seen neither goals nor expert trajectories. Some exercises use the wording of the experts' thoughts
+("I see grey key 1.", "pattern _ a _ e _"): they teach to read the state, not what to do.
 
 `make base-model` makes it again from the seed; nothing is downloaded.
 
 ## How it was made
 
-1. Copying: random tokens in which chunks come back, {lengths} tokens long; the next length follows when the repeats are predicted.
-   The rows are in turn over {alphabets} and all of the tokens.
-2. Reading: exercises with a question and an answer that stands in the text, over invented names and letters (kinds and shares:
-   {kinds}); random play in worlds that no instruction uses, every third document; copying, every tenth batch.
-   {record["tokens"]:,} tokens in batches of {settings.batch_tokens:,}, AdamW, peak rate {settings.learning_rate:g}, linear decay,
-   {settings.precision}.
+1. Induction: random tokens in which chunks are repeated, in sequences of {induction.LENGTHS[0]} to {induction.LENGTHS[-1]} tokens;
+   the next length follows once the model predicts the repeats. The rows alternate between alphabets of {alphabets} and all of the tokens.
+2. Reading: exercises with a question and an answer from the text, over invented names and letters (kinds and weights: {kinds});
+   every third document is random play on problems that no instruction uses; induction after every tenth batch.
+   {record["tokens"]:,} tokens in batches of {settings.batch_tokens:,}, AdamW, peak learning rate
+   {settings.learning_rate:g}, linear decay, {settings.precision}.
 
-Seed {settings.seed}. SHA-256 of all that was read: `{record["data_sha256"]}`. Time: {record["seconds"]:.0f} s.
-{note}
-## Loss (nats per learnt token)
+Seed {settings.seed}. SHA-256 of the reading batches: `{record["data_sha256"]}`. Time: {record["seconds"]:.0f} s.
 
-| copying: step | length | loss | | reading: step | loss |
+## Loss (nats per trained token)
+
+| induction: step | length | loss | | reading: step | loss |
 |---|---|---|---|---|---|
-{_rows(_thinned(record["induction"]), _thinned(record["reading"]))}
+{_table_rows(_thinned(record["induction"]), _thinned(record["reading"]))}
 
-The whole curves are in `pretraining.json`.
+The complete curves are in `pretraining.json`.
 """
 
 
-def _thinned(curve: Sequence[Sequence[float]], most: int = 12) -> list[Sequence[float]]:
-    every = max(1, -(-len(curve) // most))
-    return [*curve[::every], *([curve[-1]] if curve and (len(curve) - 1) % every else [])]
+def _thinned(curve: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """About `_MAX_ROWS` points of the curve, at even intervals, and its last one."""
+    interval = max(1, -(-len(curve) // _MAX_ROWS))
+    return [*curve[::interval], *([curve[-1]] if curve and (len(curve) - 1) % interval else [])]
 
 
-def _rows(copying: list[Sequence[float]], reading: list[Sequence[float]]) -> str:
-    lines = []
-    for index in range(max(len(copying), len(reading))):
-        left = [f"{value:g}" for value in copying[index]] if index < len(copying) else [""] * 3
-        right = [f"{value:g}" for value in reading[index]] if index < len(reading) else [""] * 2
-        lines.append("| " + " | ".join([*left, "", *right]) + " |")
-    return "\n".join(lines)
+def _table_rows(induction_curve: list[Sequence[float]], reading_curve: list[Sequence[float]]) -> str:
+    rows = []
+    for index in range(max(len(induction_curve), len(reading_curve))):
+        left = [f"{value:g}" for value in induction_curve[index]] if index < len(induction_curve) else [""] * 3
+        right = [f"{value:g}" for value in reading_curve[index]] if index < len(reading_curve) else [""] * 2
+        rows.append("| " + " | ".join([*left, "", *right]) + " |")
+    return "\n".join(rows)

@@ -1,7 +1,8 @@
-"""The base model's tokenizer: byte-level BPE over the worlds' words, single digits, and the worlds' stock phrases as one token each.
+"""The base model's tokenizer: byte-level BPE over the environments' text, single digits, and one token for each stock phrase.
 
-An observation is mostly stock phrases ("steps in front of you and"); one token for each makes it a third as long. Names, numbers and
-letters are never inside a phrase, so that they are tokenised the same wherever they stand and can be copied. Any text still encodes.
+An observation is mostly stock phrases ("steps in front of you and"); one token for each makes it a third as long. Any text can be encoded.
+
+Invariant: no name, number or letter is inside a phrase, so they are tokenised the same in every place and can be copied.
 """
 
 from __future__ import annotations
@@ -99,45 +100,16 @@ PHRASES = (
 )
 
 
-OTHER_WORLDS = ("alfworld", "bird", "movie", "sheet", "todo", "weather", "webshop")
-"""Those of the worlds outside the main job whose words get tokens of their own: they need neither Java nor a browser."""
+OTHER_ENVIRONMENTS = ("alfworld", "bird", "movie", "sheet", "todo", "weather", "webshop")
+"""The environments outside the default parameters whose words get tokens too: those that need neither Java nor a browser."""
 
 
-def world_text(rng: random.Random) -> Iterator[str]:
-    """Text to learn the merges from: the worlds at random play, reading exercises, the names that training instructions use."""
-    for _ in range(1200):
-        yield from (message.content for message in random_play.episode(rng))
-        yield from (text for turn in exercises.draw(rng) for text in turn)
-    crafting = envs.make("textcraft")
-    for instruction in crafting.instructions("explore"):
-        yield crafting.reset(options={"item_id": instruction.item_id})[0]
-    for name in OTHER_WORLDS:
-        yield from _wandering(name, rng)
-
-
-def _wandering(name: str, rng: random.Random, episodes: int = 60, steps: int = 6) -> Iterator[str]:
-    """What a world says to a random player on training instructions; only of its opening where it lists no actions."""
-    world = envs.make(name)
-    for instruction in rng.sample(world.instructions("explore"), min(episodes, len(world.instructions("explore")))):
-        observation, info = world.reset(options={"item_id": instruction.item_id})
-        yield observation
-        for _ in range(steps):
-            if not info.get("available_actions"):
-                break
-            action = rng.choice(info["available_actions"])
-            observation, _, terminated, truncated, info = world.step(action)
-            yield from (action, observation)
-            if terminated or truncated:
-                break
-    world.close()
-
-
-def build(vocabulary: int, seed: int) -> Any:
-    """A tokenizer of at most `vocabulary` entries, special tokens and phrases included; the same every time."""
+def build_tokenizer(vocab_size: int, seed: int) -> Any:
+    """A tokenizer of at most `vocab_size` entries, special tokens and phrases included; the same every time."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = [PAD, END, USER, ASSISTANT]
+    special_tokens = [PAD, END, USER, ASSISTANT]
     prompts = [line for name in sorted(envs.ENVIRONMENTS) for line in envs.environment_class(name).prompt.split("\n") if len(line) > 40]
     phrases = list(dict.fromkeys([*PHRASES, *prompts]))
     tokenizer = Tokenizer(models.BPE())
@@ -145,23 +117,55 @@ def build(vocabulary: int, seed: int) -> Any:
         [pre_tokenizers.Split(Regex(r" ?\d"), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    size = vocabulary - len(phrases)
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False, min_frequency=4
+        vocab_size=vocab_size - len(phrases),
+        special_tokens=special_tokens,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+        min_frequency=4,
     )
     rng = random.Random(f"tokenizer:{seed}")
-    text = list(world_text(rng))
+    text = list(training_text(rng))
     text += [f" {letter}" for letter in invented_names.LETTERS for _ in range(50)]
-    # Merges are spent on what the phrases leave over.
-    tokenizer.train_from_iterator(_without(phrases, text), trainer)
+    # No merges are spent on the phrases.
+    tokenizer.train_from_iterator(_text_between(phrases, text), trainer)
     tokenizer.add_tokens([AddedToken(phrase, normalized=False) for phrase in phrases])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, additional_special_tokens=[USER, ASSISTANT])
-    fast.chat_template = TEMPLATE
-    return fast
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, additional_special_tokens=[USER, ASSISTANT])
+    wrapped.chat_template = TEMPLATE
+    return wrapped
 
 
-def _without(phrases: list[str], texts: list[str]) -> Iterator[str]:
-    """The stretches of text between phrases."""
-    between = re.compile("|".join(re.escape(phrase) for phrase in sorted(phrases, key=len, reverse=True)))
+def training_text(rng: random.Random) -> Iterator[str]:
+    """Text to learn the merges from: random play, reading exercises, the observations of training instructions."""
+    for _ in range(1200):
+        yield from (message.content for message in random_play.episode(rng))
+        yield from (text for turn in exercises.draw(rng) for text in turn)
+    textcraft = envs.make("textcraft")
+    for instruction in textcraft.instructions("explore"):
+        yield textcraft.reset(options={"item_id": instruction.item_id})[0]
+    for name in OTHER_ENVIRONMENTS:
+        yield from _random_observations(name, rng)
+
+
+def _random_observations(name: str, rng: random.Random, episodes: int = 60, steps: int = 6) -> Iterator[str]:
+    """Observations and actions of a random player on training instructions; only the first observations where no actions are listed."""
+    env = envs.make(name)
+    for instruction in rng.sample(env.instructions("explore"), min(episodes, len(env.instructions("explore")))):
+        observation, info = env.reset(options={"item_id": instruction.item_id})
+        yield observation
+        for _ in range(steps):
+            if not info.get("available_actions"):
+                break
+            action = rng.choice(info["available_actions"])
+            observation, _, terminated, truncated, info = env.step(action)
+            yield from (action, observation)
+            if terminated or truncated:
+                break
+    env.close()
+
+
+def _text_between(phrases: list[str], texts: list[str]) -> Iterator[str]:
+    """The parts of the texts between phrases."""
+    phrase = re.compile("|".join(re.escape(text) for text in sorted(phrases, key=len, reverse=True)))
     for text in texts:
-        yield from (stretch for stretch in between.split(text) if stretch.strip())
+        yield from (part for part in phrase.split(text) if part.strip())

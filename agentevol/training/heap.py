@@ -1,7 +1,7 @@
-"""Keeping a training's memory at what a step needs.
+"""Keeps the memory of a training at what one step needs.
 
-Invariant: it changes when memory goes back to the system and never a result. Packed lines are of a new length at every step, and two things
-keep something of each length: glibc's heap, whose gaps hardly ever fit the next step, and oneDNN's cache of compiled kernels.
+Invariant: this changes when memory returns to the system and never a result. Packed batches have a new length at every step, and two caches
+keep something for each length: glibc's heap, whose gaps hardly ever fit the next step, and oneDNN's cache of compiled kernels.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ import ctypes
 import os
 from collections.abc import Callable
 
-_KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+_KERNEL_CACHE_VARIABLE = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+_KERNEL_CACHE_SIZE = 64
 
 
 def limit_kernel_cache() -> None:
-    """Bound oneDNN's cache, which otherwise holds 1,024 kernels. Read when the first one is made; what the user has set stays."""
-    os.environ.setdefault(_KERNELS, "64")
+    """Bound oneDNN's cache, by default 1,024 kernels. Call it before the first kernel is compiled; a value that the user has set stays."""
+    os.environ.setdefault(_KERNEL_CACHE_VARIABLE, str(_KERNEL_CACHE_SIZE))
 
 
-def _find_trim() -> Callable[[int], int] | None:
+def _find_malloc_trim() -> Callable[[int], int] | None:
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):  # another C library: it manages by itself
+        malloc_trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # not glibc; other C libraries return memory by themselves
         return None
-    return found
+    return malloc_trim
 
 
-_trim = _find_trim()
+_malloc_trim = _find_malloc_trim()
 
 
 def trim_heap() -> None:
-    """Return what is free on the heap to the system; costs about as much as touching that memory again."""
-    if _trim is not None:
-        _trim(0)
+    """Return the free memory of the heap to the system. It costs about as much as touching that memory again."""
+    if _malloc_trim is not None:
+        _malloc_trim(0)

@@ -1,6 +1,7 @@
 """Fine-tuning in this process, or in several that `accelerate launch` starts: the same call and the same result either way.
 
-Invariant: the processes end with the one that started them, however that ends. Each of them runs `python -m agentevol.launch SPEC`.
+Invariant: the processes end when the process that started them does, however that ends. Each of them runs
+`python -m agentevol.training.launch SPEC`, where SPEC is a JSON file with the arguments of `finetune`.
 """
 
 from __future__ import annotations
@@ -10,116 +11,116 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from agentevol.parent_process import end_with_parent
 from agentevol.settings.schema import FinetuneParams
 
-_TICK = "@step "
-_EXPECTED = ("NoTrainingData", "NonFiniteLoss", "ModelNotFound", "IncompleteFolder", "PeftNotInstalled")
+_PROGRESS_PREFIX = "@step "
+_KNOWN_ERRORS = ("NoTrainingData", "NonFiniteLoss", "ModelNotFound", "IncompleteFolder", "PeftNotInstalled")
 
 
 class LaunchFailed(RuntimeError):
-    """A process that `accelerate launch` started did not end well."""
+    """`accelerate launch` could not start the training, or one of its processes failed."""
 
 
 def finetune(
     base: Path,
     data: Path,
-    out: Path,
+    output_dir: Path,
     *,
     settings: FinetuneParams,
     seed: int,
     rule: str,
-    work: Path,
+    work_dir: Path,
     epochs: float | None = None,
-    updates: int | None = None,
+    max_steps: int | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """agentevol.training.finetune.finetune on the dataset in `data`, launched as `settings.accelerate_config` says. Raises also LaunchFailed."""  # noqa: E501
-    how: dict[str, Any] = {"epochs": epochs, "updates": updates, "seed": seed, "rule": rule}
-    if settings.accelerate_config is None:
-        from agentevol.training import finetune as learning
+    """agentevol.training.finetune.finetune on the dataset in `data`, launched as `settings.accelerate_config` says.
 
-        return learning.finetune(base, data, out, settings=settings, work=work, progress=progress, **how)
-    config = Path(settings.accelerate_config)
-    if not config.is_file():
+    Raises LaunchFailed, and without `accelerate_config` the errors of that function.
+    """
+    options: dict[str, Any] = {"epochs": epochs, "max_steps": max_steps, "seed": seed, "rule": rule}
+    if settings.accelerate_config is None:
+        from agentevol.training import finetune as in_process
+
+        return in_process.finetune(base, data, output_dir, settings=settings, work_dir=work_dir, progress=progress, **options)
+    config_file = Path(settings.accelerate_config)
+    if not config_file.is_file():
         raise LaunchFailed(
-            f"finetune.accelerate_config: there is no file {config}; make one with `accelerate config --config_file {config}`"
+            f"finetune.accelerate_config: there is no file {config_file}; make one with `accelerate config --config_file {config_file}`"
         )
-    if settings.lora_rank and "FSDP" in config.read_text(encoding="utf-8"):
-        raise LaunchFailed(f"finetune.lora_rank and FSDP ({config}) do not go together here: a model with adapters is small enough to copy")
-    spec = {"base": str(base), "data": str(data), "out": str(out), "work": str(work), "how": how}
+    if settings.lora_rank and "FSDP" in config_file.read_text(encoding="utf-8"):
+        raise LaunchFailed(
+            f"finetune.lora_rank cannot be used with FSDP ({config_file}): a model with adapters is small enough for a copy in each process"
+        )
+    folders = {"base": str(base), "data": str(data), "output_dir": str(output_dir), "work_dir": str(work_dir)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "spec.json").write_text(json.dumps({**spec, "settings": settings.model_dump(mode="json")}))
-        _run(config, folder, progress)
+        (folder / "spec.json").write_text(json.dumps({**folders, "options": options, "settings": settings.model_dump(mode="json")}))
+        _launch(config_file, folder, progress)
         facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
         return facts
 
 
-def _run(config: Path, folder: Path, progress: Callable[[int, int, float], None] | None) -> None:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    told = yaml.safe_load(config.read_text(encoding="utf-8"))
+def _launch(config_file: Path, folder: Path, progress: Callable[[int, int, float], None] | None) -> None:
+    """Run the training that `folder`/spec.json describes under `accelerate launch`; its facts are then in `folder`/facts.json."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config_file)]
+    config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
     environment = dict(os.environ)
-    if told.get("use_cpu") and told.get("distributed_type") == "FSDP":
+    if config.get("use_cpu") and config.get("distributed_type") == "FSDP":
         raise LaunchFailed(
-            f"{config}: accelerate shards on GPUs only, on processors each process would hold the whole model; use MULTI_CPU"
+            f"{config_file}: accelerate shards a model only on GPUs; on CPUs each process would hold the whole model; use MULTI_CPU"
         )
-    if told.get("use_cpu") and int(told.get("num_processes") or 1) > 1:
-        # For processors alone accelerate starts several processes only by MPI; torch's launcher, which it has for GPUs, does it as well.
+    if config.get("use_cpu") and int(config.get("num_processes") or 1) > 1:
+        # On CPUs accelerate itself starts several processes only with MPI; torch's launcher, which it uses for GPUs, works there as well.
         environment["ACCELERATE_USE_CPU"] = "true"
         command.append("--multi_gpu")
-    command += ["-m", "agentevol.training.launch"]
-    with (folder / "stderr").open("w+") as errors:
-        # Nothing is ever written to their standard input: it ends when this process does, and they with it.
-        with subprocess.Popen(
-            [*command, str(folder / "spec.json")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        ) as process:
+    command += ["-m", "agentevol.training.launch", str(folder / "spec.json")]
+    with (folder / "stderr").open("w+") as stderr:
+        # Nothing is written to their standard input: it is closed when this process ends (agentevol/parent_process.py).
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                if line.startswith(_TICK) and progress is not None:
-                    step, steps, loss = line.removeprefix(_TICK).split()
+                if line.startswith(_PROGRESS_PREFIX) and progress is not None:
+                    step, steps, loss = line.removeprefix(_PROGRESS_PREFIX).split()
                     progress(int(step), int(steps), float(loss))
         if process.returncode:
-            errors.seek(0)
-            said = errors.read().splitlines()
-            cause = next((line for line in said if any(f"{name}: " in line for name in _EXPECTED)), said[-1] if said else "nothing")
-            raise LaunchFailed(f"fine-tuning under {config} ended with code {process.returncode}; it said: {cause.strip()}")
+            stderr.seek(0)
+            lines = stderr.read().splitlines()
+            known = (line for line in lines if any(f"{name}: " in line for name in _KNOWN_ERRORS))
+            cause = next(known, lines[-1] if lines else "(nothing)")
+            raise LaunchFailed(f"fine-tuning under {config_file} ended with code {process.returncode}; its error: {cause.strip()}")
 
 
 def main() -> None:
-    """One of the processes."""
-    threading.Thread(target=_end_with_starter, daemon=True).start()
+    """The training in one of the launched processes."""
+    end_with_parent()
     spec_file = Path(sys.argv[1])
     spec = json.loads(spec_file.read_text())
-    from agentevol.training import finetune as learning
+    from agentevol.training import finetune as in_process
 
-    first = os.environ.get("RANK", "0") == "0"
-    facts = learning.finetune(
+    is_main_process = os.environ.get("RANK", "0") == "0"
+    facts = in_process.finetune(
         Path(spec["base"]),
         Path(spec["data"]),
-        Path(spec["out"]),
+        Path(spec["output_dir"]),
         settings=FinetuneParams.model_validate(spec["settings"]),
-        work=Path(spec["work"]),
-        progress=(lambda step, steps, loss: print(_TICK, step, steps, loss, flush=True)) if first else None,
-        **spec["how"],
+        work_dir=Path(spec["work_dir"]),
+        progress=(lambda step, steps, loss: print(_PROGRESS_PREFIX, step, steps, loss, flush=True)) if is_main_process else None,
+        **spec["options"],
     )
-    if first:
+    if is_main_process:
         spec_file.with_name("facts.json").write_text(json.dumps(facts))
     import torch
 
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _end_with_starter() -> None:
-    os.read(0, 1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""LoRA: learning low-rank changes of the weights instead of the weights (Hu et al., 2021), by the library peft.
+"""LoRA: training low-rank changes of the weights instead of the weights (Hu et al., 2021), with the library peft.
 
-Invariant: what is saved is a plain model, the changes merged into its weights; nothing downstream knows of adapters.
+Invariant: the saved model is a plain one, with the changes merged into its weights; no later step knows about adapters.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from typing import Any
 
 
 class PeftNotInstalled(ImportError):
-    """LoRA is asked for and peft is not installed."""
+    """LoRA is configured, but peft is not installed."""
 
 
 def add_lora_adapters(model: Any, rank: int, alpha: float | None) -> Any:
-    """The model with adapters of `rank` at every linear layer but the output; only they are learnt. `alpha`: 2 * rank where None."""
+    """The model with adapters of `rank` at every linear layer but the output layer; only the adapters are trained.
+
+    alpha: the scale of the adapters; None: 2 * rank. Raises PeftNotInstalled.
+    """
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
@@ -22,6 +25,6 @@ def add_lora_adapters(model: Any, rank: int, alpha: float | None) -> Any:
     return get_peft_model(model, config)
 
 
-def merged(model: Any) -> Any:
-    """The plain model again."""
+def merge_lora_adapters(model: Any) -> Any:
+    """The plain model with its adapters merged in; a model without adapters is returned as it is."""
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model

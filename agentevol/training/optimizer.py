@@ -1,7 +1,7 @@
-"""One optimisation loop for pretraining and fine-tuning: AdamW, warm-up then linear decay, clipping, bf16 autocast where it gains.
+"""One optimisation loop for pretraining and fine-tuning: AdamW with gradient clipping and, where it is faster, bfloat16 autocast.
 
-Invariant: the same seed, steps and machine give the same weights; nothing here draws a random number. A step may be given in pieces, and
-its pieces to several processes (`accelerate launch`): the gradient is that of the whole step.
+Invariant: the same seed, steps and machine give the same weights; nothing here draws a random number. A step may be split into
+micro-batches, and these between processes (`accelerate launch`): the gradient is that of the whole step.
 """
 
 from __future__ import annotations
@@ -9,27 +9,17 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from agentevol.training.precision import resolve
+from agentevol.training.micro_batch import MicroBatch
+from agentevol.training.precision import resolve_precision
 
-IGNORE_INDEX = -100
 Progress = Callable[[int, int, float], None]
-
-
-class MicroBatch(Protocol):
-    """Something to learn from: rows in a rectangle (batches.Batch) or in a line (packing.PackedBatch)."""
-
-    @property
-    def trained_tokens(self) -> int: ...
-
-    def nll(self, model: Any, device: torch.device) -> Tensor:
-        """The sum over learnt tokens of weight(row) * -log p(token)."""
-        ...
+"""Called after each step with its number (from 1), the number of steps, and the loss in nats per trained token."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -37,67 +27,72 @@ class NonFiniteLoss(RuntimeError):
 
 
 class Optimizer:
-    """A model with its AdamW and precision. `step` learns from the pieces of one step; `loss_of` only measures one."""
+    """A model with its AdamW and its precision. `step` updates the weights; `evaluate_loss` only measures the loss."""
 
-    def __init__(self, model: Any, *, precision: str, weight_decay: float, clip: float, betas: tuple[float, float] = (0.9, 0.95)) -> None:
-        # Accelerate allows one precision per process; autocast here lets a float32 and a bfloat16 training follow one another.
-        # "no" also goes before what an accelerate configuration says of it, which would otherwise win over `precision` unseen.
+    def __init__(
+        self, model: Any, *, precision: str, weight_decay: float, max_grad_norm: float, betas: tuple[float, float] = (0.9, 0.95)
+    ) -> None:
+        # Accelerate allows one precision per process; autocast here lets a float32 training follow a bfloat16 one in the same process.
+        # "no" also overrides the precision in an accelerate configuration, which would otherwise silently win over `precision`.
         self.accelerator = Accelerator(mixed_precision="no")
-        self.half = resolve(precision) == "bfloat16"
-        learnt = [p for p in model.parameters() if p.requires_grad]
+        self.uses_bfloat16 = resolve_precision(precision) == "bfloat16"
+        trainable = [p for p in model.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in learnt if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in learnt if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
         self.model, self.adamw = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-8, fused=True))
-        self.clip = clip
+        self.max_grad_norm = max_grad_norm
 
     @property
-    def processes(self) -> int:
+    def num_processes(self) -> int:
         return int(self.accelerator.num_processes)
 
     @property
-    def sharded(self) -> bool:
+    def is_sharded(self) -> bool:
         """Whether each process holds only a part of the model (FSDP)."""
         return bool(self.accelerator.is_fsdp2 or self.accelerator.distributed_type.value == "FSDP")
 
-    def step(self, pieces: Sequence[MicroBatch], learning_rate: float, *, trained_tokens: int | None = None) -> float:
-        """One update; returns the step's loss in nats per learnt token (the paper's Eq. 8 per token).
+    def step(self, micro_batches: Sequence[MicroBatch], learning_rate: float, *, trained_tokens: int | None = None) -> float:
+        """One update; returns the step's loss in nats per trained token (the paper's Eq. 8, per token).
 
-        `pieces` are this process's share, as many as every other's; `trained_tokens` counts those of all. Raises NonFiniteLoss before the
-        weights are touched.
+        `micro_batches` are this process's share; every process has the same number of them. `trained_tokens` counts the tokens in the loss
+        over all processes; None: those of `micro_batches`. Raises NonFiniteLoss before the weights change.
         """
         self.model.train()
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
-        trained = max(1, sum(piece.trained_tokens for piece in pieces) if trained_tokens is None else trained_tokens)
+        if trained_tokens is None:
+            trained_tokens = sum(micro_batch.trained_tokens for micro_batch in micro_batches)
         total = torch.zeros((), device=self.accelerator.device)
-        for index, piece in enumerate(pieces):
-            last = index == len(pieces) - 1
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
-                loss = self._nll(piece) / trained
+        for index, micro_batch in enumerate(micro_batches):
+            is_last = index == len(micro_batches) - 1
+            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                loss = self._nll(micro_batch) / max(1, trained_tokens)
                 total += loss.detach()
-                # Processes average their gradients; here they are to be summed.
-                self.accelerator.backward(loss * self.processes if self.processes > 1 else loss)
-        value = float(self.accelerator.reduce(total, reduction="sum") if self.processes > 1 else total)
+                # Accelerate averages the gradients of the processes; the loss needs their sum.
+                self.accelerator.backward(loss * self.num_processes if self.num_processes > 1 else loss)
+        value = float(self.accelerator.reduce(total, reduction="sum") if self.num_processes > 1 else total)
         if not math.isfinite(value):
             self.adamw.zero_grad(set_to_none=True)
             raise NonFiniteLoss(f"the loss is {value}; lower finetune.learning_rate (now {learning_rate:.2g}) or use precision float32")
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         return value
 
     @torch.no_grad()
-    def loss_of(self, piece: MicroBatch) -> float:
+    def evaluate_loss(self, micro_batch: MicroBatch) -> float:
+        """Nats per trained token, in evaluation mode; the weights stay."""
         self.model.eval()
-        return float(self._nll(piece)) / max(1, piece.trained_tokens)
+        return float(self._nll(micro_batch)) / max(1, micro_batch.trained_tokens)
 
-    def unwrapped(self) -> Any:
+    def unwrapped_model(self) -> Any:
+        """The model without accelerate's wrappers."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
-    def _nll(self, piece: MicroBatch) -> Tensor:
+    def _nll(self, micro_batch: MicroBatch) -> Tensor:
         device = self.accelerator.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.half):
-            return piece.nll(self.model, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.uses_bfloat16):
+            return micro_batch.nll(self.model, device)

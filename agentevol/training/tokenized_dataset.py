@@ -1,7 +1,7 @@
-"""The trajectories of a dataset as token ids, made once for a tokenizer and kept by hash.
+"""The trajectories of a dataset as token ids, cached on the disk.
 
-Invariant: a kept file is named by the content of the dataset and of the tokenizer, and holds what learning needs and nothing else: ids,
-loss flags, rewards, item ids. What cannot be read is made again. A token takes five bytes, here and in the file, however many there are.
+Invariant: a cache file is named by the content of the dataset and of the tokenizer, and holds only what training needs: ids, loss flags,
+rewards, item ids. A file that cannot be read is written again. A token takes five bytes, in memory and in the file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agentevol.data.trajectory import Trajectory, content_digest
 from agentevol.models import load_tokenizer
 
 _VERSION = 1
-_OF_THE_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,70 +33,74 @@ class TokenizedDataset:
     """Every trajectory's ids with loss flags, its reward and its item id, in the dataset's order; `key` names the content."""
 
     key: str
-    encoded: list[TokenizedExample]
+    examples: list[TokenizedExample]
     rewards: list[float]
     item_ids: list[str]
 
 
-def tokenize_dataset(data: Sequence[Trajectory] | Path, base: Path, kept: Path | None = None) -> TokenizedDataset:
-    """The tokens of trajectories, or of the dataset in a folder; from `kept` where they are there, else they are put there."""
+def tokenize_dataset(data: Sequence[Trajectory] | Path, base: Path, cache_folder: Path | None = None) -> TokenizedDataset:
+    """Tokenise trajectories, or the dataset in a folder, with the tokenizer of the model in `base`.
+
+    cache_folder: where the result is read from or else written to; None: it is not cached.
+    """
     digest = open_dataset(data).digest if isinstance(data, Path) else content_digest(data)
-    tokenizer = {name: sha256_file(base / name) for name in _OF_THE_TOKENIZER if (base / name).is_file()}
+    tokenizer = {name: sha256_file(base / name) for name in _TOKENIZER_FILES if (base / name).is_file()}
     key = digest_json({"version": _VERSION, "data": digest, "tokenizer": tokenizer})
-    file = kept / f"{key}.safetensors" if kept else None
-    if file is not None and (found := _read(file, key)) is not None:
-        return found
-    chat, made = ChatTokenizer(load_tokenizer(base)), TokenizedDataset(key, [], [], [])
+    file = cache_folder / f"{key}.safetensors" if cache_folder else None
+    if file is not None and (cached := _read(file, key)) is not None:
+        return cached
+    chat, dataset = ChatTokenizer(load_tokenizer(base)), TokenizedDataset(key, [], [], [])
     for trajectory in stream_dataset(data) if isinstance(data, Path) else data:
-        made.encoded.append(_compact(chat.tokenize_trajectory(trajectory)))
-        made.rewards.append(trajectory.reward)
-        made.item_ids.append(trajectory.item_id)
+        dataset.examples.append(_compact(chat.tokenize_trajectory(trajectory)))
+        dataset.rewards.append(trajectory.reward)
+        dataset.item_ids.append(trajectory.item_id)
     if file is not None:
-        _write(file, made)
-    return made
+        _write(file, dataset)
+    return dataset
 
 
-def _write(file: Path, tokens: TokenizedDataset) -> None:
+def _write(file: Path, dataset: TokenizedDataset) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{torch.randint(1 << 40, (), generator=_fresh()).item()}.tmp")
+    temporary = file.with_suffix(f".{torch.randint(1 << 40, (), generator=_own_generator()).item()}.tmp")
     save_file(
         {
-            "ids": torch.from_numpy(_joined([row.token_ids for row in tokens.encoded], np.int32)),
-            "loss": torch.from_numpy(_joined([row.loss_mask for row in tokens.encoded], np.int8)).bool(),
-            "sizes": torch.tensor([len(row.token_ids) for row in tokens.encoded], dtype=torch.int64),
-            "rewards": torch.tensor(tokens.rewards, dtype=torch.float64),
+            "ids": torch.from_numpy(_concatenated([example.token_ids for example in dataset.examples], np.int32)),
+            "loss": torch.from_numpy(_concatenated([example.loss_mask for example in dataset.examples], np.int8)).bool(),
+            "sizes": torch.tensor([len(example.token_ids) for example in dataset.examples], dtype=torch.int64),
+            "rewards": torch.tensor(dataset.rewards, dtype=torch.float64),
         },
         temporary,
-        metadata={"item_ids": json.dumps(tokens.item_ids)},
+        metadata={"item_ids": json.dumps(dataset.item_ids)},
     )
     temporary.replace(file)
 
 
-def _compact(encoded: TokenizedExample) -> TokenizedExample:
-    return TokenizedExample(array("i", encoded.token_ids), array("b", encoded.loss_mask))
-
-
-def _joined(rows: Sequence[Sequence[int]], kind: type[np.integer]) -> NDArray[np.integer]:
-    return np.concatenate([np.asarray(row, dtype=kind) for row in rows]) if rows else np.zeros(0, dtype=kind)
-
-
-def _fresh() -> torch.Generator:
-    generator = torch.Generator()  # of its own: a file's name must not move the random numbers of a training
-    generator.seed()
-    return generator
-
-
 def _read(file: Path, key: str) -> TokenizedDataset | None:
     try:
-        with safe_open(file, framework="pt") as kept:
-            ids, loss = kept.get_tensor("ids").numpy(), kept.get_tensor("loss").to(torch.int8).numpy()
-            sizes, rewards = kept.get_tensor("sizes").tolist(), kept.get_tensor("rewards").tolist()
-            item_ids = json.loads(kept.metadata()["item_ids"])
+        with safe_open(file, framework="pt") as tensors:
+            ids, loss = tensors.get_tensor("ids").numpy(), tensors.get_tensor("loss").to(torch.int8).numpy()
+            lengths, rewards = tensors.get_tensor("sizes").tolist(), tensors.get_tensor("rewards").tolist()
+            item_ids = json.loads(tensors.metadata()["item_ids"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
-    encoded, place = [], 0
-    for size in sizes:
-        row, flags = ids[place : place + size], loss[place : place + size]
-        encoded.append(TokenizedExample(array("i", row.tobytes()), array("b", flags.tobytes())))
-        place += size
-    return TokenizedDataset(key, encoded, rewards, item_ids)
+    examples, start = [], 0
+    for length in lengths:
+        example_ids, flags = ids[start : start + length], loss[start : start + length]
+        examples.append(TokenizedExample(array("i", example_ids.tobytes()), array("b", flags.tobytes())))
+        start += length
+    return TokenizedDataset(key, examples, rewards, item_ids)
+
+
+def _compact(example: TokenizedExample) -> TokenizedExample:
+    return TokenizedExample(array("i", example.token_ids), array("b", example.loss_mask))
+
+
+def _concatenated(arrays: Sequence[Sequence[int]], dtype: type[np.integer]) -> NDArray[np.integer]:
+    return np.concatenate([np.asarray(values, dtype=dtype) for values in arrays]) if arrays else np.zeros(0, dtype=dtype)
+
+
+def _own_generator() -> torch.Generator:
+    """A generator apart from the global one: naming a temporary file must not change the random numbers of the training."""
+    generator = torch.Generator()
+    generator.seed()
+    return generator

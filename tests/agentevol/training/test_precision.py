@@ -1,4 +1,4 @@
-"""Which number format `auto` is: bfloat16 only where the processor says that it computes in it."""
+"""The number format that `auto` means: bfloat16 only where the processor computes it in hardware."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "chosen"),
+    ("flags", "expected"),
     [
         ("fpu sse2 avx2 avx512f avx512_bf16", "bfloat16"),
         ("fpu amx_bf16 amx_tile", "bfloat16"),
@@ -23,13 +23,13 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         ("fpu avx512f avx512bw", "float32"),
     ],
 )
-def test_auto_goes_by_the_processor(flags: str, chosen: str, tmp_path: Path) -> None:
+def test_auto_depends_on_the_processor(flags: str, expected: str, tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbogomips\t: 1\n")
-    assert precision.resolve("auto", cpuinfo) == chosen
-    assert precision.resolve("float32", cpuinfo) == "float32"
-    assert precision.resolve("bfloat16", cpuinfo) == "bfloat16"
+    assert precision.resolve_precision("auto", cpuinfo) == expected
+    assert precision.resolve_precision("float32", cpuinfo) == "float32"
+    assert precision.resolve_precision("bfloat16", cpuinfo) == "bfloat16"
 
 
-def test_where_the_processor_is_not_told_it_is_float32(tmp_path: Path) -> None:
-    assert precision.resolve("auto", tmp_path / "none") == "float32"
+def test_an_unknown_processor_computes_in_float32(tmp_path: Path) -> None:
+    assert precision.resolve_precision("auto", tmp_path / "none") == "float32"

@@ -1,0 +1,29 @@
+"""What the optimiser takes: examples with a weight, and micro-batches of them.
+
+Invariant: both kinds of micro-batch, padded (padding.PaddedBatch) and packed (packing.PackedBatch), give the same examples the same loss.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from agentevol.chat.tokenize import TokenizedExample
+
+WeightedExample = tuple[TokenizedExample, float]
+"""A tokenised conversation, and the factor of its log-likelihood in the loss."""
+
+
+class MicroBatch(Protocol):
+    """Examples that go through the model in one forward pass."""
+
+    @property
+    def trained_tokens(self) -> int:
+        """The number of tokens in the loss."""
+        ...
+
+    def nll(self, model: Any, device: torch.device) -> Tensor:
+        """The sum over trained tokens of weight(example) * -log p(token), in nats; a scalar."""
+        ...

@@ -25,8 +25,8 @@ def recipes(rng: random.Random) -> Exercise:
         parts = rng.sample([name for name in names if name not in names[: index + 1]], rng.randint(1, 3) if len(names) > index + 4 else 1)
         recipe_of[names[index]] = (rng.choice((1, 1, 2, 3, 4, 6)), [(rng.choice((1, 1, 2, 3, 4, 6, 8)), part) for part in parts])
     lines = {}
-    for name, (count, parts) in recipe_of.items():
-        lines[name] = f"craft {count} {name} using {', '.join(f'{n} {part}' for n, part in parts)}"
+    for name, (count, ingredients) in recipe_of.items():
+        lines[name] = f"craft {count} {name} using {', '.join(f'{n} {part}' for n, part in ingredients)}"
     shuffled_lines = list(lines.values())
     rng.shuffle(shuffled_lines)
     turns: Exercise = []

@@ -1,4 +1,4 @@
-"""The contract of a text world: a Gymnasium environment of text in, text out.
+"""The contract of a text environment: a Gymnasium environment of text in, text out.
 
 Invariant: the same `item_id` gives the same episode text for the same actions, on any machine, in any process, under any
 PYTHONHASHSEED and locale. An environment knows nothing of language models and can be used alone.
@@ -19,7 +19,7 @@ from gymnasium import spaces
 Split = Literal["train", "train_large", "explore", "eval"]
 Step = tuple[str, float, bool, bool, dict[str, Any]]
 
-# The text spaces admit printable ASCII; an action outside it is answered like any other invalid action, it does not crash.
+# The text spaces admit printable ASCII; an action outside it is answered like any other invalid action and does not crash.
 CHARSET = "".join(chr(code) for code in range(32, 127)) + "\n"
 _ACTION = re.compile(r"Action:[ \t]*\n?[ \t]*(.*?)[ \t]*(?=\n|$)")
 
@@ -51,7 +51,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One problem. `text` is what tells it from every other one (goal and world), used to prove that eval and training are disjoint."""
+    """One problem. `text` (the goal and the initial state) is unique, which proves that eval and training are disjoint."""
 
     item_id: str
     env: str
@@ -61,10 +61,10 @@ class Instruction:
 
 
 class Expert(Protocol):
-    """A scripted policy bound to one live environment; asked once per turn."""
+    """A scripted policy bound to one live environment; it is called once per round."""
 
     def act(self, observation: str) -> tuple[str, str]:
-        """The next (thought, action). Raises ExpertStuck when there is none."""
+        """The next (thought, action). Raises ExpertStuck if there is none."""
         ...
 
 
@@ -82,9 +82,11 @@ class TextEnv(gymnasium.Env[str, str]):
     sizes: ClassVar[Sizes]
     max_rounds: ClassVar[int]
     prompt: ClassVar[str]
-    """What a policy is told once, before the first observation: the rules and the form of an answer."""
+    """The text before the first observation: the rules and the form of an answer."""
     lowest_reward: ClassVar[float] = 0.0
     highest_reward: ClassVar[float] = 1.0
+    waiting_actions: ClassVar[frozenset[str]] = frozenset()
+    """Actions that only let time pass: repeating them is no sign of a loop."""
 
     # --- hooks: override these -------------------------------------------------------------------------------------
     @classmethod
@@ -93,11 +95,11 @@ class TextEnv(gymnasium.Env[str, str]):
         raise NotImplementedError
 
     def begin(self, item_id: str) -> str:
-        """Set the world up for `item_id`; return the first observation. Raises UnknownItem."""
+        """Set the environment up for `item_id`; return the first observation. Raises UnknownItem."""
         raise NotImplementedError
 
     def act(self, action: str) -> tuple[str, float, bool]:
-        """Carry one action out: (observation, reward of this step, terminated). Nonsense is answered in text, never raised."""
+        """Carry out one action: (observation, reward of this step, terminated). An invalid action is answered in text, never raised."""
         raise NotImplementedError
 
     def expert(self) -> Expert:
@@ -105,12 +107,12 @@ class TextEnv(gymnasium.Env[str, str]):
         raise NotImplementedError
 
     def available_actions(self) -> list[str] | None:
-        """The actions open now, where the environment can list them (a random player needs this)."""
+        """The actions that are possible now, or None if the environment cannot list them (a random player needs them)."""
         return None
 
     @classmethod
     def missing(cls) -> str | None:
-        """What must be installed before it can be played here, in one line, or None. Its instructions and prompt need nothing."""
+        """What must be installed before it can be played here, in one line, or None. Its instructions and prompt are always available."""
         return None
 
     @classmethod
@@ -121,10 +123,10 @@ class TextEnv(gymnasium.Env[str, str]):
     @classmethod
     def parse_action(cls, text: str) -> str:
         """The action in a policy's answer `Thought: ... Action: ...`. Raises InvalidAction unless there is exactly one."""
-        found = [action for action in _ACTION.findall(text) if action]
-        if len(found) != 1:
+        actions = [action for action in _ACTION.findall(text) if action]
+        if len(actions) != 1:
             raise InvalidAction("Give exactly one action, in the form:\nThought: ...\nAction: ...")
-        return str(found[0])
+        return str(actions[0])
 
     # --- machinery: the same for every environment ---------------------------------------------------------------------
     def __init__(self, render_mode: str | None = None) -> None:
@@ -139,9 +141,9 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @classmethod
     def instructions(cls, split: Split) -> tuple[Instruction, ...]:
-        """The instructions of a split, in an order that its front is a fair sample of.
+        """The instructions of a split, in a random but fixed order, so that its first n are a fair sample of it.
 
-        `train` (D_s, AgentTraj) is the front of `train_large` (AgentTraj-L), that one the front of `explore`.
+        `train` (D_s, AgentTraj) is the first part of `train_large` (AgentTraj-L), which is the first part of `explore`.
         """
         return _splits(cls)[split]  # type: ignore[arg-type]  # a class is hashable, mypy looks at its instances
 
@@ -153,24 +155,24 @@ class TextEnv(gymnasium.Env[str, str]):
             raise UnknownItem(f"{cls.name} has no instruction {item_id!r}; see {cls.__name__}.instructions(split)") from None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
-        """Start `options["item_id"]`, or an instruction drawn from the seed: a training one, where there are any."""
+        """Start `options["item_id"]`, or an instruction drawn with the seed: a training one if there are any."""
         super().reset(seed=seed)
         item_id = (options or {}).get("item_id")
         if item_id is None:
-            pool = self.instructions("explore") or self.instructions("eval")
-            item_id = pool[int(self.np_random.integers(len(pool)))].item_id
+            candidates = self.instructions("explore") or self.instructions("eval")
+            item_id = candidates[int(self.np_random.integers(len(candidates)))].item_id
         self._observation = self.begin(item_id)
         self.item_id, self.rounds, self.reward, self.done = item_id, 0, 0.0, False
         return self._observation, self._info()
 
     def step(self, action: str) -> Step:
-        """One round with an action already taken out of the policy's text. Raises RuntimeError after the end of the episode."""
+        """One round with an action that has been parsed from the policy's text. Raises RuntimeError after the end of the episode."""
         if self.done:
             raise RuntimeError(f"{self.name}: the episode is over (or never began); call reset() first")
         return self._advance(*self.act(action))
 
     def answer(self, text: str) -> Step:
-        """One round with a policy's whole text: parsed, then stepped. Text without an action costs a round and is told so."""
+        """One round with a policy's whole text: parsed, then stepped. Text without an action costs a round and gets a message."""
         try:
             action = self.parse_action(text)
         except InvalidAction as error:

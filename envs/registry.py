@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
 
 import gymnasium
 
@@ -40,35 +39,19 @@ class UnknownEnvironment(KeyError):
 
 
 def environment_class(name: str) -> type[TextEnv]:
-    """The class of an environment. Raises UnknownEnvironment, naming those that exist."""
+    """The class of an environment. Raises UnknownEnvironment, with the names that exist."""
     try:
         module, _, attribute = ENVIRONMENTS[name].partition(":")
     except KeyError:
         raise UnknownEnvironment(f"unknown environment {name!r}; there are: {', '.join(sorted(ENVIRONMENTS))}") from None
-    found: type[TextEnv] = getattr(import_module(module), attribute)
-    return found
+    cls: type[TextEnv] = getattr(import_module(module), attribute)
+    return cls
 
 
-def add(name: str, place: str) -> None:
-    """Make an environment known to this process: `place` is "module:Class". Raises ValueError where the name stands for another one."""
-    if ENVIRONMENTS.setdefault(name, place) != place:
+def add(name: str, entry_point: str) -> None:
+    """Register an environment ("module:Class") in this process. Raises ValueError if the name belongs to another one."""
+    if ENVIRONMENTS.setdefault(name, entry_point) != entry_point:
         raise ValueError(f"there is an environment {name!r} already: {ENVIRONMENTS[name]}; give yours another name")
-
-
-def make(name: str, *, server: str | None = None, **options: Any) -> TextEnv:
-    """A new environment by its short name, without Gymnasium's wrappers; with `server`, the URL of one, it is played there.
-
-    `agentgym+http://...` is the URL of one of AgentGym's servers.
-    """
-    if server is None:
-        return environment_class(name)(**options)
-    if server.startswith("agentgym+"):
-        from envs.remote.agentgym import AgentGymEnv
-
-        return AgentGymEnv(name, server, **options)
-    from envs.remote.client import RemoteEnv
-
-    return RemoteEnv(name, server, **options)
 
 
 def environment_of(item_id: str) -> str:
@@ -77,7 +60,7 @@ def environment_of(item_id: str) -> str:
 
 
 def register() -> None:
-    """Make every environment known to Gymnasium: `gymnasium.make("agentevol/TextCraft-v0")`."""
+    """Register every environment with Gymnasium: `gymnasium.make("agentevol/TextCraft-v0")`."""
     for entry_point in ENVIRONMENTS.values():
         identifier = f"agentevol/{entry_point.partition(':')[2]}-v0"
         if identifier not in gymnasium.registry:

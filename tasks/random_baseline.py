@@ -16,7 +16,7 @@ from agentevol.data.trajectory import Message, Trajectory
 from agentevol.report.model import RANDOM
 from agentevol.rollout.engine import one_line_error
 from envs.base import Instruction
-from envs.registry import make
+from envs.factory import make
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
 from tasks.progress import progress_bar

@@ -17,7 +17,8 @@ from agentevol.data.dataset import Dataset, open_dataset, write_dataset, write_i
 from agentevol.data.react import first_message, format_answer
 from agentevol.data.trajectory import Message, Trajectory
 from envs.base import ExpertStuck, Instruction, Split
-from envs.registry import ENVIRONMENTS, environment_class, make
+from envs.factory import make
+from envs.registry import ENVIRONMENTS, environment_class
 
 AGENT_TRAJ, AGENT_TRAJ_L, AGENT_EVAL, EXPLORE = "agenttraj", "agenttraj_l", "agenteval", "explore"
 SPLITS: dict[str, Split] = {AGENT_TRAJ: "train", AGENT_TRAJ_L: "train_large", AGENT_EVAL: "eval", EXPLORE: "explore"}

@@ -18,7 +18,8 @@ from typing import Any
 from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
 from agentevol.gate.finding import Finding
 from envs.base import Instruction, UnknownItem
-from envs.registry import ENVIRONMENTS, environment_class, make
+from envs.factory import make
+from envs.registry import ENVIRONMENTS, environment_class
 
 _TABLE_COLUMNS = [
     "row", "schema_error", "item_id", "env", "unknown_item_id", "status", "roles", "trained_messages", "reward", "min_reward", "max_reward",

@@ -12,7 +12,7 @@ from agentevol.data.react import first_message
 from agentevol.data.trajectory import Trajectory
 from agentevol.gate.finding import Finding
 from envs.base import UnknownItem
-from envs.registry import make
+from envs.factory import make
 
 SAMPLE_SIZE = 25
 """Trajectories per environment that are replayed when not all are. Their ids decide which ones."""

@@ -51,9 +51,9 @@ class _Episode:
 
 
 def waits(env: envs.TextEnv, text: str) -> bool:
-    """Whether the answer does nothing on purpose, which the best play may do many times running (a class's `waiting`: such actions)."""
+    """Whether the answer does nothing on purpose, which the best play may do many times running (`TextEnv.waiting_actions`)."""
     try:
-        return env.parse_action(text) in getattr(env, "waiting", ())
+        return env.parse_action(text) in env.waiting_actions
     except envs.InvalidAction:
         return False
 

@@ -1,0 +1,1 @@
+"""Clients: environments that are played on a server."""

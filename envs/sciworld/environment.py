@@ -65,7 +65,7 @@ class SciWorld(TextEnv):
     sizes: ClassVar[Sizes] = Sizes(instructions=2320, eval=200, agent_traj=1000, agent_traj_l=2120)
     max_rounds: ClassVar[int] = 200
     lowest_reward: ClassVar[float] = -1.0
-    waiting: ClassVar[frozenset[str]] = frozenset({"wait", "wait1"})  # no loop: what boils or grows takes many of them
+    waiting_actions: ClassVar[frozenset[str]] = frozenset({"wait", "wait1"})  # no loop: what boils or grows takes many of them
     prompt: ClassVar[str] = (
         "Do the experiment in the house. Actions, with things and places for X and Y:\n"
         "look around, look at X, look in X, read X, inventory, task\n"

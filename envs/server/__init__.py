@@ -1,1 +1,1 @@
-"""The environments over HTTP: sessions, the server, the client."""
+"""The environments over HTTP: sessions, worker threads, and the server with its protocols."""

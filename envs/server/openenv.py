@@ -1,7 +1,7 @@
-"""OpenEnv's wire: any environment to the clients of `openenv-core`, a path per environment, on top of the same sessions.
+"""OpenEnv's protocol: any environment for the clients of `openenv-core`, a path per environment, on top of the same sessions.
 
-Its clients hold a WebSocket, and that is one session: reset, step, state and close as messages, answered by an observation, a state or an
-error with a code. Nothing of that package is needed here. Invariant: an error ends the episode at most, never the connection.
+A client holds a WebSocket, which is one session: it sends reset, step, state and close, and receives an observation, a state or an error
+with a code. The package itself is not needed here. Invariant: an error ends the episode at most, never the connection.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from envs.registry import environment_class
-from envs.server.schemas import Action, Begin
-from envs.server.sessions import Reply, Session, SessionError, Sessions
+from envs.server.schemas import Action, OpenEnvReset
+from envs.server.sessions import Session, SessionError, Sessions, StepResult
 
 _CODES = {"full": "CAPACITY_REACHED", "missing": "FACTORY_ERROR", "session": "SESSION_ERROR", "fault": "EXECUTION_ERROR"}
 
 
-class Observed(BaseModel):
-    """What an observation holds; reward and done stand beside it."""
+class Observation(BaseModel):
+    """The content of an observation message, next to reward and done."""
 
     text: str
     success: bool
@@ -39,17 +39,17 @@ class State(BaseModel):
 
 def routes(names: list[str], sessions: Sessions) -> APIRouter:
     """The routes of the given environments, below /openenv."""
-    router = APIRouter(prefix="/openenv", tags=["OpenEnv's wire"])
+    router = APIRouter(prefix="/openenv", tags=["OpenEnv's protocol"])
     for name in names:
-        _mount(router, name, sessions)
+        _add_routes(router, name, sessions)
     return router
 
 
-def _mount(router: APIRouter, name: str, sessions: Sessions) -> None:
+def _add_routes(router: APIRouter, name: str, sessions: Sessions) -> None:
     @router.websocket(f"/{name}/ws")
-    async def talk(socket: WebSocket) -> None:
+    async def connect(socket: WebSocket) -> None:
         await socket.accept()
-        await _Talk(name, sessions).over(socket)
+        await _Connection(name, sessions).serve(socket)
 
     @router.get(f"/{name}/health")
     def health() -> dict[str, str]:
@@ -57,29 +57,30 @@ def _mount(router: APIRouter, name: str, sessions: Sessions) -> None:
 
     @router.get(f"/{name}/metadata")
     def metadata() -> dict[str, str]:
-        return {"name": name, "description": environment_class(name).prompt, "version": str(environment_class(name).version)}
+        cls = environment_class(name)
+        return {"name": name, "description": cls.prompt, "version": str(cls.version)}
 
     @router.get(f"/{name}/schema")
     async def schema() -> dict[str, Any]:
-        return {"action": Action.model_json_schema(), "observation": Observed.model_json_schema(), "state": State.model_json_schema()}
+        return {"action": Action.model_json_schema(), "observation": Observation.model_json_schema(), "state": State.model_json_schema()}
 
 
-class _Talk:
-    """One connection: a session from its first reset to its end."""
+class _Connection:
+    """One WebSocket with its session, from the first reset to the end."""
 
     def __init__(self, name: str, sessions: Sessions) -> None:
         self.name, self.sessions = name, sessions
         self.session: Session | None = None
-        self.episode: str | None = None
+        self.episode_id: str | None = None
 
-    async def over(self, socket: WebSocket) -> None:
+    async def serve(self, socket: WebSocket) -> None:
         try:
             while (message := await socket.receive())["type"] == "websocket.receive":
-                told = await self._answer(message.get("text") or message.get("bytes") or b"")
-                if told is None:
+                reply = await self._handle(message.get("text") or message.get("bytes") or b"")
+                if reply is None:
                     await socket.close()
                     return
-                await socket.send_text(json.dumps(told))
+                await socket.send_text(json.dumps(reply))
         except WebSocketDisconnect:
             pass
         finally:
@@ -87,64 +88,66 @@ class _Talk:
                 with suppress(SessionError):
                     await self.sessions.close(self.session)
 
-    async def _answer(self, text: str | bytes) -> dict[str, Any] | None:
+    async def _handle(self, content: str | bytes) -> dict[str, Any] | None:
+        """The reply to a message; None to close."""
         try:
-            message = json.loads(text)
+            message = json.loads(content)
         except (ValueError, RecursionError):
             return _error("this is no JSON", "INVALID_JSON")
         kind, data = (message.get("type"), message.get("data", {})) if isinstance(message, dict) else (None, None)
         try:
             if kind == "reset":
-                return _observed(await self._reset(Begin.model_validate(data)))
+                return _observation(await self._reset(OpenEnvReset.model_validate(data)))
             if kind == "step":
-                return _observed(await self._step(Action.model_validate(data)))
+                return _observation(await self._step(Action.model_validate(data)))
             if kind == "state":
                 return {"type": "state", "data": self._state()}
             if kind == "close":
                 return None
         except ValidationError as error:
-            return _error(
-                "; ".join(f"{'.'.join(map(str, one['loc'])) or 'data'}: {one['msg']}" for one in error.errors()[:5]), "VALIDATION_ERROR"
-            )
+            problems = [f"{'.'.join(map(str, problem['loc'])) or 'data'}: {problem['msg']}" for problem in error.errors()[:5]]
+            return _error("; ".join(problems), "VALIDATION_ERROR")
         except SessionError as error:
             return _error(str(error), _CODES.get(error.kind, "VALIDATION_ERROR"))
         return _error("the type of a message is reset, step, state or close", "UNKNOWN_TYPE")
 
-    async def _reset(self, asked: Begin) -> Reply:
-        if (
-            self.session is None or self.session.closed or self.session.id not in self.sessions.live
-        ):  # closed where it was idle for too long
+    async def _reset(self, request: OpenEnvReset) -> StepResult:
+        if self.session is None or self.session.closed or self.session.id not in self.sessions.open:  # idle sessions are closed
             self.session = await self.sessions.create(self.name)
-        reply = await self.sessions.reset(self.sessions.get(self.session.id), asked.item_id, asked.seed)
-        self.episode = asked.episode_id or reply.info["item_id"]
-        return reply
+        result = await self.sessions.reset(self.sessions.get(self.session.id), request.item_id, request.seed)
+        self.episode_id = request.episode_id or result.info["item_id"]
+        return result
 
-    async def _step(self, asked: Action) -> Reply:
+    async def _step(self, request: Action) -> StepResult:
         if self.session is None:
             raise SessionError(409, "there is no episode yet; reset first")
         session = self.sessions.get(self.session.id)
-        if asked.action is not None:
-            return await self.sessions.step(session, "action", asked.action)
-        return await self.sessions.step(session, "answer", asked.answer or "")
+        if request.action is not None:
+            return await self.sessions.step(session, "action", request.action)
+        return await self.sessions.step(session, "answer", request.answer or "")
 
     def _state(self) -> dict[str, Any]:
         last = self.session.last if self.session else None
         item_id = last.info["item_id"] if last else None
-        known = State(episode_id=self.episode, step_count=last.turn if last else 0)
-        return known.model_dump() | {"environment": self.name, "item_id": item_id, "prompt": environment_class(self.name).prompt}
+        state = State(episode_id=self.episode_id, step_count=last.turn if last else 0)
+        return state.model_dump() | {"environment": self.name, "item_id": item_id, "prompt": environment_class(self.name).prompt}
 
 
-def _observed(reply: Reply) -> dict[str, Any]:
-    info = reply.info
-    seen = Observed(
-        text=reply.observation,
+def _observation(result: StepResult) -> dict[str, Any]:
+    info = result.info
+    observation = Observation(
+        text=result.observation,
         success=info["success"],
-        truncated=reply.truncated,
+        truncated=result.truncated,
         item_id=info.get("item_id"),
         available_actions=info.get("available_actions"),
     )
-    first = reply.turn == 0
-    data = {"observation": seen.model_dump(), "reward": None if first else reply.reward, "done": reply.terminated or reply.truncated}
+    is_first = result.turn == 0
+    data = {
+        "observation": observation.model_dump(),
+        "reward": None if is_first else result.reward,
+        "done": result.terminated or result.truncated,
+    }
     return {"type": "observation", "data": data}
 
 

@@ -1,4 +1,4 @@
-"""Running the server until it is told to stop: it finishes what it is answering, closes the worlds and ends."""
+"""Runs the server until it is stopped. Invariant: it finishes running requests and closes the environments before it ends."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from envs.server.app import make_app
 from envs.server.sessions import Limits
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_GRACE_SECONDS = 10
+_SHUTDOWN_SECONDS = 10
 
 
-class Refused(ValueError):
-    """The server cannot be started so; the message says why and what to do."""
+class CannotStart(ValueError):
+    """The server cannot be started with these arguments; the message says why and what to do."""
 
 
-def run(host: str, port: int, environments: list[str], *, cap: int, idle: float, step: float, token_file: Path | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C. The token is the one in `token_file`, or AGENTEVOL_TOKEN. Raises Refused."""
+def run(host: str, port: int, environments: list[str], limits: Limits, token_file: Path | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C. The token is the one in `token_file`, or AGENTEVOL_TOKEN. Raises CannotStart."""
     import uvicorn
 
     token = _token(token_file)
     if host not in _LOOPBACK and token is None:
-        raise Refused(f"to listen on {host}, not on this machine alone, set a token that clients send: AGENTEVOL_TOKEN or --token-file")
+        raise CannotStart(f"to listen on {host}, not on this machine alone, set a token that clients send: AGENTEVOL_TOKEN or --token-file")
     if unknown := sorted(set(environments) - set(ENVIRONMENTS)):
-        raise Refused(f"no such environment: {', '.join(unknown)}; there are: {', '.join(sorted(ENVIRONMENTS))}")
-    # With the protocol named, asyncio turns Nagle's algorithm off; without, every reply waits 40 ms for an acknowledgement.
-    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        raise CannotStart(f"no such environment: {', '.join(unknown)}; there are: {', '.join(sorted(ENVIRONMENTS))}")
+    # Only with IPPROTO_TCP does asyncio turn Nagle's algorithm off; otherwise every reply waits 40 ms for an acknowledgement.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind((host, port))
-        listening.listen(2048)
+        listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
-        listening.close()
-        raise Refused(f"cannot listen on {host}:{port}: {error.strerror}; give another --port") from None
-    app = make_app(environments or None, Limits(cap, idle, step), token)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS)
-    with listening:
+        listener.close()
+        raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}; give another --port") from None
+    app = make_app(environments or None, limits, token)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
+    with listener:
         print(f"serving {', '.join(sorted(environments or ENVIRONMENTS))}", flush=True)
-        print(f"http://{host}:{listening.getsockname()[1]}  (requests are described at /docs; stop with Ctrl-C)", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        print(f"http://{host}:{listener.getsockname()[1]}  (requests are described at /docs; stop with Ctrl-C)", flush=True)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _token(file: Path | None) -> str | None:
@@ -50,7 +50,7 @@ def _token(file: Path | None) -> str | None:
     try:
         token = file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{file}: the token cannot be read: {error}") from None
+        raise CannotStart(f"{file}: the token cannot be read: {error}") from None
     if not token:
-        raise Refused(f"{file} is empty; it must hold the token that clients send")
+        raise CannotStart(f"{file} is empty; it must hold the token that clients send")
     return token

@@ -1,4 +1,7 @@
-"""What is sent and answered, as OpenAPI describes it at /docs."""
+"""Requests and responses of the server, as OpenAPI describes them at /docs.
+
+Invariant: the names of paths and fields are public; they stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -6,64 +9,52 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-LONGEST = 100_000
-_MOST_AT_ONCE = 1024
+MAX_TEXT_LENGTH = 100_000
+_MAX_BATCH_SIZE = 1024
 
 
-class _Body(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Create(_Body):
+class CreateRequest(_Request):
     environment: str = Field(description="One of GET /environments", examples=["textcraft"])
 
 
-class Reset(_Body):
+class ResetRequest(_Request):
     item_id: str | None = Field(
         None, description="The instruction; without one, a training instruction is drawn", examples=["textcraft_31"], max_length=200
     )
-    seed: int | None = Field(None, description="For the drawing", ge=0, lt=2**32)
+    seed: int | None = Field(None, description="The seed for drawing an instruction", ge=0, lt=2**32)
 
 
-class _Either(_Body):
-    action: str | None = Field(None, description="An action, taken out of the policy's text", examples=["inventory"], max_length=LONGEST)
-    answer: str | None = Field(None, description="Or the policy's whole text: Thought: ... Action: ...", max_length=LONGEST)
+class _ActionOrAnswer(_Request):
+    action: str | None = Field(
+        None, description="An action, parsed from the policy's text", examples=["inventory"], max_length=MAX_TEXT_LENGTH
+    )
+    answer: str | None = Field(None, description="Or the policy's whole text: Thought: ... Action: ...", max_length=MAX_TEXT_LENGTH)
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
+    def _has_exactly_one(self) -> Self:
         if (self.action is None) == (self.answer is None):
             raise ValueError("give either action or answer")
         return self
 
 
-class Step(_Either):
-    turn: int | None = Field(None, description="How many steps the client has seen: makes sending a step again safe", ge=0)
+class StepRequest(_ActionOrAnswer):
+    turn: int | None = Field(None, description="The number of steps that the client has seen: makes it safe to send a step again", ge=0)
 
 
-class OneOf(Step):
+class BatchStep(StepRequest):
     session: str
 
 
-class Batch(_Body):
-    steps: list[OneOf] = Field(max_length=_MOST_AT_ONCE)
+class BatchRequest(_Request):
+    steps: list[BatchStep] = Field(max_length=_MAX_BATCH_SIZE)
 
 
-class Begin(Reset):
-    """An OpenEnv client's reset. Arguments that this environment does not have are passed over, as OpenEnv's own servers do."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    episode_id: str | None = Field(None, description="A name for the episode, told back in its state", max_length=255)
-
-
-class Action(_Either):
-    """An OpenEnv client's action."""
-
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Not read")
-
-
-class Said(BaseModel):
-    """What a session says to a reset or a step."""
+class StepResponse(BaseModel):
+    """The response of a session to a reset or a step."""
 
     observation: str
     reward: float
@@ -73,25 +64,25 @@ class Said(BaseModel):
     info: dict[str, Any]
 
 
-class Refusal(BaseModel):
-    """Why a request was not met. `kind`, for programs: request, session, item, environment, full, missing, fault or token."""
+class ErrorResponse(BaseModel):
+    """Why a request failed. `kind`, for programs: request, session, item, environment, full, missing, fault or token."""
 
     error: str
     kind: str
 
 
-class Failed(Refusal):
-    """One step of many that was not done: what a single one would have been answered with."""
+class BatchError(ErrorResponse):
+    """A step of a batch that failed, with the status that a single step would have had."""
 
     status: int
 
 
-class Created(BaseModel):
+class CreateResponse(BaseModel):
     session: str
     environment: str
 
 
-class Card(BaseModel):
+class EnvironmentCard(BaseModel):
     name: str
     version: int
     prompt: str
@@ -106,7 +97,7 @@ class Card(BaseModel):
     missing: str | None = Field(description="What must be installed on the server before it can be played there")
 
 
-class Item(BaseModel):
+class InstructionResponse(BaseModel):
     item_id: str
     task_type: str
     difficulty: str
@@ -117,4 +108,18 @@ class Health(BaseModel):
     status: str
     sessions: int
     cap: int
-    hung: int = Field(description="Steps that were given up so far")
+    hung: int = Field(description="Calls that took too long so far")
+
+
+class Action(_ActionOrAnswer):
+    """An OpenEnv client's action."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Not read")
+
+
+class OpenEnvReset(ResetRequest):
+    """An OpenEnv client's reset. Unknown fields are ignored, as OpenEnv's own servers do."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    episode_id: str | None = Field(None, description="A name for the episode, part of its state", max_length=255)

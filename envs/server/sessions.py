@@ -1,7 +1,7 @@
-"""Sessions: live environments by an id that cannot be guessed, each with its own lock, its own time limits and its own end.
+"""Sessions: live environments by an id that cannot be guessed, each with its own lock, time limits and end.
 
-Invariant: nothing is shared between sessions; what a world raises or how long it hangs ends its own episode, with the cause, and no other.
-A world that was given up is never touched again, since its thread may be at it still: a reset goes on with a new one.
+Invariant: sessions share nothing. If an environment raises or hangs, only its own episode ends, with the cause. An environment whose call
+was abandoned is never used again, because its thread may still be running: a reset continues with a new one.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from envs.base import TextEnv, UnknownItem
-from envs.registry import environment_class, make
-from envs.server.metrics import Figures
-from envs.server.workers import Busy, TooSlow, Workers
+from envs.registry import environment_class
+from envs.server.metrics import Metrics
+from envs.server.workers import AllThreadsBusy, CallTimeout, Workers
 
 _T = TypeVar("_T")
-_QUICK = 0.005
-"""Seconds: worlds whose recent steps took less on average share a thread."""
-_CLOSING = 5.0
-"""Seconds that all worlds together have to close when the server ends."""
-_GONE = "there is no such session: it was never there, was closed, or was idle for too long; create another"
+_QUICK_SECONDS = 0.005
+"""Environments whose recent steps took less on average share a thread."""
+_CLOSE_SECONDS = 5.0
+"""The time that all environments together have to close when the server ends."""
+_NO_SESSION = "there is no such session: it never existed, was closed, or was idle for too long; create another"
 
 
 class SessionError(Exception):
-    """A request that cannot be met. `status` is HTTP's; the message says what was given and what to do; `kind` is for programs."""
+    """A request that failed. `status` is the HTTP status; the message says what was given and what to do; `kind` is for programs."""
 
     def __init__(self, status: int, message: str, kind: str = "request") -> None:
         super().__init__(message)
@@ -38,16 +38,17 @@ class SessionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`cap`: sessions at once; `idle`: seconds after which one that nobody asks is closed; `step`: seconds that a world may take."""
+    """`max_sessions`: open at the same time; `idle_seconds`: after which an unused session is closed; `step_seconds`: for one call of an
+    environment."""
 
-    cap: int = 1024
-    idle: float = 1800.0
-    step: float = 60.0
+    max_sessions: int = 1024
+    idle_seconds: float = 1800.0
+    step_seconds: float = 60.0
 
 
 @dataclass(slots=True)
-class Reply:
-    """What a session last said. `turn` counts the steps of the episode."""
+class StepResult:
+    """The result of a session's last reset or step. `turn` counts the steps of the episode."""
 
     observation: str
     reward: float
@@ -62,13 +63,13 @@ class Session:
     id: str
     environment: str
     env: TextEnv
-    used: float
+    last_used: float
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    last: Reply | None = None
-    asked: tuple[int, str, str] | None = None
-    """(turn, kind, text) of the last step, so that the same one sent again is not done again."""
-    failure: str | None = None
-    given_up: bool = False
+    last: StepResult | None = None
+    last_request: tuple[int, str, str] | None = None
+    """(turn, kind, text) of the last step: the same request sent again is not carried out again."""
+    error: str | None = None
+    abandoned: bool = False
     closed: bool = False
 
 
@@ -77,147 +78,151 @@ class Sessions:
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
-        self.live: dict[str, Session] = {}
-        self.figures = Figures()
-        self.workers = Workers(limits.step)
-        self._making = 0
-        self._pace: defaultdict[tuple[str, str], float] = defaultdict(lambda: 10 * _QUICK)
+        self.open: dict[str, Session] = {}
+        self.metrics = Metrics()
+        self.workers = Workers(limits.step_seconds)
+        self._creating = 0
+        self._mean_seconds: defaultdict[tuple[str, str], float] = defaultdict(lambda: 10 * _QUICK_SECONDS)
 
     async def create(self, environment: str) -> Session:
-        """Raises SessionError: 503 at the cap, 501 for a world that cannot run here, 500 and 504 for one that cannot be made."""
-        if len(self.live) + self._making >= self.limits.cap:
-            raise SessionError(503, f"all {self.limits.cap} sessions are taken; close some, or try again later", "full")
-        self._making += 1
+        """Raises SessionError: 503 at the limit, 501 if the environment cannot run here, 500 and 504 if it cannot be created."""
+        if len(self.open) + self._creating >= self.limits.max_sessions:
+            raise SessionError(503, f"all {self.limits.max_sessions} sessions are taken; close some, or try again later", "full")
+        self._creating += 1
         try:
-            env = await self._made(environment)
+            env = await self._create_env(environment)
             session = Session(secrets.token_urlsafe(16), environment, env, time.monotonic())
-            self.live[session.id] = session
+            self.open[session.id] = session
         finally:
-            self._making -= 1
+            self._creating -= 1
         return session
 
-    def get(self, key: str) -> Session:
-        session = self.live.get(key)
+    def get(self, session_id: str) -> Session:
+        session = self.open.get(session_id)
         if session is None:
-            raise SessionError(404, _GONE, "session")
-        session.used = time.monotonic()
+            raise SessionError(404, _NO_SESSION, "session")
+        session.last_used = time.monotonic()
         return session
 
-    async def reset(self, session: Session, item_id: str | None, seed: int | None) -> Reply:
+    async def reset(self, session: Session, item_id: str | None, seed: int | None) -> StepResult:
         async with session.lock:
-            self._check(session)
-            if session.failure is not None:
-                await self._renew(session)
+            self._check_open(session)
+            if session.error is not None:
+                await self._replace_env(session)
             env, options = session.env, {"item_id": item_id} if item_id is not None else None
 
-            def begin() -> tuple[str, dict[str, Any]] | UnknownItem:
+            def reset() -> tuple[str, dict[str, Any]] | UnknownItem:
                 try:
                     return env.reset(seed=seed, options=options)
                 except UnknownItem as error:
                     return error
 
-            begun = await self._run(session, "reset", begin)
-            if isinstance(begun, UnknownItem):
-                raise SessionError(404, str(begun), "item")
-            session.asked, session.last = None, Reply(begun[0], 0.0, False, False, 0, begun[1])
+            result = await self._run(session, "reset", reset)
+            if isinstance(result, UnknownItem):
+                raise SessionError(404, str(result), "item")
+            session.last_request, session.last = None, StepResult(result[0], 0.0, False, False, 0, result[1])
             return session.last
 
-    async def step(self, session: Session, kind: Literal["action", "answer"], text: str, turn: int | None = None) -> Reply:
-        """One step: `kind` is action (already taken out) or answer (a policy's whole text).
+    async def step(self, session: Session, kind: Literal["action", "answer"], text: str, turn: int | None = None) -> StepResult:
+        """One step with an action (already parsed) or an answer (a policy's whole text).
 
-        `turn`: the number of steps that the client has seen. The step that was just done is answered again, any other is refused (409).
+        `turn`: the number of steps that the client has seen. The last request sent again gets the same result; any other turn is refused
+        (409).
         """
         async with session.lock:
-            self._check(session)
-            if session.failure is not None:
-                raise SessionError(409, f"this episode has ended with a fault: {session.failure}; reset it", "fault")
+            self._check_open(session)
+            if session.error is not None:
+                raise SessionError(409, f"an error has ended this episode: {session.error}; reset it", "fault")
             if session.last is None:
                 raise SessionError(409, "this session has no episode yet; reset it")
             if turn is not None and turn != session.last.turn:
-                if session.asked == (turn, kind, text):
+                if session.last_request == (turn, kind, text):
                     return session.last
                 raise SessionError(409, f"turn {turn} was given, but the episode is at turn {session.last.turn}")
             if session.last.terminated or session.last.truncated:
                 raise SessionError(409, "this episode is over; reset it")
-            act = session.env.answer if kind == "answer" else session.env.step
-            told = await self._run(session, "step", lambda: act(text))
-            session.asked = (session.last.turn, kind, text)
-            session.last = Reply(*told[:4], session.last.turn + 1, told[4])
+            method = session.env.answer if kind == "answer" else session.env.step
+            observation, reward, terminated, truncated, info = await self._run(session, "step", lambda: method(text))
+            session.last_request = (session.last.turn, kind, text)
+            session.last = StepResult(observation, reward, terminated, truncated, session.last.turn + 1, info)
             return session.last
 
     async def close(self, session: Session) -> None:
-        """After a running step. Raises SessionError where the world fails to close; the session is gone all the same."""
-        if self.live.pop(session.id, None) is None:
+        """Waits for a running step. Raises SessionError if the environment fails to close; the session is closed all the same."""
+        if self.open.pop(session.id, None) is None:
             return
         async with session.lock:
             session.closed = True
-            if not session.given_up:
-                await self._work(session.environment, "close", session.env.close)
+            if not session.abandoned:
+                await self._call(session.environment, "close", session.env.close)
 
-    async def sweep(self) -> None:
+    async def close_idle(self) -> None:
         """Close the sessions that have been idle for too long."""
         now = time.monotonic()
-        idle = [one for one in self.live.values() if now - one.used > self.limits.idle and not one.lock.locked()]
+        idle = [
+            session for session in self.open.values() if now - session.last_used > self.limits.idle_seconds and not session.lock.locked()
+        ]
         await asyncio.gather(*map(self.close, idle), return_exceptions=True)
 
     async def close_all(self) -> None:
-        closing = [asyncio.ensure_future(self.close(session)) for session in list(self.live.values())]
+        closing = [asyncio.ensure_future(self.close(session)) for session in list(self.open.values())]
         if closing:
-            await asyncio.wait(closing, timeout=min(_CLOSING, self.limits.step))
-        for one in closing:
-            one.cancel()
+            await asyncio.wait(closing, timeout=min(_CLOSE_SECONDS, self.limits.step_seconds))
+        for future in closing:
+            future.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
 
-    def _check(self, session: Session) -> None:
+    def _check_open(self, session: Session) -> None:
         if session.closed:
-            raise SessionError(404, _GONE, "session")
+            raise SessionError(404, _NO_SESSION, "session")
 
-    async def _made(self, environment: str) -> TextEnv:
-        def work() -> TextEnv | str:
-            return environment_class(environment).missing() or make(environment)
+    async def _create_env(self, environment: str) -> TextEnv:
+        def create() -> TextEnv | str:
+            cls = environment_class(environment)
+            return cls.missing() or cls()
 
-        made = await self._work(environment, "create", work)
-        if isinstance(made, str):
-            raise SessionError(501, f"{environment} cannot run on this server: {made}", "missing")
-        return made
+        env = await self._call(environment, "create", create)
+        if isinstance(env, str):
+            raise SessionError(501, f"{environment} cannot run on this server: {env}", "missing")
+        return env
 
-    async def _renew(self, session: Session) -> None:
-        """Another world after a fault; the old one is closed, unless a thread may be at it."""
-        old, given_up = session.env, session.given_up
-        session.env = await self._made(session.environment)
-        session.failure, session.given_up, session.last, session.asked = None, False, None, None
-        if not given_up:
+    async def _replace_env(self, session: Session) -> None:
+        """A new environment after an error; the old one is closed, unless a thread may still be using it."""
+        old, abandoned = session.env, session.abandoned
+        session.env = await self._create_env(session.environment)
+        session.error, session.abandoned, session.last, session.last_request = None, False, None, None
+        if not abandoned:
             with suppress(SessionError):  # it has failed before
-                await self._work(session.environment, "close", old.close)
+                await self._call(session.environment, "close", old.close)
 
-    async def _run(self, session: Session, what: str, call: Callable[[], _T]) -> _T:
-        """A reset or step of a session's world. A fault ends the episode."""
+    async def _run(self, session: Session, operation: str, function: Callable[[], _T]) -> _T:
+        """A reset or step of a session's environment. An error ends the episode."""
         try:
-            return await self._work(session.environment, what, call)
+            return await self._call(session.environment, operation, function)
         except SessionError as error:
             if error.kind == "fault":
-                session.failure, session.given_up = str(error), error.status == 504
+                session.error, session.abandoned = str(error), error.status == 504
             raise
         except asyncio.CancelledError:
-            session.failure, session.given_up = "the server ended", True
+            session.error, session.abandoned = "the server ended", True
             raise
 
-    async def _work(self, environment: str, what: str, call: Callable[[], _T]) -> _T:
-        pace = self._pace[environment, what]
+    async def _call(self, environment: str, operation: str, function: Callable[[], _T]) -> _T:
+        mean = self._mean_seconds[environment, operation]
         try:
-            result, seconds = await self.workers.run(call, quick=pace < _QUICK)
-        except Busy:
-            raise SessionError(503, "all threads are taken by slow worlds; try again later", "full") from None
-        except TooSlow:
-            self._pace[environment, what] += self.limits.step
-            self.figures.faults[environment] += 1
-            raise SessionError(504, f"{environment}: no answer to {what} within {self.limits.step:g} s", "fault") from None
-        # Named boundary: whatever a world raises is a fault of that world, told to its own client alone.
+            result, seconds = await self.workers.run(function, quick=mean < _QUICK_SECONDS)
+        except AllThreadsBusy:
+            raise SessionError(503, "all threads are busy with slow environments; try again later", "full") from None
+        except CallTimeout:
+            self._mean_seconds[environment, operation] += self.limits.step_seconds
+            self.metrics.environment_errors[environment] += 1
+            raise SessionError(504, f"{environment}: no answer to {operation} within {self.limits.step_seconds:g} s", "fault") from None
+        # Named boundary: whatever an environment raises is its own error, reported to its own client alone.
         except Exception as error:
-            self.figures.faults[environment] += 1
+            self.metrics.environment_errors[environment] += 1
             cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise SessionError(500, f"{environment} failed at {what}: {cause}", "fault") from None
-        self._pace[environment, what] += 0.1 * (seconds - pace)
-        if what == "step":
-            self.figures.step(environment, seconds)
+            raise SessionError(500, f"{environment} failed at {operation}: {cause}", "fault") from None
+        self._mean_seconds[environment, operation] += 0.1 * (seconds - mean)
+        if operation == "step":
+            self.metrics.observe_step(environment, seconds)
         return result

@@ -1,9 +1,9 @@
-"""Threads that run the worlds, watched by the server's loop.
+"""Threads that run the environments, watched by the server's event loop.
 
-Invariant: the loop never waits for a thread. Work that takes longer than it may is given up, its thread left to it and replaced.
+Invariant: the loop never waits for a thread. A call that exceeds its time limit is abandoned: its thread is left to it and replaced.
 
-Quick work shares one thread, for waking another one costs more than such a step. When one piece proves slow after all, a new thread takes
-over the queue behind it. Other work has as many threads as there are pieces of it, up to `_MOST`.
+Quick calls share one thread, because waking another one costs more than such a step. If a call proves slow after all, a new thread takes
+over the queue behind it. Slow calls have a thread each, up to `_MAX_THREADS`.
 """
 
 from __future__ import annotations
@@ -19,127 +19,128 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
-_MOST = 64
-_TICK = 0.05
-_PATIENCE = 0.1
-"""Seconds after which a piece of quick work holds up those behind it no longer."""
+_MAX_THREADS = 64
+_WATCH_INTERVAL = 0.05
+_QUICK_LIMIT = 0.1
+"""Seconds after which a call on the quick thread no longer blocks those behind it."""
 
 
-class TooSlow(Exception):
-    """The work was given up: its thread is at it still, so what it works on must not be touched again."""
+class CallTimeout(Exception):
+    """The call was abandoned. Its thread is still running it, so the object it works on must not be used again."""
 
 
-class Busy(Exception):
-    """All threads were taken for too long; the work was not begun."""
+class AllThreadsBusy(Exception):
+    """All threads were busy for too long; the call was not started."""
 
 
 class Workers:
-    """`seconds`: how long a piece of work may take, and how long it may wait to be begun. `given_up`: how many took longer so far."""
+    """`seconds`: how long a call may take, and how long it may wait to be started. `abandoned`: how many took longer so far."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.given_up = seconds, 0
-        self._quick, self._other = _Lane(most=1, patience=min(_PATIENCE, seconds)), _Lane(most=_MOST, patience=seconds)
-        self._done: deque[_Work] = deque()
-        self._told = self._watching = False
+        self.seconds, self.abandoned = seconds, 0
+        self._quick = _Pool(max_threads=1, replace_after=min(_QUICK_LIMIT, seconds))
+        self._slow = _Pool(max_threads=_MAX_THREADS, replace_after=seconds)
+        self._finished: deque[_Call] = deque()
+        self._notified = self._watching = False
 
-    async def run(self, call: Callable[[], _T], *, quick: bool = False) -> tuple[_T, float]:
-        """What `call` returns, and the seconds it took. Raises what it raises, TooSlow, and Busy."""
-        loop, lane = asyncio.get_running_loop(), self._quick if quick else self._other
-        work = _Work(call, lane, loop.create_future(), time.monotonic())
-        lane.asked.add(work)
-        if lane.active < lane.most and lane.active < len(lane.asked):
-            self._hire(loop, lane)
-        lane.queue.put(work)
+    async def run(self, function: Callable[[], _T], *, quick: bool = False) -> tuple[_T, float]:
+        """The result of `function`, and the seconds it took. Raises what it raises, CallTimeout, and AllThreadsBusy."""
+        loop, pool = asyncio.get_running_loop(), self._quick if quick else self._slow
+        call = _Call(function, pool, loop.create_future(), time.monotonic())
+        pool.pending.add(call)
+        if pool.active < pool.max_threads and pool.active < len(pool.pending):
+            self._start_thread(loop, pool)
+        pool.queue.put(call)
         if not self._watching:
             self._watching = True
-            loop.call_later(_TICK, self._watch, loop)
+            loop.call_later(_WATCH_INTERVAL, self._watch, loop)
         try:
-            await work.future
+            await call.future
         except asyncio.CancelledError:
-            if work.claim.acquire(blocking=False):
-                lane.asked.discard(work)
+            if call.claim.acquire(blocking=False):
+                pool.pending.discard(call)
             raise
-        if work.error is not None:
-            raise work.error
-        assert work.begun is not None
-        return work.result, work.ended - work.begun
+        if call.error is not None:
+            raise call.error
+        assert call.started is not None
+        return call.result, call.ended - call.started
 
-    def _hire(self, loop: asyncio.AbstractEventLoop, lane: _Lane) -> None:
+    def _start_thread(self, loop: asyncio.AbstractEventLoop, pool: _Pool) -> None:
         worker = _Worker()
-        lane.workers.append(worker)
-        lane.active += 1
-        # A daemon: a world that hangs for ever does not keep the process from ending.
-        threading.Thread(target=self._work, args=(loop, lane, worker), name="worlds", daemon=True).start()
+        pool.workers.append(worker)
+        pool.active += 1
+        # A daemon: an environment that hangs for ever does not keep the process from ending.
+        threading.Thread(target=self._run_calls, args=(loop, pool, worker), name="environments", daemon=True).start()
 
-    def _work(self, loop: asyncio.AbstractEventLoop, lane: _Lane, worker: _Worker) -> None:
-        """What a thread does. Whatever it shares with the loop is written by one of the two only."""
+    def _run_calls(self, loop: asyncio.AbstractEventLoop, pool: _Pool, worker: _Worker) -> None:
+        """The thread's main function. Every attribute that it shares with the loop is written by one of the two only."""
         while not worker.replaced:
-            work = lane.queue.get()
-            if not work.claim.acquire(blocking=False):
+            call = pool.queue.get()
+            if not call.claim.acquire(blocking=False):
                 continue
-            work.begun = time.monotonic()
-            worker.work = work
-            # Named boundary: a world may raise anything, SystemExit too; it is told to its own session and ends nothing else.
+            call.started = time.monotonic()
+            worker.call = call
+            # Named boundary: an environment may raise anything, SystemExit too; only its own session gets the error.
             try:
-                work.result = work.call()
+                call.result = call.function()
             except Exception as error:
-                work.error = error
+                call.error = error
             except BaseException as error:
-                work.error = RuntimeError(f"{type(error).__name__}: {error}")
-            worker.work = None
-            work.ended = time.monotonic()
-            self._done.append(work)
-            if not self._told:
-                self._told = True
-                with suppress(RuntimeError):  # the loop has ended, nobody listens
-                    loop.call_soon_threadsafe(self._hear)
+                call.error = RuntimeError(f"{type(error).__name__}: {error}")
+            worker.call = None
+            call.ended = time.monotonic()
+            self._finished.append(call)
+            if not self._notified:
+                self._notified = True
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(self._resolve_finished)
         worker.ended = True
 
-    def _hear(self) -> None:
-        self._told = False  # first, so that what is done from here on is told again
-        while self._done:
-            work = self._done.popleft()
-            work.lane.asked.discard(work)
-            if not work.future.done():
-                work.future.set_result(None)
+    def _resolve_finished(self) -> None:
+        self._notified = False  # first, so that a call that finishes from here on notifies the loop again
+        while self._finished:
+            call = self._finished.popleft()
+            call.pool.pending.discard(call)
+            if not call.future.done():
+                call.future.set_result(None)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
-        for lane in (self._quick, self._other):
-            for worker in list(lane.workers):
+        for pool in (self._quick, self._slow):
+            for worker in list(pool.workers):
                 if worker.ended:
-                    lane.workers.remove(worker)
-                elif (work := worker.work) is not None and work.begun is not None:
-                    if now - work.begun > lane.patience and not worker.replaced:
+                    pool.workers.remove(worker)
+                elif (call := worker.call) is not None and call.started is not None:
+                    if now - call.started > pool.replace_after and not worker.replaced:
                         worker.replaced = True
-                        lane.active -= 1
-                    if now - work.begun > self.seconds and work in lane.asked:
-                        self.given_up += 1
-                        self._give_up(work, TooSlow())
-            for work in [work for work in lane.asked if work.begun is None and now - work.asked > self.seconds]:
-                if work.claim.acquire(blocking=False):
-                    self._give_up(work, Busy())
-            while lane.active < min(lane.most, len(lane.asked)) and not lane.queue.empty():
-                self._hire(loop, lane)
-        self._watching = bool(self._quick.asked or self._other.asked)
+                        pool.active -= 1
+                    if now - call.started > self.seconds and call in pool.pending:
+                        self.abandoned += 1
+                        self._abandon(call, CallTimeout())
+            for call in [call for call in pool.pending if call.started is None and now - call.submitted > self.seconds]:
+                if call.claim.acquire(blocking=False):
+                    self._abandon(call, AllThreadsBusy())
+            while pool.active < min(pool.max_threads, len(pool.pending)) and not pool.queue.empty():
+                self._start_thread(loop, pool)
+        self._watching = bool(self._quick.pending or self._slow.pending)
         if self._watching:
-            loop.call_later(_TICK, self._watch, loop)
+            loop.call_later(_WATCH_INTERVAL, self._watch, loop)
 
-    def _give_up(self, work: _Work, reason: Exception) -> None:
-        work.lane.asked.discard(work)
-        if not work.future.done():
-            work.future.set_exception(reason)
+    def _abandon(self, call: _Call, reason: Exception) -> None:
+        call.pool.pending.discard(call)
+        if not call.future.done():
+            call.future.set_exception(reason)
 
 
 @dataclass(slots=True, eq=False)
-class _Work:
-    call: Callable[[], Any]
-    lane: _Lane
+class _Call:
+    function: Callable[[], Any]
+    pool: _Pool
     future: asyncio.Future[None]
-    asked: float
+    submitted: float
     claim: threading.Lock = field(default_factory=threading.Lock)
-    """Taken by the thread that begins it, or by the loop, after which no thread does."""
-    begun: float | None = None
+    """Acquired by the thread that starts the call, or by the loop, after which no thread starts it."""
+    started: float | None = None
     ended: float = 0.0
     result: Any = None
     error: Exception | None = None
@@ -147,18 +148,18 @@ class _Work:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    work: _Work | None = None
+    call: _Call | None = None
     replaced: bool = False
     ended: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
-    """A queue and its threads. `patience`: seconds after which a thread is replaced; `active`: those that are not."""
+class _Pool:
+    """A queue and its threads. `replace_after`: seconds after which a busy thread is replaced; `active`: threads not replaced."""
 
-    most: int
-    patience: float
-    queue: SimpleQueue[_Work] = field(default_factory=SimpleQueue)
+    max_threads: int
+    replace_after: float
+    queue: SimpleQueue[_Call] = field(default_factory=SimpleQueue)
     workers: list[_Worker] = field(default_factory=list)
-    asked: set[_Work] = field(default_factory=set)
+    pending: set[_Call] = field(default_factory=set)
     active: int = 0

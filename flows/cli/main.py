@@ -189,11 +189,12 @@ def serve(
     ] = None,
 ) -> None:
     """Serve the environments over HTTP; the API is described at /docs."""
-    from envs.server.run import Refused, run
+    from envs.server.run import CannotStart, run
+    from envs.server.sessions import Limits
 
     try:
-        run(host, port, environments, cap=cap, idle=idle, step=step, token_file=token_file)
-    except Refused as error:
+        run(host, port, environments, Limits(cap, idle, step), token_file)
+    except CannotStart as error:
         exit_with_error(str(error))
 
 

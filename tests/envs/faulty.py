@@ -1,4 +1,4 @@
-"""A world that raises, hangs or works as its action says, and a server: `python -m tests.envs.faulty IDLE_SECONDS CAP STEP_SECONDS`."""
+"""An environment that raises, hangs or works as its action says; `python -m tests.envs.faulty IDLE SESSIONS STEP` serves it (seconds)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from envs.registry import add
 class Faulty(TextEnv):
     name = "faulty"
     version = 1
-    task_types = ("fault",)
+    task_types = ("error",)
     sizes = Sizes(instructions=4, eval=2, agent_traj=1, agent_traj_l=2)
     max_rounds = 5
     prompt = "Thought: ... Action: ..."
 
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
-        items = tuple(Instruction(f"faulty_{number}", "faulty", "fault", "easy", f"number {number}") for number in range(4))
+        items = tuple(Instruction(f"faulty_{number}", "faulty", "error", "easy", f"number {number}") for number in range(4))
         return items[:2], items[2:]
 
     def begin(self, item_id: str) -> str:
@@ -27,7 +27,7 @@ class Faulty(TextEnv):
 
     def act(self, action: str) -> tuple[str, float, bool]:
         if action == "raise":
-            raise ConnectionError("the world fell over")
+            raise ConnectionError("the environment failed")
         if action == "look up":
             raise KeyError("no such room")
         if action == "hang":
@@ -40,6 +40,8 @@ class Faulty(TextEnv):
 
 if __name__ == "__main__":
     from envs.server.run import run
+    from envs.server.sessions import Limits
 
     add("faulty", "tests.envs.faulty:Faulty")
-    run("127.0.0.1", 0, [], idle=float(sys.argv[1]), cap=int(sys.argv[2]), step=float(sys.argv[3]))
+    idle_seconds, max_sessions, step_seconds = sys.argv[1:]
+    run("127.0.0.1", 0, [], Limits(int(max_sessions), float(idle_seconds), float(step_seconds)))

@@ -1,4 +1,4 @@
-"""A server of environments in a process of its own, worlds that fail among them (faulty.py), and how its clients speak to it."""
+"""A server of environments in a process of its own, with one that fails on demand (faulty.py), and requests to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from envs.registry import ENVIRONMENTS, environment_class
 from tests import ROOT
 
 PLAIN = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
-"""The environments that need nothing more than is installed."""
+"""The environments that can be played with what is installed."""
 
 
 def start(*arguments: str, **environment: str) -> tuple[subprocess.Popen[str], str]:
@@ -34,11 +34,11 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def session(url: str, environment: str = "faulty", item_id: str | None = "faulty_0") -> str:
-    key: str = httpx.post(f"{url}/sessions", json={"environment": environment}, timeout=180).json()["session"]
+    session_id: str = httpx.post(f"{url}/sessions", json={"environment": environment}, timeout=180).json()["session"]
     if item_id:
-        assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": item_id}, timeout=180).status_code == 200
-    return key
+        assert httpx.post(f"{url}/sessions/{session_id}/reset", json={"item_id": item_id}, timeout=180).status_code == 200
+    return session_id
 
 
-def step(url: str, key: str, **body: object) -> httpx.Response:
-    return httpx.post(f"{url}/sessions/{key}/step", json=body, timeout=180)
+def step(url: str, session_id: str, **body: object) -> httpx.Response:
+    return httpx.post(f"{url}/sessions/{session_id}/step", json=body, timeout=180)

@@ -1,4 +1,4 @@
-"""AgentGym's own client classes, unmodified, against the server: whole episodes of each of the fourteen.
+"""AgentGym's own client classes, unmodified, against the server: whole episodes of all fourteen environments.
 
 Skipped unless its package `agentenv` can be imported: with its folder agentenv/ on PYTHONPATH, and requests and openai installed.
 """
@@ -12,9 +12,9 @@ from importlib.util import find_spec
 import pytest
 
 from envs import make
-from envs.server.agentgym import WIRES, item_id
+from envs.protocols.agentgym import PROTOCOLS, TOOL_ENVIRONMENTS, item_id_of
 from tests.envs.served import start, stop
-from tests.envs.test_agentgym_wire import PLAYABLE
+from tests.envs.test_agentgym_protocol import PLAYABLE
 
 CLASSES = {
     "webshop": "WebshopEnvClient",
@@ -32,7 +32,7 @@ CLASSES = {
     "todo": "TodoEnvClient",
     "bird": "SqlGymEnvClient",
 }
-OWN_FIRST_TEXT = ("maze", "wordle")  # their clients put a text of their own before it, or in its place
+OWN_FIRST_TEXT = ("maze", "wordle")  # these clients add a text of their own to the first observation, or replace it
 pytestmark = pytest.mark.skipif(find_spec("agentenv") is None, reason="AgentGym's package agentenv cannot be imported")
 
 
@@ -46,31 +46,31 @@ def server() -> Iterator[str]:
 @pytest.mark.parametrize("name", PLAYABLE)
 @pytest.mark.parametrize("number", [3, 7])
 def test_its_client_plays_the_experts_episode(name: str, number: int, server: str) -> None:
-    client = getattr(import_module("agentenv.envs"), CLASSES[name])(f"{server}/agentgym/{WIRES[name].base}", 100)
-    here = make(name)
-    observation, _ = here.reset(options={"item_id": item_id(name, number)})
+    client = getattr(import_module("agentenv.envs"), CLASSES[name])(f"{server}/agentgym/{PROTOCOLS[name].path}", 100)
+    local = make(name)
+    observation, _ = local.reset(options={"item_id": item_id_of(name, number)})
     client.reset(number)
-    seen = client.observe()
+    first = client.observe()
     if name == "alfworld":
-        seen = seen.partition("\nAVAILABLE ACTIONS: ")[0]
+        first = first.partition("\nAVAILABLE ACTIONS: ")[0]
     if name not in OWN_FIRST_TEXT:
-        assert seen == observation
-    expert, total = here.expert(), 0.0
-    while not here.done:
+        assert first == observation
+    expert, total = local.expert(), 0.0
+    while not local.done:
         thought, action = expert.act(observation)
-        said = f"Thought:\n{thought}\n\nAction:\n{action}"
+        answer = f"Thought:\n{thought}\n\nAction:\n{action}"
         if name == "webarena":
-            said = f"In summary, the next action I will perform is ```{action}```"
+            answer = f"In summary, the next action I will perform is ```{action}```"
         if name == "bird":
-            said = f"Thought: {thought}\n\nAction: ```sql\n{action}\n```"
-        if name in ("weather", "movie", "academia", "sheet", "todo"):
-            said = f"Thought: {thought}\n\nAction: {action}"
-        told = client.step(said)
-        observation, *_ = here.step(action)
-        assert told.state == observation
-        assert bool(told.done) == here.done
-        total = told.reward if name in ("sciworld", "babyai") else total + told.reward  # these two clients tell the sum so far
-    assert total == pytest.approx(here.reward * (100 if name == "sciworld" else 1))
+            answer = f"Thought: {thought}\n\nAction: ```sql\n{action}\n```"
+        if name in TOOL_ENVIRONMENTS:
+            answer = f"Thought: {thought}\n\nAction: {action}"
+        output = client.step(answer)
+        observation, *_ = local.step(action)
+        assert output.state == observation
+        assert bool(output.done) == local.done
+        total = output.reward if name in ("sciworld", "babyai") else total + output.reward  # these two clients give the sum so far
+    assert total == pytest.approx(local.reward * (100 if name == "sciworld" else 1))
     if hasattr(client, "close"):
         client.close()
-    here.close()
+    local.close()

@@ -1,4 +1,4 @@
-"""The environment that docs/reference/environments.md shows is complete: it runs as it stands, and keeps the contract."""
+"""The environment that docs/reference/environments.md shows is complete: it runs unchanged and keeps the contract."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from envs import registry
+from envs import make, registry
 from tests import ROOT
 
 
@@ -25,16 +25,16 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_runs_as_a_program(module: Path) -> None:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(module)], cwd=ROOT, capture_output=True, text=True, check=False, env={"PYTHONPATH": str(ROOT)}
     )
-    assert done.stdout.startswith("('Right.', 1.0, True, False"), done.stderr
+    assert process.stdout.startswith("('Right.', 1.0, True, False"), process.stderr
 
 
 def test_its_expert_wins_and_its_splits_are_disjoint(module: Path) -> None:
     import doubling  # type: ignore[import-not-found]
 
-    env = registry.make("doubling")
+    env = make("doubling")
     for item in (*env.instructions("train_large"), *env.instructions("eval")):
         observation, _ = env.reset(options={"item_id": item.item_id})
         assert env.answer(f"Thought: x\nAction: {env.expert().act(observation)[1]}")[1] == 1.0

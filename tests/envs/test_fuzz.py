@@ -1,4 +1,4 @@
-"""Malformed actions, thousands per environment: each is answered, soon, and touches nothing but its own episode.
+"""Malformed actions, thousands per environment: each gets an answer in time and affects only its own episode.
 
 AGENTEVOL_FUZZ sets how many actions each environment gets (10,000 takes some minutes).
 """
@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from envs import ENVIRONMENTS, environment_class, make
 
 ACTIONS = int(os.environ.get("AGENTEVOL_FUZZ", "1000"))
-_EACH = 20
+_ACTIONS_PER_EPISODE = 20
 _SHELL = ["$(reboot)", "; rm -rf /", "`id`", "../../etc/passwd", "/dev/zero", "file:///etc/passwd", "%00", "\\x00", "${jndi:ldap://x}"]
 _SQL = ["'; DROP TABLE t; --", "SELECT * FROM sqlite_master", "ATTACH 'x' AS y", "PRAGMA writable_schema=1", "1 OR 1=1"]
 _CALLS = ["finish with Action Input: {", "x with Action Input: {'a': {'b': [1, (2, {3})]}}", "click[", "search[[[]]]", "get -1 of", "go to"]
 _NESTED = st.recursive(
-    st.sampled_from(["1", "'x'", "None"]), lambda inner: st.tuples(inner, inner).map(lambda two: f"{{{two[0]}: [{two[1]}]}}")
+    st.sampled_from(["1", "'x'", "None"]), lambda inner: st.tuples(inner, inner).map(lambda pair: f"{{{pair[0]}: [{pair[1]}]}}")
 )
 MALFORMED = st.one_of(
     st.text(max_size=60),
@@ -34,23 +34,29 @@ PLAYABLE = sorted(name for name in ENVIRONMENTS if environment_class(name).missi
 
 @pytest.mark.parametrize("name", PLAYABLE)
 def test_malformed_actions_are_answered(name: str) -> None:
-    env, witness = make(name), make(name)
+    env, other = make(name), make(name)
     items = environment_class(name).instructions("explore") or environment_class(name).instructions("eval")
     item_id = items[0].item_id
-    before = witness.reset(options={"item_id": items[-1].item_id})[0]
+    before = other.reset(options={"item_id": items[-1].item_id})[0]
     slowest = 0.0
 
-    @settings(max_examples=ACTIONS // _EACH, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
-    @given(st.lists(MALFORMED, min_size=_EACH, max_size=_EACH))
+    @settings(
+        max_examples=ACTIONS // _ACTIONS_PER_EPISODE,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(MALFORMED, min_size=_ACTIONS_PER_EPISODE, max_size=_ACTIONS_PER_EPISODE))
     def play(actions: list[str]) -> None:
         nonlocal slowest
         env.reset(options={"item_id": item_id})
         for action in actions:
             if env.done:
                 env.reset(options={"item_id": item_id})
-            began = time.perf_counter()
+            started = time.perf_counter()
             observation, reward, *_ = env.step(action) if len(action) % 2 else env.answer(action)
-            slowest = max(slowest, time.perf_counter() - began)
+            slowest = max(slowest, time.perf_counter() - started)
             assert env.observation_space.contains(observation)
             assert env.lowest_reward <= reward <= env.highest_reward
 

@@ -1,4 +1,4 @@
-"""OpenEnv's wire: message by message, and whole episodes by the client of `openenv-core` where that is installed."""
+"""OpenEnv's protocol: message by message, and whole episodes with the client of `openenv-core` if it is installed."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ def server() -> Iterator[str]:
     stop(process)
 
 
-def dial(url: str, name: str, **options: Any) -> ClientConnection:
+def open_socket(url: str, name: str, **options: Any) -> ClientConnection:
     return connect(f"{url.replace('http', 'ws')}/openenv/{name}/ws", **options)
 
 
-def say(socket: ClientConnection, kind: str, **data: object) -> dict[str, Any]:
+def send(socket: ClientConnection, kind: str, **data: object) -> dict[str, Any]:
     socket.send(json.dumps({"type": kind, "data": data}))
-    told: dict[str, Any] = json.loads(socket.recv(20))
-    return told
+    reply: dict[str, Any] = json.loads(socket.recv(20))
+    return reply
 
 
 def test_an_episode_message_by_message(server: str) -> None:
-    with dial(server, "faulty") as socket:
-        assert say(socket, "step", action="x")["data"]["message"] == "there is no episode yet; reset first"
-        first = say(socket, "reset", item_id="faulty_3", episode_id="mine", colour="red")["data"]
+    with open_socket(server, "faulty") as socket:
+        assert send(socket, "step", action="x")["data"]["message"] == "there is no episode yet; reset first"
+        first = send(socket, "reset", item_id="faulty_3", episode_id="mine", colour="red")["data"]
         assert (first["observation"]["text"], first["reward"], first["done"]) == ("number 3", None, False)
-        assert say(socket, "step", answer="Thought: x\nAction: abc")["data"]["observation"]["text"] == "did 3 characters"
-        state = say(socket, "state")
+        assert send(socket, "step", answer="Thought: x\nAction: abc")["data"]["observation"]["text"] == "did 3 characters"
+        state = send(socket, "state")
         assert (state["type"], state["data"]["episode_id"], state["data"]["step_count"]) == ("state", "mine", 1)
-        last = say(socket, "step", action="win", metadata={"a": 1})["data"]
+        last = send(socket, "step", action="win", metadata={"a": 1})["data"]
         assert (last["reward"], last["done"], last["observation"]["success"]) == (1.0, True, True)
-        assert "reset it" in say(socket, "step", action="win")["data"]["message"]
-        assert say(socket, "reset", seed=1)["data"]["observation"]["text"] in ("number 0", "number 1")
+        assert "reset it" in send(socket, "step", action="win")["data"]["message"]
+        assert send(socket, "reset", seed=1)["data"]["observation"]["text"] in ("number 0", "number 1")
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"),
+    ("content", "code"),
     [
         ("{", "INVALID_JSON"),
         ("[" * 5000, "INVALID_JSON"),
@@ -66,57 +66,58 @@ def test_an_episode_message_by_message(server: str) -> None:
         (b"\xff", "INVALID_JSON"),
     ],
 )
-def test_a_mistake_or_fault_is_told_and_the_connection_goes_on(server: str, sent: str | bytes, code: str) -> None:
-    with dial(server, "faulty") as socket:
-        say(socket, "reset")
-        socket.send(sent)
-        told = json.loads(socket.recv(20))
-        assert (told["type"], told["data"]["code"]) == ("error", code)
-        assert say(socket, "reset", item_id="faulty_0")["type"] == "observation"
+def test_a_mistake_or_error_is_reported_and_the_connection_stays_open(server: str, content: str | bytes, code: str) -> None:
+    with open_socket(server, "faulty") as socket:
+        send(socket, "reset")
+        socket.send(content)
+        reply = json.loads(socket.recv(20))
+        assert (reply["type"], reply["data"]["code"]) == ("error", code)
+        assert send(socket, "reset", item_id="faulty_0")["type"] == "observation"
 
 
-def test_a_session_that_was_idle_for_too_long_is_begun_anew_by_a_reset() -> None:
+def test_a_reset_replaces_a_session_that_was_closed_because_it_was_idle() -> None:
     process, url = start("0.5", "10", "60")
     try:
-        with dial(url, "maze") as socket:
-            say(socket, "reset")
+        with open_socket(url, "maze") as socket:
+            send(socket, "reset")
             deadline = time.monotonic() + 20
             while httpx.get(f"{url}/health").json()["sessions"] and time.monotonic() < deadline:
                 time.sleep(0.05)
-            assert say(socket, "step", action="move up")["data"]["code"] == "SESSION_ERROR"
-            assert say(socket, "reset")["type"] == "observation"
+            assert send(socket, "step", action="move up")["data"]["code"] == "SESSION_ERROR"
+            assert send(socket, "reset")["type"] == "observation"
     finally:
         stop(process)
 
 
-def test_a_token_is_asked_for_and_a_session_ends_with_its_connection() -> None:
+def test_the_token_is_required_and_a_session_ends_with_its_connection() -> None:
     process, url = start("1800", "1", "60", AGENTEVOL_TOKEN="secret")
     wrong = {"Authorization": f"Basic {base64.b64encode(b'any:wrong').decode()}"}
     right = {"additional_headers": {"Authorization": "Bearer secret"}}
     try:
         for headers in ({}, wrong, {"Authorization": "Basic !"}, {"Authorization": "Bearer wrong"}):
             with pytest.raises(InvalidStatus, match="403"):
-                dial(url, "maze", additional_headers=headers)
-        with dial(url.replace("//", "//any:secret@"), "maze") as first, dial(url, "maze", **right) as second:
-            assert say(first, "reset")["type"] == "observation"
-            assert say(second, "reset")["data"]["code"] == "CAPACITY_REACHED"
+                open_socket(url, "maze", additional_headers=headers)
+        with open_socket(url.replace("//", "//any:secret@"), "maze") as first, open_socket(url, "maze", **right) as second:
+            assert send(first, "reset")["type"] == "observation"
+            assert send(second, "reset")["data"]["code"] == "CAPACITY_REACHED"
         deadline = time.monotonic() + 20
         while httpx.get(f"{url}/health").json()["sessions"] and time.monotonic() < deadline:
             time.sleep(0.05)
-        with dial(url, "maze", **right) as third:
-            assert say(third, "reset")["type"] == "observation"
+        with open_socket(url, "maze", **right) as third:
+            assert send(third, "reset")["type"] == "observation"
             third.send('{"type": "close"}')
     finally:
         stop(process)
 
 
-def test_what_else_is_there(server: str) -> None:
+def test_health_metadata_and_schema(server: str) -> None:
     base = f"{server}/openenv/textcraft"
     assert httpx.get(f"{base}/health").json() == {"status": "healthy"}
     assert httpx.get(f"{base}/metadata").json()["name"] == "textcraft"
+    assert httpx.get(f"{base}/metadata").json()["version"] == str(environment_class("textcraft").version)
     assert set(httpx.get(f"{base}/schema").json()) == {"action", "observation", "state"}
     with pytest.raises(InvalidStatus):
-        dial(server, "atlantis")
+        open_socket(server, "atlantis")
 
 
 @needs_openenv
@@ -124,21 +125,21 @@ def test_what_else_is_there(server: str) -> None:
 def test_openenvs_own_client_plays_a_whole_episode(name: str, server: str) -> None:
     from openenv.core.generic_client import GenericEnvClient  # type: ignore[import-not-found]
 
-    here = make(name)
+    local = make(name)
     item_id = environment_class(name).instructions("eval")[0].item_id
-    observation, _ = here.reset(options={"item_id": item_id})
-    with GenericEnvClient(base_url=f"{server}/openenv/{name}").sync() as there:
-        told = there.reset(item_id=item_id)
-        assert (told.observation["text"], told.done) == (observation, False)
-        expert = here.expert()
-        while not here.done:
+    observation, _ = local.reset(options={"item_id": item_id})
+    with GenericEnvClient(base_url=f"{server}/openenv/{name}").sync() as remote:
+        result = remote.reset(item_id=item_id)
+        assert (result.observation["text"], result.done) == (observation, False)
+        expert = local.expert()
+        while not local.done:
             _, action = expert.act(observation)
-            observation, reward, _, _, info = here.step(action)
-            told = there.step({"action": action})
-            assert (told.observation["text"], told.reward, told.done) == (observation, reward, here.done)
-            assert told.observation["available_actions"] == info.get("available_actions")
-        assert told.observation["success"]
-        assert there.state()["step_count"] == here.rounds
+            observation, reward, _, _, info = local.step(action)
+            result = remote.step({"action": action})
+            assert (result.observation["text"], result.reward, result.done) == (observation, reward, local.done)
+            assert result.observation["available_actions"] == info.get("available_actions")
+        assert result.observation["success"]
+        assert remote.state()["step_count"] == local.rounds
         with pytest.raises(RuntimeError, match="VALIDATION_ERROR"):
-            there.reset(item_id="atlantis_1")
-    here.close()
+            remote.reset(item_id="atlantis_1")
+    local.close()

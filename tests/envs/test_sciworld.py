@@ -129,7 +129,7 @@ def test_no_machine_outlives_a_killed_process() -> None:
 
 def test_waiting_for_water_to_boil_is_no_loop() -> None:
     """The recorded solutions wait up to so many times running, which rollout.max_repeats must not cut."""
-    longest = max(len(list(run)) for game in games() for action, run in groupby(game.gold) if action in SciWorld.waiting)
+    longest = max(len(list(run)) for game in games() for action, run in groupby(game.gold) if action in SciWorld.waiting_actions)
     assert longest >= 3
     assert waits(SciWorld(), "Thought: This takes time.\nAction: wait1")
     assert not waits(SciWorld(), "Thought: I look.\nAction: look around")

@@ -1,4 +1,4 @@
-"""The server as its clients meet it: a real process, real connections, worlds that fail."""
+"""The server as its clients see it: a real process, real connections, environments that fail."""
 
 from __future__ import annotations
 
@@ -26,32 +26,36 @@ def server() -> Iterator[str]:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_an_episode_on_the_server_is_the_embedded_one(name: str, server: str) -> None:
-    here, there = make(name), make(name, server=server)
+    local, remote = make(name), make(name, server=server)
     item_id = environment_class(name).instructions("eval")[0].item_id
-    observation, info = here.reset(options={"item_id": item_id})
-    assert there.reset(options={"item_id": item_id}) == (observation, info)
-    expert = here.expert()
-    while not here.done:
+    observation, info = local.reset(options={"item_id": item_id})
+    assert remote.reset(options={"item_id": item_id}) == (observation, info)
+    expert = local.expert()
+    while not local.done:
         thought, action = expert.act(observation)
-        told = here.step(action)
-        assert there.answer(f"Thought: {thought}\nAction: {action}") == told
-        observation = told[0]
-    assert (there.done, there.reward, there.rounds, there.succeeded(there.reward)) == (True, here.reward, here.rounds, True)
-    there.close()
+        result = local.step(action)
+        assert remote.answer(f"Thought: {thought}\nAction: {action}") == result
+        observation = result[0]
+    assert (remote.done, remote.reward, remote.rounds, remote.succeeded(remote.reward)) == (True, local.reward, local.rounds, True)
+    remote.close()
 
 
 def test_cards_and_instructions(server: str) -> None:
     cards = {card["name"]: card for card in httpx.get(f"{server}/environments", timeout=60).json()}
     assert set(cards) == {*ENVIRONMENTS, "faulty"}
-    assert "wait1" in make("sciworld", server=server).waiting  # type: ignore[attr-defined]
+    assert "wait1" in make("sciworld", server=server).waiting_actions
     assert cards["maze"]["instructions"] == 240
+    assert {name: card["version"] for name, card in cards.items() if name != "faulty"} == {
+        name: environment_class(name).version for name in ENVIRONMENTS
+    }
+    assert make("maze", server=server).version == environment_class("maze").version
     listed = httpx.get(f"{server}/environments/maze/instructions", params={"split": "train"}, timeout=60).json()
-    assert [one["item_id"] for one in listed] == [one.item_id for one in environment_class("maze").instructions("train")]
+    assert [item["item_id"] for item in listed] == [item.item_id for item in environment_class("maze").instructions("train")]
     assert "/sessions/{key}/step" in httpx.get(f"{server}/openapi.json").json()["paths"]
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "told"),
+    ("method", "path", "body", "status", "message"),
     [
         ("POST", "/sessions", {"environment": "atlantis"}, 404, "there is no environment"),
         ("POST", "/sessions", {}, 422, "environment"),
@@ -72,18 +76,18 @@ def test_cards_and_instructions(server: str) -> None:
         ("POST", "/steps", {"steps": 5}, 422, "array"),
     ],
 )
-def test_a_clients_mistake_is_told(method: str, path: str, body: object, status: int, told: str, server: str) -> None:
+def test_a_clients_mistake_gets_a_message(method: str, path: str, body: object, status: int, message: str, server: str) -> None:
     reply = httpx.request(method, server + path.replace("KEY", session(server)), json=body)
-    assert (reply.status_code, told in reply.json()["error"]) == (status, True), reply.text
+    assert (reply.status_code, message in reply.json()["error"]) == (status, True), reply.text
 
 
-def test_what_is_no_json_is_told(server: str) -> None:
+def test_a_body_that_is_no_json_gets_a_client_error(server: str) -> None:
     for content in (b"", b"{", b"\xff\xfe", b"[" * 10_000):
         reply = httpx.post(f"{server}/sessions", content=content, headers={"content-type": "application/json"})
         assert reply.status_code in (400, 422)
 
 
-def test_a_session_without_an_episode_or_after_its_end_says_reset(server: str) -> None:
+def test_a_session_without_an_episode_or_after_its_end_asks_for_a_reset(server: str) -> None:
     key = session(server, item_id=None)
     assert "reset it" in step(server, key, action="x").text
     assert httpx.get(f"{server}/sessions/{key}").status_code == 409
@@ -94,7 +98,7 @@ def test_a_session_without_an_episode_or_after_its_end_says_reset(server: str) -
     assert httpx.get(f"{server}/sessions/{key}").status_code == 404
 
 
-def test_a_step_that_is_sent_again_is_not_done_again(server: str) -> None:
+def test_a_step_that_is_sent_again_is_not_carried_out_again(server: str) -> None:
     key = session(server)
     first = step(server, key, action="abc", turn=0).json()
     assert step(server, key, action="abc", turn=0).json() == first
@@ -102,24 +106,24 @@ def test_a_step_that_is_sent_again_is_not_done_again(server: str) -> None:
     assert step(server, key, action="abc", turn=1).json()["turn"] == 2
 
 
-def test_a_world_that_raises_ends_its_own_session_with_the_cause(server: str) -> None:
-    broken, sound = session(server), session(server)
+def test_an_environment_that_raises_ends_its_own_episode_with_the_cause(server: str) -> None:
+    broken, healthy = session(server), session(server)
     reply = step(server, broken, action="raise")
-    assert (reply.status_code, "ConnectionError: the world fell over" in reply.text) == (500, True)
-    assert "ended with a fault" in step(server, broken, action="x").text
-    assert step(server, sound, action="x").status_code == 200
+    assert (reply.status_code, "ConnectionError: the environment failed" in reply.text) == (500, True)
+    assert "an error has ended this episode" in step(server, broken, action="x").text
+    assert step(server, healthy, action="x").status_code == 200
     httpx.post(f"{server}/sessions/{broken}/reset", json={"item_id": "faulty_1"})
     assert step(server, broken, action="x").status_code == 200
 
 
-def test_a_world_that_hangs_is_given_up_while_the_others_go_on() -> None:
+def test_an_environment_that_hangs_is_abandoned_while_the_others_continue() -> None:
     process, url = start("1800", "10", "1")
     try:
-        hanging, sound = session(url), session(url)
+        hanging, healthy = session(url), session(url)
         with ThreadPoolExecutor(1) as pool:
             reply = pool.submit(step, url, hanging, action="hang")
             for turn in range(4):
-                assert step(url, sound, action="x").json()["turn"] == turn + 1
+                assert step(url, healthy, action="x").json()["turn"] == turn + 1
             assert reply.result(10).status_code == 504
         assert httpx.get(f"{url}/health").json()["hung"] == 1
         assert "agentevol_step_seconds_count" in httpx.get(f"{url}/metrics").text
@@ -127,57 +131,52 @@ def test_a_world_that_hangs_is_given_up_while_the_others_go_on() -> None:
         stop(process)
 
 
-def test_a_world_that_was_given_up_is_another_one_after_a_reset() -> None:
+def test_a_reset_replaces_an_abandoned_environment() -> None:
     process, url = start("1800", "10", "1")
     try:
         key = session(url)
         assert step(url, key, action="hang").status_code == 504
-        assert "ended with a fault" in step(url, key, action="x").text
+        assert "an error has ended this episode" in step(url, key, action="x").text
         assert httpx.post(f"{url}/sessions/{key}/reset", json={"item_id": "faulty_1"}).json()["observation"] == "number 1"
         assert step(url, key, action="x").json()["turn"] == 1
     finally:
         stop(process)
 
 
-def test_a_slip_inside_a_world_is_not_taken_for_the_clients(server: str) -> None:
+def test_a_key_error_inside_an_environment_is_not_the_clients_mistake(server: str) -> None:
     reply = step(server, session(server), action="look up")
     assert (reply.status_code, reply.json()["kind"]) == (500, "fault")
     assert "KeyError" in reply.json()["error"]
 
 
-def test_a_session_that_was_lost_is_begun_anew_by_the_next_reset(server: str) -> None:
-    there = make("maze", server=server)
-    first = there.reset(options={"item_id": "maze_1"})
-    httpx.delete(f"{server}/sessions/{there.session}")  # type: ignore[attr-defined]
+def test_the_next_reset_replaces_a_lost_session(server: str) -> None:
+    remote = make("maze", server=server)
+    first = remote.reset(options={"item_id": "maze_1"})
+    httpx.delete(f"{server}/sessions/{remote.session}")  # type: ignore[attr-defined]
     with pytest.raises(SessionLost, match="create another"):
-        there.step("move up")
-    assert there.reset(options={"item_id": "maze_1"}) == first
-    there.close()
+        remote.step("move up")
+    assert remote.reset(options={"item_id": "maze_1"}) == first
+    remote.close()
 
 
 def test_an_environment_that_only_the_server_has_can_be_played() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ONLY_THERE.format(url=(started := start("1800", "10", "60"))[1])],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    stop(started[0])
-    assert done.stdout.split() == ["faulty_3", "1.0", "True", "2"], done.stderr
+    server, url = start("1800", "10", "60")
+    code = PLAY_REMOTE_ONLY.format(url=url)
+    client = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    stop(server)
+    assert client.stdout.split() == ["faulty_3", "1.0", "True", "2", "1"], client.stderr
 
 
-ONLY_THERE = """
+PLAY_REMOTE_ONLY = """
 import envs
-world = envs.make("faulty", server="{url}")
-item_id = world.instructions("eval")[0].item_id
-world.reset(options={{"item_id": "faulty_3"}})
-_, reward, ended, _, _ = world.step("win")
-print("faulty_3", reward, ended, len(world.instructions("eval")))
+env = envs.make("faulty", server="{url}")
+env.reset(options={{"item_id": "faulty_3"}})
+_, reward, terminated, _, info = env.step("win")
+print(info["item_id"], reward, terminated, len(env.instructions("eval")), env.version)
 """
 
 
-def test_many_steps_at_once_keep_their_order_and_one_bad_one_spoils_none(server: str) -> None:
+def test_a_batch_keeps_its_order_and_a_failed_step_does_not_affect_the_others(server: str) -> None:
     keys = [session(server) for _ in range(5)]
     steps = [{"session": key, "action": "x" * number} for number, key in enumerate(keys, 1)]
     steps[2]["session"] = "nowhere"
@@ -195,25 +194,25 @@ def test_many_steps_at_once_keep_their_order_and_one_bad_one_spoils_none(server:
 def test_256_sessions_at_once(server: str) -> None:
     names = [PLAIN[number % len(PLAIN)] for number in range(256)]
     connection = Connection(server)
-    keys = [connection.ask("POST", "/sessions", {"environment": name})["session"] for name in names]
+    keys = [connection.request("POST", "/sessions", {"environment": name})["session"] for name in names]
     for number, (key, name) in enumerate(zip(keys, names, strict=True)):
         items = environment_class(name).instructions("eval")
-        connection.ask("POST", f"/sessions/{key}/reset", {"item_id": items[number % len(items)].item_id})
+        connection.request("POST", f"/sessions/{key}/reset", {"item_id": items[number % len(items)].item_id})
     for turn in range(3):
         replies = connection.step_many([{"session": key, "answer": "Action: look around", "turn": turn} for key in keys])
         assert all("observation" in reply for reply in replies)
     for key in keys:
-        connection.ask("DELETE", f"/sessions/{key}")
+        connection.request("DELETE", f"/sessions/{key}")
 
 
-def test_a_server_that_is_not_there_is_a_fault_and_an_unknown_item_is_told(server: str) -> None:
+def test_a_server_that_does_not_answer_is_an_error_and_an_unknown_item_is_reported(server: str) -> None:
     with pytest.raises(ServerFailed, match="does not answer"):
         make("maze", server="http://127.0.0.1:9").reset()
     with pytest.raises(UnknownItem, match="maze_99999"):
         make("maze", server=server).reset(options={"item_id": "maze_99999"})
 
 
-def test_a_name_can_be_added_once() -> None:
+def test_a_name_can_be_registered_once() -> None:
     add("maze", ENVIRONMENTS["maze"])
     with pytest.raises(ValueError, match="give yours another name"):
         add("maze", "somewhere:Else")

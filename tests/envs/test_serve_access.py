@@ -1,4 +1,4 @@
-"""Who may use the server, how many, for how long, and how it ends."""
+"""Access to the server: tokens, limits on sessions, and the shutdown."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import pytest
 
 from envs import make
 from envs.registry import environment_class
-from envs.server.run import Refused, run
+from envs.server.run import CannotStart, run
+from envs.server.sessions import Limits
 from tests import ROOT
 from tests.envs.served import session, start, step, stop
 
+LIMITS = Limits(max_sessions=1, idle_seconds=1, step_seconds=1)
 
-def test_the_cap_and_idle_sessions() -> None:
+
+def test_the_limit_on_sessions_and_idle_sessions() -> None:
     process, url = start("3", "2", "30")
     try:
         session(url), session(url)
@@ -33,35 +36,35 @@ def test_the_cap_and_idle_sessions() -> None:
         stop(process)
 
 
-def test_a_token_is_asked_for_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_token_is_required_and_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     process, url = start("1800", "2", "60", AGENTEVOL_TOKEN="secret")
     try:
         assert httpx.get(f"{url}/health").status_code == 200
         assert httpx.get(f"{url}/environments").status_code == 401
         assert httpx.get(f"{url}/environments", headers={"Authorization": "Bearer wrong"}).status_code == 401
         monkeypatch.setenv("AGENTEVOL_TOKEN", "secret")
-        there = make("maze", server=url)
-        assert there.reset(options={"item_id": environment_class("maze").instructions("eval")[0].item_id})[0]
-        there.close()
+        env = make("maze", server=url)
+        assert env.reset(options={"item_id": environment_class("maze").instructions("eval")[0].item_id})[0]
+        env.close()
     finally:
         stop(process)
 
 
-def test_beyond_this_machine_nothing_is_served_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving_other_machines_requires_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AGENTEVOL_TOKEN", raising=False)
-    with pytest.raises(Refused, match="AGENTEVOL_TOKEN"):
-        run("0.0.0.0", 0, [], cap=1, idle=1, step=1)
-    with pytest.raises(Refused, match="no such environment: atlantis"):
-        run("127.0.0.1", 0, ["atlantis"], cap=1, idle=1, step=1)
+    with pytest.raises(CannotStart, match="AGENTEVOL_TOKEN"):
+        run("0.0.0.0", 0, [], LIMITS)
+    with pytest.raises(CannotStart, match="no such environment: atlantis"):
+        run("127.0.0.1", 0, ["atlantis"], LIMITS)
 
 
 def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
-    for text, told in (("", "is empty"), (None, "cannot be read")):
+    for text, message in (("", "is empty"), (None, "cannot be read")):
         file = tmp_path / str(text is None)
         if text is not None:
             file.write_text(text)
-        with pytest.raises(Refused, match=told):
-            run("0.0.0.0", 0, [], cap=1, idle=1, step=1, token_file=file)
+        with pytest.raises(CannotStart, match=message):
+            run("0.0.0.0", 0, [], LIMITS, token_file=file)
     (tmp_path / "token").write_text("secret\n")
     command = [
         sys.executable,
@@ -86,9 +89,9 @@ def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:
 
 def test_a_running_request_is_answered_before_the_server_ends() -> None:
     process, url = start("1800", "10", "1")
-    key = session(url)
+    session_id = session(url)
     with ThreadPoolExecutor(1) as pool:
-        reply = pool.submit(step, url, key, action="hang")
+        reply = pool.submit(step, url, session_id, action="hang")
         time.sleep(0.4)
         process.send_signal(signal.SIGTERM)
         assert reply.result(15).status_code == 504

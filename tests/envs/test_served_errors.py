@@ -1,4 +1,4 @@
-"""What a world stands on dies under a running server: that episode ends with the cause, the others go on, and a reset begins anew."""
+"""A program behind an environment dies: its episode ends with the cause, other sessions continue, and a reset begins a new episode."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import httpx
 import psutil
 import pytest
 
-from envs.sciworld import jvm as host
+from envs.sciworld import jvm
 from envs.webarena import browser
 from tests.envs.served import session, start, step, stop
 
-needs_java = pytest.mark.skipif(host.missing() is not None, reason=str(host.missing()))
+needs_java = pytest.mark.skipif(jvm.missing() is not None, reason=str(jvm.missing()))
 needs_browser = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
 
 
@@ -24,12 +24,12 @@ def server() -> Iterator[tuple[psutil.Process, str]]:
 
 
 def kill(server: psutil.Process, word: str) -> None:
-    """Kill the programs below the server that are called so."""
-    doomed = [child for child in server.children(recursive=True) if word in child.name()]
-    assert doomed, [child.name() for child in server.children(recursive=True)]
-    for child in doomed:
+    """Kill the child processes of the server whose name contains `word`."""
+    children = [child for child in server.children(recursive=True) if word in child.name()]
+    assert children, [child.name() for child in server.children(recursive=True)]
+    for child in children:
         child.kill()
-    psutil.wait_procs(doomed, timeout=10)
+    psutil.wait_procs(children, timeout=10)
 
 
 @pytest.mark.slow
@@ -40,17 +40,17 @@ def kill(server: psutil.Process, word: str) -> None:
         pytest.param("webarena", "chrom", "scroll [down]", "BrowserDied", marks=needs_browser),
     ],
 )
-def test_a_machine_or_browser_that_dies(server: tuple[psutil.Process, str], name: str, program: str, action: str, cause: str) -> None:
+def test_a_java_machine_or_browser_that_dies(server: tuple[psutil.Process, str], name: str, program: str, action: str, cause: str) -> None:
     process, url = server
-    broken, sound = session(url, name, f"{name}_0"), session(url)
+    broken, healthy = session(url, name, f"{name}_0"), session(url)
     first = httpx.get(f"{url}/sessions/{broken}", timeout=60).json()["observation"]
     assert step(url, broken, action=action).status_code == 200
     kill(process, program)
     reply = step(url, broken, action=action)
     assert (reply.status_code, reply.json()["kind"]) == (500, "fault")
     assert cause in reply.json()["error"]
-    assert step(url, sound, action="x").status_code == 200
-    begun = httpx.post(f"{url}/sessions/{broken}/reset", json={"item_id": f"{name}_0"}, timeout=180)
-    assert begun.json()["observation"] == first
+    assert step(url, healthy, action="x").status_code == 200
+    response = httpx.post(f"{url}/sessions/{broken}/reset", json={"item_id": f"{name}_0"}, timeout=180)
+    assert response.json()["observation"] == first
     assert step(url, broken, action=action).status_code == 200
     assert httpx.delete(f"{url}/sessions/{broken}").status_code == 204

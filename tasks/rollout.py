@@ -170,8 +170,8 @@ def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
             for row in stream_dataset(chunk.folder):
                 if row.status == "error":
                     error_counts[str(row.error)] += 1
-                elif row.cut_by:
-                    truncated[row.cut_by] += 1
+                elif row.truncated_by:
+                    truncated[row.truncated_by] += 1
                 successes += row.success and row.status != "error"
                 yield row
 

@@ -1,7 +1,7 @@
-"""The record of an episode, one schema for expert and explored data.
+"""The record of an episode: one schema for expert and explored data.
 
 Invariant: the fields of `Trajectory` are the only place that lists the columns; the Parquet schema and the gate's type check derive from
-`COLUMNS`. The content digest covers everything but `seconds`, so the same episodes have the same digest whatever the machine's speed.
+`COLUMNS`. The content digest covers all columns except `seconds`, so the same episodes have the same digest on a slower machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CONTENT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",",
 
 @dataclass(slots=True)
 class Message:
-    """One turn. `loss` is true where the policy's own words are learnt from, false for given assistant turns, null for the user's."""
+    """One turn. `loss`: true for an answer that is trained on, false for an assistant message that is not, None for a user message."""
 
     role: Literal["user", "assistant"]
     content: str
@@ -30,9 +30,10 @@ class Message:
 class Trajectory:
     """One episode of one policy on one instruction.
 
-    `reward` is the sum of the step rewards; `rounds` counts actions; `status` tells an episode that ended by itself (finished) from one
-    cut by the round or context limit (truncated) and from one that a fault ended (error, never learnt from or scored).
-    `token_ids` and `loss_mask` (same length) are what the engine read and sampled, where it knows them; `tokens` is their count.
+    `reward`: the sum of the step rewards; `rounds`: the number of actions; `status`: finished (ended by the environment), truncated (by
+    the limit of rounds, of the context, or of repeated answers) or error (never trained on or scored). `error`: the reason of an error,
+    and of a truncation by anything but the limit of rounds. `token_ids` and `loss_mask` (same length): the prompt and generated tokens,
+    None if the engine does not return them; `tokens`: their number.
     """
 
     item_id: str
@@ -55,22 +56,22 @@ class Trajectory:
     loss_mask: list[bool] | None = None
 
     def to_row(self) -> dict[str, Any]:
-        """All fields by name, as JSON values in lists and dictionaries of their own."""
-        row = {name: getattr(self, name) for name in _FIELDS}  # `asdict` copies value by value and takes ten times as long
+        """All fields by name, as JSON values; lists and dictionaries are copies."""
+        row = {name: getattr(self, name) for name in _FIELDS}  # `asdict` copies every value, which takes ten times as long
         row["messages"] = [{"role": message.role, "content": message.content, "loss": message.loss} for message in self.messages]
         for name in _SCALAR_LISTS:
             row[name] = None if row[name] is None else list(row[name])
         return row
 
     @property
-    def cut_by(self) -> Literal["context", "loop"] | None:
-        """What cut the episode where it was not the world's round limit: the record then has a cause, told by its words."""
+    def truncated_by(self) -> Literal["context", "loop"] | None:
+        """Why the episode was truncated, read from `error`: a full context or repeated answers. None for the limit of rounds."""
         if self.status != "truncated" or self.error is None:
             return None
         return "context" if " context of " in self.error else "loop"
 
     def text_key(self) -> str:
-        """What makes two trajectories duplicates: the same instruction, answered word for word the same."""
+        """SHA-256 of the instruction and the answers: trajectories with the same key are duplicates."""
         answers = [message.content for message in self.messages if message.role == "assistant"]
         return hashlib.sha256(json.dumps([self.item_id, answers]).encode()).hexdigest()
 
@@ -106,7 +107,7 @@ _SCALAR_LISTS = [column.name for column in COLUMNS if column.element_type not in
 
 
 class ContentDigest:
-    """SHA-256 over rows in order, without their `seconds`, as they come by."""
+    """SHA-256 of rows in order, without their `seconds`, computed row by row."""
 
     def __init__(self) -> None:
         self._state = hashlib.sha256()
@@ -121,7 +122,7 @@ class ContentDigest:
 
 
 def content_digest(trajectories: Iterable[Trajectory]) -> str:
-    """SHA-256 over the rows in order, without their `seconds`."""
+    """SHA-256 of the rows in order, without their `seconds`."""
     digest = ContentDigest()
     for trajectory in trajectories:
         digest.add(trajectory)

@@ -92,7 +92,7 @@ def _section(title: str, name: str, sweep: Sweep, groups: list[list[Setting]], r
     common = set.intersection(*({result.seed for result in sweep.results_of(setting)} for setting in settings))
     if not common:
         return Section(title, f"{text} No seed has all of these settings.", tables)
-    results = {setting.label(settings): [one for one in sweep.results_of(setting) if one.seed in common] for setting in settings}
+    results = {setting.label(settings): [result for result in sweep.results_of(setting) if result.seed in common] for setting in settings}
     seeds = format_seeds(common)
     scores = {label: pooled_score_after(of_setting, sweep.iterations) for label, of_setting in results.items()}
     cells = [[label, *(format_rate(by_env.get(env)) for env in sweep.environments)] for label, by_env in scores.items()]

@@ -226,7 +226,7 @@ def compare_settings(results: Sequence[SeedResult], others: Sequence[SeedResult]
     for result in results:
         if result.seed in by_seed:
             other = by_seed[result.seed]
-            episodes, other_episodes = (one.policies[one.label_after(iterations)] for one in (result, other))
+            episodes, other_episodes = (side.policies[side.label_after(iterations)] for side in (result, other))
             _add_counts(counts, mcnemar_per_environment(episodes, other_episodes))
     return {env: mcnemar_from_counts(*env_counts) for env, env_counts in counts.items()}
 

@@ -17,9 +17,9 @@ from agentevol.report.sweep.records import SCHEMA, RecordError, read_records, wr
 from agentevol.report.sweep.section import Table
 from agentevol.report.sweep.sections import sections
 from agentevol.report.sweep.write import compare_records, write_sweep_report
+from agentevol.settings.effects import flatten
 from agentevol.settings.schema import Params
 from envs import registry
-from tasks.run_identity import flat
 from tests import ROOT
 from tests.flows.tiny import Pushing
 
@@ -75,14 +75,14 @@ def sweep_of(*results: SeedResult) -> Sweep:
 
 
 def test_a_report_from_records_is_the_report_from_the_runs(tmp_path: Path) -> None:
-    whole = sweep_of(seed_result(DEFAULT, 0, 3), seed_result(DEFAULT, 1, 3), seed_result(THREE_SAMPLES, 0, 2))
-    files = write_records(tmp_path / "records", whole)
+    sweep = sweep_of(seed_result(DEFAULT, 0, 3), seed_result(DEFAULT, 1, 3), seed_result(THREE_SAMPLES, 0, 2))
+    files = write_records(tmp_path / "records", sweep)
     assert [file.name for file in files] == [
         "M3-K1-initial-base-reward-weighted-s0.json",
         "M3-K1-initial-base-reward-weighted-s1.json",
         "M2-K3-initial-base-reward-weighted-s0.json",
     ]
-    write_sweep_report(tmp_path / "runs", whole, "Title")
+    write_sweep_report(tmp_path / "runs", sweep, "Title")
     compare_records([tmp_path / "records"], tmp_path / "compared", "Title")
     for name in ("report.md", "report.html", "curve-overall.svg", "methods.svg"):
         assert sorted((tmp_path / "compared" / name).read_text().splitlines()) == sorted(
@@ -115,16 +115,16 @@ def test_policies_are_compared_after_the_number_of_iterations_that_all_runs_have
 
 
 def test_a_setting_without_all_seeds_is_labelled_and_compared_with_bc_large_of_its_seed() -> None:
-    less = seed_result(THREE_SAMPLES, 0, 2)
-    less = replace(less, policies={label: played for label, played in less.policies.items() if label != "BC-Large"})
-    by_title = {part.title: part for part in sections(sweep_of(seed_result(DEFAULT, 0, 3), seed_result(DEFAULT, 1, 2), less))}
+    one_seed = seed_result(THREE_SAMPLES, 0, 2)
+    one_seed = replace(one_seed, policies={label: rows for label, rows in one_seed.policies.items() if label != "BC-Large"})
+    by_title = {part.title: part for part in sections(sweep_of(seed_result(DEFAULT, 0, 3), seed_result(DEFAULT, 1, 2), one_seed))}
     names = [row[0] for row in by_title["Methods"].tables[0].rows]
     assert names == ["random", "BC-Base", "AgentEvol, M = 2, K = 1", "AgentEvol, M = 2, K = 3 (seed 0)", "BC-Large"]
-    usual, more = by_title["The curve over M"].tables[0].rows
-    assert (usual[4].endswith(" (seed 0)"), usual[3].endswith("]"), more[4]) == (True, True, "-")
+    default, three_samples = by_title["The curve over M"].tables[0].rows
+    assert (default[4].endswith(" (seed 0)"), default[3].endswith("]"), three_samples[4]) == (True, True, "-")
     tested = {row[0]: row for row in by_title["Paired tests"].tables[0].rows}
     shared = seed_result(DEFAULT, 0, 3).policies["BC-Large"]
-    gained = sum(new.success and not old.success for new, old in both(less.policies["Iteration 2"], shared))
+    gained = sum(new.success and not old.success for new, old in both(one_seed.policies["Iteration 2"], shared))
     assert tested["AgentEvol, M = 2, K = 3 (seed 0) against BC-Large: overall"][3] == str(gained)
 
 
@@ -132,18 +132,18 @@ def test_rates_are_compared_on_the_seeds_that_all_settings_have() -> None:
     merged = replace(DEFAULT, merge="none")
     results = [seed_result(DEFAULT, 0, 2), seed_result(DEFAULT, 1, 2), seed_result(THREE_SAMPLES, 1, 2), seed_result(merged, 0, 2)]
     by_title = {part.title: part for part in sections(sweep_of(*results))}
-    own = format_rate(score(results[1].policies["Iteration 2"])["overall"])
+    rate = format_rate(score(results[1].policies["Iteration 2"])["overall"])
     rates = by_title["The K comparison"].tables[1]
     assert (rates.header[0], [row[0] for row in rates.rows]) == ("success, seed 1", ["K = 1", "K = 3"])
-    assert rates.rows[0][-1] == own != by_title["Methods"].tables[0].rows[2][-1]
+    assert rates.rows[0][-1] == rate != by_title["Methods"].tables[0].rows[2][-1]
     assert "All environments, seed 1" in by_title["The K comparison"].figures["curve-samples"]
     rates = by_title["Merging, starting point and rule"].tables[1]
     assert (rates.header[0], [row[0] for row in rates.rows]) == ("success, seed 0", ["K = 1", "K = 1, merge none"])
-    apart = {part.title: part for part in sections(sweep_of(seed_result(DEFAULT, 0, 2), seed_result(THREE_SAMPLES, 1, 2)))}[
+    no_common_seed = {part.title: part for part in sections(sweep_of(seed_result(DEFAULT, 0, 2), seed_result(THREE_SAMPLES, 1, 2)))}[
         "The K comparison"
     ]
-    assert "No seed has all of these settings." in apart.text
-    assert (len(apart.tables), apart.tables[0].rows[0][1]) == (1, "-")
+    assert "No seed has all of these settings." in no_common_seed.text
+    assert (len(no_common_seed.tables), no_common_seed.tables[0].rows[0][1]) == (1, "-")
 
 
 def both(new: object, old: object) -> list[tuple[Trajectory, Trajectory]]:
@@ -162,10 +162,10 @@ def test_a_file_that_is_not_a_record_is_named_in_the_error(tmp_path: Path, text:
 
 
 def test_two_records_of_one_seed_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
-    (one,) = write_records(tmp_path / "a", sweep_of(seed_result(DEFAULT, 0, 2)))
-    (two,) = write_records(tmp_path / "b", sweep_of(seed_result(DEFAULT, 0, 3)))
+    (first,) = write_records(tmp_path / "a", sweep_of(seed_result(DEFAULT, 0, 2)))
+    (second,) = write_records(tmp_path / "b", sweep_of(seed_result(DEFAULT, 0, 3)))
     with pytest.raises(RecordError, match="K = 1, seed 0; give one of them"):
-        read_records([one, two])
+        read_records([first, second])
     (tmp_path / "none").mkdir()
     with pytest.raises(RecordError, match="no records"):
         compare_records([tmp_path / "none"], tmp_path / "out", "x")
@@ -173,32 +173,32 @@ def test_two_records_of_one_seed_and_an_empty_folder_are_refused(tmp_path: Path)
 
 
 def test_a_record_has_the_texts_of_two_failures_per_environment(tmp_path: Path) -> None:
-    one = seed_result(DEFAULT, 0, 2)
-    (file,) = write_records(tmp_path, sweep_of(one))
+    result = seed_result(DEFAULT, 0, 2)
+    (file,) = write_records(tmp_path, sweep_of(result))
     texts = json.loads(file.read_text())["texts"]
     assert list(texts) == ["Iteration 2"]
-    failed = [played.item_id for played in one.policies["Iteration 2"] if not played.success and played.status != "error"]
+    failed = [row.item_id for row in result.policies["Iteration 2"] if not row.success and row.status != "error"]
     assert list(texts["Iteration 2"]) == failed[:2]
 
 
 def test_records_with_other_parameters_or_data_are_refused(tmp_path: Path) -> None:
-    one = replace(sweep_of(seed_result(DEFAULT, 0, 2)), parameters={"finetune.max_steps": 300})
-    write_records(tmp_path / "one", one)
+    sweep = replace(sweep_of(seed_result(DEFAULT, 0, 2)), parameters={"finetune.max_steps": 300})
+    write_records(tmp_path / "one", sweep)
     write_records(tmp_path / "two", replace(sweep_of(seed_result(DEFAULT, 1, 2)), parameters={"finetune.max_steps": 500}))
     with pytest.raises(RecordError, match=r"not of one experiment \(finetune\.max_steps: 300 and 500\)"):
         compare_records([tmp_path / "one", tmp_path / "two"], tmp_path / "out", "Both")
     write_records(tmp_path / "old", sweep_of(seed_result(DEFAULT, 2, 2)))  # it has no parameters, and is read between the two
     with pytest.raises(RecordError, match="300 and 500"):
         compare_records([tmp_path / "old", tmp_path / "one", tmp_path / "two"], tmp_path / "out", "All")
-    for place, seed, digest in (("five", 2, "bb"), ("six", 3, "aa")):
-        write_records(tmp_path / place, replace(sweep_of(seed_result(DEFAULT, seed, 2)), meta={"data: AgentEval": digest}))
+    for folder, seed, digest in (("five", 2, "bb"), ("six", 3, "aa")):
+        write_records(tmp_path / folder, replace(sweep_of(seed_result(DEFAULT, seed, 2)), meta={"data: AgentEval": digest}))
     with pytest.raises(RecordError, match="data: AgentEval: bb and aa"):
         compare_records([tmp_path / "five", tmp_path / "six"], tmp_path / "out", "Both")
 
 
 def test_the_published_records_have_the_schema_and_the_parameters_of_today() -> None:
     files = sorted((ROOT / "docs" / "results" / "records").glob("*.json"))
-    known = flat(Params().model_dump(mode="json"))
+    known = flatten(Params().model_dump(mode="json"))
     records = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     assert {record["schema"] for record in records} == {SCHEMA}
     assert {key for record in records for key in record["parameters"]} <= set(known)
@@ -211,16 +211,16 @@ def test_a_file_given_twice_counts_once(tmp_path: Path) -> None:
 
 
 def test_cloning_by_another_rule_is_another_bc_base(tmp_path: Path) -> None:
-    usual, plain = seed_result(DEFAULT, 0, 2), seed_result(replace(DEFAULT, rule="threshold"), 0, 2)
-    own = {label: episodes(random.Random(f"plain {label}"), label) for label in ("BC-Base", "BC-Large")}
-    plain = replace(plain, policies={**plain.policies, **own})
-    by_title = {part.title: part for part in sections(sweep_of(usual, plain))}
+    default, threshold = seed_result(DEFAULT, 0, 2), seed_result(replace(DEFAULT, rule="threshold"), 0, 2)
+    cloned = {label: episodes(random.Random(f"plain {label}"), label) for label in ("BC-Base", "BC-Large")}
+    threshold = replace(threshold, policies={**threshold.policies, **cloned})
+    by_title = {part.title: part for part in sections(sweep_of(default, threshold))}
     rows = {row[0]: row for row in by_title["Methods"].tables[0].rows}
     assert {"BC-Base, reward weighted", "BC-Base, threshold", "BC-Large, reward weighted", "BC-Large, threshold"} <= set(rows)
-    methods = {part.title: part for part in sections(sweep_of(usual, seed_result(DEFAULT, 1, 2), plain))}["Methods"].tables[0]
+    methods = {part.title: part for part in sections(sweep_of(default, seed_result(DEFAULT, 1, 2), threshold))}["Methods"].tables[0]
     assert {"BC-Base, reward weighted", "BC-Base, threshold (seed 0)", "BC-Large, threshold (seed 0)"} <= {row[0] for row in methods.rows}
     tested = {row[0]: row for row in by_title["Paired tests"].tables[0].rows}
-    gained = sum(new.success and not old.success for new, old in both(plain.policies["Iteration 2"], own["BC-Base"]))
+    gained = sum(new.success and not old.success for new, old in both(threshold.policies["Iteration 2"], cloned["BC-Base"]))
     assert tested["AgentEvol, M = 2, K = 1, rule threshold against BC-Base: overall"][3] == str(gained)
 
 

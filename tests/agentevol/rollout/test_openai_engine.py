@@ -157,8 +157,8 @@ def test_a_full_context_cuts_the_episode() -> None:
         there, _ = play(endpoint, 1)
     with serving() as endpoint:
         here, _ = play(endpoint, 3, settings={"context": 19})
-    assert (there[0].status, there[0].cut_by) == ("truncated", "context")
-    assert {(one.status, one.cut_by) for one in here if not one.success} == {("truncated", "context")}
+    assert (there[0].status, there[0].truncated_by) == ("truncated", "context")
+    assert {(one.status, one.truncated_by) for one in here if not one.success} == {("truncated", "context")}
 
 
 def test_an_answer_that_was_cut_is_an_answer() -> None:

@@ -118,13 +118,13 @@ def test_a_full_context_cuts_the_episode_and_says_so(small_models: dict[str, Pat
     cut = roll_out(small_models["llama"], INSTRUCTIONS[:2], settings=Settings(context=120))
     assert {one.status for one in cut} == {"truncated"}
     assert cut[0].error == "the context of 120 tokens is full"
-    assert cut[0].cut_by == "context"
+    assert cut[0].truncated_by == "context"
     assert cut[0].tokens <= 120
 
 
 def test_an_opening_that_does_not_fit_is_cut_before_a_word_is_said(small_models: dict[str, Path], counting: str) -> None:
     cut = roll_out(small_models["llama"], INSTRUCTIONS[:1], settings=Settings(context=20))[0]
-    assert (cut.status, cut.rounds, cut.tokens, cut.success, cut.cut_by) == ("truncated", 0, 0, False, "context")
+    assert (cut.status, cut.rounds, cut.tokens, cut.success, cut.truncated_by) == ("truncated", 0, 0, False, "context")
     assert "tokens does not fit the context of 20" in str(cut.error)
 
 
@@ -301,5 +301,5 @@ def test_a_loop_is_cut_when_asked(small_models: dict[str, Path], counting: str) 
         loops = [n for n in range(1, 4) if said[2 * n - 1 : 2 * n + 1] == said[2 * n + 1 : 2 * n + 3]]
         assert short.rounds == (loops[0] + 1 if loops and loops[0] < 3 else long.rounds)
         assert (short.error == "the same answer to the same observation 2 times in a row") == (bool(loops) and loops[0] < 3)
-    assert {one.cut_by for one in cut if one.error} <= {"loop"}
-    assert {one.cut_by for one in free} == {None}
+    assert {one.truncated_by for one in cut if one.error} <= {"loop"}
+    assert {one.truncated_by for one in free} == {None}

@@ -32,11 +32,11 @@ class Bird(TextEnv):
 
     Differences from AgentGym's environment:
     - The databases, questions and queries are generated, because the real BIRD cannot be shipped.
-    - A statement without rows (an error, not a SELECT, too slow) returns its error and costs a round; there, any statement ends the
+    - A statement without rows (an error, not a SELECT, too slow) returns its error and costs a round; in AgentGym, any statement ends the
       episode. Here a query that failed to run is not an answer yet.
-    - The gold query never leaves the environment; there, every reply contains it.
+    - The gold query never leaves the environment; in AgentGym, every reply contains it.
     - Queries are limited to 0.5 s and 1,000 rows, and run on a read-only copy.
-    - Episodes share no state; there, the ninth session shares that of the first.
+    - Episodes share no state; in AgentGym, the ninth session shares that of the first.
     """
 
     name: ClassVar[str] = "bird"

@@ -30,9 +30,9 @@ class Sheet(ToolEnv):
     eval: as in the paper, there is no expert data to train on.
 
     Differences from AgentGym's environment:
-    - Sheets are objects of the episode, generated from a seed; there, copies in a live service that needs an account.
-    - The final state counts, with the cells that only one table has, and an unchanged sheet is worth 0; there, the best step counts, only
-      within the overlap of the two tables, and an unchanged sheet gets most of the reward.
+    - Sheets are objects of the episode, generated from a seed; in AgentGym, copies in a live service that needs an account.
+    - The final state counts, with the cells that only one table has, and an unchanged sheet is worth 0; in AgentGym, the best step counts,
+      only within the overlap of the two tables, and an unchanged sheet gets most of the reward.
     - Formulas are seven named operators; nothing is evaluated. Only a call of `finish` ends an episode.
     """
 

@@ -35,10 +35,10 @@ class Weather(ToolEnv):
     Temperatures in degrees Celsius, rain in millimetres, snow in centimetres, distances in kilometres.
 
     Differences from AgentGym's environment:
-    - 60 invented cities with two years of invented weather, generated from a seed; there, live services, whose answers change.
-    - Only `finish` gives an answer; there, any tool result that happens to equal the answer counts.
-    - Only a call of `finish` ends an episode; there, any action that contains the word.
-    - Arguments are parsed as JSON or Python literals; there, Python's eval runs the model's text.
+    - 60 invented cities with two years of invented weather, generated from a seed; in AgentGym, live services, whose answers change.
+    - Only `finish` gives an answer; in AgentGym, any tool result that happens to equal the answer counts.
+    - Only a call of `finish` ends an episode; in AgentGym, any action that contains the word.
+    - Arguments are parsed as JSON or Python literals; in AgentGym, Python's eval runs the model's text.
     - A range has at most 31 days, so that observations stay short.
     """
 

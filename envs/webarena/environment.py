@@ -52,9 +52,9 @@ class WebArena(TextEnv):
     Differences from AgentGym's environment:
     - The sites are small ones of the project's own: WebArena's are images of many gigabytes. Every episode starts with the same data.
     - No language model judges an answer: the answers are words and numbers that a page shows.
-    - The page is read when it has loaded; there, 1.5 seconds after every action.
-    - Element ids follow the order of the page; there, they are the browser's and differ between runs.
-    - `type` replaces the content of the field; there, it appends to it.
+    - The page is read when it has loaded; in AgentGym, 1.5 seconds after every action.
+    - Element ids follow the order of the page; in AgentGym, they are the browser's and differ between runs.
+    - `type` replaces the content of the field; in AgentGym, it appends to it.
     """
 
     name: ClassVar[str] = "webarena"

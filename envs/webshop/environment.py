@@ -35,11 +35,11 @@ class WebShop(TextEnv):
 
     Differences from AgentGym's environment:
     - Products and goals are generated, because WebShop's product files are not in its repository.
-    - All episodes of a process share one index; there, every session starts a whole server that is never freed.
-    - Titles are compared by their words of four letters or more; there, by the nouns that a tagger finds.
+    - All episodes of a process share one index; in AgentGym, every session starts a whole server that is never freed.
+    - Titles are compared by their words of four letters or more; in AgentGym, by the nouns that a tagger finds.
     - Only the search page shows the instruction, and long titles are cut, so that episodes stay short.
-    - A click on something else returns the list of labels; there, nothing happens. `available_actions` lists what can be clicked; there,
-      the prompt promises such a list but the observation lacks it.
+    - A click on something else returns the list of labels; in AgentGym, nothing happens. `available_actions` lists what can be clicked; in
+      AgentGym, the prompt promises such a list but the observation lacks it.
     """
 
     name: ClassVar[str] = "webshop"

@@ -49,8 +49,8 @@ class BrowserSession:
             element_ids.document, element_ids.ids = document, {}
         nodes = cdp.send("Accessibility.getFullAXTree")["nodes"]
         snapshot = cdp.send("DOMSnapshot.captureSnapshot", {"computedStyles": []})["documents"][0]
-        backend, layout = snapshot["nodes"]["backendNodeId"], snapshot["layout"]
-        bounds = {backend[index]: (box[1], box[3]) for index, box in zip(layout["nodeIndex"], layout["bounds"], strict=True)}
+        backend_node_ids, layout = snapshot["nodes"]["backendNodeId"], snapshot["layout"]
+        bounds = {backend_node_ids[index]: (box[1], box[3]) for index, box in zip(layout["nodeIndex"], layout["bounds"], strict=True)}
         tabs = " | ".join(
             f"Tab {index}{' (current)' if page == self.page else ''}: {page.title()}" for index, page in enumerate(self._pages())
         )

@@ -117,7 +117,7 @@ def test_the_experiment_goes_on_with_the_parts_that_have_no_records(
     assert experiment.finished_parts() == set(experiment.PARTS)
     with pytest.raises(SystemExit):
         experiment.main(["main-9"])
-    assert "no such part: main-9; there are main-0" in capsys.readouterr().err
+    assert "no such part: main-9; the parts are main-0" in capsys.readouterr().err
 
 
 def test_of_a_setting_and_seed_the_longest_run_is_kept_in_whatever_order_they_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

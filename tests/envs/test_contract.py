@@ -1,4 +1,4 @@
-"""What every environment promises, whichever it is: adding one to the registry adds it to these tests.
+"""The contract of every environment: adding one to the registry adds it to these tests.
 
 Invariant: nothing here knows an environment's rules, only the paper's sizes and the contract of envs/base.py.
 """
@@ -21,7 +21,7 @@ from envs import ENVIRONMENTS, TextEnv, UnknownItem, environment_class, environm
 from tests import ROOT
 from tests.envs import golden
 
-NONSENSE = [
+INVALID_ACTIONS = [
     "",
     "   ",
     "fly me to the moon",
@@ -69,7 +69,7 @@ def test_gymnasium_accepts_it_without_a_warning(name: str) -> None:
 
 
 @each_environment
-def test_sizes_are_the_papers(name: str) -> None:
+def test_sizes_are_those_of_the_paper(name: str) -> None:
     cls = environment_class(name)
     counted = tuple(len(cls.instructions(split)) for split in ("explore", "eval", "train", "train_large"))
     sizes = cls.sizes
@@ -87,11 +87,11 @@ def test_every_environment_declares_its_version(name: str) -> None:
 @each_environment
 def test_splits_nest_and_eval_shares_nothing_with_training(name: str) -> None:
     cls = environment_class(name)
-    train, large, explore, held_out = (cls.instructions(split) for split in ("train", "train_large", "explore", "eval"))
+    train, large, explore, evaluation = (cls.instructions(split) for split in ("train", "train_large", "explore", "eval"))
     assert set(train) <= set(large) <= set(explore)
-    assert not {item.item_id for item in held_out} & {item.item_id for item in explore}
-    assert not {item.text for item in held_out} & {item.text for item in explore}
-    assert len({item.item_id for item in (*explore, *held_out)}) == cls.sizes.instructions
+    assert not {item.item_id for item in evaluation} & {item.item_id for item in explore}
+    assert not {item.text for item in evaluation} & {item.text for item in explore}
+    assert len({item.item_id for item in (*explore, *evaluation)}) == cls.sizes.instructions
 
 
 @each_environment
@@ -105,7 +105,7 @@ def test_instructions_are_described(name: str) -> None:
 
 
 @each_environment
-def test_prompt_says_how_to_answer(name: str) -> None:
+def test_the_prompt_explains_the_form_of_an_answer(name: str) -> None:
     prompt = environment_class(name).prompt
     assert prompt.isascii()
     assert "Thought:" in prompt
@@ -113,12 +113,12 @@ def test_prompt_says_how_to_answer(name: str) -> None:
 
 
 @each_playable
-def test_an_item_id_begins_the_same_every_time(name: str) -> None:
+def test_an_item_id_begins_with_the_same_observation_every_time(name: str) -> None:
     env, other = make(name), make(name)
     ids = sample(name, 10)
-    begun = [env.reset(options={"item_id": item_id})[0] for item_id in ids]
-    again = [other.reset(seed=7, options={"item_id": item_id})[0] for item_id in reversed(ids)]
-    assert begun == again[::-1]
+    first = [env.reset(options={"item_id": item_id})[0] for item_id in ids]
+    second = [other.reset(seed=7, options={"item_id": item_id})[0] for item_id in reversed(ids)]
+    assert first == second[::-1]
 
 
 @each_playable
@@ -147,7 +147,7 @@ def test_expert_answers_are_parsed_back(name: str) -> None:
 
 
 @each_playable
-def test_episodes_side_by_side_do_not_touch_each_other(name: str) -> None:
+def test_episodes_played_in_turns_do_not_affect_each_other(name: str) -> None:
     alone = make(name)
     episodes = {item_id: golden.expert_episode(alone, item_id) for item_id in sample(name, 3)}
     live = {item_id: make(name) for item_id in episodes}
@@ -160,17 +160,17 @@ def test_episodes_side_by_side_do_not_touch_each_other(name: str) -> None:
 
 
 @each_playable
-@pytest.mark.parametrize("action", NONSENSE, ids=range(len(NONSENSE)))
-def test_nonsense_is_answered_and_costs_a_round(name: str, action: str) -> None:
+@pytest.mark.parametrize("action", INVALID_ACTIONS, ids=range(len(INVALID_ACTIONS)))
+def test_an_invalid_action_is_answered_and_costs_a_round(name: str, action: str) -> None:
     env = begin(name)
     observation, reward, terminated, _, info = env.step(action)
     assert observation
-    assert env.observation_space.contains(observation), "the answer must be printable ASCII: do not echo the action as it came"
+    assert env.observation_space.contains(observation), "the answer must be printable ASCII: do not repeat the action unchanged"
     assert (reward, terminated, info["success"], env.rounds) == (0.0, False, False, 1)
 
 
 @each_playable
-def test_nothing_but_nonsense_ends_the_episode_without_success(name: str) -> None:
+def test_invalid_actions_alone_end_the_episode_without_success(name: str) -> None:
     env = begin(name)
     while not env.done:
         _, _, terminated, truncated, info = env.step("fly me to the moon")
@@ -217,7 +217,7 @@ def test_an_id_of_another_environment_is_refused(name: str) -> None:
 
 @each_playable
 @pytest.mark.parametrize("text", ["I do not know what to do.", "Action: \n", "Action: look\nAction: look again", ""])
-def test_an_answer_without_exactly_one_action_is_told(name: str, text: str) -> None:
+def test_an_answer_without_exactly_one_action_gets_a_message(name: str, text: str) -> None:
     env = begin(name)
     observation, reward, terminated, _, _ = env.answer(text)
     assert "exactly one action" in observation
@@ -233,7 +233,7 @@ def test_render_shows_the_last_observation(name: str) -> None:
 
 @each_playable
 @pytest.mark.parametrize(("hash_seed", "locale"), [("0", "C.UTF-8"), ("1", "C"), ("2", "POSIX")])
-def test_text_is_the_committed_one_in_any_process(name: str, hash_seed: str, locale: str) -> None:
+def test_the_texts_are_the_committed_ones_in_any_process(name: str, hash_seed: str, locale: str) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "LC_ALL": locale, "PYTHONUTF8": "0"}
     command = [sys.executable, "-m", "tests.envs.golden", "--print", name]
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -36,13 +36,13 @@ def test_an_expert_episode_is_recorded_as_a_policy_would_see_it() -> None:
 
 
 def test_the_sets_have_the_sizes_of_the_environment_and_nest(tmp_path: Path) -> None:
-    made = collect(tmp_path, ["counting"])
-    assert {name: dataset.rows for name, dataset in made.items()} == {"agenttraj": 4, "agenttraj_l": 8, "agenteval": 3, "explore": 9}
+    datasets = collect(tmp_path, ["counting"])
+    assert {name: dataset.rows for name, dataset in datasets.items()} == {"agenttraj": 4, "agenttraj_l": 8, "agenteval": 3, "explore": 9}
     small, large = read_dataset(tmp_path / "agenttraj"), read_dataset(tmp_path / "agenttraj_l")
     assert [trajectory.item_id for trajectory in small] == [trajectory.item_id for trajectory in large][:4]
     assert {trajectory.split for trajectory in small} == {"train"}
-    held_out = {item.item_id for item in read_instructions(tmp_path / "agenteval")["eval"]}
-    assert held_out.isdisjoint(trajectory.item_id for trajectory in large)
+    eval_ids = {item.item_id for item in read_instructions(tmp_path / "agenteval")["eval"]}
+    assert eval_ids.isdisjoint(trajectory.item_id for trajectory in large)
 
 
 def test_twice_gives_the_same_bytes_and_the_order_of_environments_does_not_matter(tmp_path: Path) -> None:
@@ -51,28 +51,30 @@ def test_twice_gives_the_same_bytes_and_the_order_of_environments_does_not_matte
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_what_is_current_is_left_and_what_is_damaged_or_out_of_date_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = collect(tmp_path, ["counting"])
+def test_current_sets_are_kept_and_damaged_or_outdated_ones_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = collect(tmp_path, ["counting"])
     played: list[tuple[int, int]] = []
-    assert collect(tmp_path, ["counting"], lambda done, total: played.append((done, total))) == made
+    assert collect(tmp_path, ["counting"], lambda done, total: played.append((done, total))) == datasets
     assert played == []
 
     (tmp_path / "agenttraj" / "trajectories.parquet").write_bytes(b"cut")
-    assert collect(tmp_path, ["counting"], lambda done, total: played.append((done, total))) == made
+    assert collect(tmp_path, ["counting"], lambda done, total: played.append((done, total))) == datasets
     assert played[-1] == (8, 8)
     assert is_complete(tmp_path / "agenttraj")
 
     monkeypatch.setattr(Counting, "version", 2)
-    assert collect(tmp_path, ["counting"])["agenttraj"].digest != made["agenttraj"].digest
+    assert collect(tmp_path, ["counting"])["agenttraj"].digest != datasets["agenttraj"].digest
 
 
-def test_data_of_more_environments_serves_and_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_of_more_environments_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = collect(tmp_path, ["counting", "maze"])
     before = contents(tmp_path)
     assert collect(tmp_path, ["counting"]) == both
     assert contents(tmp_path) == before
     monkeypatch.setattr(Counting, "version", 2)
-    assert set(collect(tmp_path, ["counting"])["agenteval"].counts) == {"counting"}, "out of date: only what is asked for is made again"
+    assert set(collect(tmp_path, ["counting"])["agenteval"].counts) == {"counting"}, (
+        "out of date: only the requested environments are made again"
+    )
 
 
 def test_data_of_an_earlier_release_is_made_again(tmp_path: Path) -> None:
@@ -97,15 +99,15 @@ def test_the_policy_hash_of_expert_trajectories_depends_on_the_version_alone(mon
     assert expert_hash("maze") == hashlib.sha256(b"expert:maze:v2").hexdigest()
 
 
-def test_an_expert_that_fails_is_named_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Muddled:
+def test_an_expert_that_fails_is_named_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class WrongExpert:
         def act(self, observation: str) -> tuple[str, str]:
             return "hm", "12"
 
-    def muddled(self: Counting) -> Expert:
-        return Muddled()
+    def wrong_expert(self: Counting) -> Expert:
+        return WrongExpert()
 
-    monkeypatch.setattr(Counting, "expert", muddled)
+    monkeypatch.setattr(Counting, "expert", wrong_expert)
     with pytest.raises(ExpertFailed, match=r"counting_\d+: the expert ended after 4 rounds with reward 0.0, no success"):
         collect(tmp_path, ["counting"])
     assert not (tmp_path / "agenttraj_l").exists()

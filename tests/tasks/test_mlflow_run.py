@@ -15,8 +15,8 @@ from agentevol.data.trajectory import Message, Trajectory
 from agentevol.settings.schema import Params
 from tasks.artifact import Artifact
 from tasks.git_commit import commit
-from tasks.mlflow_run import RunTracker, retry_once
-from tasks.mlflow_store import connect
+from tasks.mlflow_run import EXPERIMENT, RunTracker, retry_once
+from tasks.mlflow_store import SCHEMA_TAG, TRACKING_SCHEMA, connect
 from tasks.policy_record import PolicyRecord
 from tasks.run_identity import group_tags, run_key
 from tests import ROOT
@@ -60,6 +60,32 @@ def test_a_dataset_that_two_runs_log_at_once_is_logged() -> None:
 
     retry_once(log_dataset)
     assert len(calls) == 2
+
+
+@pytest.mark.slow
+def test_runs_of_the_previous_version_are_reported_once_and_neither_changed_nor_continued(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = connect()
+    experiment = client.create_experiment(EXPERIMENT)
+    key = run_key(Params(), BASE, PROVENANCE)  # even with the same key, a former run is another run
+    former_tags = {"run_key": key, "model.base": BASE.digest, "evo.setting": "K1 initial base reward_weighted 123456"}
+    former = client.create_run(experiment, run_name="M4-K1-s0", tags=former_tags).info.run_id
+    client.log_metric(former, "data/learnt_from", 40.0)
+    client.set_terminated(former)
+    before = client.get_run(former).to_dictionary()
+    capsys.readouterr()
+
+    for _ in range(2):
+        with RunTracker(Params(), BASE, PROVENANCE) as tracker:
+            assert tracker.id != former
+    lines = [line for line in capsys.readouterr().err.splitlines() if "previous version" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"MLflow's experiment {EXPERIMENT} holds 1 runs of a previous version: they stay readable")
+    assert client.get_run(former).to_dictionary() == before
+    runs = {run.info.run_id: run.data.tags for run in client.search_runs([experiment])}
+    assert set(runs) == {former, tracker.id}
+    assert runs[tracker.id][SCHEMA_TAG] == TRACKING_SCHEMA
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import Any
 
 from agentevol.data.artifact_folder import MANIFEST, atomic_folder, incomplete_folder_error, is_complete, read_manifest, sha256_file
 from tasks import paths
-from tasks.artifact import artifact_of, check_store
+from tasks.artifact import PRODUCT, SCHEMA, check_store
 from tasks.progress import progress_bar
 from tasks.store_catalogue import Entry, resolve_prefix
 
@@ -77,7 +77,11 @@ class Remote:
         with atomic_folder(paths.store() / folder.partition("/")[0]) as out:
             self._get(self._path("store", folder, MANIFEST), out / MANIFEST)
             manifest = read_manifest(out)
-            artifact_of(manifest, Path(f"{self.url}/store/{folder}"))
+            if manifest.get("schema") != SCHEMA:
+                raise RemoteError(
+                    f"{self.url}: store/{folder} was written by {manifest.get('created_by', 'an unknown version')}"
+                    f" (schema {manifest.get('schema', 'unknown')}; {PRODUCT} reads {SCHEMA}): use that version, or another location"
+                )
             for file in manifest["files"]:
                 if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
                     raise RemoteError(f"{self.url}: the manifest of {folder} names {file}, which is outside of its folder")

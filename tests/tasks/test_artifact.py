@@ -13,7 +13,7 @@ from flows.pipeline import Pipeline
 from tasks import paths
 from tasks.artifact import SCHEMA, Artifact, IncompatibleSchema, check_store
 from tasks.store_catalogue import select
-from tasks.store_exchange import Remote
+from tasks.store_exchange import Remote, RemoteError
 
 VERSION_1 = {
     "schema": 1,
@@ -81,6 +81,6 @@ def test_results_of_the_previous_version_are_not_pulled(project: Path, tmp_path:
     for manifest in (tmp_path / "shared").glob("store/*/*/manifest.json"):  # as the previous version pushed it
         manifest.write_text(manifest.read_text().replace(f'"schema": {SCHEMA}', '"schema": 1'))
     paths.store().rename(project / "away")
-    with pytest.raises(IncompatibleSchema, match=MESSAGE):
+    with pytest.raises(RemoteError, match=r"written by agentevol 0\.1\.0 \(schema 1; agentevol \S+ reads 2\): use that version"):
         remote.pull(folder for folders in remote.read_index().values() for folder in folders)
     assert not list(paths.store().glob("gather-*"))

@@ -1,4 +1,7 @@
-"""Models as folders: found, named by their content, loaded. Only safetensors are read, never pickles, and no remote code is run."""
+"""Model folders: finding them, naming them by content, loading them.
+
+Invariant: only safetensors files are read, never pickles, and no code from a model's folder runs.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any
 
 from agentevol.data.artifact_folder import sha256_file
 
-_OF_THE_MODEL = (
+_MODEL_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -20,17 +23,17 @@ _OF_THE_MODEL = (
     "vocab.txt",
     "merges.txt",
 )
-_FROM_THE_HUB = ["*.json", "*.safetensors", "*.jinja", "*.model", "vocab.txt", "merges.txt"]
+_HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "vocab.txt", "merges.txt"]
 
 
 class ModelNotFound(FileNotFoundError):
-    """No such model folder, and no such name on the hub or in its local cache."""
+    """There is no such model folder, nor such a model on the hub or in its local cache."""
 
 
 def resolve_model(name_or_folder: str | Path) -> Path:
-    """The folder of a model: the one given, or the snapshot of a Hugging Face name (downloaded unless HF_HUB_OFFLINE is set).
+    """The folder of a model: the given one, or the snapshot of a Hugging Face name (downloaded unless HF_HUB_OFFLINE is set).
 
-    Raises ModelNotFound, which names what was given.
+    Raises ModelNotFound, whose message begins with the given name.
     """
     folder = Path(name_or_folder)
     if (folder / "config.json").is_file():
@@ -41,41 +44,42 @@ def resolve_model(name_or_folder: str | Path) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(str(name_or_folder), allow_patterns=_FROM_THE_HUB))
+        return Path(snapshot_download(str(name_or_folder), allow_patterns=_HUB_PATTERNS))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ModelNotFound(
-            f"{str(name_or_folder)!r} is neither a model folder (config.json) nor a model the hub gave: {reason}"
+            f"{str(name_or_folder)!r} is neither a model folder (config.json) nor a model that the hub provides: {reason}"
         ) from error
 
 
 def is_local_path(name_or_folder: str | Path) -> bool:
-    """Whether a place on this machine is meant, rather than a name on the hub."""
+    """Whether this is a path on this machine rather than a name on the hub."""
     return Path(name_or_folder).exists() or str(name_or_folder).startswith((".", "/", "models/", "runs/"))
 
 
 def model_digest(folder: Path) -> str:
-    """SHA-256 over what decides the model's behaviour: configuration, tokenizer, template, weights."""
-    wanted = [folder / name for name in _OF_THE_MODEL if (folder / name).is_file()] + sorted(folder.glob("*.safetensors"))
-    state = hashlib.sha256()
-    for file in sorted(wanted, key=lambda path: path.name):
-        state.update(file.name.encode() + b"\0" + bytes.fromhex(sha256_file(file)))
-    return state.hexdigest()
+    """SHA-256 over the files that determine the model's behaviour: configuration, tokenizer, chat template, weights."""
+    files = [folder / name for name in _MODEL_FILES if (folder / name).is_file()] + sorted(folder.glob("*.safetensors"))
+    digest = hashlib.sha256()
+    for file in sorted(files, key=lambda path: path.name):
+        digest.update(file.name.encode() + b"\0" + bytes.fromhex(sha256_file(file)))
+    return digest.hexdigest()
 
 
 def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder, as transformers loads it; nothing is downloaded."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def load_model(folder: Path, dtype: str = "float32") -> Any:
-    """A causal language model in evaluation mode. Raises ModelNotFound when the folder holds no safetensors."""
+    """A causal language model in evaluation mode; `dtype`: the name of a torch dtype. Raises ModelNotFound if there are no safetensors."""
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # loading and saving take milliseconds; the bars of a run are its own
+    logging.disable_progress_bar()  # loading takes milliseconds, and a run shows its own progress bars
 
     if not list(folder.glob("*.safetensors")):
         raise ModelNotFound(f"{folder} holds no *.safetensors file; other weight formats are not read")
@@ -84,5 +88,5 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
 
 
 def max_context_length(model: Any) -> int | None:
-    """The most tokens that a model has places for; None where its configuration names no bound."""
+    """The longest sequence, in tokens, that the model's positions allow; None if its configuration sets no limit."""
     return int(getattr(model.config, "max_position_embeddings", 0) or 0) or None

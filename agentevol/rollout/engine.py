@@ -1,7 +1,7 @@
-"""What a rollout and an engine say to one another: whose turn it is to speak, and what was said.
+"""The interface between a rollout and an inference engine: requests for answers, their results, and the engine protocol.
 
-Invariant: an engine knows no environment and a rollout no model. A conversation is asked to speak only when its last answer has been taken,
-so every slot has one turn at most; turns of different slots are independent and are answered in any order.
+Invariant: an engine knows no environment and a rollout knows no model. A slot holds one conversation and has at most one open request;
+requests of different slots are independent, and their results come in any order.
 """
 
 from __future__ import annotations
@@ -19,74 +19,76 @@ from agentevol.rollout.sampling import Sampling
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """A conversation in which the policy is to speak, and how: at most `limit` tokens, drawn from `stream` as `sampling` says.
+    """A conversation that the policy is to continue with one answer of at most `max_new_tokens` tokens.
 
-    `messages`: all of it, the world's message last. `ids`: the same as tokens, what was sampled among them; empty where the engine has no
-    `chat`. Neither is changed before the answer is there.
+    `messages`: the whole conversation; the last message is the user's. `token_ids`: the same conversation as tokens, with those that the
+    policy sampled; empty if the engine has no `chat`. The caller changes neither before it has the result. `rng`: the episode's own random
+    numbers, from which the engine draws as `sampling` says.
     """
 
     slot: int
     messages: Sequence[Message]
-    ids: Sequence[int]
-    stream: np.random.Generator
+    token_ids: Sequence[int]
+    rng: np.random.Generator
     sampling: Sampling
-    limit: int
+    max_new_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationResult:
-    """What was said in a slot; with `cut` or `fault` nothing was, and these say why.
+    """The answer in a slot. If `truncation_reason` or `error` is set, there is no answer.
 
-    `ids`: the sampled tokens, with the end mark where it was sampled; empty where the engine does not know them. `ended`: by itself, not at
-    the limit. `cut`: the context is full. `fault`: something broke, which is no failure of the policy. `tokens`: the length of the
-    conversation with this answer, as far as an engine without `chat` knows it.
+    `token_ids`: the sampled tokens with the end token, if it was sampled; empty if the engine does not know them. `stopped`: the policy
+    ended the answer itself, before `max_new_tokens`. `truncation_reason`: the conversation does not fit the context. `error`: something
+    broke, which is not a failure of the policy. `total_tokens`: the length of the conversation with this answer, from engines without
+    `chat`.
     """
 
     slot: int
     text: str = ""
-    ids: list[int] = field(default_factory=list)
-    ended: bool = True
-    cut: str | None = None
-    fault: str | None = None
-    tokens: int = 0
+    token_ids: list[int] = field(default_factory=list)
+    stopped: bool = True
+    truncation_reason: str | None = None
+    error: str | None = None
+    total_tokens: int = 0
 
 
 class Engine(Protocol):
-    """A policy that holds up to `slots` conversations of up to `context` tokens at once.
+    """A policy that holds up to `num_slots` conversations of up to `context_length` tokens each.
 
-    `digest` names the policy by its content. `chat` turns messages into tokens and back; without one the engine takes messages as they are.
+    `digest`: the policy's content hash. `chat`: converts messages to tokens and back; None if the engine takes messages as they are.
     """
 
     digest: str
-    slots: int
-    context: int
+    num_slots: int
+    context_length: int
 
     @property
     def chat(self) -> ChatTokenizer | None: ...
 
-    def submit(self, turn: GenerationRequest) -> None:
-        """Take over a turn; the answer comes from `answers`, sooner or later."""
+    def submit(self, request: GenerationRequest) -> None:
+        """Accept a request; `poll` returns its result at some later time."""
 
     def poll(self) -> list[GenerationResult]:
-        """Answers that are done. Waits where there is nothing else to do, gives none at once where nobody is to speak.
+        """Results that are ready. Blocks until there is one, but returns at once if no request is open.
 
-        Raises EngineError for what no repetition can put right: it ends the rollout.
+        Raises EngineError if retrying cannot help; that ends the rollout.
         """
 
     def release(self, slot: int) -> None:
-        """Forget a slot's conversation, also in the middle of its turn."""
+        """Free a slot: forget its conversation and cancel its open request."""
 
     def close(self) -> None:
-        """The rollout is over, or was ended by an error: let go of what it held."""
+        """Free all resources; called at the end of a rollout, also after an error."""
 
 
 class EngineError(RuntimeError):
-    """The engine cannot be used as it is set up; the message says what was asked of whom and what to do."""
+    """The engine cannot work with its settings; the message names the engine, the problem and the remedy."""
 
 
 @dataclass(slots=True)
 class Usage:
-    """What a rollout asked of an endpoint: requests, those sent again, and the tokens that it says it read and wrote."""
+    """What a rollout used of an endpoint: requests, with the retries among them (`repeated`), and tokens as the endpoint counts them."""
 
     requests: int = 0
     repeated: int = 0
@@ -95,4 +97,5 @@ class Usage:
 
 
 def one_line_error(error: Exception) -> str:
+    """The type and the message of an exception, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

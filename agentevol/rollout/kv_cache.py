@@ -1,8 +1,7 @@
-"""The key-value cache of many conversations, a row for each, and attention over them row by row.
+"""The key-value cache of many conversations, one row for each.
 
-A forward pass is given as one line of tokens: those of the first row, then those of the second, and so on, so that a row that reads fifty
-tokens and one that says its next word share a pass without a pad between them. Each row attends to what it has itself, at its true
-length: nothing is masked that need not be read. The plan of a pass travels in the place of the attention mask.
+Invariant: a row is valid up to its own length, which the engine keeps; what lies beyond is never read. A forward pass takes the new tokens
+of all rows as one flat sequence without padding, so a row that reads fifty tokens and a row that generates one share a pass.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from transformers.cache_utils import CacheLayerMixin
 
 
 class RaggedCacheLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is not typed
-    """Keys and values of one layer: [rows, heads, capacity, width]. What lies beyond a row's length is never read."""
+    """Keys and values of one layer: [rows, key-value heads, capacity, head dimension]."""
 
     is_sliding = False
 
     def __init__(self, rows: int, capacity: int) -> None:
         super().__init__()
         self.rows, self.capacity = rows, capacity
-        self.places: tuple[Tensor, Tensor] | None = None
-        """Row and position of every token of the forward pass at hand."""
+        self.write_index: tuple[Tensor, Tensor] | None = None
+        """Row and position of every token of the current forward pass."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         for name, states in (("keys", key_states), ("values", value_states)):
@@ -32,22 +31,22 @@ class RaggedCacheLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers i
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Store the line's keys and values; returns the whole cache, of which `ragged_attention` reads what the plan says."""
+        """Store the keys and values of the new tokens. Returns the whole cache; `ragged_attention` reads the valid part of it."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.places is not None
+        assert self.write_index is not None
         assert self.keys is not None
         assert self.values is not None
-        rows, positions = self.places
+        rows, positions = self.write_index
         self.keys[rows, :, positions] = key_states[0].transpose(0, 1)
         self.values[rows, :, positions] = value_states[0].transpose(0, 1)
         return self.keys, self.values
 
-    def copy(self, source: int, to: int, length: int) -> None:
-        """Give row `to` the first `length` positions of row `source`."""
-        for store in (self.keys, self.values):
-            assert store is not None
-            store[to, :, :length] = store[source, :, :length]
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of row `source` to row `target`."""
+        for states in (self.keys, self.values):
+            assert states is not None
+            states[target, :, :length] = states[source, :, :length]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.capacity, 0

@@ -1,4 +1,8 @@
-"""Attention of many conversations at once over the KV cache, each at its own length."""
+"""Attention of many conversations at once over the KV cache, each at its own length.
+
+Invariant: a token attends to its own row alone, so its result is that of the conversation by itself. The layout of the batch reaches the
+attention function in the place of the attention mask, which models pass on unchanged.
+"""
 
 from __future__ import annotations
 
@@ -10,90 +14,99 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-BY_ROW = "agentevol_by_row"
-
-
-_NOT_SUPPORTED = ("softcap", "s_aux")
+RAGGED_ATTENTION = "agentevol_ragged"
+"""The name under which transformers knows `ragged_attention`."""
+_UNSUPPORTED_OPTIONS = ("softcap", "s_aux")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLayout:
-    """The forward pass at hand: row rows[i] of the cache holds starts[i] positions and is given sizes[i] more."""
+    """The rows of a forward pass: row rows[i] of the cache holds cached_lengths[i] tokens and gets new_lengths[i] more."""
 
     rows: list[int]
-    starts: list[int]
-    sizes: list[int]
+    cached_lengths: list[int]
+    new_lengths: list[int]
 
-    def as_mask(self) -> Tensor:
-        """The plan in the shape that models hand on untouched to their attention, [1, 1, 3, rows]; not on a GPU, as no kernel reads it."""
-        return torch.tensor([self.rows, self.starts, self.sizes])[None, None]
+    def as_attention_mask(self) -> Tensor:
+        """The layout as a tensor [1, 1, 3, rows]. It stays on the CPU, because no GPU kernel reads it."""
+        return torch.tensor([self.rows, self.cached_lengths, self.new_lengths])[None, None]
 
     @classmethod
-    def of_mask(cls, mask: Tensor) -> BatchLayout:
+    def from_attention_mask(cls, mask: Tensor) -> BatchLayout:
         return cls(*mask[0, 0].tolist())
 
-    def places(self) -> tuple[list[int], list[int]]:
-        """The row and the position of every token of the line."""
-        rows = [row for row, size in zip(self.rows, self.sizes, strict=True) for _ in range(size)]
-        return rows, [start + step for start, size in zip(self.starts, self.sizes, strict=True) for step in range(size)]
+    def token_positions(self) -> tuple[list[int], list[int]]:
+        """The row and the position of every new token, in the order of the flat sequence."""
+        rows = [row for row, length in zip(self.rows, self.new_lengths, strict=True) for _ in range(length)]
+        positions = [cached + i for cached, new in zip(self.cached_lengths, self.new_lengths, strict=True) for i in range(new)]
+        return rows, positions
 
 
 def ragged_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float | None = None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Attention of a line of tokens, query [1, heads, tokens, width], over the cache, key and value [rows, key heads, capacity, width].
+    """Attention of new tokens, query [1, heads, tokens, width], over the cache, key and value [rows, key heads, capacity, width].
 
-    `attention_mask` is a BatchLayout. Returns [1, tokens, heads, width]. Raises NotImplementedError for what row-wise attention leaves out.
+    `attention_mask`: BatchLayout.as_attention_mask(). Returns [1, tokens, heads, width]. Raises NotImplementedError for attention with
+    options that are not supported here.
     """
-    if asked := [name for name in _NOT_SUPPORTED if options.get(name) is not None]:
-        raise NotImplementedError(f"this engine cannot play a model whose attention has {', '.join(asked)}")
-    plan, window = BatchLayout.of_mask(attention_mask), options.get("sliding_window")
+    if unsupported := [name for name in _UNSUPPORTED_OPTIONS if options.get(name) is not None]:
+        raise NotImplementedError(f"this engine does not support models whose attention has {', '.join(unsupported)}")
+    layout, window = BatchLayout.from_attention_mask(attention_mask), options.get("sliding_window")
     _, heads, tokens, width = query.shape
     key_heads = key.shape[1]
-    line = query[0].transpose(0, 1).reshape(tokens, key_heads, heads // key_heads, width)  # queries by the key head that they read
+    queries = query[0].transpose(0, 1).reshape(tokens, key_heads, heads // key_heads, width)  # grouped by the key head that they use
     out = query.new_empty(tokens, key_heads, heads // key_heads, width)
-    single = set(plan.sizes) == {1}
-    if single and query.device.type != "cpu" and len(plan.rows) > 1:
-        out[:] = together(line, key, value, plan, scaling, window)
+    one_token_each = set(layout.new_lengths) == {1}
+    if one_token_each and query.device.type != "cpu" and len(layout.rows) > 1:
+        out[:] = batched_decode_attention(queries, key, value, layout, scaling, window)
         return out.reshape(1, tokens, heads, width), None
-    place = 0
-    for row, start, size in zip(plan.rows, plan.starts, plan.sizes, strict=True):
-        end, first = start + size, max(0, start + 1 - window) if window else 0
+    offset = 0
+    for row, cached, new in zip(layout.rows, layout.cached_lengths, layout.new_lengths, strict=True):
+        end, first = cached + new, max(0, cached + 1 - window) if window else 0
         keys, values = key[row : row + 1, :, first:end], value[row : row + 1, :, first:end]
-        if size == 1:
-            out[place] = scaled_dot_product_attention(line[place : place + 1], keys, values, scale=scaling)[0]
+        if new == 1:
+            out[offset] = scaled_dot_product_attention(queries[offset : offset + 1], keys, values, scale=scaling)[0]
         else:
-            asking = line[place : place + size].permute(1, 2, 0, 3)  # key heads, group, size, width
-            found = scaled_dot_product_attention(
-                asking.reshape(1, heads, size, width),
+            row_queries = queries[offset : offset + new].permute(1, 2, 0, 3)  # key heads, group, tokens, width
+            row_out = scaled_dot_product_attention(
+                row_queries.reshape(1, heads, new, width),
                 keys.repeat_interleave(heads // key_heads, dim=1),
                 values.repeat_interleave(heads // key_heads, dim=1),
-                attn_mask=None if start == first == 0 and not window else _causal(start, size, first, window, query.device),
-                is_causal=start == first == 0 and not window,
+                attn_mask=None if cached == first == 0 and not window else _causal_mask(cached, new, first, window, query.device),
+                is_causal=cached == first == 0 and not window,
                 scale=scaling,
             )
-            out[place : place + size] = found.reshape(key_heads, heads // key_heads, size, width).permute(2, 0, 1, 3)
-        place += size
+            out[offset : offset + new] = row_out.reshape(key_heads, heads // key_heads, new, width).permute(2, 0, 1, 3)
+        offset += new
     return out.reshape(1, tokens, heads, width), None
 
 
-def _causal(start: int, size: int, first: int, window: int | None, device: torch.device) -> Tensor:
-    """Which of the positions from `first` on each of `size` new ones may see: [size, positions]."""
-    asking = torch.arange(start, start + size, device=device)[:, None]
-    seen = torch.arange(first, start + size, device=device)[None, :]
-    return (seen <= asking) & (seen > asking - window) if window else seen <= asking
+def _causal_mask(cached: int, new: int, first: int, window: int | None, device: torch.device) -> Tensor:
+    """Which positions, from `first` on, each of `new` tokens may attend to: bool [new, positions]."""
+    query_positions = torch.arange(cached, cached + new, device=device)[:, None]
+    key_positions = torch.arange(first, cached + new, device=device)[None, :]
+    causal = key_positions <= query_positions
+    return causal & (key_positions > query_positions - window) if window else causal
 
 
-def together(line: Tensor, key: Tensor, value: Tensor, plan: BatchLayout, scaling: float | None, window: int | None) -> Tensor:
-    """One token for each row in one call, padded to the longest: a GPU waits for every call more than it reads."""
-    limit = max(plan.starts) + 1
-    rows = torch.tensor(plan.rows, device=key.device)
-    ends = torch.tensor(plan.starts, device=key.device)[:, None, None, None]
-    seen = torch.arange(limit, device=key.device)[None, None, None, :]
-    visible = (seen <= ends) & (seen > ends - window) if window else seen <= ends
-    # What lies beyond a row's end was never written and may be NaN; 0 times NaN would spoil the sum.
-    values = value[rows, :, :limit].masked_fill(~visible.transpose(2, 3), 0.0)
-    return scaled_dot_product_attention(line, key[rows, :, :limit], values, attn_mask=visible, scale=scaling)
+def batched_decode_attention(
+    queries: Tensor, key: Tensor, value: Tensor, layout: BatchLayout, scaling: float | None, window: int | None
+) -> Tensor:
+    """One new token for each row in a single call, padded to the longest row: on a GPU the calls cost more than the padding.
+
+    `queries`: [rows, key heads, group, width]. Returns the same shape.
+    """
+    max_length = max(layout.cached_lengths) + 1
+    rows = torch.tensor(layout.rows, device=key.device)
+    query_positions = torch.tensor(layout.cached_lengths, device=key.device)[:, None, None, None]
+    key_positions = torch.arange(max_length, device=key.device)[None, None, None, :]
+    visible = key_positions <= query_positions
+    if window:
+        visible &= key_positions > query_positions - window
+    # Positions beyond a row's length were never written and may be NaN; zero times NaN would make the sum NaN.
+    values = value[rows, :, :max_length].masked_fill(~visible.transpose(2, 3), 0.0)
+    return scaled_dot_product_attention(queries, key[rows, :, :max_length], values, attn_mask=visible, scale=scaling)
 
 
-AttentionInterface.register(BY_ROW, ragged_attention)
+AttentionInterface.register(RAGGED_ATTENTION, ragged_attention)

@@ -1,6 +1,6 @@
-"""How tokens are drawn, and from which stream of random numbers.
+"""Sampling parameters, and the random number generator of each episode.
 
-Invariant: the stream of an episode is seeded by (seed, iteration, item_id, sample) and nothing else. Imports no torch.
+Invariant: the generator of an episode is seeded by (seed, iteration, item_id, sample) and nothing else. Imports no torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Sampling(BaseModel):
-    """`temperature` 0 is greedy; `top_p` keeps the likeliest tokens that together have that share of the probability."""
+    """`temperature` 0 is greedy decoding; `top_p`: nucleus sampling (Holtzman et al., 2020), 1.0 samples from all tokens."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,6 +21,7 @@ class Sampling(BaseModel):
     seed: int = 0
     iteration: int = 0
 
-    def stream(self, item_id: str, sample: int) -> np.random.Generator:
+    def rng(self, item_id: str, sample: int) -> np.random.Generator:
+        """The generator of one episode."""
         key = f"{self.seed}:{self.iteration}:{item_id}:{sample}".encode()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(key).digest()[:16], "little")))

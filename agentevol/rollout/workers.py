@@ -1,7 +1,7 @@
-"""Rolling out in several processes, each with one processor thread, a share of the episodes and a share of the slots.
+"""A pool of worker processes for rollouts, each with one processor thread.
 
-On a CPU one token of a small model is too little work for two threads: waking the second costs what it saves. Two processes do not wait
-for each other. Which episode goes to which process depends on the work alone, so the same call gives the same trajectories.
+On a CPU, generating one token of a small model is too little work for two threads: waking the second thread costs more than it saves. Two
+processes do not wait for each other. Invariant: results come in the order of the shards; after an error no worker has work left.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-Job = Callable[[Any, Callable[[int, int], None]], Any]
 Progress = Callable[[int, int], None]
+WorkerFunction = Callable[[Any, Progress], Any]
 
 
 class WorkerLost(RuntimeError):
-    """A process of a rollout ended without a result: killed, most often for want of memory."""
+    """A worker process ended without a result; most often it was killed because memory ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +32,44 @@ class _Worker:
 _workers: list[_Worker] = []
 
 
-def map_workers(job: Job, parts: Sequence[Any], progress: Progress | None = None) -> list[Any]:
-    """`job(part, tick)` for every part, each in a process of its own; the results in the order of the parts.
+def map_workers(function: WorkerFunction, shards: Sequence[Any], progress: Progress | None = None) -> list[Any]:
+    """`function(shard, report_progress)` for every shard, each in its own process; results in the order of the shards.
 
-    The processes stay for the next call, with what the job's module keeps (a loaded model). `job` is a function of a module; `tick(done,
-    total)` counts for `progress`. Raises what a job raised, and WorkerLost; then no process is left with work of this call.
+    The processes stay for the next call, with what the module of `function` keeps (a loaded model). `function` must be importable by name.
+    `report_progress(done, total)` reports for its shard; `progress` gets the sums. One shard runs in this process. Raises what `function`
+    raised, or WorkerLost; then all worker processes have ended.
     """
-    if len(parts) == 1:
-        return [job(parts[0], progress or _quiet)]
-    while len(_workers) < len(parts):
-        _workers.append(_start())
-    crew = _workers[: len(parts)]
-    done, totals, results = [0] * len(parts), [0] * len(parts), [None] * len(parts)
+    if len(shards) == 1:
+        return [function(shards[0], progress or _ignore_progress)]
+    while len(_workers) < len(shards):
+        _workers.append(_start_worker())
+    workers = _workers[: len(shards)]
+    done, totals, results = [0] * len(shards), [0] * len(shards), [None] * len(shards)
     try:
-        for worker, part in zip(crew, parts, strict=True):
-            _send(worker, (job, part))
-        busy = {worker.pipe: index for index, worker in enumerate(crew)}
+        for worker, shard in zip(workers, shards, strict=True):
+            _send(worker, (function, shard))
+        busy = {worker.pipe: index for index, worker in enumerate(workers)}
         while busy:
             for pipe in wait(list(busy)):
                 index = busy[pipe]  # type: ignore[index]
-                kind, value = _receive(crew[index])
-                if kind == "tick":
+                kind, value = _receive(workers[index])
+                if kind == "progress":
                     done[index], totals[index] = value
                     if progress is not None:
                         progress(sum(done), sum(totals))
-                elif kind == "done":
+                elif kind == "result":
                     results[index] = value
                     del busy[pipe]  # type: ignore[arg-type]
                 else:
                     raise value
     except BaseException:
-        shutdown_workers()  # the others are in the middle of work that nobody waits for
+        shutdown_workers()  # the other workers are still busy, and nobody waits for their results
         raise
     return results
 
 
 def shutdown_workers() -> None:
-    """End the processes. The next call starts new ones."""
+    """End all worker processes. The next call of `map_workers` starts new ones."""
     while _workers:
         worker = _workers.pop()
         worker.pipe.close()
@@ -76,65 +77,65 @@ def shutdown_workers() -> None:
         worker.process.join()
 
 
-def _start() -> _Worker:
-    # Not forked: a forked process would inherit PyTorch's threads as locks that nobody holds.
+def _start_worker() -> _Worker:
+    # Not forked: a forked process would inherit the locks of PyTorch's threads without the threads that release them.
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    parent_end, child_end = context.Pipe()
     threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries when the new process loads them
     try:
-        process = context.Process(target=_serve, args=(theirs,), name="rollout", daemon=True)
+        process = context.Process(target=_run_worker, args=(child_end,), name="rollout", daemon=True)
         process.start()
     finally:
         if threads is None:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = threads
-    theirs.close()
+    child_end.close()
     if not _workers:
         atexit.register(shutdown_workers)
-    return _Worker(process, ours)
+    return _Worker(process, parent_end)
 
 
-def _serve(pipe: Connection) -> None:
-    """The life of a process: jobs until the other end of the pipe is gone, whether it was closed or its process killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+def _run_worker(pipe: Connection) -> None:
+    """The main loop of a worker process. It ends when the parent closes its end of the pipe or is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     while True:
         try:
-            job, part = pipe.recv()
+            function, shard = pipe.recv()
         except EOFError:
             return
         try:
-            answer = ("done", job(part, lambda done, total: pipe.send(("tick", (done, total)))))
+            message = ("result", function(shard, lambda done, total: pipe.send(("progress", (done, total)))))
         except BrokenPipeError:
             return
         except Exception as error:
-            answer = ("failed", error)
-        pipe.send(answer)
+            message = ("error", error)
+        pipe.send(message)
 
 
 def _send(worker: _Worker, message: Any) -> None:
     try:
         worker.pipe.send(message)
     except OSError as error:
-        raise _lost(worker) from error
+        raise _worker_lost(worker) from error
 
 
 def _receive(worker: _Worker) -> tuple[str, Any]:
     try:
-        received: tuple[str, Any] = worker.pipe.recv()
+        message: tuple[str, Any] = worker.pipe.recv()
     except (EOFError, OSError) as error:
-        raise _lost(worker) from error
-    return received
+        raise _worker_lost(worker) from error
+    return message
 
 
-def _lost(worker: _Worker) -> WorkerLost:
+def _worker_lost(worker: _Worker) -> WorkerLost:
     worker.process.join(5)
     return WorkerLost(
-        f"a process that played episodes ended with exit code {worker.process.exitcode} and no result;"
-        " where it was killed for want of memory (-9), lower rollout.concurrency, rollout.context_length or rollout.num_workers"
+        f"a worker process of the rollout ended with exit code {worker.process.exitcode} and no result;"
+        " if it was killed because memory ran out (-9), lower rollout.concurrency, rollout.context_length or rollout.num_workers"
     )
 
 
-def _quiet(done: int, total: int) -> None:
+def _ignore_progress(done: int, total: int) -> None:
     pass

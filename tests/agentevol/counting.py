@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from agentevol.data.trajectory import Message, Trajectory
+from agentevol.settings.schema import RolloutParams
 from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem
 
 
@@ -87,3 +88,9 @@ def play_counting(number: int, answers: list[str], sample: int = 0, **changes: o
     for name, value in changes.items():
         setattr(trajectory, name, value)
     return trajectory
+
+
+def rollout_params(**changes: Any) -> RolloutParams:
+    """One process, few slots, short answers, no loop detection."""
+    defaults = {"concurrency": 5, "num_workers": 1, "max_new_tokens": 12, "context_length": 512, "max_repeats": None}
+    return RolloutParams(**{**defaults, **changes})

@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible endpoint for tests: it counts well (or says what it is told), and can be full, slow, broken or strict."""
+"""A small OpenAI-compatible endpoint for tests. It counts correctly (or gives scripted answers), and can be slow, broken or strict."""
 
 from __future__ import annotations
 
@@ -13,29 +13,35 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+ChatMessages = list[dict[str, str]]
+
 
 @dataclass
 class Endpoint:
-    """`before`: what happens to the first requests, before all is well: a status, "hang up", "slow" or "nonsense" each."""
+    """The behaviour of an endpoint, and a record of the requests that it got.
 
-    say: Callable[[list[dict[str, str]]], str] = lambda messages: count(messages)
+    `first_problems`: what happens to the first requests, one each: a status code, "hang up", "slow" or "nonsense". `always`: the status
+    code of all other requests, None for completions. `error`: further fields of error responses. `response_delay`: seconds.
+    """
+
+    answer: Callable[[ChatMessages], str] = lambda messages: count(messages)
     url: str = ""
-    key: str = ""
-    before: list[int | str] = field(default_factory=list)
+    api_key: str = ""
+    first_problems: list[int | str] = field(default_factory=list)
     always: int | None = None
     error: dict[str, Any] = field(default_factory=dict)
     retry_after: str | None = None
-    seen: list[dict[str, Any]] = field(default_factory=list)
+    response_delay: float = 0.0
+    bodies: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
-    pause: float = 0.0
+    concurrent: int = 0
+    max_concurrent: int = 0
     lock: Any = field(default_factory=threading.Lock)
 
 
 @contextmanager
-def serving(**how: Any) -> Iterator[Endpoint]:
-    endpoint = Endpoint(**how)
+def serve_endpoint(**behaviour: Any) -> Iterator[Endpoint]:
+    endpoint = Endpoint(**behaviour)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -45,28 +51,28 @@ def serving(**how: Any) -> Iterator[Endpoint]:
             with endpoint.lock:
                 endpoint.paths.append(self.path)
                 if self.path != "/v1/chat/completions":
-                    return self.reply(200, {})
-                endpoint.seen.append(body)
-                endpoint.at_once += 1
-                endpoint.most_at_once = max(endpoint.most_at_once, endpoint.at_once)
-                trouble = endpoint.before.pop(0) if endpoint.before else endpoint.always
-            time.sleep(endpoint.pause)
+                    return self.respond(200, {})
+                endpoint.bodies.append(body)
+                endpoint.concurrent += 1
+                endpoint.max_concurrent = max(endpoint.max_concurrent, endpoint.concurrent)
+                problem = endpoint.first_problems.pop(0) if endpoint.first_problems else endpoint.always
+            time.sleep(endpoint.response_delay)
             with endpoint.lock:
-                endpoint.at_once -= 1
-            if endpoint.key and self.headers.get("Authorization") != f"Bearer {endpoint.key}":
-                return self.reply(401, {"error": {"message": f"Incorrect API key: {self.headers.get('Authorization')}"}})
-            if trouble == "hang up":
+                endpoint.concurrent -= 1
+            if endpoint.api_key and self.headers.get("Authorization") != f"Bearer {endpoint.api_key}":
+                return self.respond(401, {"error": {"message": f"Incorrect API key: {self.headers.get('Authorization')}"}})
+            if problem == "hang up":
                 self.close_connection = True
                 return self.connection.shutdown(socket.SHUT_RDWR)
-            if trouble == "slow":
+            if problem == "slow":
                 time.sleep(3)
-            if trouble == "nonsense":
-                return self.reply(200, {"choices": []})
-            if isinstance(trouble, int):
-                return self.reply(trouble, {"error": {"message": "no", **endpoint.error}})
-            return self.reply(200, completion(body, endpoint.say))
+            if problem == "nonsense":
+                return self.respond(200, {"choices": []})
+            if isinstance(problem, int):
+                return self.respond(problem, {"error": {"message": "no", **endpoint.error}})
+            return self.respond(200, completion(body, endpoint.answer))
 
-        def reply(self, status: int, body: dict[str, Any]) -> None:
+        def respond(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()
             try:
                 self.send_response(status)
@@ -77,7 +83,7 @@ def serving(**how: Any) -> Iterator[Endpoint]:
                 self.end_headers()
                 self.wfile.write(data)
             except OSError:
-                self.close_connection = True  # who asked has gone
+                self.close_connection = True  # the client has closed the connection
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -99,19 +105,23 @@ def serving(**how: Any) -> Iterator[Endpoint]:
         server.server_close()
 
 
-def count(messages: list[dict[str, str]]) -> str:
-    """The number after the last one that was told."""
-    told = int(re.findall(r"(?:from|at) (\d+)", " ".join(message["content"] for message in messages))[-1])
-    return f"Thought: After {told} comes the next.\nAction: {told + 1}"
+def count(messages: ChatMessages) -> str:
+    """The next number after the last one in the conversation, as an answer of the counting environment."""
+    number = int(re.findall(r"(?:from|at) (\d+)", " ".join(message["content"] for message in messages))[-1])
+    return f"Thought: After {number} comes the next.\nAction: {number + 1}"
 
 
-def completion(body: dict[str, Any], say: Callable[[list[dict[str, str]]], str]) -> dict[str, Any]:
-    """What is said, cut at `max_tokens` words; a word is a token."""
-    text = say(body["messages"])
+def completion(body: dict[str, Any], answer: Callable[[ChatMessages], str]) -> dict[str, Any]:
+    """A chat completion, cut at `max_tokens`; a word is a token."""
+    text = answer(body["messages"])
     cut = len(text.split()) > body["max_tokens"]
     text = " ".join(text.split()[: body["max_tokens"]]) if cut else text
-    read = sum(len(message["content"].split()) for message in body["messages"])
+    prompt_tokens, completion_tokens = sum(len(message["content"].split()) for message in body["messages"]), len(text.split())
     return {
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length" if cut else "stop"}],
-        "usage": {"prompt_tokens": read, "completion_tokens": len(text.split()), "total_tokens": read + len(text.split())},
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        },
     }

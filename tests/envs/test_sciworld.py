@@ -11,7 +11,7 @@ from itertools import groupby
 import psutil
 import pytest
 
-from agentevol.rollout.rollout import waits
+from agentevol.rollout.episode import is_waiting
 from envs.sciworld import SciWorld
 from envs.sciworld import jvm as host
 from envs.sciworld.environment import TASKS, games, thought_for
@@ -131,6 +131,6 @@ def test_waiting_for_water_to_boil_is_no_loop() -> None:
     """The recorded solutions wait up to so many times running, which rollout.max_repeats must not cut."""
     longest = max(len(list(run)) for game in games() for action, run in groupby(game.gold) if action in SciWorld.waiting_actions)
     assert longest >= 3
-    assert waits(SciWorld(), "Thought: This takes time.\nAction: wait1")
-    assert not waits(SciWorld(), "Thought: I look.\nAction: look around")
-    assert not waits(SciWorld(), "wait1")
+    assert is_waiting(SciWorld(), "Thought: This takes time.\nAction: wait1")
+    assert not is_waiting(SciWorld(), "Thought: I look.\nAction: look around")
+    assert not is_waiting(SciWorld(), "wait1")

@@ -11,7 +11,7 @@ from agentevol.settings.load import SettingsError, load_params
 from flows.pipeline import Pipeline
 from tasks.artifact import Artifact
 from tests import ROOT
-from tests.agentevol.endpoint import serving
+from tests.agentevol.endpoint import serve_endpoint
 from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
 
@@ -23,17 +23,17 @@ def push(messages: list[dict[str, str]]) -> str:
 
 
 def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agentevol: Command, tmp_path: Path) -> None:
-    with serving(say=push, key="k-123") as endpoint:
+    with serve_endpoint(answer=push, api_key="k-123") as endpoint:
         hosted = {"name": "Pusher", "url": endpoint.url, "model": "pusher-1", "api_key_env": "PUSHERS_KEY"}
         folder = make_project(tmp_path / "p", evolve={"iterations": 1}, finetune={"epochs": 2.0}, evaluate={"baselines": [hosted]})
         done = agentevol(folder, "evolve", PUSHERS_KEY="k-123")
         assert done.returncode == 0, done.stderr
-        requests = len(endpoint.seen)
+        requests = len(endpoint.bodies)
         engine = ["-S", "engine.kind=openai", "-S", f"engine.url={endpoint.url}"]
         alone = agentevol(folder, "evaluate", "pusher-2", *engine, OPENAI_API_KEY="k-123")
         assert "100.0 %" in alone.stderr + alone.stdout
         assert "endpoint usage: " in alone.stderr + alone.stdout
-        assert {body["model"] for body in endpoint.seen[requests:]} == {"pusher-2"}
+        assert {body["model"] for body in endpoint.bodies[requests:]} == {"pusher-2"}
         swept = agentevol(folder, "sweep", "-S", "sweep.iterations=[1]", "-S", "sweep.samples=[1]", "--name", "one", PUSHERS_KEY="k-123")
         assert swept.returncode == 0, swept.stderr
         assert "| Pusher |" in (folder / "runs" / "sweeps" / "one" / "report.md").read_text()

@@ -1,7 +1,7 @@
-"""Which engine speaks for a policy: `transformers` (in this process and its workers), `vllm` (in this process), `openai` (an endpoint).
+"""The inference engine of a policy: `transformers` (in this process and its workers), `vllm` (in this process) or `openai` (an endpoint).
 
-Invariant: a rollout sees an engine through turns.Engine alone. Another engine is one file and one line here; what it needs is imported
-only when it is chosen.
+Invariant: a rollout uses an engine through the protocol in rollout/engine.py alone. A new engine is one file and one line here; its
+dependencies are imported only if it is chosen.
 """
 
 from __future__ import annotations
@@ -12,29 +12,32 @@ from agentevol.rollout.engine import Engine, Usage
 from agentevol.settings.engines import EngineParams
 
 
-def create_engine(policy: Path | None, how: EngineParams | None, *, slots: int, context: int, usage: Usage | None = None) -> Engine:
-    """The engine for the model in the folder `policy`; None where the endpoint has one of its own. None for `how` is `transformers`.
+def create_engine(
+    model_folder: Path | None, settings: EngineParams | None, *, num_slots: int, context_length: int, usage: Usage | None = None
+) -> Engine:
+    """The engine for the model in `model_folder`; None if the endpoint has its own model. `settings` None means `transformers`.
 
-    Raises ModelNotFound, turns.EngineError.
+    `context_length`: tokens; `transformers` and `vllm` lower it to what the model allows.
+    `usage`: counted by `openai`. Raises ModelNotFound, EngineError.
     """
-    kind = how.kind if how else "transformers"
-    if how is not None and kind == "openai":
+    kind = settings.kind if settings else "transformers"
+    if settings is not None and kind == "openai":
         from agentevol.rollout.engines.openai import OpenAIEngine
 
-        return OpenAIEngine(policy, how, slots=slots, context=context, usage=usage or Usage())
-    assert policy is not None, f"the engine {kind} plays a model folder"
-    if how is not None and kind == "vllm":
-        from agentevol.rollout.engines.vllm import vllm_engine
+        return OpenAIEngine(model_folder, settings, num_slots=num_slots, context_length=context_length, usage=usage or Usage())
+    assert model_folder is not None, f"the engine {kind} needs a model folder"
+    if settings is not None and kind == "vllm":
+        from agentevol.rollout.engines.vllm import get_vllm_engine
 
-        return vllm_engine(policy, slots=slots, context=context, options=how.options)
+        return get_vllm_engine(model_folder, num_slots=num_slots, context_length=context_length, options=settings.options)
     from agentevol.rollout.engines.transformers import TransformersEngine
 
-    return TransformersEngine(policy, slots=slots, context=context)
+    return TransformersEngine(model_folder, num_slots=num_slots, context_length=context_length)
 
 
-def supports_worker_processes(how: EngineParams | None) -> bool:
-    """Whether several processes at one rollout, each with an engine of its own, are of use: on a processor they are."""
-    if how is not None and how.kind != "transformers":
+def supports_worker_processes(settings: EngineParams | None) -> bool:
+    """Whether a rollout gains from several processes with an engine each: true for `transformers` on a CPU."""
+    if settings is not None and settings.kind != "transformers":
         return False
     import torch
 

@@ -1,7 +1,8 @@
-"""A model behind an OpenAI-compatible chat endpoint: a hosted one to compare with, or a policy that vLLM's server speaks for.
+"""The `openai` engine: a model behind an OpenAI-compatible chat endpoint, either hosted or vLLM's server with a policy of this project.
 
-Invariant: what may pass (429, 5xx, a broken connection, no answer in time) is asked again with growing pauses, then it is a fault of that
-episode; what will not pass (401, 404) ends the rollout with one line. The key comes from the environment and goes into the header alone.
+Invariant: what may succeed later (429, 5xx, a broken connection, a timeout) is retried with exponential backoff, then it is an error of
+that episode; what will not (401, 404) ends the rollout with a message of one line. The key comes from the environment and goes into the
+request header only.
 """
 
 from __future__ import annotations
@@ -15,221 +16,224 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json
+from agentevol.models import model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
+from agentevol.settings.engines import EngineParams
 
-if TYPE_CHECKING:
-    from agentevol.chat.tokenize import ChatTokenizer
-    from agentevol.settings.engines import EngineParams
-
-_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
-_PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524, 529}
-_NO_MONEY = "insufficient_quota"  # a 429 that waiting does not put right
-_FULL = ("context_length_exceeded", "maximum context length", "context length", "max_model_len")
+_FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds
+_RETRYABLE_STATUS_CODES = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524, 529}
+_QUOTA_EXCEEDED = "insufficient_quota"  # a 429 for which waiting does not help
+_CONTEXT_EXCEEDED = ("context_length_exceeded", "maximum context length", "context length", "max_model_len")
 
 
-def endpoint_digest(how: EngineParams) -> str:
-    """What names an endpoint's model by content, as far as it can be named: where it is, what it is called, what is asked of it."""
-    return digest_json({"url": how.url, "model": how.model, "options": dict(how.options)})
+def endpoint_digest(settings: EngineParams) -> str:
+    """Names an endpoint's model as well as can be done from outside: its address, its name, the options of every request."""
+    return digest_json({"url": settings.url, "model": settings.model, "options": dict(settings.options)})
 
 
 class OpenAIEngine:
-    """Conversations as messages; a request for every answer, those of all slots at once, in a thread with an event loop of its own."""
+    """Conversations as messages, one HTTP request per answer; the requests of all slots run concurrently on an event loop in a thread."""
 
     chat: ChatTokenizer | None = None
 
-    def __init__(self, policy: Path | None, how: EngineParams, *, slots: int, context: int, usage: Usage, pause: float = _PAUSE) -> None:
-        assert how.url is not None, "settings.Params lets no such engine through"
-        self.how, self.slots, self.context, self.usage = how, slots, context, usage
-        self.url = how.url
-        self.model = how.model or (str(policy) if policy else "")
-        self._key = _key(how.api_key_env)
-        self._done: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
-        self._asked: dict[int, tuple[int, Future[None]]] = {}
-        """By slot: the number of its turn and the request; an answer to another turn than that is one that was forgotten."""
-        self._turns = itertools.count()
-        self._not_before = 0.0  # by the loop's clock; the rate limit, and what a server asks for
-        self._has_answered = False
-        if policy is not None and how.weight_sync is None:
-            raise EngineError(f"engine.weight_sync: null given; {self.url} must be told how to load {policy} (engine.weight_sync=vllm)")
-        if policy is not None:
-            self._refresh(policy)
-        self.digest = _policy_digest(policy) if policy else endpoint_digest(how)
+    def __init__(self, model_folder: Path | None, settings: EngineParams, *, num_slots: int, context_length: int, usage: Usage) -> None:
+        assert settings.url is not None, "settings.schema rejects such an engine"
+        self.settings, self.num_slots, self.context_length, self.usage = settings, num_slots, context_length, usage
+        self.url = settings.url
+        self.model = settings.model or (str(model_folder) if model_folder else "")
+        self._api_key = _read_api_key(settings.api_key_env)
+        self._finished: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
+        self._open_requests: dict[int, tuple[int, Future[None]]] = {}
+        """By slot: the number of its request, and the request. A result with another number is that of a released slot."""
+        self._request_numbers = itertools.count()
+        self._next_request_time = 0.0  # by the loop's clock: for the rate limit, and for what the server asks for
+        self._has_responded = False
+        if model_folder is not None and settings.weight_sync is None:
+            raise EngineError(f"engine.weight_sync: null given; {self.url} must load {model_folder} (engine.weight_sync=vllm)")
+        if model_folder is not None:
+            self._sync_weights(model_folder)
+        self.digest = model_digest(model_folder) if model_folder else endpoint_digest(settings)
         self._loop = asyncio.new_event_loop()
         self._client: httpx.AsyncClient | None = None
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self._thread.start()
 
-    def submit(self, turn: GenerationRequest) -> None:
+    def submit(self, request: GenerationRequest) -> None:
         body = {
             "model": self.model,
-            "messages": [{"role": message.role, "content": message.content} for message in turn.messages],
-            "temperature": turn.sampling.temperature,
-            "top_p": turn.sampling.top_p,
-            "max_tokens": turn.limit,
-            "seed": int(turn.stream.integers(2**31)),
+            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "temperature": request.sampling.temperature,
+            "top_p": request.sampling.top_p,
+            "max_tokens": request.max_new_tokens,
+            "seed": int(request.rng.integers(2**31)),
         }
-        body = {name: value for name, value in {**body, **self.how.options}.items() if value is not None}
-        number = next(self._turns)
-        self._asked[turn.slot] = number, asyncio.run_coroutine_threadsafe(self._speak(number, turn.slot, body), self._loop)
+        body = {name: value for name, value in {**body, **self.settings.options}.items() if value is not None}
+        number = next(self._request_numbers)
+        future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, body), self._loop)
+        self._open_requests[request.slot] = number, future
 
     def poll(self) -> list[GenerationResult]:
-        found: list[GenerationResult] = []
-        while self._asked and (not found or not self._done.empty()):
-            number, answer = self._done.get()
-            if isinstance(answer, Exception):
-                raise answer
-            if number == self._asked.get(answer.slot, (None,))[0]:
-                del self._asked[answer.slot]
-                found.append(answer)
-        return found
+        results: list[GenerationResult] = []
+        while self._open_requests and (not results or not self._finished.empty()):
+            number, result = self._finished.get()
+            if isinstance(result, Exception):
+                raise result
+            if number == self._open_requests.get(result.slot, (None,))[0]:
+                del self._open_requests[result.slot]
+                results.append(result)
+        return results
 
     def release(self, slot: int) -> None:
-        if asked := self._asked.pop(slot, None):
-            asked[1].cancel()
+        if open_request := self._open_requests.pop(slot, None):
+            open_request[1].cancel()
 
     def close(self) -> None:
-        """End what is still on its way, and the thread."""
+        """Cancel the open requests, and end the thread."""
 
-        async def end() -> None:
-            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in others:
+        async def cancel_all() -> None:
+            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             if self._client is not None:
                 await self._client.aclose()
 
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(end(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(cancel_all(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
-    async def _speak(self, number: int, slot: int, body: Mapping[str, Any]) -> None:
+    async def _run_request(self, number: int, slot: int, body: Mapping[str, Any]) -> None:
         try:
-            answer: GenerationResult | Exception = await self._answer(slot, body)
+            result: GenerationResult | Exception = await self._complete(slot, body)
         except EngineError as error:
-            answer = error
-        except Exception as error:  # named boundary: an error of this side must not leave the rollout waiting for ever
-            answer = RuntimeError(f"asking {self.url}: {one_line_error(error)}")
-        self._done.put((number, answer))
+            result = error
+        except Exception as error:  # named boundary: a bug in this thread must not leave the rollout waiting for ever
+            result = RuntimeError(f"a request to {self.url} failed: {one_line_error(error)}")
+        self._finished.put((number, result))
 
-    async def _answer(self, slot: int, body: Mapping[str, Any]) -> GenerationResult:
-        trouble = ""
-        for attempt in range(self.how.max_retries + 1):
-            await self._wait_for_turn()
+    async def _complete(self, slot: int, body: Mapping[str, Any]) -> GenerationResult:
+        """Send the request until it succeeds or the retries are used up."""
+        problem = ""
+        for attempt in range(self.settings.max_retries + 1):
+            await self._wait_for_rate_limit()
             self.usage.requests += 1
             self.usage.repeated += attempt > 0
-            pause = self._pause_after(attempt)
+            delay = _retry_delay(attempt)
             try:
-                reply = await self._connected().post(f"{self.url}/chat/completions", json=body)
+                response = await self._http_client().post(f"{self.url}/chat/completions", json=body)
             except httpx.ConnectError as error:
-                trouble = f"cannot be reached: {one_line_error(error)}"
-                if attempt == self.how.max_retries and not self._has_answered:
-                    raise EngineError(f"{self.url} {trouble}; is it running, and is engine.url right?") from None
-            except httpx.HTTPError as error:  # the connection broke, or there was no answer in time
-                trouble = f"did not answer: {one_line_error(error)}"
+                problem = f"cannot be reached: {one_line_error(error)}"
+                if attempt == self.settings.max_retries and not self._has_responded:
+                    raise EngineError(f"{self.url} {problem}; is it running, and is engine.url right?") from None
+            except httpx.HTTPError as error:  # the connection broke, or the request timed out
+                problem = f"did not answer: {one_line_error(error)}"
             else:
-                self._has_answered = True
-                if reply.is_success:
-                    if (answer := self._read(slot, reply)) is not None:
-                        return answer
-                    trouble = "answered with something else than a chat completion"
-                elif _says(reply, *_FULL) and reply.status_code in (400, 413, 422):
-                    return GenerationResult(slot, cut=f"the context of {self.model} at {self.url} is full")
-                elif reply.status_code not in _PASSING or _says(reply, _NO_MONEY):
-                    raise EngineError(self._refusal(reply))
+                self._has_responded = True
+                if response.is_success:
+                    if (result := self._parse_completion(slot, response)) is not None:
+                        return result
+                    problem = "answered with something else than a chat completion"
+                elif _contains(response, *_CONTEXT_EXCEEDED) and response.status_code in (400, 413, 422):
+                    return GenerationResult(slot, truncation_reason=f"the context of {self.model} at {self.url} is full")
+                elif response.status_code not in _RETRYABLE_STATUS_CODES or _contains(response, _QUOTA_EXCEEDED):
+                    raise EngineError(self._rejection_message(response))
                 else:
-                    trouble = f"answered {reply.status_code}"
-                    pause = self._pause_for_all(reply, pause)
-            if attempt < self.how.max_retries:
-                await asyncio.sleep(pause)
-        return GenerationResult(slot, fault=f"{self.url} {trouble}; asked {self.how.max_retries + 1} times (retries)")
+                    problem = f"answered {response.status_code}"
+                    delay = self._apply_retry_after(response, delay)
+            if attempt < self.settings.max_retries:
+                await asyncio.sleep(delay)
+        return GenerationResult(slot, error=f"{self.url} {problem}; asked {self.settings.max_retries + 1} times (retries)")
 
-    def _read(self, slot: int, reply: httpx.Response) -> GenerationResult | None:
+    def _parse_completion(self, slot: int, response: httpx.Response) -> GenerationResult | None:
+        """The result, or None if the response is no chat completion."""
         try:
-            said = reply.json()
-            choice, used = said["choices"][0], said.get("usage") or {}
+            completion = response.json()
+            choice, counts = completion["choices"][0], completion.get("usage") or {}
             text = choice["message"].get("content") or ""
-            read, wrote = int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0)
+            prompt_tokens, completion_tokens = int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return None
         if not isinstance(text, str):
             return None
-        self.usage.tokens_in += read
-        self.usage.tokens_out += wrote
-        return GenerationResult(slot, text.strip(), ended=choice.get("finish_reason") != "length", tokens=read + wrote)
+        self.usage.tokens_in += prompt_tokens
+        self.usage.tokens_out += completion_tokens
+        stopped = choice.get("finish_reason") != "length"
+        return GenerationResult(slot, text.strip(), stopped=stopped, total_tokens=prompt_tokens + completion_tokens)
 
-    def _refusal(self, reply: httpx.Response) -> str:
-        """One line without the body where that may repeat a part of the key."""
-        refused = f"{self.url} refused {self.model!r} with {reply.status_code}"
-        if reply.status_code in (401, 403):
-            sent = f"the key in {self.how.api_key_env} was sent" if self._key else f"no key was sent, for {self.how.api_key_env} is not set"
-            return f"{refused}: {sent}; put the right one into the environment variable {self.how.api_key_env}"
-        told = " ".join(reply.text.split())[:300]
-        told = told.replace(self._key, "***") if self._key else told
-        remedy = "; is the address right (it most often ends in /v1), and the model's name?" if reply.status_code in (404, 405) else ""
-        return f"{refused}: {told}{remedy}"
+    def _rejection_message(self, response: httpx.Response) -> str:
+        """One line; without the response's body if that may repeat a part of the key."""
+        rejected = f"{self.url} rejected the request for {self.model!r} with {response.status_code}"
+        variable = self.settings.api_key_env
+        if response.status_code in (401, 403):
+            sent = f"the key in {variable} was sent" if self._api_key else f"no key was sent, because {variable} is not set"
+            return f"{rejected}: {sent}; set the environment variable {variable} to the right one"
+        details = " ".join(response.text.split())[:300]
+        details = details.replace(self._api_key, "***") if self._api_key else details
+        remedy = ""
+        if response.status_code in (404, 405):
+            remedy = "; is the address right (it most often ends in /v1), and the model's name?"
+        return f"{rejected}: {details}{remedy}"
 
-    async def _wait_for_turn(self) -> None:
-        """Until the rate limit, and what the server asked for, lets the next request pass; they pass one after another."""
+    async def _wait_for_rate_limit(self) -> None:
+        """Wait until the rate limit, and what the server asked for, allow the next request; requests pass one after another."""
         now = self._loop.time()
-        at = max(now, self._not_before)
-        if self.how.requests_per_minute:
-            self._not_before = at + 60 / self.how.requests_per_minute
-        if at > now:
-            await asyncio.sleep(at - now)
+        send_time = max(now, self._next_request_time)
+        if self.settings.requests_per_minute:
+            self._next_request_time = send_time + 60 / self.settings.requests_per_minute
+        if send_time > now:
+            await asyncio.sleep(send_time - now)
 
-    def _pause_after(self, attempt: int) -> float:
-        return min(_LONGEST_PAUSE, _PAUSE * 2.0**attempt) * random.uniform(0.5, 1.0)
-
-    def _pause_for_all(self, reply: httpx.Response, pause: float) -> float:
-        """Where the server says when to come again, everybody waits for that, a minute at most."""
+    def _apply_retry_after(self, response: httpx.Response, delay: float) -> float:
+        """The delay before the retry. A Retry-After header, a minute at most, delays the requests of all slots."""
         try:
-            asked = min(_LONGEST_PAUSE, float(reply.headers.get("retry-after", "")))
-        except ValueError:  # none, or a date
-            return pause
-        self._not_before = max(self._not_before, self._loop.time() + asked)
-        return max(pause, asked)
+            retry_after = min(_MAX_RETRY_DELAY, float(response.headers.get("retry-after", "")))
+        except ValueError:  # no header, or a date
+            return delay
+        self._next_request_time = max(self._next_request_time, self._loop.time() + retry_after)
+        return max(delay, retry_after)
 
-    def _connected(self) -> httpx.AsyncClient:
+    def _http_client(self) -> httpx.AsyncClient:
         if self._client is None:
-            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-            limits = httpx.Limits(max_connections=self.slots, max_keepalive_connections=self.slots)
-            self._client = httpx.AsyncClient(timeout=self.how.timeout, headers=headers, limits=limits)
+            limits = httpx.Limits(max_connections=self.num_slots, max_keepalive_connections=self.num_slots)
+            self._client = httpx.AsyncClient(timeout=self.settings.timeout, headers=self._headers(), limits=limits)
         return self._client
 
-    def _refresh(self, policy: Path) -> None:
-        """Load the policy's weights into vLLM's server, which sees the same folders, and forget what it has computed with others."""
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+
+    def _sync_weights(self, model_folder: Path) -> None:
+        """Have vLLM's server load the model, from a folder that it must see too, and drop what it has cached with the previous weights."""
         root = self.url.removesuffix("/v1")
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        load = {"method": "reload_weights", "kwargs": {"weights_path": str(policy.resolve())}}
+        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(model_folder.resolve())}}
         try:
-            with httpx.Client(base_url=root, headers=headers, timeout=600) as client:
-                for path, body in (("/collective_rpc", load), ("/reset_prefix_cache", None)):
+            with httpx.Client(base_url=root, headers=self._headers(), timeout=600) as client:
+                for path, body in (("/collective_rpc", reload), ("/reset_prefix_cache", None)):
                     client.post(path, json=body).raise_for_status()
         except httpx.HTTPError as error:
             remedy = "engine.weight_sync vllm needs VLLM_SERVER_DEV_MODE=1 vllm serve, on a machine that sees the same folders"
-            raise EngineError(f"{root} did not load {policy}: {one_line_error(error)}; {remedy}") from None
+            raise EngineError(f"{root} did not load {model_folder}: {one_line_error(error)}; {remedy}") from None
 
 
-def _key(variable: str) -> str:
-    """The key, "" where there is none. What could not be sent is refused here: the error of sending it would repeat it."""
+def _retry_delay(attempt: int) -> float:
+    """Seconds before the next attempt: exponential backoff with jitter."""
+    return min(_MAX_RETRY_DELAY, _FIRST_RETRY_DELAY * 2.0**attempt) * random.uniform(0.5, 1.0)
+
+
+def _read_api_key(variable: str) -> str:
+    """The key, "" if the variable is not set. An unusable key is rejected here, because the error of sending it would repeat it."""
     key = os.environ.get(variable, "").strip()
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise EngineError(f"the environment variable {variable} holds no key: there are spaces or special characters in it")
+        raise EngineError(f"the environment variable {variable} holds no key: it has spaces or special characters in it")
     return key
 
 
-def _says(reply: httpx.Response, *words: str) -> bool:
-    return any(word in reply.text for word in words)
-
-
-def _policy_digest(policy: Path) -> str:
-    from agentevol.models import model_digest
-
-    return model_digest(policy)
+def _contains(response: httpx.Response, *phrases: str) -> bool:
+    return any(phrase in response.text for phrase in phrases)

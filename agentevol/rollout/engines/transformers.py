@@ -1,7 +1,7 @@
-"""A language model with one growing key-value cache per slot: the `transformers` engine.
+"""The `transformers` engine: a language model with one growing KV cache row per slot.
 
-Each slot holds one conversation. Every call appends tokens to some of the slots; what was read or said is never encoded again.
-Works with any causal model of transformers whose attention can be chosen (Llama, Qwen, GPT-2 and their kin), on CPU or one GPU.
+Invariant: every call appends tokens to some of the slots; a token that was read or generated is never computed again. Works with any
+causal model of transformers whose attention function can be set (Llama, Qwen, GPT-2 and similar), on CPU or one GPU.
 """
 
 from __future__ import annotations
@@ -19,162 +19,166 @@ from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.models import load_model, load_tokenizer, max_context_length, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
 from agentevol.rollout.kv_cache import RaggedCacheLayer
-from agentevol.rollout.ragged_attention import BY_ROW, BatchLayout
+from agentevol.rollout.ragged_attention import RAGGED_ATTENTION, BatchLayout
 
-_TOKENS_A_PASS = 2048  # what bounds the memory of a forward pass
+_MAX_TOKENS_PER_PASS = 2048  # bounds the memory of a forward pass
 NOT_FINITE = "the model's logits are not finite; its weights are damaged or the precision is too low"
 
 
 @dataclass(slots=True)
-class _Speech:
-    """A turn that is going on: what is still to be fed to the model, what has been said."""
+class _ActiveSequence:
+    """A request in progress: the tokens that the model has yet to read, and those generated so far."""
 
-    turn: GenerationRequest
-    pending: list[int]
-    said: list[int] = field(default_factory=list)
+    request: GenerationRequest
+    pending_ids: list[int]
+    generated_ids: list[int] = field(default_factory=list)
 
 
 class TransformersEngine:
-    """Model, tokenizer and cache. `append` feeds tokens to slots and returns the next-token logits of each: float32 [rows, vocabulary].
+    """Model, tokenizer and KV cache. Each `poll` is one forward pass, which generates one token for every active sequence in it.
 
-    A new conversation that begins like a live one (the same prompt, most often) takes over what that one has of it in the cache.
-    `answers` is one forward pass: everybody who is to speak says a token more.
+    A new conversation that begins like one in the cache (most often with the same prompt) copies the shared prefix from there.
     """
 
-    def __init__(self, folder: Path, *, slots: int, context: int, dtype: str = "float32") -> None:
+    def __init__(self, model_folder: Path, *, num_slots: int, context_length: int, dtype: str = "float32") -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = load_model(folder, dtype).to(self.device)
-        self.model.set_attn_implementation(BY_ROW)
-        self.chat = ChatTokenizer(load_tokenizer(folder))
-        self.digest = model_digest(folder)
-        self.slots = slots
-        self.context = min(context, max_context_length(self.model) or context)
-        self._heard: dict[int, list[int]] = {}
-        self._speeches: dict[int, _Speech] = {}
-        self._layers = [RaggedCacheLayer(slots, self.context) for _ in range(self.model.config.num_hidden_layers)]
+        self.model = load_model(model_folder, dtype).to(self.device)
+        self.model.set_attn_implementation(RAGGED_ATTENTION)
+        self.chat = ChatTokenizer(load_tokenizer(model_folder))
+        self.digest = model_digest(model_folder)
+        self.num_slots = num_slots
+        self.context_length = min(context_length, max_context_length(self.model) or context_length)
+        self._cached_ids: dict[int, list[int]] = {}
+        self._active: dict[int, _ActiveSequence] = {}
+        self._layers = [RaggedCacheLayer(num_slots, self.context_length) for _ in range(self.model.config.num_hidden_layers)]
         self._cache = Cache(layers=self._layers)
 
-    def submit(self, turn: GenerationRequest) -> None:
-        # The last token of the answer before has not been fed yet: it goes with what was said to it.
-        self._speeches[turn.slot] = _Speech(turn, list(turn.ids[len(self._heard.get(turn.slot, ())) :]))
+    def submit(self, request: GenerationRequest) -> None:
+        # The last token of the previous answer is not in the cache yet; the model reads it together with the observation.
+        cached = len(self._cached_ids.get(request.slot, ()))
+        self._active[request.slot] = _ActiveSequence(request, list(request.token_ids[cached:]))
 
     def poll(self) -> list[GenerationResult]:
-        """One forward pass: everybody who says the next token, and of those who have something to read as many as the budget takes."""
-        line: list[_Speech] = []
-        budget = _TOKENS_A_PASS
-        speeches = sorted(self._speeches.values(), key=lambda speech: (len(speech.pending) > 1, speech.turn.slot))
-        for speech in speeches:
-            if not line or len(speech.pending) <= budget:
-                line.append(speech)
-                budget -= len(speech.pending)
-        if not line:
+        """One forward pass: all sequences that read one token, and as many of the longer ones as the token limit allows."""
+        batch: list[_ActiveSequence] = []
+        budget = _MAX_TOKENS_PER_PASS
+        by_length = sorted(self._active.values(), key=lambda sequence: (len(sequence.pending_ids) > 1, sequence.request.slot))
+        for sequence in by_length:
+            if not batch or len(sequence.pending_ids) <= budget:
+                batch.append(sequence)
+                budget -= len(sequence.pending_ids)
+        if not batch:
             return []
         try:
-            logits = self.append([speech.turn.slot for speech in line], [speech.pending for speech in line])
-        except NotImplementedError as error:  # of the model's attention: no repetition helps
-            raise EngineError(f"{one_line_error(error)}; engine.kind=vllm, or a server (openai), may know it") from error
-        except RuntimeError as error:  # torch's: out of memory, most often
+            logits = self.append_tokens([sequence.request.slot for sequence in batch], [sequence.pending_ids for sequence in batch])
+        except NotImplementedError as error:  # from ragged_attention: retrying cannot help
+            raise EngineError(f"{one_line_error(error)}; engine.kind=vllm or a server (openai) may support it") from error
+        except RuntimeError as error:  # from torch: most often out of memory
             remedy = "where memory is short, lower rollout.concurrency or rollout.context_length"
-            return [self._done(GenerationResult(speech.turn.slot, fault=f"{one_line_error(error)}; {remedy}")) for speech in line]
-        broken: list[GenerationResult] = []
-        sound = usable(logits)
-        if not all(sound):
-            unsound = [speech for speech, fine in zip(line, sound, strict=True) if not fine]
-            broken = [self._done(GenerationResult(speech.turn.slot, fault=NOT_FINITE)) for speech in unsound]
-            line, logits = [speech for speech, fine in zip(line, sound, strict=True) if fine], logits[sound]
-        return broken + self._say(line, logits) if line else broken
+            return [self._finish(GenerationResult(sequence.request.slot, error=f"{one_line_error(error)}; {remedy}")) for sequence in batch]
+        failed: list[GenerationResult] = []
+        finite = rows_are_finite(logits)
+        if not all(finite):
+            broken = [sequence for sequence, row_is_finite in zip(batch, finite, strict=True) if not row_is_finite]
+            failed = [self._finish(GenerationResult(sequence.request.slot, error=NOT_FINITE)) for sequence in broken]
+            batch = [sequence for sequence, row_is_finite in zip(batch, finite, strict=True) if row_is_finite]
+            logits = logits[finite]
+        return failed + self._generate_tokens(batch, logits) if batch else failed
 
     def release(self, slot: int) -> None:
-        """Forget a slot's conversation."""
-        self._heard.pop(slot, None)
-        self._speeches.pop(slot, None)
+        self._cached_ids.pop(slot, None)
+        self._active.pop(slot, None)
 
     def close(self) -> None:
-        """Nothing is held beyond the object."""
+        """Nothing to do: the memory is freed with the object."""
 
-    def _say(self, line: list[_Speech], logits: Tensor) -> list[GenerationResult]:
-        """One token more of each speech; the answers that are complete with it."""
-        how = line[0].turn.sampling  # of all of them: a rollout has one
-        uniforms = [float(speech.turn.stream.random()) for speech in line]
-        tokens = choose(logits, temperature=how.temperature, top_p=how.top_p, uniforms=uniforms)
-        done = []
-        for speech, token in zip(line, tokens, strict=True):
-            turn, said = speech.turn, speech.said
-            speech.pending = [token]
-            said.append(token)
-            ended = token in self.chat.stop_token_ids
-            if ended or len(said) >= turn.limit:
-                done.append(self._done(GenerationResult(turn.slot, self.chat.decode(said), said, ended)))
-            elif len(turn.ids) + len(said) + 1 >= self.context:
-                done.append(self._done(GenerationResult(turn.slot, cut=f"the context of {self.context} tokens is full")))
-        return done
+    def _generate_tokens(self, batch: list[_ActiveSequence], logits: Tensor) -> list[GenerationResult]:
+        """Sample the next token of each sequence; returns the answers that this completes."""
+        sampling = batch[0].request.sampling  # the same for all requests of a rollout
+        uniforms = [float(sequence.request.rng.random()) for sequence in batch]
+        tokens = sample_tokens(logits, temperature=sampling.temperature, top_p=sampling.top_p, uniforms=uniforms)
+        results = []
+        for sequence, token in zip(batch, tokens, strict=True):
+            request, generated = sequence.request, sequence.generated_ids
+            sequence.pending_ids = [token]
+            generated.append(token)
+            stopped = token in self.chat.stop_token_ids
+            if stopped or len(generated) >= request.max_new_tokens:
+                results.append(self._finish(GenerationResult(request.slot, self.chat.decode(generated), generated, stopped)))
+            elif len(request.token_ids) + len(generated) + 1 >= self.context_length:
+                full = f"the context of {self.context_length} tokens is full"
+                results.append(self._finish(GenerationResult(request.slot, truncation_reason=full)))
+        return results
 
-    def _done(self, answer: GenerationResult) -> GenerationResult:
-        del self._speeches[answer.slot]
-        return answer
+    def _finish(self, result: GenerationResult) -> GenerationResult:
+        del self._active[result.slot]
+        return result
 
     @torch.inference_mode()
-    def append(self, slots: Sequence[int], pieces: Sequence[Sequence[int]]) -> Tensor:
-        """Feed each slot its piece (all non-empty). Raises ValueError when a slot would outgrow the context.
+    def append_tokens(self, slots: Sequence[int], new_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Append tokens (at least one) to each slot; returns the next-token logits of each, float32 [slots, vocabulary].
 
-        RuntimeError of the forward pass (out of memory) is let through: then no slot has grown, and those fed must be cleared.
+        Raises ValueError if a conversation would exceed the context. A RuntimeError of the forward pass (out of memory) is not caught:
+        then no slot's length has changed, but the caller must release the slots.
         """
-        longest = max(len(self._heard.get(slot, ())) + len(piece) for slot, piece in zip(slots, pieces, strict=True))
-        if longest > self.context:
-            raise ValueError(f"a conversation of {longest} tokens does not fit the context of {self.context}")
-        starts, fed = [], []
-        for slot, piece in zip(slots, pieces, strict=True):
-            known = slot in self._heard
-            starts.append(len(self._heard[slot]) if known else self._take_over(slot, piece))
-            fed.append(piece if known else piece[starts[-1] :])
-        logits = self._forward(BatchLayout(list(slots), starts, [len(piece) for piece in fed]), [token for piece in fed for token in piece])
-        for slot, piece in zip(slots, pieces, strict=True):
-            self._heard.setdefault(slot, []).extend(piece)
+        longest = max(len(self._cached_ids.get(slot, ())) + len(ids) for slot, ids in zip(slots, new_ids, strict=True))
+        if longest > self.context_length:
+            raise ValueError(f"a conversation of {longest} tokens does not fit the context of {self.context_length}")
+        cached_lengths, uncached_ids = [], []
+        for slot, ids in zip(slots, new_ids, strict=True):
+            is_new = slot not in self._cached_ids
+            cached_lengths.append(self._copy_shared_prefix(slot, ids) if is_new else len(self._cached_ids[slot]))
+            uncached_ids.append(ids[cached_lengths[-1] :] if is_new else ids)
+        layout = BatchLayout(list(slots), cached_lengths, [len(ids) for ids in uncached_ids])
+        logits = self._forward(layout, [token for ids in uncached_ids for token in ids])
+        for slot, ids in zip(slots, new_ids, strict=True):
+            self._cached_ids.setdefault(slot, []).extend(ids)
         return logits
 
-    def _take_over(self, slot: int, piece: Sequence[int]) -> int:
-        """Copy the longest beginning that a live conversation shares with a new one, all but the last token; returns its length."""
-        shared, source = max(((_shared(heard, piece), other) for other, heard in self._heard.items()), default=(0, 0))
-        shared = min(shared, len(piece) - 1)
-        if shared:
+    def _copy_shared_prefix(self, slot: int, token_ids: Sequence[int]) -> int:
+        """Copy the longest prefix of `token_ids`, without their last token, that a conversation in the cache has; returns its length."""
+        prefixes = ((_shared_prefix_length(cached, token_ids), other) for other, cached in self._cached_ids.items())
+        length, source = max(prefixes, default=(0, 0))
+        length = min(length, len(token_ids) - 1)
+        if length:
             for layer in self._layers:
-                layer.copy(source, slot, shared)
-        return shared
+                layer.copy_prefix(source, slot, length)
+        return length
 
-    def _forward(self, plan: BatchLayout, tokens: list[int]) -> Tensor:
+    def _forward(self, layout: BatchLayout, token_ids: list[int]) -> Tensor:
         """The logits after the last token of each row: [rows, vocabulary]."""
-        rows, positions = (torch.tensor(place, device=self.device) for place in plan.places())
+        rows, positions = (torch.tensor(index, device=self.device) for index in layout.token_positions())
         for layer in self._layers:
-            layer.places = rows, positions
+            layer.write_index = rows, positions
         logits: Tensor = self.model(
-            input_ids=torch.tensor([tokens], device=self.device),
-            attention_mask=plan.as_mask(),
+            input_ids=torch.tensor([token_ids], device=self.device),
+            attention_mask=layout.as_attention_mask(),
             position_ids=positions[None],
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=torch.tensor(plan.sizes, device=self.device).cumsum(0) - 1,
+            logits_to_keep=torch.tensor(layout.new_lengths, device=self.device).cumsum(0) - 1,
         ).logits
         return logits[0].float()
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two sequences begin alike with."""
-    length = min(len(one), len(other))
-    same = np.asarray(one[:length]) == np.asarray(other[:length])
-    return int(same.argmin()) if not same.all() else length
+def _shared_prefix_length(a: Sequence[int], b: Sequence[int]) -> int:
+    length = min(len(a), len(b))
+    equal = np.asarray(a[:length]) == np.asarray(b[:length])
+    return int(equal.argmin()) if not equal.all() else length
 
 
-def usable(logits: Tensor) -> list[bool]:
-    """Whether each row is free of NaN and infinity."""
-    found: list[bool] = torch.isfinite(logits).all(dim=-1).tolist()
-    return found
+def rows_are_finite(logits: Tensor) -> list[bool]:
+    """For each row, whether it is free of NaN and infinity."""
+    finite: list[bool] = torch.isfinite(logits).all(dim=-1).tolist()
+    return finite
 
 
-def choose(logits: Tensor, *, temperature: float, top_p: float, uniforms: Sequence[float]) -> list[int]:
-    """The next token of each row: the likeliest at temperature 0, else drawn by inverting the distribution at the row's own uniform number.
+def sample_tokens(logits: Tensor, *, temperature: float, top_p: float, uniforms: Sequence[float]) -> list[int]:
+    """The next token of each row: the most likely one at temperature 0, else sampled by inverse transform of the row's uniform number.
 
-    One number per token, from the episode's own stream, so that a sample depends on its episode and not on who shares the batch; what is
-    left of the batch is the rounding of the matrix products, which differs between batch shapes (about 1e-6 relative in float32).
+    `logits`: [rows, vocabulary]; `uniforms`: one number in [0, 1) per row, from the episode's own generator. So a sample depends on its
+    episode and not on the other rows of the batch, up to the rounding of the matrix products, which differs between batch shapes (about
+    1e-6 relative in float32).
     """
     if temperature == 0.0:
         return [int(token) for token in logits.argmax(dim=-1)]
@@ -184,7 +188,7 @@ def choose(logits: Tensor, *, temperature: float, top_p: float, uniforms: Sequen
         probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
         probabilities = torch.where(probabilities.cumsum(dim=-1) - probabilities < top_p, probabilities, 0.0)
     cumulative = probabilities.cumsum(dim=-1)
-    target = torch.as_tensor(np.asarray(uniforms), dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
-    index = torch.searchsorted(cumulative, target, right=True).clamp(max=logits.shape[-1] - 1)
-    drawn = index if order is None else order.gather(1, index)
-    return [int(token) for token in drawn[:, 0]]
+    targets = torch.as_tensor(np.asarray(uniforms), dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
+    indices = torch.searchsorted(cumulative, targets, right=True).clamp(max=logits.shape[-1] - 1)
+    tokens = indices if order is None else order.gather(1, indices)
+    return [int(token) for token in tokens[:, 0]]

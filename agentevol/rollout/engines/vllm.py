@@ -1,7 +1,8 @@
-"""vLLM in this process (written for vLLM 0.32 and 0.33): its scheduler batches the turns, its paged cache keeps what conversations share.
+"""The `vllm` engine, in this process (written for vLLM 0.32 and 0.33).
 
-Invariant: one vLLM engine stays from one rollout to the next and is given the weights of the policy that plays; token ids go in and come
-out, never text. It is woken for a rollout and put to sleep afterwards, so that on a GPU learning has the memory.
+vLLM's scheduler batches the requests, and its prefix cache holds what conversations share. Invariant: one vLLM engine serves all rollouts
+of the process; each rollout loads the weights of its policy into it. Requests and results are token ids, never text. The engine is awake
+during a rollout only, so that training has the GPU's memory.
 """
 
 from __future__ import annotations
@@ -17,59 +18,59 @@ from agentevol.data.artifact_folder import digest_json
 from agentevol.models import load_tokenizer, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
 
-# Read when vLLM is imported. In one process the scheduling depends on the work alone, and so do the answers.
-_ENVIRONMENT = {
+# vLLM reads these when it is imported. Within one process its scheduling depends on the requests alone, and so do the results.
+_VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
 }
-_kept: VllmEngine | None = None
+_current: VllmEngine | None = None
 
 
-def vllm_engine(policy: Path, *, slots: int, context: int, options: Mapping[str, Any]) -> VllmEngine:
-    """The engine for a policy: the one that is there, with other weights where these differ, or a new one. Raises EngineError."""
-    global _kept
-    shape = _shape(policy, slots, context, options)
-    if _kept is None or _kept.shape != shape:
-        if _kept is not None:
-            _kept.end()
-        _kept = None
-        _kept = VllmEngine(policy, slots=slots, context=context, options=options)
+def get_vllm_engine(model_folder: Path, *, num_slots: int, context_length: int, options: Mapping[str, Any]) -> VllmEngine:
+    """The process's engine with the weights of this model; a new engine if its configuration differs. Raises EngineError."""
+    global _current
+    key = _configuration_key(model_folder, num_slots, context_length, options)
+    if _current is None or _current.configuration_key != key:
+        if _current is not None:
+            _current.shut_down()
+        _current = None
+        _current = VllmEngine(model_folder, num_slots=num_slots, context_length=context_length, options=options)
     else:
-        _kept.load(policy)
-    return _kept
+        _current.load_weights(model_folder)
+    return _current
 
 
 class VllmEngine:
-    """Every turn is a request of the whole conversation; what vLLM has of it in its prefix cache is not computed again."""
+    """Every request holds the whole conversation; vLLM does not compute again what its prefix cache has of it."""
 
-    def __init__(self, policy: Path, *, slots: int, context: int, options: Mapping[str, Any]) -> None:
-        for name, value in _ENVIRONMENT.items():
+    def __init__(self, model_folder: Path, *, num_slots: int, context_length: int, options: Mapping[str, Any]) -> None:
+        for name, value in _VLLM_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
             import vllm
         except ImportError as error:
-            raise EngineError(f"engine.kind vllm: vLLM cannot be loaded ({one_line_error(error)}); see docs/how-to/engines.md") from None
+            raise EngineError(f"engine.kind vllm: vLLM cannot be loaded ({one_line_error(error)}); see docs/engines.md") from None
         from transformers import AutoConfig
         from vllm.platforms import current_platform
 
         self._vllm = vllm
         self._can_sleep = bool(current_platform.is_cuda())
         self._asleep = False
-        self.shape = _shape(policy, slots, context, options)
-        self.chat = ChatTokenizer(load_tokenizer(policy))
-        longest = getattr(AutoConfig.from_pretrained(policy, local_files_only=True), "max_position_embeddings", None)
-        self.slots, self.context = slots, min(context, int(longest or context))
-        self.digest = model_digest(policy)
-        self._asked: dict[str, GenerationRequest] = {}
-        self._numbers = 0
-        given: dict[str, Any] = {
-            "model": str(policy),
-            "skip_tokenizer_init": True,  # it reads and writes tokens
-            "generation_config": "vllm",  # how tokens are drawn is this project's to say
+        self.configuration_key = _configuration_key(model_folder, num_slots, context_length, options)
+        self.chat = ChatTokenizer(load_tokenizer(model_folder))
+        model_limit = getattr(AutoConfig.from_pretrained(model_folder, local_files_only=True), "max_position_embeddings", None)
+        self.num_slots, self.context_length = num_slots, min(context_length, int(model_limit or context_length))
+        self.digest = model_digest(model_folder)
+        self._open_requests: dict[str, GenerationRequest] = {}
+        self._request_count = 0
+        engine_args: dict[str, Any] = {
+            "model": str(model_folder),
+            "skip_tokenizer_init": True,  # requests and results are token ids
+            "generation_config": "vllm",  # sampling parameters come from this project alone, not from the model's folder
             "load_format": "safetensors",
-            "max_model_len": self.context,
-            "max_num_seqs": slots,
+            "max_model_len": self.context_length,
+            "max_num_seqs": num_slots,
             "enable_prefix_caching": True,
             "enable_sleep_mode": self._can_sleep,
             "disable_log_stats": True,
@@ -77,97 +78,99 @@ class VllmEngine:
         }
         _free_memory()
         try:
-            self._engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**given))
+            self._engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**engine_args))
         except (TypeError, ValueError, RuntimeError) as error:
             raise EngineError(
-                f"vLLM {vllm.__version__} did not start with {policy}: {one_line_error(error)}; engine.options are its engine arguments"
+                f"vLLM {vllm.__version__} did not start with {model_folder}: {one_line_error(error)};"
+                " engine.options are its engine arguments"
             ) from error
 
-    def load(self, policy: Path) -> None:
-        """Wake up with the weights of `policy`, a model of the same shape; nothing is started anew."""
-        digest = model_digest(policy)
-        other = digest != self.digest
+    def load_weights(self, model_folder: Path) -> None:
+        """Wake up with the weights of another model of the same configuration; the engine does not restart."""
+        digest = model_digest(model_folder)
+        changed = digest != self.digest
         if self._asleep:
             _free_memory()
             self._engine.wake_up(["weights"])
-        if other:
-            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
-            self.digest, self.chat = digest, ChatTokenizer(load_tokenizer(policy))
+        if changed:
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model_folder)})
+            self.digest, self.chat = digest, ChatTokenizer(load_tokenizer(model_folder))
         if self._asleep:
             self._engine.wake_up(["kv_cache"])
             self._asleep = False
-        if other:
-            self._engine.reset_prefix_cache()  # what was computed with the weights of before
+        if changed:
+            self._engine.reset_prefix_cache()  # it was computed with the previous weights
 
-    def submit(self, turn: GenerationRequest) -> None:
-        self._numbers += 1
-        name = str(self._numbers)
-        how = self._vllm.SamplingParams(
-            temperature=turn.sampling.temperature,
-            top_p=turn.sampling.top_p,
-            seed=int(turn.stream.integers(2**31)),
+    def submit(self, request: GenerationRequest) -> None:
+        self._request_count += 1
+        request_id = str(self._request_count)
+        params = self._vllm.SamplingParams(
+            temperature=request.sampling.temperature,
+            top_p=request.sampling.top_p,
+            seed=int(request.rng.integers(2**31)),
             stop_token_ids=sorted(self.chat.stop_token_ids),
-            max_tokens=self._most(turn),
+            max_tokens=self._max_tokens(request),
             detokenize=False,
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
-        self._asked[name] = turn
-        (prompt,) = self._engine.renderer.render_cmpl([self._vllm.inputs.TokensPrompt(prompt_token_ids=list(turn.ids))])
-        self._engine.add_request(name, prompt, how)
+        self._open_requests[request_id] = request
+        (prompt,) = self._engine.renderer.render_cmpl([self._vllm.inputs.TokensPrompt(prompt_token_ids=list(request.token_ids))])
+        self._engine.add_request(request_id, prompt, params)
 
     def poll(self) -> list[GenerationResult]:
-        while self._asked:
+        while self._open_requests:
             try:
                 outputs = self._engine.step()
-            except RuntimeError as error:  # torch's: out of memory, most often; the requests of the step are lost with it
-                return self._all_faults(f"{one_line_error(error)}; where memory is short, lower engine.options.gpu_memory_utilization")
-            done = [self._read(output) for output in outputs if output.finished and output.request_id in self._asked]
-            if done:
-                return done
+            except RuntimeError as error:  # from torch: most often out of memory; the requests of the step are lost
+                return self._fail_all(f"{one_line_error(error)}; where memory is short, lower engine.options.gpu_memory_utilization")
+            results = [self._result(output) for output in outputs if output.finished and output.request_id in self._open_requests]
+            if results:
+                return results
         return []
 
     def release(self, slot: int) -> None:
-        names = [name for name, turn in self._asked.items() if turn.slot == slot]
-        self._engine.abort_request(names)
-        for name in names:
-            del self._asked[name]
+        request_ids = [request_id for request_id, request in self._open_requests.items() if request.slot == slot]
+        self._engine.abort_request(request_ids)
+        for request_id in request_ids:
+            del self._open_requests[request_id]
 
     def close(self) -> None:
-        """Leave nothing in the queue, and the memory to others; the engine stays for the next rollout."""
-        self._engine.abort_request(list(self._asked))
-        self._asked.clear()
+        """Abort all requests and free the GPU's memory; the engine stays for the next rollout."""
+        self._engine.abort_request(list(self._open_requests))
+        self._open_requests.clear()
         if self._can_sleep and not self._asleep:
-            self._engine.sleep(level=1)  # the weights wait in the processor's memory
+            self._engine.sleep(level=1)  # moves the weights to the CPU's memory
             self._asleep = True
 
-    def end(self) -> None:
-        """Let go of everything, for an engine of another shape."""
+    def shut_down(self) -> None:
+        """Free everything, before an engine of another configuration starts."""
         del self._engine
         _free_memory()
 
-    def _most(self, turn: GenerationRequest) -> int:
-        """Tokens that may be said: the limit, or what the context leaves."""
-        return min(turn.limit, self.context - len(turn.ids) - 1)
+    def _max_tokens(self, request: GenerationRequest) -> int:
+        """The limit on new tokens: the request's, or what the context has left."""
+        return min(request.max_new_tokens, self.context_length - len(request.token_ids) - 1)
 
-    def _read(self, output: Any) -> GenerationResult:
-        turn, said = self._asked.pop(output.request_id), output.outputs[0]
-        ids = [int(token) for token in said.token_ids]
-        ended = bool(ids) and ids[-1] in self.chat.stop_token_ids
-        if said.finish_reason not in ("stop", "length") or not ids:
-            return GenerationResult(turn.slot, fault=f"vLLM ended the request with {said.finish_reason!r} after {len(ids)} tokens")
-        if not ended and len(ids) < turn.limit:
-            return GenerationResult(turn.slot, cut=f"the context of {self.context} tokens is full")
-        return GenerationResult(turn.slot, self.chat.decode(ids), ids, ended)
+    def _result(self, output: Any) -> GenerationResult:
+        request, completion = self._open_requests.pop(output.request_id), output.outputs[0]
+        token_ids = [int(token) for token in completion.token_ids]
+        stopped = bool(token_ids) and token_ids[-1] in self.chat.stop_token_ids
+        if completion.finish_reason not in ("stop", "length") or not token_ids:
+            error = f"vLLM ended the request with {completion.finish_reason!r} after {len(token_ids)} tokens"
+            return GenerationResult(request.slot, error=error)
+        if not stopped and len(token_ids) < request.max_new_tokens:
+            return GenerationResult(request.slot, truncation_reason=f"the context of {self.context_length} tokens is full")
+        return GenerationResult(request.slot, self.chat.decode(token_ids), token_ids, stopped)
 
-    def _all_faults(self, cause: str) -> list[GenerationResult]:
-        turns = list(self._asked.values())
-        self._engine.abort_request(list(self._asked))
-        self._asked.clear()
-        return [GenerationResult(turn.slot, fault=cause) for turn in turns]
+    def _fail_all(self, error: str) -> list[GenerationResult]:
+        requests = list(self._open_requests.values())
+        self._engine.abort_request(list(self._open_requests))
+        self._open_requests.clear()
+        return [GenerationResult(request.slot, error=error) for request in requests]
 
 
 def _free_memory() -> None:
-    """Give back what learning has left in this process: vLLM asks for a share of the GPU."""
+    """Return to the GPU what training in this process has left allocated: vLLM reserves a share of the whole memory."""
     import gc
 
     import torch
@@ -177,9 +180,9 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _shape(policy: Path, slots: int, context: int, options: Mapping[str, Any]) -> str:
-    """What an engine is built for; models that differ in their weights alone have one."""
-    config = json.loads((policy / "config.json").read_text(encoding="utf-8"))
-    for name in ("transformers_version", "_name_or_path"):  # who has saved it
+def _configuration_key(model_folder: Path, num_slots: int, context_length: int, options: Mapping[str, Any]) -> str:
+    """Names all that a vLLM engine is built for; models that differ in their weights alone have the same key."""
+    config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
+    for name in ("transformers_version", "_name_or_path"):  # they depend on the program that saved the model
         config.pop(name, None)
-    return digest_json({"config": config, "slots": slots, "context": context, "options": dict(options)})
+    return digest_json({"config": config, "num_slots": num_slots, "context_length": context_length, "options": dict(options)})

@@ -1,4 +1,4 @@
-"""The engine for endpoints against a small real server: what it asks, what it takes for a fault, what ends the rollout, what it costs."""
+"""The `openai` engine against a small real server: its requests, its retries, the errors that end a rollout, its usage counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import agentevol.rollout.engines.openai as engine_file
+import agentevol.rollout.engines.openai as openai_engine
 from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.engine import EngineError, Usage
 from agentevol.rollout.rollout import roll_out
@@ -17,165 +17,174 @@ from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.schema import RolloutParams
 from tests.agentevol.counting import Counting
-from tests.agentevol.endpoint import Endpoint, serving
+from tests.agentevol.endpoint import Endpoint, serve_endpoint
 
-pytestmark = pytest.mark.usefixtures("counting", "quick")
+pytestmark = pytest.mark.usefixtures("counting", "short_retry_delay")
 INSTRUCTIONS = Counting.instructions("explore")
 KEY = "sk-very-secret-1234"
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_file, "_PAUSE", 0.01)
+def short_retry_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_engine, "_FIRST_RETRY_DELAY", 0.01)
     monkeypatch.setenv("OPENAI_API_KEY", "")
 
 
 def play(endpoint: Endpoint, count: int = 9, settings: dict[str, Any] | None = None, **engine: Any) -> tuple[list[Trajectory], Usage]:
     usage = Usage()
-    how = EngineParams(kind="openai", url=endpoint.url, **{"model": "counter", **engine})
-    rollout = RolloutParams(**{"slots": 4, "retries": 0, **(settings or {})})
-    sampling = Sampling(temperature=0.5, top_p=0.9, seed=1)
-    return roll_out(None, INSTRUCTIONS[:count], sampling=sampling, settings=rollout, engine=how, usage=usage, policy="hosted"), usage
+    trajectories = roll_out(
+        None,
+        INSTRUCTIONS[:count],
+        sampling=Sampling(temperature=0.5, top_p=0.9, seed=1),
+        policy="hosted",
+        settings=RolloutParams(**{"concurrency": 4, "max_retries": 0, **(settings or {})}),
+        engine=EngineParams(kind="openai", url=endpoint.url, **{"model": "counter", **engine}),
+        usage=usage,
+    )
+    return trajectories, usage
 
 
-def test_a_hosted_model_plays_its_episodes_side_by_side() -> None:
-    with serving(pause=0.05) as endpoint:
-        played, usage = play(endpoint)
-    assert [one.item_id for one in played] == [one.item_id for one in INSTRUCTIONS]
-    assert all(one.success and one.status == "finished" for one in played)
-    assert endpoint.most_at_once == 4
-    assert (usage.requests, usage.repeated) == (len(endpoint.seen), 0)
+def test_a_hosted_model_plays_its_episodes_concurrently() -> None:
+    with serve_endpoint(response_delay=0.05) as endpoint:
+        trajectories, usage = play(endpoint)
+    assert [trajectory.item_id for trajectory in trajectories] == [instruction.item_id for instruction in INSTRUCTIONS]
+    assert all(trajectory.success and trajectory.status == "finished" for trajectory in trajectories)
+    assert endpoint.max_concurrent == 4
+    assert (usage.requests, usage.repeated) == (len(endpoint.bodies), 0)
     assert usage.tokens_in > usage.tokens_out > 0
-    one = played[0]
-    assert (one.token_ids, one.loss_mask, one.policy) == (None, None, "hosted")
-    assert [message.loss for message in one.messages] == [None, True, None, True, None][: len(one.messages)]
-    assert one.tokens < usage.tokens_in
+    first = trajectories[0]
+    assert (first.token_ids, first.loss_mask, first.policy) == (None, None, "hosted")
+    assert [message.loss for message in first.messages] == [None, True, None, True, None][: len(first.messages)]
+    assert first.tokens < usage.tokens_in
 
 
-def test_a_request_says_who_speaks_and_how() -> None:
-    with serving() as endpoint:
+def test_a_request_has_the_model_the_messages_and_the_sampling_parameters() -> None:
+    with serve_endpoint() as endpoint:
         play(endpoint, 1, options={"reasoning_effort": "low", "top_p": None})
         play(endpoint, 1)
-    first = endpoint.seen[0]
+    first = endpoint.bodies[0]
     assert first["model"] == "counter"
     assert first["messages"][0] == {"role": "user", "content": "Count up, one number a round.\n\n" + INSTRUCTIONS[0].text}
-    assert [message["role"] for message in endpoint.seen[1]["messages"]] == ["user", "assistant", "user"]
+    assert [message["role"] for message in endpoint.bodies[1]["messages"]] == ["user", "assistant", "user"]
     assert (first["temperature"], first["max_tokens"], first["reasoning_effort"]) == (0.5, 128, "low")
     assert "top_p" not in first
-    seeds = [body["seed"] for body in endpoint.seen]
+    seeds = [body["seed"] for body in endpoint.bodies]
     assert seeds[: len(seeds) // 2] == seeds[len(seeds) // 2 :]
     assert len(set(seeds)) == len(seeds) // 2
 
 
-def test_what_passes_is_asked_again_and_plays_the_same() -> None:
-    with serving() as endpoint:
-        sound, _ = play(endpoint)
-    with serving(before=[429, 500, "hang up", 503, "nonsense", 429, 502]) as endpoint:
-        played, usage = play(endpoint)
-    assert [one.messages for one in played] == [one.messages for one in sound]
+def test_temporary_problems_are_retried_and_do_not_change_the_episodes() -> None:
+    with serve_endpoint() as endpoint:
+        expected, _ = play(endpoint)
+    with serve_endpoint(first_problems=[429, 500, "hang up", 503, "nonsense", 429, 502]) as endpoint:
+        trajectories, usage = play(endpoint)
+    assert [trajectory.messages for trajectory in trajectories] == [trajectory.messages for trajectory in expected]
     assert usage.repeated == 7
 
 
-def test_a_slow_answer_is_asked_for_again() -> None:
-    with serving(before=["slow"]) as endpoint:
-        played, usage = play(endpoint, 1, timeout=1.0)
-    assert played[0].success
+def test_a_request_that_times_out_is_retried() -> None:
+    with serve_endpoint(first_problems=["slow"]) as endpoint:
+        trajectories, usage = play(endpoint, 1, timeout=1.0)
+    assert trajectories[0].success
     assert usage.repeated >= 1
 
 
-def test_what_goes_on_failing_is_a_fault_of_its_episode_alone() -> None:
-    with serving(before=[500, 500, 500]) as endpoint:
-        played, usage = play(endpoint, 3, settings={"slots": 1}, retries=2)
-    assert [one.status for one in played] == ["error", "finished", "finished"]
-    assert "answered 500; asked 3 times" in str(played[0].error)
-    assert str(played[0].error).startswith("engine: ")
+def test_a_request_that_keeps_failing_is_an_error_of_its_episode_alone() -> None:
+    with serve_endpoint(first_problems=[500, 500, 500]) as endpoint:
+        trajectories, usage = play(endpoint, 3, settings={"concurrency": 1}, max_retries=2)
+    assert [trajectory.status for trajectory in trajectories] == ["error", "finished", "finished"]
+    assert "answered 500; asked 3 times" in str(trajectories[0].error)
+    assert str(trajectories[0].error).startswith("engine: ")
     assert usage.repeated == 2
 
 
-def test_an_episode_that_a_fault_ended_is_played_again() -> None:
-    with serving(before=[500]) as endpoint:
-        played, _ = play(endpoint, 1, settings={"retries": 1}, retries=0)
-    assert played[0].success
+def test_an_episode_that_ended_with_an_error_is_retried() -> None:
+    with serve_endpoint(first_problems=[500]) as endpoint:
+        trajectories, _ = play(endpoint, 1, settings={"max_retries": 1}, max_retries=0)
+    assert trajectories[0].success
 
 
-def test_everybody_waits_as_long_as_the_server_says() -> None:
-    with serving(before=[429], retry_after="0.6") as endpoint:
-        began = time.monotonic()
+def test_all_requests_wait_as_long_as_the_server_asks() -> None:
+    with serve_endpoint(first_problems=[429], retry_after="0.6") as endpoint:
+        start = time.monotonic()
         play(endpoint, 2)
-        assert time.monotonic() - began >= 0.6
+        assert time.monotonic() - start >= 0.6
 
 
-def test_the_rate_limit_spreads_the_requests() -> None:
-    with serving() as endpoint:
-        began = time.monotonic()
-        _, usage = play(endpoint, 3, per_minute=600)
-        assert time.monotonic() - began >= 0.1 * (usage.requests - 1)
+def test_the_rate_limit_spaces_the_requests() -> None:
+    with serve_endpoint() as endpoint:
+        start = time.monotonic()
+        _, usage = play(endpoint, 3, requests_per_minute=600)
+        assert time.monotonic() - start >= 0.1 * (usage.requests - 1)
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
+    ("behaviour", "expected"),
     [
-        ({"key": KEY}, "401: no key was sent, for OPENAI_API_KEY is not set"),
-        ({"always": 404}, "refused 'counter' with 404: .*is the address right"),
+        ({"api_key": KEY}, "401: no key was sent, because OPENAI_API_KEY is not set"),
+        ({"always": 404}, "rejected the request for 'counter' with 404: .*is the address right"),
         ({"always": 400}, "with 400"),
         ({"always": 429, "error": {"code": "insufficient_quota"}}, "with 429: .*insufficient_quota"),
     ],
 )
-def test_what_will_not_pass_ends_the_rollout_in_one_line(how: dict[str, Any], expected: str) -> None:
-    with serving(**how) as endpoint, pytest.raises(EngineError, match=expected) as caught:
+def test_a_permanent_problem_ends_the_rollout_with_one_line(behaviour: dict[str, Any], expected: str) -> None:
+    with serve_endpoint(**behaviour) as endpoint, pytest.raises(EngineError, match=expected) as caught:
         play(endpoint)
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_ends_the_rollout() -> None:
-    with serving() as endpoint:
+def test_a_server_that_is_not_running_ends_the_rollout() -> None:
+    with serve_endpoint() as endpoint:
         pass
     with pytest.raises(EngineError, match=r"cannot be reached.*is it running"):
-        play(endpoint, 2, retries=1)
+        play(endpoint, 2, max_retries=1)
 
 
-def test_the_key_comes_from_the_environment_and_is_told_to_nobody(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("SOME_KEY", KEY)
-    with serving(key=KEY) as endpoint:
-        played, _ = play(endpoint, 2, key_from="SOME_KEY")
-        assert all(one.success for one in played)
+    with serve_endpoint(api_key=KEY) as endpoint:
+        trajectories, _ = play(endpoint, 2, api_key_env="SOME_KEY")
+        assert all(trajectory.success for trajectory in trajectories)
         monkeypatch.setenv("SOME_KEY", f"{KEY}-wrong")
-        with pytest.raises(EngineError, match="401: the key in SOME_KEY was sent") as caught:
-            play(endpoint, 1, key_from="SOME_KEY")
+        with pytest.raises(EngineError, match="401: the key in SOME_KEY was sent") as wrong:
+            play(endpoint, 1, api_key_env="SOME_KEY")
         monkeypatch.setenv("SOME_KEY", f"{KEY}\nX-Other: 1")
         with pytest.raises(EngineError, match="SOME_KEY holds no key") as unusable:
-            play(endpoint, 1, key_from="SOME_KEY")
-    for told in (str(caught.value), str(unusable.value), caplog.text, repr([one.to_row() for one in played])):
-        assert KEY not in told
+            play(endpoint, 1, api_key_env="SOME_KEY")
+    for text in (str(wrong.value), str(unusable.value), caplog.text, repr([trajectory.to_row() for trajectory in trajectories])):
+        assert KEY not in text
 
 
-def test_a_full_context_cuts_the_episode() -> None:
-    with serving(always=400, error={"code": "context_length_exceeded"}) as endpoint:
-        there, _ = play(endpoint, 1)
-    with serving() as endpoint:
-        here, _ = play(endpoint, 3, settings={"context": 19})
-    assert (there[0].status, there[0].truncated_by) == ("truncated", "context")
-    assert {(one.status, one.truncated_by) for one in here if not one.success} == {("truncated", "context")}
+def test_a_full_context_truncates_the_episode() -> None:
+    with serve_endpoint(always=400, error={"code": "context_length_exceeded"}) as endpoint:
+        (reported_by_server,), _ = play(endpoint, 1)
+    with serve_endpoint() as endpoint:
+        found_here, _ = play(endpoint, 3, settings={"context_length": 19})
+    assert (reported_by_server.status, reported_by_server.truncated_by) == ("truncated", "context")
+    assert {(trajectory.status, trajectory.truncated_by) for trajectory in found_here if not trajectory.success} == {
+        ("truncated", "context")
+    }
 
 
-def test_an_answer_that_was_cut_is_an_answer() -> None:
-    with serving() as endpoint:
-        played, _ = play(endpoint, 1, settings={"max_new_tokens": 3, "repeats": None})
-    assert played[0].status in ("truncated", "finished")
-    assert played[0].rounds >= 1
-    assert played[0].messages[1].content == "Thought: After " + INSTRUCTIONS[0].item_id.removeprefix("counting_")
+def test_an_answer_of_max_new_tokens_is_used_as_it_is() -> None:
+    with serve_endpoint() as endpoint:
+        (trajectory,), _ = play(endpoint, 1, settings={"max_new_tokens": 3, "max_repeats": None})
+    assert trajectory.status in ("truncated", "finished")
+    assert trajectory.rounds >= 1
+    assert trajectory.messages[1].content == "Thought: After " + INSTRUCTIONS[0].item_id.removeprefix("counting_")
 
 
-def test_a_policy_is_loaded_into_vllms_server_first(small_models: dict[str, Path]) -> None:
-    how = {"settings": RolloutParams(slots=2), "policy": "own"}
-    with serving() as endpoint:
-        engine = EngineParams(kind="openai", url=endpoint.url, model="own", refresh="vllm")
-        played = roll_out(small_models["llama"], INSTRUCTIONS[:2], engine=engine, **how)  # type: ignore[arg-type]
+def test_vllms_server_loads_the_policy_first(small_models: dict[str, Path]) -> None:
+    def play_own(engine: EngineParams) -> list[Trajectory]:
+        settings = RolloutParams(concurrency=2)
+        return roll_out(small_models["llama"], INSTRUCTIONS[:2], engine=engine, settings=settings, policy="own")
+
+    with serve_endpoint() as endpoint:
+        engine = EngineParams(kind="openai", url=endpoint.url, model="own", weight_sync="vllm")
+        trajectories = play_own(engine)
         assert endpoint.paths[:2] == ["/collective_rpc", "/reset_prefix_cache"]
-        with pytest.raises(EngineError, match=r"engine\.refresh: null given"):
-            roll_out(small_models["llama"], INSTRUCTIONS[:2], engine=engine.model_copy(update={"refresh": None}), **how)  # type: ignore[arg-type]
-    assert all(one.success for one in played)
-    assert len(played[0].policy_hash) == 64
+        with pytest.raises(EngineError, match=r"engine\.weight_sync: null given"):
+            play_own(engine.model_copy(update={"weight_sync": None}))
+    assert all(trajectory.success for trajectory in trajectories)
+    assert len(trajectories[0].policy_hash) == 64

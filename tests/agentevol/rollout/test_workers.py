@@ -1,4 +1,4 @@
-"""Several processes at one rollout: the same trajectories, and clear ends where a process fails or dies."""
+"""Worker processes: the same trajectories as in one process, and a clear end if a process fails or is killed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,75 +16,81 @@ import pytest
 
 from agentevol.rollout.rollout import roll_out
 from agentevol.rollout.sampling import Sampling
-from agentevol.rollout.workers import WorkerLost, map_workers, shutdown_workers
+from agentevol.rollout.workers import Progress, WorkerLost, map_workers, shutdown_workers
 from tests import ROOT
-from tests.agentevol.counting import Counting
-from tests.agentevol.rollout.test_rollout import Settings
+from tests.agentevol.counting import Counting, rollout_params
 
 INSTRUCTIONS = Counting.instructions("explore")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ended_afterwards() -> Iterator[None]:
+def no_workers_left() -> Iterator[None]:
     yield
     shutdown_workers()
 
 
-def own_process(part: int, tick: Callable[[int, int], None]) -> tuple[int, int, str]:
-    for done in range(part):
-        tick(done + 1, part)
-    return part, os.getpid(), os.environ["OMP_NUM_THREADS"]
+def describe_process(shard: int, report_progress: Progress) -> tuple[int, int, str]:
+    for done in range(shard):
+        report_progress(done + 1, shard)
+    return shard, os.getpid(), os.environ["OMP_NUM_THREADS"]
 
 
-def fail(part: int, tick: Callable[[int, int], None]) -> None:
-    if part == 1:
-        raise ValueError("this part cannot be played")
-    time.sleep(60)
+def fail_while_another_works(shard: Path, report_progress: Progress) -> None:
+    """The shard with the name "busy" writes its process id and works for ever; the other waits for that and fails."""
+    process_id = shard.with_name("process_id")
+    if shard.name == "busy":
+        process_id.with_suffix(".tmp").write_text(str(os.getpid()))
+        process_id.with_suffix(".tmp").rename(process_id)
+        threading.Event().wait()
+    while not process_id.exists():
+        time.sleep(0.01)
+    raise ValueError("this shard cannot be played")
 
 
-def die(part: int, tick: Callable[[int, int], None]) -> None:
+def kill_itself(shard: int, report_progress: Progress) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_each_part_has_a_process_that_stays() -> None:
-    seen: list[tuple[int, int]] = []
-    first = map_workers(own_process, [2, 3], lambda done, total: seen.append((done, total)))
-    again = map_workers(own_process, [5, 4])
-    assert [part for part, _, _ in first + again] == [2, 3, 5, 4]
-    assert [process for _, process, _ in first] == [process for _, process, _ in again]
-    assert len({process for _, process, _ in first} | {os.getpid()}) == 3
+def test_each_shard_has_a_process_that_stays() -> None:
+    reports: list[tuple[int, int]] = []
+    first = map_workers(describe_process, [2, 3], lambda done, total: reports.append((done, total)))
+    second = map_workers(describe_process, [5, 4])
+    assert [shard for shard, _, _ in first + second] == [2, 3, 5, 4]
+    assert [process_id for _, process_id, _ in first] == [process_id for _, process_id, _ in second]
+    assert len({process_id for _, process_id, _ in first} | {os.getpid()}) == 3
     assert {threads for *_, threads in first} == {"1"}
-    assert seen[-1] == (5, 5)
+    assert reports[-1] == (5, 5)
 
 
-def test_what_a_part_raises_is_raised_and_ends_the_others() -> None:
-    began = time.monotonic()
+def test_an_exception_in_a_shard_is_raised_and_ends_the_other_processes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be played"):
-        map_workers(fail, [0, 1])
-    assert time.monotonic() - began < 40
-    assert [part for part, _, _ in map_workers(own_process, [1, 2])] == [1, 2]
+        map_workers(fail_while_another_works, [tmp_path / "busy", tmp_path / "failing"])
+    assert not psutil.pid_exists(int((tmp_path / "process_id").read_text()))
+    assert [shard for shard, _, _ in map_workers(describe_process, [1, 2])] == [1, 2]
 
 
-def test_a_killed_process_is_told_with_what_to_do() -> None:
-    with pytest.raises(WorkerLost, match=r"exit code -9.*lower rollout\.slots"):
-        map_workers(die, [0, 1])
+def test_a_killed_process_is_reported_with_a_remedy() -> None:
+    with pytest.raises(WorkerLost, match=r"exit code -9.*lower rollout\.concurrency"):
+        map_workers(kill_itself, [0, 1])
 
 
-def test_two_processes_play_what_one_plays(small_models: dict[str, Path], counting: str) -> None:
+def test_two_processes_play_the_same_episodes_as_one(small_models: dict[str, Path], counting: str) -> None:
     sampling = Sampling(temperature=1.0, seed=5)
     work = [*INSTRUCTIONS, *INSTRUCTIONS[:1]]
-    alone = roll_out(small_models["qwen"], work, samples=2, sampling=sampling, settings=Settings())
-    shared = roll_out(small_models["qwen"], work, samples=2, sampling=sampling, settings=Settings(workers=2, slots=6))
+    alone = roll_out(small_models["qwen"], work, samples=2, sampling=sampling, settings=rollout_params())
+    two_workers = rollout_params(num_workers=2, concurrency=6)
+    shared = roll_out(small_models["qwen"], work, samples=2, sampling=sampling, settings=two_workers)
     assert len(work) * 2 >= 16
-    assert [(one.item_id, one.sample, one.token_ids) for one in shared] == [(one.item_id, one.sample, one.token_ids) for one in alone]
+    expected = [(trajectory.item_id, trajectory.sample, trajectory.token_ids) for trajectory in alone]
+    assert [(trajectory.item_id, trajectory.sample, trajectory.token_ids) for trajectory in shared] == expected
 
 
 PARENT = """
 import sys
 from agentevol.rollout.workers import map_workers
-from tests.agentevol.rollout.test_workers import own_process
+from tests.agentevol.rollout.test_workers import describe_process
 if __name__ == "__main__":
-    print(*[process for _, process, _ in map_workers(own_process, [1, 1])], flush=True)
+    print(*[process_id for _, process_id, _ in map_workers(describe_process, [1, 1])], flush=True)
     sys.stdin.read()
 """
 

@@ -1,0 +1,134 @@
+"""One running episode: its environment, its messages and its token ids, until it becomes a trajectory.
+
+Invariant: an exception of the environment sets `status` to "error" and never becomes a reward. The texts of `error` are stored in rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import envs
+from agentevol.data.react import first_message
+from agentevol.data.trajectory import Message, Status, Trajectory
+from agentevol.rollout.engine import Engine, GenerationResult, one_line_error
+
+
+@dataclass(slots=True)
+class Episode:
+    """The episode number `index` of a rollout, in a slot of the engine. `status` is None while it runs.
+
+    `token_ids` and `loss_mask` (same length) are those that the engine has read and sampled, empty if it has no chat tokenizer;
+    `engine_tokens` is the conversation's length as such an engine counts it. `attempt` counts from 0.
+    """
+
+    index: int
+    attempt: int
+    instruction: envs.Instruction
+    sample: int
+    slot: int
+    rng: np.random.Generator
+    started: float = field(default_factory=time.perf_counter)
+    env: envs.TextEnv | None = None
+    messages: list[Message] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
+    loss_mask: list[bool] = field(default_factory=list)
+    engine_tokens: int = 0
+    status: Status | None = None
+    error: str | None = None
+
+    def start(self, server: str | None) -> None:
+        """Create the environment, on the server at this URL or in this process, and record the first message."""
+        # Named boundary: whatever an environment raises is an error of the environment, not a failure of the policy.
+        try:
+            self.env = envs.make(self.instruction.env, server=server)
+            observation, _ = self.env.reset(options={"item_id": self.instruction.item_id})
+        except Exception as error:
+            self.fail(f"environment: {one_line_error(error)}")
+            return
+        self.messages.append(Message("user", first_message(self.env.prompt, observation)))
+
+    def step(self, answer: GenerationResult) -> None:
+        """Pass the policy's answer to the environment, and record both the answer and the observation."""
+        assert self.env is not None, "an episode without an environment has ended as an error"
+        self.messages.append(Message("assistant", answer.text, loss=True))
+        self.add_tokens(answer.token_ids, loss=True)
+        self.engine_tokens = answer.total_tokens
+        try:
+            observation, _, terminated, truncated, _ = self.env.answer(answer.text)
+        except Exception as error:
+            self.fail(f"environment: {one_line_error(error)}")
+            return
+        self.messages.append(Message("user", observation))
+        if terminated or truncated:
+            self.status = "finished" if terminated else "truncated"
+
+    def add_tokens(self, token_ids: Sequence[int], *, loss: bool) -> None:
+        self.token_ids += token_ids
+        self.loss_mask += [loss] * len(token_ids)
+
+    def truncate(self, reason: str) -> None:
+        """End the episode before the environment's round limit; `error` holds the reason, which an episode at the limit does not have."""
+        self.status = "truncated"
+        self.error = reason
+
+    def fail(self, cause: str) -> None:
+        self.status = "error"
+        self.error = cause
+
+    def close(self) -> None:
+        """Close the environment. What it raises then is an error like any other, unless the episode already ended with one."""
+        if self.env is None:
+            return
+        try:
+            self.env.close()
+        except Exception as error:
+            if self.status != "error":
+                self.fail(f"environment: {one_line_error(error)}")
+
+    def is_looping(self, max_repeats: int | None) -> bool:
+        """Whether the last `max_repeats` rounds had the same answer and the same observation. Few policies ever leave such a loop.
+
+        Actions that do nothing on purpose are no loop: the best policy may wait for many rounds.
+        """
+        if max_repeats is None or len(self.messages) < 2 * max_repeats + 1:
+            return False
+        rounds = {(self.messages[-2 * n].content, self.messages[1 - 2 * n].content) for n in range(1, max_repeats + 1)}
+        return len(rounds) == 1 and not (self.env is not None and is_waiting(self.env, self.messages[-2].content))
+
+    def to_trajectory(self, engine: Engine, *, split: str, policy: str, iteration: int) -> Trajectory:
+        """The record of an episode that is over."""
+        assert self.status is not None
+        env, instruction = self.env, self.instruction
+        reward = 0.0 if env is None or self.status == "error" else env.reward
+        return Trajectory(
+            item_id=instruction.item_id,
+            env=instruction.env,
+            task_type=instruction.task_type,
+            split=split,
+            policy=policy,
+            policy_hash=engine.digest,
+            iteration=iteration,
+            sample=self.sample,
+            messages=self.messages,
+            reward=reward,
+            success=env is not None and self.status != "error" and env.succeeded(reward),
+            rounds=env.rounds if env else 0,
+            status=self.status,
+            error=self.error,
+            tokens=len(self.token_ids) if engine.chat else self.engine_tokens,
+            seconds=round(time.perf_counter() - self.started, 3),
+            token_ids=self.token_ids if engine.chat else None,
+            loss_mask=self.loss_mask if engine.chat else None,
+        )
+
+
+def is_waiting(env: envs.TextEnv, answer: str) -> bool:
+    """Whether the answer's action does nothing on purpose: one of `TextEnv.waiting_actions`."""
+    try:
+        return env.parse_action(answer) in env.waiting_actions
+    except envs.InvalidAction:
+        return False

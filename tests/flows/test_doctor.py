@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from envs.sciworld import jvm as host
+from envs.sciworld import jvm
 from envs.webarena import browser
 from flows.cli import doctor
 
 
 def test_environments_without_java_or_a_browser_are_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "_java", lambda: None)
+    monkeypatch.setattr(jvm, "_java", lambda: None)
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("AGENTEVOL_CHROMIUM", raising=False)
     if "playwright" not in str(browser.missing()):

@@ -1,5 +1,4 @@
-# The commands of the project. The first one to run sets up .venv from constraints.txt; nothing else is needed on the machine but
-# Python 3.11, git and make.  `make PYTHON=/path/to/python3.11 ...` takes another interpreter.
+# The commands of the project. The first one sets up .venv from constraints.txt; the machine needs only Python 3.11, git and make.  `make PYTHON=/path/to/python3.11 ...` takes another interpreter.
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -11,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help evolve evolve-small data base-model test lint docs ui doctor repro
 .DEFAULT_GOAL := help
 
-help:  ## What there is
+help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 16
 
 $(READY): constraints.txt pyproject.toml
@@ -27,26 +26,26 @@ $(READY_DOCS): $(READY)
 evolve: $(READY)  ## The main job: BC-Base, M iterations, BC-Large, and the final table
 	@$(BIN)/agentevol evolve
 
-evolve-small: $(READY)  ## The same with one iteration on a part of the instructions, in a few minutes
+evolve-small: $(READY)  ## The main job with one iteration on a part of the instructions, in a few minutes
 	@$(BIN)/agentevol evolve --params params-small.yaml
 
 repro: $(READY)  ## The main job as a DVC pipeline
 	@$(BIN)/dvc repro
 
-data: $(READY)  ## Verify data/ or rebuild it byte for byte, and let DVC know
+data: $(READY)  ## Verify data/ or rebuild it byte for byte, and record it in DVC
 	@$(BIN)/agentevol collect
 	@$(BIN)/dvc add --quiet data
 
-base-model: $(READY)  ## Make the embedded base model again (about an hour)
+base-model: $(READY)  ## Rebuild the embedded base model (about an hour)
 	@$(BIN)/agentevol pretrain
 
-ui: $(READY)  ## MLflow's pages, on this machine only
+ui: $(READY)  ## Serve MLflow's pages, on this machine only
 	@$(BIN)/agentevol ui
 
-doctor: $(READY)  ## What is installed and works
+doctor: $(READY)  ## Check the installation
 	@$(BIN)/agentevol doctor
 
-lint: $(READY)  ## Style, types and the floors
+lint: $(READY)  ## Style, types and import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo

@@ -88,8 +88,9 @@ def _report_former_runs(client: MlflowClient, experiment: Experiment) -> None:
         return
     runs = client.search_runs([experiment.experiment_id], f"tags.{_FORMER_KEY_TAG} LIKE '%'", max_results=1000)
     if former := [run for run in runs if SCHEMA_TAG not in run.data.tags]:
+        count = f"{len(former)} run{'s' if len(former) > 1 else ''}"
         say(
-            f"MLflow's experiment {experiment.name} holds {len(former)} runs of a previous version: they stay readable,"
+            f"MLflow's experiment {experiment.name} holds {count} of a previous version: they stay readable,"
             " but use the former names of metrics and tags, and are not continued; new runs are recorded separately"
         )
     client.set_experiment_tag(experiment.experiment_id, SCHEMA_TAG, TRACKING_SCHEMA)

@@ -1,4 +1,4 @@
-"""A free port of 127.0.0.1, and waiting until somebody listens there."""
+"""A free port of 127.0.0.1, and waiting until a server listens there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def free_port() -> int:
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         assert server.poll() is None, f"{server.args} ended with code {server.returncode}"
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -15,12 +15,12 @@ LACKING = [name for name in ("moto", "s3fs", "dvc_s3") if find_spec(name) is Non
 
 @contextmanager
 def s3_server(bucket: str) -> Iterator[dict[str, str]]:
-    """Yields the environment that leads clients there; the bucket exists."""
+    """Yields the environment variables for clients; the bucket exists."""
     port = free_port()
     server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stderr=subprocess.DEVNULL)
     try:
         wait_for(port, server)
-        where = {
+        variables = {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -30,8 +30,8 @@ def s3_server(bucket: str) -> Iterator[dict[str, str]]:
 
         session = botocore.session.get_session()
         session.set_credentials("test", "test")
-        session.create_client("s3", region_name="us-east-1", endpoint_url=where["AWS_ENDPOINT_URL"]).create_bucket(Bucket=bucket)
-        yield where
+        session.create_client("s3", region_name="us-east-1", endpoint_url=variables["AWS_ENDPOINT_URL"]).create_bucket(Bucket=bucket)
+        yield variables
     finally:
         server.terminate()
         server.wait(timeout=30)

@@ -49,7 +49,7 @@ def ssh_server(folder: Path) -> Iterator[Ssh]:
     known_hosts.write_text(f"[127.0.0.1]:{port} {(folder / 'host_key.pub').read_text()}")
     (folder / "config").write_text(CONFIG.format(port=port, folder=folder))
     if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # which the package's own service would make
+        Path("/run/sshd").mkdir(exist_ok=True)  # the package's own service would create it
     server = subprocess.Popen([SSHD, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")])
     try:
         wait_for(port, server)

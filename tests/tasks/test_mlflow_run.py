@@ -81,7 +81,7 @@ def test_runs_of_the_previous_version_are_reported_once_and_neither_changed_nor_
             assert tracker.id != former
     lines = [line for line in capsys.readouterr().err.splitlines() if "previous version" in line]
     assert len(lines) == 1
-    assert lines[0].startswith(f"MLflow's experiment {EXPERIMENT} holds 1 runs of a previous version: they stay readable")
+    assert lines[0].startswith(f"MLflow's experiment {EXPERIMENT} holds 1 run of a previous version: they stay readable")
     assert client.get_run(former).to_dictionary() == before
     runs = {run.info.run_id: run.data.tags for run in client.search_runs([experiment])}
     assert set(runs) == {former, tracker.id}

@@ -20,7 +20,7 @@ def format_rate(
     `score`: a Score, or what `Score.to_dict` returns. `digits`: decimals of the interval. `unit`: written after the rate.
     `missing`: the text without a scored episode.
     """
-    values = score.to_dict() if isinstance(score, Score) else score
+    values: Mapping[str, Any] | None = score.to_dict() if isinstance(score, Score) else score
     if not values or not values["n"]:
         return missing
     value, low, high = (100 * float(values[f"{metric}{part}"]) for part in ("", "_low", "_high"))

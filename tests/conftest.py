@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.command import QUIET_ENVIRONMENT
+from tests.shared import SESSION_FOLDER, copy_mlflow_database, copy_prefect_database
 
 for name, value in QUIET_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
@@ -21,13 +22,29 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all worker processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ[SESSION_FOLDER] = str(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A Prefect API with a database of its own."""
-    from prefect.testing.utilities import prefect_test_harness
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    from flows.prefect_server import LocalServer
+
+    server = LocalServer(copy_prefect_database(tmp_path_factory.mktemp("prefect-api")))
+    try:
+        server.wait()
+        with temporary_settings({PREFECT_API_URL: server.url}):
+            yield
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -37,3 +54,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow writes there what the test before has set
     return tmp_path
+
+
+@pytest.fixture
+def mlflow_project(project: Path) -> Path:
+    """The same with MLflow's database."""
+    return copy_mlflow_database(project)

@@ -20,6 +20,7 @@ from tasks.dvc_record import folder_md5, recorded_md5
 from tests import ROOT
 from tests.flows.tiny import make_project
 from tests.servers import ssh
+from tests.shared import copy_mlflow_database, copy_prefect_database
 
 
 @pytest.mark.slow
@@ -39,6 +40,8 @@ def clone(tmp_path: Path) -> Path:
     every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}}  # a section that dvc.yaml names must be there
     evolve = {"iterations": 1, "samples": 1}
     project = make_project(tmp_path / "clone", evolve=evolve, explore={"temperature": 0.7}, **every)
+    copy_prefect_database(project / ".prefect")
+    copy_mlflow_database(project)
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for stage in pipeline["stages"].values():  # the code is not copied: here it is no dependency
         stage["deps"] = [path for path in stage.get("deps", []) if path.startswith(("runs/", "models/"))]

@@ -11,14 +11,27 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
+from tests.flows.tiny import make_project
+from tests.shared import build_once, copy_prefect_database
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One Prefect database for all processes, since making one takes ten seconds."""
-    return tmp_path_factory.mktemp("prefect")
+    """One Prefect database for all processes of a worker."""
+    return copy_prefect_database(tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(scope="session")
+def finished_run(agentevol: Command, session_folder: Path) -> Path:
+    """A project with a run of two iterations, made in an empty folder without any database. Only read it."""
+
+    def run(folder: Path) -> None:
+        done = agentevol(make_project(folder), "evolve", PREFECT_HOME=str(folder / ".prefect"))
+        assert done.returncode == 0, done.stderr
+
+    return build_once("finished-run", run)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from tests import ROOT
 from tests.agentevol.endpoint import serve_endpoint
 from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
+from tests.shared import copy_mlflow_database
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +26,8 @@ def push(messages: list[dict[str, str]]) -> str:
 def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agentevol: Command, tmp_path: Path) -> None:
     with serve_endpoint(answer=push, api_key="k-123") as endpoint:
         hosted = {"name": "Pusher", "url": endpoint.url, "model": "pusher-1", "api_key_env": "PUSHERS_KEY"}
-        folder = make_project(tmp_path / "p", evolve={"iterations": 1}, finetune={"epochs": 2.0}, evaluate={"baselines": [hosted]})
+        folder = copy_mlflow_database(tmp_path / "p")
+        make_project(folder, evolve={"iterations": 1}, finetune={"epochs": 2.0}, evaluate={"baselines": [hosted]})
         done = agentevol(folder, "evolve", PUSHERS_KEY="k-123")
         assert done.returncode == 0, done.stderr
         requests = len(endpoint.bodies)

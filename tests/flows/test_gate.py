@@ -27,11 +27,11 @@ class Unaided(Pushing):
 
 
 @pytest.fixture
-def tiny(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def tiny(mlflow_project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in list(registry.ENVIRONMENTS):
         monkeypatch.delitem(registry.ENVIRONMENTS, name)
     monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.tiny:Pushing")
-    return make_project(project)
+    return make_project(mlflow_project)
 
 
 def stored(project: Path, task: str) -> list[Path]:

@@ -12,9 +12,10 @@ import pytest
 
 from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
+from tests.shared import copy_mlflow_database
 
 PLACES = ("exploring", "fine-tuning", "between")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("runs")]
 
 
 def manifests(project: Path) -> dict[str, Path]:
@@ -36,17 +37,9 @@ def table(project: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = make_project(tmp_path_factory.mktemp("undisturbed"))
-    done = agentevol(project, "evolve")
-    assert done.returncode == 0, done.stderr
-    return project
-
-
-@pytest.fixture(scope="module")
 def killed(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose run was killed at each place in turn and then continued to the end."""
-    project = make_project(tmp_path_factory.mktemp("killed"))
+    project = copy_mlflow_database(make_project(tmp_path_factory.mktemp("killed")))
     finished: dict[str, int] = {}
     for place in PLACES:
         done = agentevol(project, "evolve", KILL_AT=place)
@@ -61,14 +54,14 @@ def killed(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path
     return project
 
 
-def test_the_results_are_those_of_an_undisturbed_run(undisturbed: Path, killed: Path) -> None:
-    assert digests(killed) == digests(undisturbed)
-    assert table(killed) == table(undisturbed)
+def test_the_results_are_those_of_an_undisturbed_run(finished_run: Path, killed: Path) -> None:
+    assert digests(killed) == digests(finished_run)
+    assert table(killed) == table(finished_run)
 
 
-def test_the_random_policy_is_in_the_report(undisturbed: Path) -> None:
-    assert "AgentEvol (iteration 2) against random: " in table(undisturbed)
-    assert "| environment | n | random | BC-Base |" in (undisturbed / "runs" / "latest" / "table.md").read_text()
+def test_the_random_policy_is_in_the_report(finished_run: Path) -> None:
+    assert "AgentEvol (iteration 2) against random: " in table(finished_run)
+    assert "| environment | n | random | BC-Base |" in (finished_run / "runs" / "latest" / "table.md").read_text()
 
 
 def test_no_unfinished_folder_is_left(killed: Path) -> None:

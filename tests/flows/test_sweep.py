@@ -16,6 +16,7 @@ from agentevol.settings.schema import SweepParams
 from flows.sweep import cells, short_name
 from tests import ROOT
 from tests.flows.tiny import make_project
+from tests.shared import copy_mlflow_database
 
 GRID = ("-S", "sweep.iterations=[1,2]", "-S", "sweep.samples=[1,2]", "-S", "sweep.seeds=[0]")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -23,7 +24,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def swept(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = make_project(tmp_path_factory.mktemp("sweep") / "project")
+    project = copy_mlflow_database(make_project(tmp_path_factory.mktemp("sweep") / "project"))
     killed = agentevol(project, "sweep", *GRID, KILL_AT="fine-tuning")
     assert killed.returncode == -9
     # A run in a process of its own finds the toy environment as it would find that of another package.
@@ -61,11 +62,9 @@ def test_shared_work_of_the_cells_is_computed_once(swept: Path) -> None:
 
 
 @pytest.mark.slow
-def test_parallel_and_sequential_runs_give_the_same_results(swept: Path, agentevol: Command, tmp_path: Path) -> None:
-    single = make_project(tmp_path / "project")
-    assert agentevol(single, "evolve", "-S", "evolve.samples=2", "-S", "sweep.concurrency=3").returncode == 0
-    (folder,) = (single / "runs").glob("M2-K2-*")
-    (same,) = (swept / "runs").glob("M2-K2-*")
+def test_parallel_and_sequential_runs_give_the_same_results(swept: Path, finished_run: Path) -> None:
+    (folder,) = (finished_run / "runs").glob("M2-K1-*")
+    (same,) = (swept / "runs").glob("M2-K1-*")
     lineages = [json.loads((one / "run.json").read_text()) for one in (folder, same)]
     assert folder.name == same.name
     assert lineages[0] == lineages[1]

@@ -20,8 +20,6 @@ import pytest
 from tasks.mlflow_champion import ALIAS, challenge
 from tasks.mlflow_store import connect, get_or_create_experiment
 from tests import ROOT
-from tests.flows.conftest import Command
-from tests.flows.tiny import make_project
 from tests.tasks.test_mlflow_champion import AGENTEVAL, ENV_VERSIONS, policy
 
 CHROMIUM = shutil.which("chromium")
@@ -29,11 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 
 @pytest.fixture(scope="module")
-def chart_page(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The link that `agentevol ui` prints, with its server up over a finished run."""
-    project = make_project(tmp_path_factory.mktemp("ui"), evolve={"iterations": 1}, evaluate={"bc_large": False})
-    done = agentevol(project, "evolve")
-    assert done.returncode == 0, done.stderr
+def chart_page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The link that `agentevol ui` prints, with its server up over a copy of a finished run."""
+    project = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("ui") / "project"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -72,7 +68,7 @@ def test_the_chart_page_shows_the_run_and_its_metrics(chart_page: str, tmp_path:
         page = subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
         if "data/trained_on" in page:
             break
-    assert "M1-K1-s0" in page
+    assert "M2-K1-s0" in page
     assert "data/trained_on" in page  # the first section of charts; the others are drawn on scrolling
 
 

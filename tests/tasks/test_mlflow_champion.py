@@ -34,12 +34,12 @@ def test_other_instructions_or_environment_versions_have_another_champion() -> N
 
 
 @pytest.mark.slow
-def test_the_alias_moves_to_the_better_policy_and_its_version_refers_to_it(project: Path) -> None:
+def test_the_alias_moves_to_the_better_policy_and_its_version_refers_to_it(mlflow_project: Path) -> None:
     client = mlflow_store.connect()
     run = client.create_run(mlflow_store.get_or_create_experiment(client, "agentevol")).info.run_id
 
     def challenged(name: str, successes: int) -> tuple[bool, str]:
-        verdict = challenge(client, run, f"run-{name}", policy(project, name, successes), AGENTEVAL, ENV_VERSIONS)
+        verdict = challenge(client, run, f"run-{name}", policy(mlflow_project, name, successes), AGENTEVAL, ENV_VERSIONS)
         return verdict.champion, verdict.reason
 
     assert challenged("a", 2) == (True, "the first on these instructions")

@@ -64,7 +64,7 @@ def test_a_dataset_that_two_runs_log_at_once_is_logged() -> None:
 
 @pytest.mark.slow
 def test_runs_of_the_previous_version_are_reported_once_and_neither_changed_nor_continued(
-    project: Path, capsys: pytest.CaptureFixture[str]
+    mlflow_project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = connect()
     experiment = client.create_experiment(EXPERIMENT)
@@ -89,12 +89,12 @@ def test_runs_of_the_previous_version_are_reported_once_and_neither_changed_nor_
 
 
 @pytest.mark.slow
-def test_a_policy_logged_again_after_a_kill_is_there_once(project: Path) -> None:
+def test_a_policy_logged_again_after_a_kill_is_there_once(mlflow_project: Path) -> None:
     """In a process of its own, as every run is."""
     command = [sys.executable, "-m", "tests.tasks.test_mlflow_run"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
     environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, cwd=mlflow_project, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -1,7 +1,7 @@
-"""The same text in every process: `python -m benchmarks.determinism [NAME ...] [--episodes 50]`.
+"""Environments give the same text in every process: `python -m benchmarks.determinism [NAME ...] [--episodes 50]`.
 
 Six processes per environment (two for each of three values of PYTHONHASHSEED) play the expert on 50 instructions of AgentTraj-L and
-AgentEval, or on all where there are fewer, and digest all that is said. Ends with 1 where two digests differ.
+AgentEval (or on all of them, if there are fewer) and hash all observations. The exit code is 1 if two digests differ.
 """
 
 from __future__ import annotations
@@ -16,52 +16,50 @@ import sys
 import envs
 from envs.registry import ENVIRONMENTS, environment_class
 
-SEEDS = ("0", "1", "2") * 2
+HASH_SEEDS = ("0", "1", "2") * 2
 
 
-def told(name: str, episodes: int) -> str:
-    """The digest of all that an environment says on `episodes` instructions, lists of actions and rewards included."""
+def episodes_digest(name: str, episodes: int) -> str:
+    """The number of instructions, and the hash of all that the environment returns on them, with lists of actions and rewards."""
     cls = environment_class(name)
     items = (*cls.instructions("train_large"), *cls.instructions("eval"))
     chosen = [items[index * len(items) // episodes] for index in range(episodes)] if len(items) > episodes else items
-    said: list[object] = []
+    records: list[object] = []
     with envs.make(name) as env:
         for item in chosen:
             observation, info = env.reset(options={"item_id": item.item_id})
-            said += [item.item_id, item.text, observation, info]
+            records += [item.item_id, item.text, observation, info]
             expert = env.expert()
             while not env.done:
                 step = env.step(expert.act(observation)[1])
                 observation = step[0]
-                said.append(step)
-    return f"{len(chosen)} {hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}"
+                records.append(step)
+    return f"{len(chosen)} {hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=sorted(ENVIRONMENTS))
     parser.add_argument("--episodes", type=int, default=50)
-    parser.add_argument("--told", action="store_true", help="print the digest of one environment, in this process")
-    asked = parser.parse_args()
-    if asked.told:
-        print(told(asked.names[0], asked.episodes))
+    parser.add_argument("--print-digest", action="store_true", help="print the digest of one environment, computed in this process")
+    args = parser.parse_args()
+    if args.print_digest:
+        print(episodes_digest(args.names[0], args.episodes))
         return 0
     failed = 0
-    for name in asked.names:
+    for name in args.names:
         if reason := environment_class(name).missing():
             print(f"{name:10} cannot be played here: {reason}")
             continue
-        command = [sys.executable, "-m", "benchmarks.determinism", name, "--told", "--episodes", str(asked.episodes)]
-        found = [
+        command = [sys.executable, "-m", "benchmarks.determinism", name, "--print-digest", "--episodes", str(args.episodes)]
+        outputs = [
             subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True).stdout.split()
-            for seed in SEEDS
+            for seed in HASH_SEEDS
         ]
-        equal = len({digest for _, digest in found}) == 1
+        equal = len({digest for _, digest in outputs}) == 1
         failed += not equal
-        print(
-            f"{name:10} {found[0][0]} instructions, {len(SEEDS)} processes: {'equal' if equal else 'DIFFERENT'} {found[0][1][:12]}",
-            flush=True,
-        )
+        count, digest = outputs[0]
+        print(f"{name:10} {count} instructions, {len(HASH_SEEDS)} processes: {'equal' if equal else 'DIFFERENT'} {digest[:12]}", flush=True)
     return int(failed > 0)
 
 

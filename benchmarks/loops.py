@@ -1,6 +1,6 @@
-"""The loops that rollouts are compared with: whole histories through the model again at every turn, one at a time or in lock-step.
+"""The loops that rollouts are compared with: without a KV cache between rounds, one episode at a time or in lock-step batches.
 
-Invariant: the same instructions, sampling and limits as ours, so that the answers are the same and only the way to them differs.
+Invariant: instructions, sampling and limits are the same as in our rollout, so the answers are the same and only the speed differs.
 """
 
 from __future__ import annotations
@@ -23,69 +23,68 @@ from agentevol.models import load_model, load_tokenizer
 from agentevol.settings.schema import RolloutParams
 
 
-class History:
-    """An episode as the plain loops hold it: every token so far."""
+class UncachedEpisode:
+    """An episode as the loops without a cache hold it: every token so far."""
 
     def __init__(self, instruction: envs.Instruction, chat: ChatTokenizer, settings: RolloutParams, server: str | None = None) -> None:
-        self.world, self.chat, self.settings = envs.make(instruction.env, server=server), chat, settings
-        observation, _ = self.world.reset(options={"item_id": instruction.item_id})
-        self.ids = chat.tokenize_prompt(first_message(self.world.prompt, observation))
+        self.env, self.chat, self.settings = envs.make(instruction.env, server=server), chat, settings
+        observation, _ = self.env.reset(options={"item_id": instruction.item_id})
+        self.token_ids = chat.tokenize_prompt(first_message(self.env.prompt, observation))
         self.answers: list[str] = []
-        self.exchanges: list[tuple[str, str]] = []
-        self.over = self._full()
+        self.rounds: list[tuple[str, str]] = []
+        self.over = self._context_is_full()
 
-    def hear(self, answer: list[int]) -> None:
-        text = self.chat.decode(answer)
-        self.answers.append(text)
-        observation, _, terminated, truncated, _ = self.world.answer(text)
-        self.exchanges.append((text, observation))
-        last = self.exchanges[-(self.settings.repeats or 0) :]
-        looping = self.settings.repeats is not None and len(last) == self.settings.repeats and len(set(last)) == 1
-        self.ids += (
-            answer
-            + ([] if answer[-1] in self.chat.stop_token_ids else [self.chat.end_token_id])
-            + self.chat.tokenize_observation(observation)
-        )
-        self.over = terminated or truncated or looping or self._full()
+    def step(self, answer_ids: list[int]) -> None:
+        answer = self.chat.decode(answer_ids)
+        self.answers.append(answer)
+        observation, _, terminated, truncated, _ = self.env.answer(answer)
+        self.rounds.append((answer, observation))
+        max_repeats = self.settings.max_repeats
+        last = self.rounds[-(max_repeats or 0) :]
+        looping = max_repeats is not None and len(last) == max_repeats and len(set(last)) == 1
+        end = [] if answer_ids[-1] in self.chat.stop_token_ids else [self.chat.end_token_id]
+        self.token_ids += answer_ids + end + self.chat.tokenize_observation(observation)
+        self.over = terminated or truncated or looping or self._context_is_full()
 
-    def _full(self) -> bool:
-        return len(self.ids) + self.settings.max_new_tokens > self.settings.context
+    def _context_is_full(self) -> bool:
+        return len(self.token_ids) + self.settings.max_new_tokens > self.settings.context_length
 
 
-def plainly(folder: Path, work: list[envs.Instruction], settings: RolloutParams, batch: int, server: str | None = None) -> list[History]:
-    """Whole histories through `generate` at every turn, `batch` episodes in lock-step, left-padded; then the next batch.
+def roll_out_uncached(
+    model_folder: Path, work: list[envs.Instruction], settings: RolloutParams, batch_size: int, server: str | None = None
+) -> list[UncachedEpisode]:
+    """The whole history through `generate` in every round: `batch_size` episodes in lock-step, left-padded, then the next batch.
 
-    With `server` every step is a request to it.
+    With `server`, every step is a request to it.
     """
-    model, chat = load_model(folder), ChatTokenizer(load_tokenizer(folder))
-    played: list[History] = []
-    for first in range(0, len(work), batch):
-        group = [History(instruction, chat, settings, server) for instruction in work[first : first + batch]]
-        while live := [episode for episode in group if not episode.over]:
-            width = max(len(episode.ids) for episode in live)
-            pad = [width - len(episode.ids) for episode in live]
-            prompt = torch.tensor([[chat.end_token_id] * missing + episode.ids for missing, episode in zip(pad, live, strict=True)])
-            mask = torch.tensor([[0] * missing + [1] * (width - missing) for missing in pad])
-            out = model.generate(
-                prompt,
-                attention_mask=mask,
+    model, chat = load_model(model_folder), ChatTokenizer(load_tokenizer(model_folder))
+    episodes: list[UncachedEpisode] = []
+    for first in range(0, len(work), batch_size):
+        batch = [UncachedEpisode(instruction, chat, settings, server) for instruction in work[first : first + batch_size]]
+        while running := [episode for episode in batch if not episode.over]:
+            width = max(len(episode.token_ids) for episode in running)
+            padding = [width - len(episode.token_ids) for episode in running]
+            input_ids = [[chat.end_token_id] * pad + episode.token_ids for pad, episode in zip(padding, running, strict=True)]
+            output = model.generate(
+                torch.tensor(input_ids),
+                attention_mask=torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding]),
                 max_new_tokens=settings.max_new_tokens,
                 do_sample=False,
                 eos_token_id=list(chat.stop_token_ids),
                 pad_token_id=chat.end_token_id,
             )
-            for episode, row in zip(live, out[:, width:].tolist(), strict=True):
+            for episode, row in zip(running, output[:, width:].tolist(), strict=True):
                 end = next((index + 1 for index, token in enumerate(row) if token in chat.stop_token_ids), len(row))
-                episode.hear(row[:end])
-        for episode in group:
-            episode.world.close()
-        played += group
-    return played
+                episode.step(row[:end])
+        for episode in batch:
+            episode.env.close()
+        episodes += batch
+    return episodes
 
 
 @contextlib.contextmanager
-def served(names: list[str]) -> Iterator[str]:
-    """`agentevol serve` in a process of its own, with these environments; its URL."""
+def serve_environments(names: list[str]) -> Iterator[str]:
+    """`agentevol serve` in its own process, with these environments; its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -93,8 +92,8 @@ def served(names: list[str]) -> Iterator[str]:
     command += [word for name in names for word in ("-e", name)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 120
-        while time.monotonic() < until:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(f"{url}/health", timeout=5).close()
                 break

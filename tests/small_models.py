@@ -1,34 +1,34 @@
-"""Small, randomly initialised models of several architectures, each with a chat template of its family, for the tests of the agent."""
+"""Small models of several architectures with random weights, each with a chat template of its family, for tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-CHATML = (
+CHATML_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-HEADERS = (
+HEADER_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start_header|>{{ message['role'] }}<|end_header|>\n\n"
     "{{ message['content'] | trim }}<|eot|>{% endfor %}{% if add_generation_prompt %}<|start_header|>assistant<|end_header|>\n\n{% endif %}"
 )
-INSTRUCT = (
+INST_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}[INST] {{ message['content'] }} [/INST]"
     "{% else %} {{ message['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
 )
 FAMILIES = ("llama", "qwen", "gpt2")
 
 
-def make(folder: Path, family: str, seed: int = 0) -> Path:
-    """A model folder of some ten thousand weights: Llama with header marks, Qwen with ChatML, GPT-2 with bracketed instructions."""
+def create_small_model(folder: Path, family: str, seed: int = 0) -> Path:
+    """A model folder with some ten thousand weights: Llama with header tokens, Qwen with ChatML, GPT-2 with [INST] brackets."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
     special, template = {
-        "llama": (["<|begin|>", "<|eot|>", "<|start_header|>", "<|end_header|>"], HEADERS),
-        "qwen": (["<|endoftext|>", "<|im_end|>", "<|im_start|>"], CHATML),
-        "gpt2": (["<s>", "</s>"], INSTRUCT),
+        "llama": (["<|begin|>", "<|eot|>", "<|start_header|>", "<|end_header|>"], HEADER_TEMPLATE),
+        "qwen": (["<|endoftext|>", "<|im_end|>", "<|im_start|>"], CHATML_TEMPLATE),
+        "gpt2": (["<s>", "</s>"], INST_TEMPLATE),
     }[family]
     tokenizer = _byte_tokenizer(special)
     tokenizer.chat_template = template
@@ -40,7 +40,7 @@ def make(folder: Path, family: str, seed: int = 0) -> Path:
         config, architecture = (LlamaConfig, LlamaForCausalLM) if family == "llama" else (Qwen2Config, Qwen2ForCausalLM)
         shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
         model = architecture(config(vocab_size=size, max_position_embeddings=1024, **shape))
-    # Larger weights than at initialisation, so that the model has opinions and two computations of them can differ.
+    # Larger weights than at initialization, so that the logits of tokens differ by more than rounding errors.
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:

@@ -1,4 +1,4 @@
-"""The counting game, registered for the tests that ask for it, and small models of several families."""
+"""Fixtures: the counting environment, registered for a test, and small models of several families."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from envs import registry
-from tests import small_models as small
+from tests.small_models import FAMILIES, create_small_model
 
 
 @pytest.fixture(scope="session")
 def small_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A model folder for each family of chat template."""
     folder = tmp_path_factory.mktemp("models")
-    return {family: small.make(folder / family, family) for family in small.FAMILIES}
+    return {family: create_small_model(folder / family, family) for family in FAMILIES}
 
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Registers the counting environment; its name."""
     monkeypatch.setitem(registry.ENVIRONMENTS, "counting", "tests.agentevol.counting:Counting")
     return "counting"

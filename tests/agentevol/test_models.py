@@ -1,4 +1,4 @@
-"""A model is named by all that decides what it says, and one that is not there is told by the name that was given."""
+"""The digest of a model covers all that determines its behaviour; an error about a missing model has the given name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentevol.models import ModelNotFound, model_digest, resolve_model
 
 
 @pytest.mark.parametrize("name", ["tokenizer.model", "vocab.txt", "special_tokens_map.json", "chat_template.jinja", "a.safetensors"])
-def test_the_digest_sees_weights_tokenizer_and_template(tmp_path: Path, name: str) -> None:
+def test_the_digest_covers_weights_tokenizer_and_template(tmp_path: Path, name: str) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "README.md").write_text("a card")
     before = model_digest(tmp_path)
@@ -22,7 +22,7 @@ def test_the_digest_sees_weights_tokenizer_and_template(tmp_path: Path, name: st
     assert len({before, first, model_digest(tmp_path)}) == 3
 
 
-def test_a_folder_without_a_model_and_an_unknown_name_are_told_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_a_model_and_an_unknown_name_are_reported_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

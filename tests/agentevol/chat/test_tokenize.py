@@ -1,6 +1,8 @@
-"""Turn-by-turn tokenisation: which tokens a model reads, which carry loss, in three families of chat templates."""
+"""Turn-by-turn tokenization in three families of chat templates: the tokens that a model reads, and those that have loss."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ from agentevol.data.trajectory import Message
 from agentevol.models import load_tokenizer
 from tests.small_models import FAMILIES
 
-TALK = [
+CONVERSATION = [
     Message("user", "Be good.\n\nYou are at 0."),
     Message("assistant", "Thought: up\nAction: 1", loss=True),
     Message("user", "You are at 1."),
@@ -22,28 +24,28 @@ TALK = [
 
 
 @pytest.fixture(params=FAMILIES)
-def chat(request: pytest.FixtureRequest, small_models: dict[str, object]) -> ChatTokenizer:
-    return ChatTokenizer(load_tokenizer(small_models[request.param]))  # type: ignore[arg-type]
+def chat(request: pytest.FixtureRequest, small_models: dict[str, Path]) -> ChatTokenizer:
+    return ChatTokenizer(load_tokenizer(small_models[request.param]))
 
 
-def test_pieces_make_up_the_whole_template(chat: ChatTokenizer) -> None:
-    """What is fed piece by piece is what the template would write for the whole conversation, up to the last answer's end mark."""
-    pieces = chat.tokenize_conversation(TALK).token_ids
+def test_the_turns_add_up_to_the_whole_template(chat: ChatTokenizer) -> None:
+    """Tokenized turn by turn, a conversation has the tokens of the whole rendered template, up to the last answer's end token."""
+    turn_by_turn = chat.tokenize_conversation(CONVERSATION).token_ids
     rendered = chat.tokenizer.apply_chat_template(
-        [{"role": message.role, "content": message.content} for message in TALK[:-1]], tokenize=False, add_generation_prompt=False
+        [{"role": message.role, "content": message.content} for message in CONVERSATION[:-1]], tokenize=False, add_generation_prompt=False
     )
     whole = chat.tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    assert whole[: len(pieces)] == pieces
-    assert len(whole) - len(pieces) <= 1  # ChatML writes a newline after the end mark
+    assert whole[: len(turn_by_turn)] == turn_by_turn
+    assert len(whole) - len(turn_by_turn) <= 1  # ChatML writes a newline after the end token
 
 
-def test_loss_on_the_policys_own_words_only_turn_by_turn(chat: ChatTokenizer) -> None:
-    encoded = chat.tokenize_conversation(TALK)
+def test_only_the_policys_own_answers_have_loss(chat: ChatTokenizer) -> None:
+    example = chat.tokenize_conversation(CONVERSATION)
     runs: list[str] = []
-    for index, (token, learnt) in enumerate(zip(encoded.token_ids, encoded.loss_mask, strict=True)):
-        if learnt and (index == 0 or not encoded.loss_mask[index - 1]):
+    for index, (token, has_loss) in enumerate(zip(example.token_ids, example.loss_mask, strict=True)):
+        if has_loss and (index == 0 or not example.loss_mask[index - 1]):
             runs.append("")
-        if learnt:
+        if has_loss:
             runs[-1] += chat.tokenizer.decode([token])
     end = chat.tokenizer.decode([chat.end_token_id])
     assert [run.strip() for run in runs] == [f"Thought: up\nAction: 1{end}", f"Thought: up\nAction: 2{end}"]
@@ -53,16 +55,24 @@ def test_an_answer_survives_the_round_trip(chat: ChatTokenizer) -> None:
     assert chat.decode(chat.tokenize_answer("Thought: é ☃ x\nAction: craft 2 oak log")) == "Thought: é ☃ x\nAction: craft 2 oak log"
 
 
-def test_a_tokenizer_without_template_gets_a_plain_one(small_models: dict[str, object]) -> None:
-    tokenizer = load_tokenizer(small_models["llama"])  # type: ignore[arg-type]
+def test_a_tokenizer_without_a_template_gets_the_fallback(small_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(small_models["llama"])
     tokenizer.chat_template = None
     chat = ChatTokenizer(tokenizer)
     assert "### assistant" in tokenizer.decode(chat.tokenize_prompt("Hello"))
     assert chat.end_token_id == tokenizer.eos_token_id
 
 
-def test_a_template_that_rewrites_answers_is_refused(small_models: dict[str, object]) -> None:
-    tokenizer = load_tokenizer(small_models["qwen"])  # type: ignore[arg-type]
+def test_a_template_that_drops_answers_is_rejected(small_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(small_models["qwen"])
     tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }}{% endfor %}"
     with pytest.raises(ChatTemplateError, match="give the tokenizer another template"):
+        ChatTokenizer(tokenizer)
+
+
+def test_a_tokenizer_without_an_end_token_is_rejected(small_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(small_models["qwen"])
+    tokenizer.eos_token = None
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    with pytest.raises(ChatTemplateError, match="no eos token"):
         ChatTokenizer(tokenizer)

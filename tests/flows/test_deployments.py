@@ -39,7 +39,7 @@ def test_an_unknown_parameter_is_rejected(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_deployments_are_those_of_the_documentation_and_no_schedule_is_on() -> None:
     names = {f"{Path(one['entrypoint'].partition(':')[0]).stem}/{one['name']}" for one in DEPLOYMENTS}
-    documented = set(re.findall(r"^\| `(\S+)` \|", (ROOT / "docs" / "prefect.md").read_text(), re.MULTILINE))
+    documented = set(re.findall(r"^\| `(\S+)` \|", (ROOT / "docs" / "how-to" / "prefect.md").read_text(), re.MULTILINE))
     assert names == documented
     assert len(names) == len(DEPLOYMENTS)
     schedules = {one["name"]: one["schedules"] for one in DEPLOYMENTS if "schedules" in one}

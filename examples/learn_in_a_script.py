@@ -22,7 +22,7 @@ from agentevol.training.finetune import finetune
 from envs.registry import environment_class
 
 ENVIRONMENT = "maze"
-TRAJECTORIES = 60
+TRAJECTORIES = 40
 BASE = Path(__file__).resolve().parents[1] / "models" / "base"
 ROLLOUT = RolloutParams(concurrency=25, num_workers=1, max_new_tokens=64, context_length=1024)
 FINETUNE = FinetuneParams(learning_rate=1.5e-3, batch_tokens=2048, max_tokens=1024)
@@ -40,7 +40,7 @@ def main(out: Path) -> tuple[float, float]:
         print(f"   {message.role:>9}: {message.content}".replace("\n", "\n" + 14 * " "))
 
     print("2. the base model learns from them")
-    facts = finetune(BASE, read_dataset(out / "trajectories"), out / "policy", settings=FINETUNE, seed=0, epochs=5)
+    facts = finetune(BASE, read_dataset(out / "trajectories"), out / "policy", settings=FINETUNE, seed=0, epochs=6)
     print(f"   {facts['steps']} optimizer steps, {facts['trained_tokens']:,} tokens, final loss {facts['loss'][-1][1]:.2f}")
 
     print("3. both play AgentEval")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
@@ -15,7 +16,7 @@ def test_the_entry_point_is_found() -> None:
 
 
 def test_gymnasium_accepts_it() -> None:
-    env = make("lamps")
+    env = gymnasium.make("agentevol/Lamps-v0").unwrapped
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(env)

@@ -1,4 +1,4 @@
-"""The environment that docs/reference/environments.md shows is complete: it runs unchanged and keeps the contract."""
+"""The environment that docs/how-to/new-environment.md shows is complete: it runs unchanged and keeps the contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests import ROOT
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    page = (ROOT / "docs" / "reference" / "environments.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "new-environment.md").read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "TextEnv" in block)
     file = tmp_path / "doubling.py"
     file.write_text(code)

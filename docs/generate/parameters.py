@@ -80,15 +80,18 @@ def keys() -> set[str]:
     return found
 
 
+def every_parameter() -> Iterator[Parameter]:
+    """All parameters in the order of the page, those of a hosted model last."""
+    for name, field in Params.model_fields.items():
+        section = _section(field)
+        yield from _parameters(name, section) if section else [_parameter(name, field)]
+    yield from _parameters("evaluate.baselines[]", BaselineParams)
+
+
 def renamed() -> dict[str, str]:
     """Former key to present key, for every parameter that had another name."""
-    found = {}
-    for name, field in Params.model_fields.items():
-        if section := _section(field):
-            for parameter in _parameters(name, section):
-                if parameter.formerly:
-                    found[f"{parameter.key.rpartition('.')[0]}.{parameter.formerly}"] = parameter.key
-    return found
+    changed = [parameter for parameter in every_parameter() if parameter.formerly]
+    return {f"{parameter.key.rpartition('.')[0]}.{parameter.formerly}": parameter.key for parameter in changed}
 
 
 def _keys(prefix: str, section: type[BaseModel]) -> set[str]:

@@ -22,7 +22,7 @@ from agentevol.training.finetune import finetune
 from envs.registry import environment_class
 
 ENVIRONMENT = "maze"
-TRAJECTORIES = 40
+TRAJECTORIES = 60
 BASE = Path(__file__).resolve().parents[1] / "models" / "base"
 ROLLOUT = RolloutParams(concurrency=25, num_workers=1, max_new_tokens=64, context_length=1024)
 FINETUNE = FinetuneParams(learning_rate=1.5e-3, batch_tokens=2048, max_tokens=1024)

@@ -20,6 +20,7 @@ from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.load import SettingsError, load_params
 from agentevol.settings.schema import Params, RolloutParams
+from agentevol.training.launch import ignore_launcher_variables
 from agentevol.training.precision import resolve_precision
 from envs.base import Split
 from envs.registry import environment_class
@@ -88,6 +89,7 @@ class Pipeline:
     def __init__(self, params: Params, gate_reports: dict[str, str] | None = None) -> None:
         """`gate_reports`: is filled with the gate's report on each dataset, by the dataset's name."""
         check_store()
+        ignore_launcher_variables()
         self.params = params
         self.gate_reports = {} if gate_reports is None else gate_reports
         self.base = base_model(params.model.base)

@@ -82,7 +82,9 @@ def pretrain(out: Path, *, settings: PretrainParams, env_versions: dict[str, int
     """
     from agentevol.models import model_digest
     from agentevol.pretraining.pretrain import pretrain as pretrain_base_model
+    from agentevol.training.launch import ignore_launcher_variables
 
+    ignore_launcher_variables()
     model = out / "model"
     model.mkdir()
     with progress_bar("pretraining") as progress:

@@ -21,6 +21,11 @@ from agentevol.parent_process import end_with_parent
 from agentevol.settings.schema import FinetuneParams
 
 _PROGRESS_PREFIX = "@step "
+_LAUNCHER_VARIABLES = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE"),
+    *("MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"),
+)
+_LAUNCHER_PREFIXES = ("TORCHELASTIC_", "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")
 _KNOWN_ERRORS = ("NoTrainingData", "NonFiniteLoss", "ModelNotFound", "IncompleteFolder", "PeftNotInstalled")
 
 
@@ -45,6 +50,7 @@ def finetune(
 
     Raises LaunchFailed, and without `accelerate_config` the errors of that function.
     """
+    ignore_launcher_variables()
     options: dict[str, Any] = {"epochs": epochs, "max_steps": max_steps, "seed": seed, "rule": rule}
     if settings.accelerate_config is None:
         from agentevol.training import finetune as in_process
@@ -66,6 +72,20 @@ def finetune(
         _launch(config_file, folder, progress)
         facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
         return facts
+
+
+def ignore_launcher_variables() -> None:
+    """Remove the variables of torchrun, `accelerate launch` and MPI from the environment, and print a line if there were any.
+
+    Accelerate would take this process for one of several and wait for the others for ever. The processes that `_launch` starts get
+    variables of their own.
+    """
+    names = sorted(name for name in os.environ if name in _LAUNCHER_VARIABLES or name.startswith(_LAUNCHER_PREFIXES))
+    for name in names:
+        del os.environ[name]
+    if names:
+        remedy = "to train in several processes, set finetune.accelerate_config"
+        print(f"ignored {', '.join(names)}: this process trains by itself; {remedy}", file=sys.stderr)
 
 
 def _launch(config_file: Path, folder: Path, progress: Callable[[int, int, float], None] | None) -> None:

@@ -111,3 +111,19 @@ def test_the_error_of_a_launched_process_is_reported(small_models: dict[str, Pat
     config.write_text(TWO_PROCESSES)
     with pytest.raises(LaunchFailed, match="longer than 10 tokens"):
         launched(config, max_tokens=10)
+
+
+def test_variables_of_another_launcher_are_ignored(
+    small_models: dict[str, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accelerate would wait for ever for the second of two processes."""
+    expected = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "PMI_SIZE": "2"}
+    for name, value in expected.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    facts = launch.finetune(small_models["llama"], data, tmp_path / "out", settings=SETTINGS, work_dir=tmp_path / "work", **OPTIONS)
+    assert facts["processes"] == 1
+    assert not expected.keys() & os.environ.keys()
+    assert os.environ["ACCELERATE_USE_CPU"] == "true", "a choice of the device"
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("ignored "))
+    assert line.startswith("ignored LOCAL_RANK, MASTER_ADDR, MASTER_PORT, PMI_SIZE, RANK, WORLD_SIZE: this process trains by itself")

@@ -125,9 +125,9 @@ def _rows(parameters: list[Parameter], main_job: dict[str, Any]) -> str:
     for parameter in parameters:
         value = yaml_text(main_job[parameter.key]) if parameter.key in main_job else ""
         differs = code(value) if value and value != parameter.default else ""
-        rows.append((code(parameter.key), code(parameter.default), differs, parameter.type, parameter.meaning, parameter.effect))
-    columns = ["key", "default", "main job", "type", "meaning", "effect"]
-    kept = [index for index in range(len(columns)) if index != 2 or any(row[2] for row in rows)]
+        rows.append((code(parameter.key), parameter.meaning, code(parameter.default), differs, parameter.type, parameter.effect))
+    columns = ["key", "meaning", "default", "main job", "type", "effect"]
+    kept = [index for index, name in enumerate(columns) if name != "main job" or any(row[index] for row in rows)]
     return table([columns[index] for index in kept], [[row[index] for index in kept] for row in rows])
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 
+import gymnasium
 import pytest
 from gymnasium.utils.env_checker import check_env
 
@@ -36,6 +37,35 @@ def play(env: BabyAI, item_id: str) -> list[tuple[str, str, str]]:
         rounds.append((observation, thought, action))
         observation = env.step(action)[0]
     return rounds
+
+
+# --- levels -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_level_is_generated_within_a_bounded_time() -> None:
+    """In the first layout of these two, every free cell of the agent's room faces an object; minigrid's own loop never ends."""
+    item_ids = ["babyai_4908274", "babyai_4272114"]
+    code = f"import envs\nfor item_id in {item_ids}: print(envs.make('babyai').reset(options={{'item_id': item_id}})[0])"
+    first, second = (subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=100).stdout for _ in range(2))
+    assert first == second
+    goals = [line for line in first.decode().splitlines() if line.startswith("Your goal: ")]
+    assert goals == ["Your goal: put a red box next to the red door", "Your goal: open a yellow door"]
+
+
+def test_a_level_without_a_valid_layout_is_an_unknown_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("envs.babyai.levels.MAX_DRAWS", 10)
+    monkeypatch.setattr("envs.babyai.levels.MAX_ATTEMPTS", 3)
+    with pytest.raises(UnknownItem, match=r"babyai_34 \(level SynthS5R2, seed 0\): minigrid found no valid layout in 3 attempts"):
+        BabyAI().reset(options={"item_id": "babyai_34"})
+
+
+def test_the_bounds_change_no_level() -> None:
+    minigrid_env = make_level("BossLevel", 7)
+    unbounded = gymnasium.make("BabyAI-BossLevel-v0").unwrapped
+    unbounded.reset(seed=7)
+    assert minigrid_env.grid == unbounded.grid
+    assert (minigrid_env.mission, tuple(minigrid_env.agent_pos)) == (unbounded.mission, tuple(unbounded.agent_pos))
+    assert not {"_rand_int", "gen_mission"} & set(vars(minigrid_env))
 
 
 # --- observations -----------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def command_lines(page: Path) -> Iterator[list[str]]:
     """Every command of the page: lines of blocks without a language, and inline code that starts with a known program."""
     lines = [line for block in blocks(page, "") for line in block.splitlines()]
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    lines += [code for code in re.findall(r"`([^`\n]+)`", text) if re.match(r"(agentevol|make|dvc|prefect) ", code)]
+    lines += [code for code in re.findall(r"`([^`\n]+)`", text) if re.match(r"(agentevol|make|dvc|prefect|python) ", code)]
     for line in lines:
         for part in re.split(r"&&|;", line):
             try:
@@ -96,6 +96,8 @@ def test_its_commands_exist(page: Path) -> None:
         elif words[0] == "make":
             targets = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
             assert set(targets) <= MAKE_TARGETS, words
+        elif words[:2] == ["python", "-m"] and re.match(r"(agentevol|benchmarks|docs|envs|flows|tests)\.[a-z_.]+$", words[2]):
+            assert (ROOT / (words[2].replace(".", "/") + ".py")).is_file() or (ROOT / words[2].replace(".", "/")).is_dir(), words
         elif words[0] == "prefect":
             named = [word for word in words if re.fullmatch(r"[a-z]+/[a-z-]+", word)]
             assert set(named) <= DEPLOYMENTS, words
@@ -186,9 +188,10 @@ def test_every_mlflow_name_is_documented() -> None:
     assert not undocumented
 
 
-def test_the_tree_in_the_architecture_page_exists() -> None:
-    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
-    for path in re.findall(r"`((?:flows|tasks|agentevol|envs|docs|tests)/[a-zA-Z0-9_/]*(?:\.py|/))`", page):
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=ident)
+def test_the_files_that_it_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:flows|tasks|agentevol|envs|docs|tests|benchmarks)/[a-zA-Z0-9_/]*(?:\.py|/))`", text):
         assert (ROOT / path).exists(), path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 
-from docs.generate.markdown import block, code, table
+from docs.generate.markdown import block, code, lists_separated, table
 from envs.base import TextEnv
 from envs.registry import ENVIRONMENTS, environment_class
 
@@ -29,7 +29,7 @@ def overview() -> str:
 def card(name: str) -> str:
     cls = environment_class(name)
     module = inspect.getmodule(cls)
-    parts = [f"# {_title(cls)}", inspect.cleandoc(cls.__doc__ or ""), _facts(name, cls)]
+    parts = [f"# {_title(cls)}", lists_separated(inspect.cleandoc(cls.__doc__ or "")), _facts(name, cls)]
     if len(cls.task_types) > 1:
         parts += ["## Task types", ", ".join(code(kind) for kind in cls.task_types)]
     parts += [
@@ -39,8 +39,8 @@ def card(name: str) -> str:
         "## An episode of the expert",
         _episode(name, cls),
     ]
-    text = inspect.cleandoc(module.__doc__ or "") if module else ""
-    if text and text != inspect.cleandoc(cls.__doc__ or ""):
+    text = lists_separated(inspect.cleandoc(module.__doc__ or "")) if module else ""
+    if text:
         parts += ["## The module", f"`{module.__name__}`: {text}" if module else ""]
     return "\n\n".join(parts) + "\n"
 
@@ -68,7 +68,7 @@ def _facts(name: str, cls: type[TextEnv]) -> str:
     ]
     if version := getattr(cls, "version", None):
         rows.insert(2, ("version", version))
-    return table(["", ""], rows)
+    return table(["property", "value"], rows)
 
 
 def _success(cls: type[TextEnv]) -> str:

@@ -27,3 +27,8 @@ def block(text: str, language: str = "text") -> str:
     """A fenced block whose fence is longer than any in the text."""
     fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def lists_separated(text: str) -> str:
+    """The text with an empty line before every list, which Markdown needs and docstrings leave out."""
+    return re.sub(r"^(?!- |  )(.+)\n(?=- )", r"\1\n\n", text, flags=re.MULTILINE)

@@ -7,6 +7,7 @@ PYTHONHASHSEED and locale. An environment knows nothing of language models and c
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -161,7 +162,7 @@ class TextEnv(gymnasium.Env[str, str]):
         if item_id is None:
             candidates = self.instructions("explore") or self.instructions("eval")
             item_id = candidates[int(self.np_random.integers(len(candidates)))].item_id
-        self._observation = self.begin(item_id)
+        self._observation = check_observation(self.begin(item_id))
         self.item_id, self.rounds, self.reward, self.done = item_id, 0, 0.0, False
         return self._observation, self._info()
 
@@ -185,12 +186,13 @@ class TextEnv(gymnasium.Env[str, str]):
         return self._observation if self.render_mode == "ansi" else None
 
     def _advance(self, observation: str, reward: float, terminated: bool) -> Step:
+        observation, reward = check_observation(observation), check_reward(reward)
         self.rounds += 1
-        self.reward += reward
+        self.reward = check_reward(self.reward + reward)
         truncated = not terminated and self.rounds >= self.max_rounds
         self.done = terminated or truncated
         self._observation = observation
-        return observation, float(reward), terminated, truncated, self._info()
+        return observation, reward, terminated, truncated, self._info()
 
     def _info(self) -> dict[str, Any]:
         info: dict[str, Any] = {"success": self.succeeded(self.reward), "item_id": self.item_id}
@@ -198,6 +200,42 @@ class TextEnv(gymnasium.Env[str, str]):
         if actions is not None:
             info["available_actions"] = actions
         return info
+
+
+def check_observation(value: Any) -> str:
+    """An observation of an environment, as text that can be written as UTF-8. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"the observation is {_describe(value)}; an environment must return text")
+    return replace_surrogates(value)
+
+
+def check_reward(value: Any) -> float:
+    """A reward of an environment, as a finite float. Raises TypeError, ValueError."""
+    try:
+        reward = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"the reward is {_describe(value)}; an environment must return a finite number") from None
+    if not math.isfinite(reward):
+        raise ValueError(f"the reward is {_describe(value)}; an environment must return a finite number")
+    return reward
+
+
+def replace_surrogates(text: str) -> str:
+    """The text with U+FFFD in place of every lone surrogate, which is no character: UTF-8, JSON and Parquet reject it.
+
+    The two halves of a character that arrived as two surrogates become that character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _describe(value: Any) -> str:
+    """A value and its type, in one short line."""
+    text = " ".join(repr(value).split())
+    return f"{text if len(text) <= 60 else text[:60] + '...'} ({type(value).__name__})"
 
 
 def stable_order(items: Iterable[Instruction], salt: str) -> list[Instruction]:

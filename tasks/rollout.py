@@ -56,7 +56,7 @@ def roll_out(
 
     `engine`: the inference engine, if it is not `transformers`. Raises RolloutFailed if every episode ended with an error; these episodes
     are not kept, so that the same run repeats them after the cause is fixed. If only some episodes ended with an error, they stay on
-    record until a run with another retry policy (max_retries, timeout) repeats their chunks.
+    record until a run with another retry policy (max_retries, step_timeout, timeout) repeats their chunks.
     """
     starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk_size)))
     common = {"policy": policy, "name": name, "instructions": instructions, "split": split, "sampling": sampling, "settings": settings}
@@ -97,7 +97,7 @@ def _retry_token(inputs: dict[str, Any]) -> list[float] | None:
 
 
 def _retry_policy(settings: RolloutParams, engine: EngineParams | None) -> list[float]:
-    return [settings.max_retries, *([engine.max_retries, engine.timeout] if engine else [])]
+    return [settings.max_retries, settings.step_timeout or 0.0, *([engine.max_retries, engine.timeout] if engine else [])]
 
 
 def _exclusive_server(engine: EngineParams | None) -> AbstractContextManager[None]:

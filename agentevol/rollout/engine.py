@@ -15,6 +15,7 @@ import numpy as np
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.trajectory import Message
 from agentevol.rollout.sampling import Sampling
+from envs.base import replace_surrogates
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,6 @@ class Usage:
     tokens_out: int = 0
 
 
-def one_line_error(error: Exception) -> str:
-    """The type and the message of an exception, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def one_line_error(error: BaseException) -> str:
+    """The type and the message of an exception, in one line of valid text."""
+    return replace_surrogates(" ".join(f"{type(error).__name__}: {error}".split()))

@@ -1,13 +1,15 @@
 """One running episode: its environment, its messages and its token ids, until it becomes a trajectory.
 
-Invariant: an exception of the environment sets `status` to "error" and never becomes a reward. The texts of `error` are stored in rows.
+Invariant: whatever an environment does (an exception, a wrong value, a call that never returns) sets `status` to "error" and never becomes
+a reward; all texts of an episode can be written as UTF-8. The texts of `error` are stored in rows.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,8 @@ import envs
 from agentevol.data.react import first_message
 from agentevol.data.trajectory import Message, Status, Trajectory
 from agentevol.rollout.engine import Engine, GenerationResult, one_line_error
+from agentevol.rollout.environment_thread import CallFailed, EnvironmentThread
+from envs.base import check_observation, check_reward, replace_surrogates
 
 
 @dataclass(slots=True)
@@ -31,6 +35,8 @@ class Episode:
     sample: int
     slot: int
     rng: np.random.Generator
+    step_timeout: float | None = None
+    """Seconds that a call of an environment in this process may take. A client of a server has its own limits."""
     started: float = field(default_factory=time.perf_counter)
     env: envs.TextEnv | None = None
     messages: list[Message] = field(default_factory=list)
@@ -39,28 +45,29 @@ class Episode:
     engine_tokens: int = 0
     status: Status | None = None
     error: str | None = None
+    thread: EnvironmentThread | None = None
 
     def start(self, server: str | None) -> None:
         """Create the environment, on the server at this URL or in this process, and record the first message."""
-        # Named boundary: whatever an environment raises is an error of the environment, not a failure of the policy.
+        if server is None:
+            self.thread = EnvironmentThread(self.step_timeout)
         try:
-            self.env = envs.make(self.instruction.env, server=server)
-            observation, _ = self.env.reset(options={"item_id": self.instruction.item_id})
-        except Exception as error:
-            self.fail(f"environment: {one_line_error(error)}")
-            return
-        self.messages.append(Message("user", first_message(self.env.prompt, observation)))
+            self.env = self._call(lambda: envs.make(self.instruction.env, server=server))
+            self.messages.append(Message("user", self._call(self._reset)))
+        except CallFailed as failure:
+            self.fail(f"environment: {one_line_error(failure.cause)}")
 
     def step(self, answer: GenerationResult) -> None:
         """Pass the policy's answer to the environment, and record both the answer and the observation."""
         assert self.env is not None, "an episode without an environment has ended as an error"
-        self.messages.append(Message("assistant", answer.text, loss=True))
+        text = replace_surrogates(answer.text)
+        self.messages.append(Message("assistant", text, loss=True))
         self.add_tokens(answer.token_ids, loss=True)
         self.engine_tokens = answer.total_tokens
         try:
-            observation, _, terminated, truncated, _ = self.env.answer(answer.text)
-        except Exception as error:
-            self.fail(f"environment: {one_line_error(error)}")
+            observation, terminated, truncated = self._call(self._answer, text)
+        except CallFailed as failure:
+            self.fail(f"environment: {one_line_error(failure.cause)}")
             return
         self.messages.append(Message("user", observation))
         if terminated or truncated:
@@ -81,13 +88,46 @@ class Episode:
 
     def close(self) -> None:
         """Close the environment. What it raises then is an error like any other, unless the episode already ended with one."""
-        if self.env is None:
-            return
+        env, thread = self.env, self.thread
+        self.thread = None
         try:
-            self.env.close()
-        except Exception as error:
+            if thread is not None:
+                thread.close(env.close if env else None)
+            elif env is not None:
+                self._call(env.close)
+        except CallFailed as failure:
+            if isinstance(failure.cause, KeyboardInterrupt):
+                raise failure.cause from None
             if self.status != "error":
-                self.fail(f"environment: {one_line_error(error)}")
+                self.fail(f"environment: {one_line_error(failure.cause)}")
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """A call of the environment. Raises CallFailed, and KeyboardInterrupt if the environment raises it."""
+        # Named boundary: whatever an environment raises is an error of the environment, not a failure of the policy.
+        try:
+            if self.thread is not None:
+                return self.thread.call(function, *arguments)
+            return function(*arguments)
+        except CallFailed as failure:
+            if isinstance(failure.cause, KeyboardInterrupt):
+                raise failure.cause from None
+            raise
+        except Exception as error:
+            raise CallFailed(error) from None
+
+    def _reset(self) -> str:
+        """The first message. Raises TypeError if the environment returns something else than text."""
+        assert self.env is not None
+        observation, _ = self.env.reset(options={"item_id": self.instruction.item_id})
+        return replace_surrogates(first_message(self.env.prompt, check_observation(observation)))
+
+    def _answer(self, text: str) -> tuple[str, bool, bool]:
+        """One round: (observation, terminated, truncated). Raises TypeError, ValueError if the environment returns no text or no number."""
+        assert self.env is not None
+        observation, reward, terminated, truncated, _ = self.env.answer(text)
+        check_reward(reward)
+        check_reward(self.env.reward)
+        return check_observation(observation), bool(terminated), bool(truncated)
 
     def is_looping(self, max_repeats: int | None) -> bool:
         """Whether the last `max_repeats` rounds had the same answer and the same observation. Few policies ever leave such a loop.

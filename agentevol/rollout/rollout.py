@@ -111,7 +111,8 @@ class Rollout:
                 while queue and free_slots:
                     index, attempt = queue.popleft()
                     slot = free_slots.popleft()
-                    running[slot] = self._start_episode(index, attempt, *work[index], slot)
+                    running[slot] = self._create_episode(index, attempt, *work[index], slot)
+                    self._start_episode(running[slot])
                 for result in self.engine.poll():
                     self._handle_result(running[result.slot], result)
                 for slot, episode in sorted(running.items()):
@@ -135,14 +136,16 @@ class Rollout:
             self.engine.close()
         return [trajectories[index] for index in range(len(work))]
 
-    def _start_episode(self, index: int, attempt: int, instruction: envs.Instruction, sample: int, slot: int) -> Episode:
+    def _create_episode(self, index: int, attempt: int, instruction: envs.Instruction, sample: int, slot: int) -> Episode:
         rng = self.sampling.rng(instruction.item_id, sample)
-        episode = Episode(index, attempt, instruction, sample, slot, rng)
-        episode.start(self.settings.servers.get(instruction.env))
+        return Episode(index, attempt, instruction, sample, slot, rng, self.settings.step_timeout)
+
+    def _start_episode(self, episode: Episode) -> None:
+        """Reset the environment and request the first answer."""
+        episode.start(self.settings.servers.get(episode.instruction.env))
         if episode.status is None:
             chat = self.engine.chat
             self._request_answer(episode, chat.tokenize_prompt(episode.messages[0].content) if chat else [])
-        return episode
 
     def _handle_result(self, episode: Episode, result: GenerationResult) -> None:
         """Pass the answer to the environment; request the next answer unless the episode is over."""

@@ -81,6 +81,11 @@ class RolloutParams(Section):
     max_retries: Natural = parameter(
         1, "Retries of an episode that ended in an error; an error never counts as a failure.", effect="none", formerly="retries"
     )
+    step_timeout: Positive | None = parameter(
+        120.0,
+        "Seconds that reset or one step of an environment in this process may take before the episode ends in an error; null has no limit.",
+        effect="none",
+    )
     servers: dict[str, _ServerUrl] = parameter(
         {},
         "Environments played on a server (`agentevol serve`), by name: its URL, e.g. {textcraft: http://127.0.0.1:36001}.",

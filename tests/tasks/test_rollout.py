@@ -160,6 +160,8 @@ def test_some_errors_stay_on_record_until_a_run_has_another_retry_policy(
     assert explore(samples=1).facts["errors"] == 1, "the first run keeps its results"
     assert explore(samples=1, settings=RolloutParams(chunk_size=2, max_retries=2)).facts["errors"] == 0
     assert not played
+    assert explore(samples=1, settings=RolloutParams(chunk_size=2, step_timeout=600.0)).facts["errors"] == 0
+    assert {item for item, _ in played} == {"w_0", "w_1"}, "a longer time limit repeats the chunk, too"
 
 
 def test_a_model_replaced_during_its_rollout_stores_no_episodes_under_the_old_digest(played: list[tuple[str, int]]) -> None:

@@ -56,4 +56,4 @@ docs: $(READY_DOCS)  ## The documentation as a site in build/docs; warnings are 
 	@echo "documentation: build/docs/index.html"
 
 test: lint  ## Lint and all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

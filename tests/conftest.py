@@ -1,4 +1,4 @@
-"""What several floors' tests share: one Prefect API for the whole session, and no telemetry."""
+"""What the tests of several layers share: the order of the files, one Prefect API per worker process, and no telemetry."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ def pytest_configure(config: pytest.Config) -> None:
     # Prefect's and MLflow's own use of SQLAlchemy; nothing of ours.
     for message in ("Type object <class 'prefect", "The ``noload`` loader strategy"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}")
+
+
+LONGEST_FILES = (
+    "tests/flows/test_up.py",
+    "tests/flows/test_sweep.py",
+    "tests/flows/test_resume.py",
+    "tests/test_dvc.py",
+)
+"""These start first, so that the worker processes end at about the same time (with --no-loadscope-reorder)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))  # stable: the others keep their order
 
 
 @pytest.fixture(scope="session", autouse=True)

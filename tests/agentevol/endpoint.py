@@ -21,7 +21,9 @@ class Endpoint:
     """The behaviour of an endpoint, and a record of the requests that it got.
 
     `first_problems`: what happens to the first requests, one each: a status code, "hang up", "slow" or "nonsense". `always`: the status
-    code of all other requests, None for completions. `error`: further fields of error responses. `response_delay`: seconds.
+    code of all other requests, None for completions. `error`: further fields of error responses. `response_delay`: seconds. `refuse`: the
+    status code and the message with which a conversation is refused, None if it is answered. `choice`: fields of every choice that replace
+    those of a completion.
     """
 
     answer: Callable[[ChatMessages], str] = lambda messages: count(messages)
@@ -30,6 +32,8 @@ class Endpoint:
     first_problems: list[int | str] = field(default_factory=list)
     always: int | None = None
     error: dict[str, Any] = field(default_factory=dict)
+    refuse: Callable[[ChatMessages], tuple[int, str] | None] = lambda messages: None
+    choice: dict[str, Any] = field(default_factory=dict)
     retry_after: str | None = None
     response_delay: float = 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -70,7 +74,11 @@ def serve_endpoint(**behaviour: Any) -> Iterator[Endpoint]:
                 return self.respond(200, {"choices": []})
             if isinstance(problem, int):
                 return self.respond(problem, {"error": {"message": "no", **endpoint.error}})
-            return self.respond(200, completion(body, endpoint.answer))
+            if refusal := endpoint.refuse(body["messages"]):
+                return self.respond(refusal[0], {"error": {"message": refusal[1]}})
+            reply = completion(body, endpoint.answer)
+            reply["choices"][0].update(endpoint.choice)
+            return self.respond(200, reply)
 
         def respond(self, status: int, body: dict[str, Any]) -> None:
             data = json.dumps(body).encode()

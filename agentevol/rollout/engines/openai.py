@@ -1,8 +1,8 @@
 """The `openai` engine: a model behind an OpenAI-compatible chat endpoint, either hosted or vLLM's server with a policy of this project.
 
 Invariant: what may succeed later (429, 5xx, a broken connection, a timeout) is retried with exponential backoff, then it is an error of
-that episode; what will not (401, 404) ends the rollout with a message of one line. The key comes from the environment and goes into the
-request header only.
+that episode, as is a prompt that the server refuses; what concerns every request (401, 404, a wrong model) ends the rollout with a message
+of one line. The key comes from the environment and goes into the request header only.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json
 from agentevol.models import model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
+from agentevol.rollout.engines.openai_errors import REQUEST_STATUS_CODES, is_about_one_request, is_context_full, is_retryable
 from agentevol.settings.engines import EngineParams
 
 _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds
-_RETRYABLE_STATUS_CODES = {408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 524, 529}
-_QUOTA_EXCEEDED = "insufficient_quota"  # a 429 for which waiting does not help
-_CONTEXT_EXCEEDED = ("context_length_exceeded", "maximum context length", "context length", "max_model_len")
+_MAX_FIRST_REJECTIONS = 8  # so many refused requests before the first answer are no coincidence: a setting is wrong
+_EMPTY = "(empty)"  # stands for an empty message where the server refuses one
 
 
 def endpoint_digest(settings: EngineParams) -> str:
@@ -54,6 +54,8 @@ class OpenAIEngine:
         self._request_numbers = itertools.count()
         self._next_request_time = 0.0  # by the loop's clock: for the rate limit, and for what the server asks for
         self._has_responded = False
+        self._has_answered = False
+        self._first_rejections = 0  # requests that were refused before the first answer
         if model_folder is not None and settings.weight_sync is None:
             raise EngineError(f"engine.weight_sync: null given; {self.url} must load {model_folder} (engine.weight_sync=vllm)")
         if model_folder is not None:
@@ -123,12 +125,11 @@ class OpenAIEngine:
         """Send the request until it succeeds or the retries are used up."""
         problem = ""
         for attempt in range(self.settings.max_retries + 1):
-            await self._wait_for_rate_limit()
-            self.usage.requests += 1
-            self.usage.repeated += attempt > 0
             delay = _retry_delay(attempt)
             try:
-                response = await self._http_client().post(f"{self.url}/chat/completions", json=body)
+                response = await self._post(body, is_retry=attempt > 0)
+                if response.status_code in (400, 422) and not is_context_full(response) and _has_empty_message(body):
+                    response = await self._post(_without_empty_messages(body), is_retry=True)
             except httpx.ConnectError as error:
                 problem = f"cannot be reached: {one_line_error(error)}"
                 if attempt == self.settings.max_retries and not self._has_responded:
@@ -139,25 +140,45 @@ class OpenAIEngine:
                 self._has_responded = True
                 if response.is_success:
                     if (result := self._parse_completion(slot, response)) is not None:
+                        self._has_answered = True
                         return result
                     problem = "answered with something else than a chat completion"
-                elif _contains(response, *_CONTEXT_EXCEEDED) and response.status_code in (400, 413, 422):
+                elif is_context_full(response):
                     return GenerationResult(slot, truncation_reason=f"the context of {self.model} at {self.url} is full")
-                elif response.status_code not in _RETRYABLE_STATUS_CODES or _contains(response, _QUOTA_EXCEEDED):
-                    raise EngineError(self._rejection_message(response))
-                else:
+                elif is_retryable(response):
                     problem = f"answered {response.status_code}"
                     delay = self._apply_retry_after(response, delay)
+                else:
+                    return self._reject(slot, response)
             if attempt < self.settings.max_retries:
                 await asyncio.sleep(delay)
         return GenerationResult(slot, error=f"{self.url} {problem}; asked {self.settings.max_retries + 1} times (retries)")
+
+    async def _post(self, body: Mapping[str, Any], *, is_retry: bool) -> httpx.Response:
+        """One request, when the rate limit allows it."""
+        await self._wait_for_rate_limit()
+        self.usage.requests += 1
+        self.usage.repeated += is_retry
+        return await self._http_client().post(f"{self.url}/chat/completions", json=body)
+
+    def _reject(self, slot: int, response: httpx.Response) -> GenerationResult:
+        """The error of one episode. Raises EngineError if the refusal concerns every request."""
+        message = self._rejection_message(response)
+        was_read = response.status_code in REQUEST_STATUS_CODES
+        if not is_about_one_request(response) and not (was_read and self._has_answered):
+            raise EngineError(message)
+        if not self._has_answered:
+            self._first_rejections += 1
+            if self._first_rejections >= _MAX_FIRST_REJECTIONS:
+                raise EngineError(f"{message} (so were the first {self._first_rejections} requests, and none was answered)")
+        return GenerationResult(slot, error=message)
 
     def _parse_completion(self, slot: int, response: httpx.Response) -> GenerationResult | None:
         """The result, or None if the response is no chat completion."""
         try:
             completion = response.json()
             choice, counts = completion["choices"][0], completion.get("usage") or {}
-            text = choice["message"].get("content") or ""
+            text, finish_reason = choice["message"].get("content") or "", choice.get("finish_reason")
             prompt_tokens, completion_tokens = int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return None
@@ -165,14 +186,18 @@ class OpenAIEngine:
             return None
         self.usage.tokens_in += prompt_tokens
         self.usage.tokens_out += completion_tokens
-        stopped = choice.get("finish_reason") != "length"
-        return GenerationResult(slot, text.strip(), stopped=stopped, total_tokens=prompt_tokens + completion_tokens)
+        if not text and finish_reason == "length" and (choice["message"].get("content") is None or _has_reasoned(completion)):
+            used = f"the model used all of its {completion_tokens or 'allowed'} tokens before its answer began (finish_reason: length)"
+            return GenerationResult(slot, error=f"{used}; raise rollout.max_new_tokens, or make it reason less (engine.options)")
+        if not text and finish_reason == "content_filter":
+            return GenerationResult(slot, error=f"{self.url} withheld the answer (finish_reason: content_filter)")
+        return GenerationResult(slot, text.strip(), stopped=finish_reason != "length", total_tokens=prompt_tokens + completion_tokens)
 
     def _rejection_message(self, response: httpx.Response) -> str:
         """One line; without the response's body if that may repeat a part of the key."""
         rejected = f"{self.url} rejected the request for {self.model!r} with {response.status_code}"
         variable = self.settings.api_key_env
-        if response.status_code in (401, 403):
+        if response.status_code in (401, 403) and not is_about_one_request(response):
             sent = f"the key in {variable} was sent" if self._api_key else f"no key was sent, because {variable} is not set"
             return f"{rejected}: {sent}; set the environment variable {variable} to the right one"
         details = " ".join(response.text.split())[:300]
@@ -235,5 +260,20 @@ def _read_api_key(variable: str) -> str:
     return key
 
 
-def _contains(response: httpx.Response, *phrases: str) -> bool:
-    return any(phrase in response.text for phrase in phrases)
+def _has_reasoned(completion: Mapping[str, Any]) -> bool:
+    """Whether the completion holds reasoning, or counts tokens of it, which are no part of the answer."""
+    message, counts = completion["choices"][0]["message"], completion.get("usage") or {}
+    details = counts.get("completion_tokens_details") or {}
+    return bool(message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens"))
+
+
+def _has_empty_message(body: Mapping[str, Any]) -> bool:
+    return any(not message["content"].strip() for message in body["messages"])
+
+
+def _without_empty_messages(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The request with a text in place of empty messages, which some servers refuse (Anthropic's and Mistral's, for example)."""
+    return {
+        **body,
+        "messages": [message if message["content"].strip() else {**message, "content": _EMPTY} for message in body["messages"]],
+    }

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from agentevol.parent_process import end_with_parent
-from flows.up.state import api_url
+from flows.up.state import api_url, loopback
 
 STARTUP_SECONDS = 120.0
 STOP_SECONDS = 5.0
@@ -62,7 +61,7 @@ class LocalServer:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise ServerStartupError(f"Prefect's API ended with code {self.process.returncode} while starting; {self._log_tail()}")
-            with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(f"{self.url}/health", timeout=5) as response:
+            with contextlib.suppress(urllib.error.URLError, OSError), loopback.open(f"{self.url}/health", timeout=5) as response:
                 if response.status == 200:
                     self.migrated_marker.touch()
                     self.migration_lock.release()

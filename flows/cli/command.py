@@ -27,6 +27,8 @@ QUIET_ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
 }
 
+_LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
 EXPECTED_ERRORS = (
     "agentevol.training.lora.PeftNotInstalled",
     "agentevol.chat.template.ChatTemplateError",
@@ -91,6 +93,32 @@ def set_quiet_defaults() -> None:
     home = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve() / ".prefect"
     os.environ.setdefault("PREFECT_HOME", str(home))
     os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(Path(os.environ["PREFECT_HOME"]) / "results"))
+
+
+def bypass_proxies_for_loopback() -> None:
+    """Let no request to this machine go through a proxy: Prefect's API, MLflow's server and environment servers run here.
+
+    Without the package socksio, the HTTP client of Prefect cannot even be made while a variable names a SOCKS proxy. Such a variable is
+    removed, with one line.
+    """
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""  # where both are set, the first one counts
+    hosts = [host.strip() for host in given.split(",") if host.strip()]
+    hosts += [host for host in _LOOPBACK_HOSTS if host not in hosts]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(hosts)
+    proxies = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "all_proxy")]
+    if unusable := sorted(name for name in proxies if _is_unusable_proxy(os.environ[name])):
+        for name in unusable:
+            del os.environ[name]
+        print(f"agentevol: {', '.join(unusable)} ignored: a SOCKS proxy needs socks5:// and `pip install 'httpx[socks]'`", file=sys.stderr)
+
+
+def _is_unusable_proxy(url: str) -> bool:
+    from importlib.util import find_spec
+
+    scheme, separator, _ = url.lower().partition("://")
+    if not separator or scheme in ("http", "https"):
+        return False
+    return scheme not in ("socks5", "socks5h") or find_spec("socksio") is None
 
 
 def load_flow(name: str) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli import store as artifacts
-from flows.cli.command import exit_with_error, run_flow, set_quiet_defaults
+from flows.cli.command import bypass_proxies_for_loopback, exit_with_error, run_flow, set_quiet_defaults
 
 app = typer.Typer(
     add_completion=False,
@@ -43,7 +43,7 @@ def _print_version(given: bool) -> None:
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
-    pass
+    bypass_proxies_for_loopback()
 
 
 @app.command()

@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 
 from flows.up import mlflow_ui
-from flows.up.state import HOME_VARIABLE, Record, Service, StartupError, process_tree, responds, terminate
+from flows.up.state import HOME_VARIABLE, Record, Service, StartupError, loopback, process_tree, responds, terminate
 
 HOST = "127.0.0.1"
 POOL = "local"
@@ -126,7 +126,7 @@ def _has_heartbeat(api: str, since: float) -> bool:
         f"{api}/work_pools/{POOL}/workers/filter", data=b"{}", headers={"Content-Type": "application/json"}, method="POST"
     )
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with loopback.open(request, timeout=5) as response:
             workers = json.load(response)
     except (OSError, ValueError):
         return False

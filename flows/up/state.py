@@ -24,6 +24,8 @@ HOME_VARIABLE = "AGENTEVOL_UP"
 FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """Set by Prefect in the processes of a flow run: the id of the run."""
 STOP_SECONDS = 15.0
+loopback = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs on this machine, whatever proxies the environment names."""
 
 
 class StartupError(RuntimeError):
@@ -122,7 +124,7 @@ def terminate(processes: Sequence[psutil.Process], timeout: float = STOP_SECONDS
 
 def responds(url: str, timeout: float = 2) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:
+        with loopback.open(url, timeout=timeout) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False

@@ -14,6 +14,8 @@ import typer
 
 from flows.cli import command
 from tests import ROOT
+from tests.flows.conftest import Command
+from tests.flows.tiny import make_project
 
 HEAVY = ("prefect", "mlflow", "torch", "transformers", "pandas", "great_expectations", "gymnasium")
 
@@ -102,6 +104,32 @@ def test_the_hub_is_contacted_only_for_a_name_on_it(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(os, "environ", {})
         command.check(params, [], models)
         assert os.environ.get("HF_HUB_OFFLINE") == offline
+
+
+PROXIES = {"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks4://127.0.0.1:9"}
+"""Nothing listens there."""
+
+
+def test_no_proxy_for_this_machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for given, expected in (
+        ({}, "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": ".example.com, localhost"}, ".example.com,localhost,127.0.0.1,::1"),
+        ({"no_proxy": "10.0.0.1", "NO_PROXY": ""}, "10.0.0.1,127.0.0.1,localhost,::1"),
+    ):
+        monkeypatch.setattr(os, "environ", {**PROXIES, **given})
+        command.bypass_proxies_for_loopback()
+        assert (os.environ["no_proxy"], os.environ["NO_PROXY"]) == (expected, expected)
+        assert "ALL_PROXY" not in os.environ
+        assert os.environ["http_proxy"] == PROXIES["http_proxy"], "for other machines"
+        assert capsys.readouterr().err.startswith("agentevol: ALL_PROXY ignored: a SOCKS proxy needs socks5://")
+
+
+@pytest.mark.slow
+def test_a_flow_runs_behind_a_proxy_that_does_not_answer(agentevol: Command, tmp_path: Path) -> None:
+    """Prefect's API is on this machine: its start, its client and its events do without the proxy."""
+    done = agentevol(make_project(tmp_path), "collect", **PROXIES)
+    assert done.returncode == 0, done.stderr
+    assert "agenttraj: 8" in done.stderr
 
 
 def test_status_and_down_without_running_processes(tmp_path: Path) -> None:

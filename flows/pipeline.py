@@ -24,6 +24,7 @@ from agentevol.training.launch import ignore_launcher_variables
 from agentevol.training.precision import resolve_precision
 from envs.base import Split
 from envs.registry import environment_class
+from flows.check_parameters import check_parameters
 from tasks.artifact import Artifact, check_store
 from tasks.cached_task import evict
 from tasks.collect import collect, data_lock, subset, subset_instructions, subset_trajectories
@@ -89,6 +90,7 @@ class Pipeline:
     def __init__(self, params: Params, gate_reports: dict[str, str] | None = None) -> None:
         """`gate_reports`: is filled with the gate's report on each dataset, by the dataset's name."""
         check_store()
+        check_parameters(params)
         ignore_launcher_variables()
         self.params = params
         self.gate_reports = {} if gate_reports is None else gate_reports

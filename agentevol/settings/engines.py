@@ -5,7 +5,9 @@ Invariant: none of them is a secret; a key stays in the environment variable tha
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -22,9 +24,9 @@ class EndpointParams(Section):
     model: Text | None = parameter(
         None, "The model's name on the server; null: the policy's folder (`agentevol evaluate` is given the name)."
     )
-    api_key_env: _VariableName = parameter(
-        "OPENAI_API_KEY",
-        "The environment variable that holds the API key. The key itself never stands here; without one, none is sent.",
+    api_key_env: _VariableName | None = parameter(
+        None,
+        "The environment variable that holds the API key, e.g. OPENAI_API_KEY. The key itself never stands here; null: no key is sent.",
         effect="none",
         formerly="key_from",
     )
@@ -44,6 +46,19 @@ class EndpointParams(Section):
         if secret := [name for name in options if name.lower().replace("-", "_") in _SECRETS]:
             raise ValueError(f"no secrets ({', '.join(secret)}): a key is read from the environment variable that api_key_env names")
         return options
+
+    def sends_key_unencrypted(self) -> bool:
+        """Whether a key would go over plain http to another machine."""
+        return bool(
+            self.api_key_env and self.url and self.url.startswith("http://") and not _is_loopback(urlsplit(self.url).hostname or "")
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class EngineParams(EndpointParams):

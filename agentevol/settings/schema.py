@@ -263,6 +263,17 @@ class Params(Section):
             raise ValueError(f"engine.options: {engine.options} given; allowed: none where engine.kind is transformers")
         return self
 
+    @model_validator(mode="after")
+    def _keys_are_encrypted(self) -> Params:
+        endpoints = {"engine": self.engine, **{f"evaluate.baselines.{i}": model for i, model in enumerate(self.evaluate.baselines)}}
+        for section, endpoint in endpoints.items():
+            if endpoint.sends_key_unencrypted():
+                raise ValueError(
+                    f"{section}.url: {endpoint.url} given; allowed: https:// or this machine where {section}.api_key_env is set,"
+                    " because plain http shows the key to the network"
+                )
+        return self
+
     @field_validator("environments")
     @classmethod
     def _known_environments(cls, names: list[str]) -> list[str]:

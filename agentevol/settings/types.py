@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -50,9 +51,18 @@ def _schedule(value: object, check: Any) -> Any:
 
 def _plain_url(value: str) -> str:
     """An address without credentials: it is logged and stored, so it must not contain a secret."""
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value):
-        raise ValueError("an address such as http://127.0.0.1:8000/v1, without a user, a key or a query in it")
+    check_url(value)
     return value.rstrip("/")
+
+
+def check_url(value: str) -> None:
+    """Raises ValueError if this is no http address, or has a user, a key or a query in it."""
+    try:
+        is_valid = bool(re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#@]*)?", value)) and urlsplit(value).port != 0
+    except ValueError:  # of urlsplit: brackets without an IPv6 address, or a port that is none
+        is_valid = False
+    if not is_valid:
+        raise ValueError("an address such as http://127.0.0.1:8000/v1, without a user, a key or a query in it")
 
 
 Text = Annotated[str, Field(min_length=1)]

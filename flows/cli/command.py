@@ -49,12 +49,14 @@ EXPECTED_ERRORS = (
 """Errors that the user can fix; their messages say how."""
 
 
-def run_flow(flow: str, params: Path, overrides: list[str], models: Sequence[str] = (), **more: Any) -> Any:
+def run_flow(
+    flow: str, params: Path, overrides: list[str], models: Sequence[str] = (), *, uses_base_model: bool = True, **more: Any
+) -> Any:
     """Check the parameters, then run a flow with its own Prefect API; expected errors are printed in one line.
 
     `models`: the models that the flow needs besides the base model.
     """
-    check(params, overrides, models)
+    check(params, overrides, models, uses_base_model=uses_base_model)
     set_quiet_defaults()
     from flows.prefect_server import ServerStartupError, gc_paused, prefect_api
 
@@ -75,11 +77,15 @@ def run_flow(flow: str, params: Path, overrides: list[str], models: Sequence[str
             exit_with_error(str(error), code=1)
 
 
-def check(params: Path, overrides: list[str], models: Sequence[str]) -> None:
+def check(params: Path, overrides: list[str], models: Sequence[str], *, uses_base_model: bool = True) -> None:
     from agentevol.settings.load import SettingsError, load_params
+    from flows.check_parameters import check_parameters
 
     try:
         settings = load_params(params, overrides)
+        is_hosted = settings.engine.kind == "openai" and settings.engine.weight_sync is None  # then `models` are names on the server
+        if uses_base_model:
+            check_parameters(settings, () if is_hosted else models)
     except SettingsError as error:
         exit_with_error(str(error))
     if all(Path(model).exists() for model in (settings.model.base, *models)):

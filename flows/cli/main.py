@@ -49,13 +49,13 @@ def options(
 @app.command()
 def collect(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006  (typer needs the list itself)
     """Verify data/ (AgentTraj, AgentTraj-L, AgentEval, instructions), and rebuild what is missing."""
-    run_flow("flows.collect:collect", params, overrides)
+    run_flow("flows.collect:collect", params, overrides, uses_base_model=False)
 
 
 @app.command()
 def pretrain(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
     """Rebuild the embedded base model from the project's own text."""
-    run_flow("flows.pretrain:pretrain", params, overrides)
+    run_flow("flows.pretrain:pretrain", params, overrides, uses_base_model=False)
 
 
 @app.command()

@@ -37,6 +37,7 @@ class Endpoint:
     retry_after: str | None = None
     response_delay: float = 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     concurrent: int = 0
     max_concurrent: int = 0
@@ -57,6 +58,7 @@ def serve_endpoint(**behaviour: Any) -> Iterator[Endpoint]:
                 if self.path != "/v1/chat/completions":
                     return self.respond(200, {})
                 endpoint.bodies.append(body)
+                endpoint.authorizations.append(self.headers.get("Authorization"))
                 endpoint.concurrent += 1
                 endpoint.max_concurrent = max(endpoint.max_concurrent, endpoint.concurrent)
                 problem = endpoint.first_problems.pop(0) if endpoint.first_problems else endpoint.always

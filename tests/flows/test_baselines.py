@@ -31,7 +31,7 @@ def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agente
         done = agentevol(folder, "evolve", PUSHERS_KEY="k-123")
         assert done.returncode == 0, done.stderr
         requests = len(endpoint.bodies)
-        engine = ["-S", "engine.kind=openai", "-S", f"engine.url={endpoint.url}"]
+        engine = ["-S", "engine.kind=openai", "-S", f"engine.url={endpoint.url}", "-S", "engine.api_key_env=OPENAI_API_KEY"]
         alone = agentevol(folder, "evaluate", "pusher-2", *engine, OPENAI_API_KEY="k-123")
         assert "100.0 %" in alone.stderr + alone.stdout
         assert "endpoint usage: " in alone.stderr + alone.stdout

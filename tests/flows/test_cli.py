@@ -77,6 +77,34 @@ def test_a_mistake_is_reported_in_one_line_and_nothing_starts(tmp_path: Path, ov
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+HOSTED = "{name: G, model: g, url: 'https://host', api_key_env: NOT_SET}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["evolve"], "model.base: models/base is not a model folder (no config.json)"),
+        (["sweep", "-S", "model.base=./elsewhere"], "model.base: elsewhere is not a model folder"),
+        (["evaluate", "./mine", "-S", "model.base=base"], "mine is not a model folder"),
+        (
+            ["evolve", "-S", f"evaluate.baselines=[{HOSTED}]"],
+            "evaluate.baselines.0.api_key_env: the environment variable NOT_SET is not set",
+        ),
+        (
+            ["evaluate", "g", "-S", "engine={kind: openai, url: 'https://host', api_key_env: NOT_SET}"],
+            "engine.api_key_env: the environment variable NOT_SET is not set; set it to the key of https://host",
+        ),
+    ],
+)
+def test_what_is_missing_is_reported_before_anything_starts(tmp_path: Path, arguments: list[str], text: str) -> None:
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert text in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
 def test_a_missing_params_file_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "evolve", "--params", "other.yaml")
     assert done.returncode == 2
@@ -100,6 +128,7 @@ def test_the_hub_is_contacted_only_for_a_name_on_it(tmp_path: Path, monkeypatch:
     params, folder = tmp_path / "params.yaml", tmp_path / "model"
     params.write_text(f"model: {{base: {folder}}}\n")
     folder.mkdir()
+    (folder / "config.json").touch()
     for models, offline in ([], "1"), ([str(folder)], "1"), (["somebody/something"], None):
         monkeypatch.setattr(os, "environ", {})
         command.check(params, [], models)

@@ -47,7 +47,7 @@ class OpenAIEngine:
         self.settings, self.num_slots, self.context_length, self.usage = settings, num_slots, context_length, usage
         self.url = settings.url
         self.model = settings.model or (str(model_folder) if model_folder else "")
-        self._api_key = _read_api_key(settings.api_key_env)
+        self._api_key = _read_api_key(settings)
         self._finished: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
         self._open_requests: dict[int, tuple[int, Future[None]]] = {}
         """By slot: the number of its request, and the request. A result with another number is that of a released slot."""
@@ -198,8 +198,9 @@ class OpenAIEngine:
         rejected = f"{self.url} rejected the request for {self.model!r} with {response.status_code}"
         variable = self.settings.api_key_env
         if response.status_code in (401, 403) and not is_about_one_request(response):
-            sent = f"the key in {variable} was sent" if self._api_key else f"no key was sent, because {variable} is not set"
-            return f"{rejected}: {sent}; set the environment variable {variable} to the right one"
+            if variable is None:
+                return f"{rejected}: no key was sent; set api_key_env to the name of the environment variable that holds it"
+            return f"{rejected}: the key in {variable} was sent; set the environment variable {variable} to the right one"
         details = " ".join(response.text.split())[:300]
         details = details.replace(self._api_key, "***") if self._api_key else details
         remedy = ""
@@ -252,9 +253,16 @@ def _retry_delay(attempt: int) -> float:
     return min(_MAX_RETRY_DELAY, _FIRST_RETRY_DELAY * 2.0**attempt) * random.uniform(0.5, 1.0)
 
 
-def _read_api_key(variable: str) -> str:
-    """The key, "" if the variable is not set. An unusable key is rejected here, because the error of sending it would repeat it."""
+def _read_api_key(settings: EngineParams) -> str:
+    """The key, "" if none is sent. An unusable key is rejected here, because the error of sending it would repeat it."""
+    variable = settings.api_key_env
+    if variable is None:
+        return ""
+    if settings.sends_key_unencrypted():
+        raise EngineError(f"{settings.url}: the key in {variable} is not sent over plain http; use https://")
     key = os.environ.get(variable, "").strip()
+    if not key:
+        raise EngineError(f"api_key_env: the environment variable {variable} is not set; set it to the key of {settings.url}")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise EngineError(f"the environment variable {variable} holds no key: it has spaces or special characters in it")
     return key

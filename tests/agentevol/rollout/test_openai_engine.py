@@ -27,7 +27,7 @@ KEY = "sk-very-secret-1234"
 @pytest.fixture
 def short_retry_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_engine, "_FIRST_RETRY_DELAY", 0.01)
-    monkeypatch.setenv("OPENAI_API_KEY", "")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another-service")
 
 
 def play(endpoint: Endpoint, count: int = 9, settings: dict[str, Any] | None = None, **engine: Any) -> tuple[list[Trajectory], Usage]:
@@ -38,7 +38,7 @@ def play(endpoint: Endpoint, count: int = 9, settings: dict[str, Any] | None = N
         sampling=Sampling(temperature=0.5, top_p=0.9, seed=1),
         policy="hosted",
         settings=RolloutParams(**{"concurrency": 4, "max_retries": 0, **(settings or {})}),
-        engine=EngineParams(kind="openai", url=endpoint.url, **{"model": "counter", **engine}),
+        engine=EngineParams(kind="openai", **{"url": endpoint.url, "model": "counter", **engine}),
         usage=usage,
     )
     return trajectories, usage
@@ -121,7 +121,7 @@ def test_the_rate_limit_spaces_the_requests() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "expected"),
     [
-        ({"api_key": KEY}, "401: no key was sent, because OPENAI_API_KEY is not set"),
+        ({"api_key": KEY}, "401: no key was sent; set api_key_env"),
         ({"always": 404}, "rejected the request for 'counter' with 404: .*is the address right"),
         ({"always": 400}, "with 400"),
         ({"always": 429, "error": {"code": "insufficient_quota"}}, "with 429: .*insufficient_quota"),
@@ -154,6 +154,19 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pyte
             play(endpoint, 1, api_key_env="SOME_KEY")
     for text in (str(wrong.value), str(unusable.value), caplog.text, repr([trajectory.to_row() for trajectory in trajectories])):
         assert KEY not in text
+
+
+def test_no_key_is_sent_unless_its_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve_endpoint() as endpoint:
+        play(endpoint, 1)
+        assert set(endpoint.authorizations) == {None}
+        monkeypatch.delenv("SOME_KEY", raising=False)
+        with pytest.raises(EngineError, match="SOME_KEY is not set"):
+            play(endpoint, 1, api_key_env="SOME_KEY")
+        monkeypatch.setenv("SOME_KEY", KEY)
+        with pytest.raises(EngineError, match="not sent over plain http") as caught:
+            play(endpoint, 1, api_key_env="SOME_KEY", url="http://192.0.2.1/v1")
+    assert KEY not in str(caught.value)
 
 
 def test_a_full_context_truncates_the_episode() -> None:

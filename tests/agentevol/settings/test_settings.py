@@ -101,6 +101,13 @@ def test_schedules_repeat_their_last_entry() -> None:
     assert [FinetuneParams(epochs=[2.0, 4.0]).epochs_at(iteration) for iteration in (0, 1, 2)] == [2, 4, 4]
 
 
+@pytest.mark.parametrize("url", ["https://host/v1", "http://127.0.0.1:8000/v1", "http://[::1]:8000/v1", "http://localhost/v1"])
+def test_a_key_may_be_sent_encrypted_or_on_this_machine(file: Path, url: str) -> None:
+    engine = load_params(file, [f"engine={{kind: openai, url: '{url}', api_key_env: KEY}}"]).engine
+    assert not engine.sends_key_unencrypted()
+    assert load_params(file, ["engine={kind: openai, url: 'http://host/v1'}"]).engine.api_key_env is None
+
+
 def test_max_steps_replaces_epochs(file: Path) -> None:
     assert FinetuneParams().epochs_at(7) == 8
     steps = load_params(ROOT / "params.yaml", ["finetune.max_steps=300"]).finetune
@@ -134,6 +141,16 @@ def test_max_steps_replaces_epochs(file: Path) -> None:
         ("engine={kind: openai, url: 'host/v1'}", "engine.url: allowed: an address such as"),
         ("engine.options={dtype: float32}", "engine.options: {'dtype': 'float32'} given; allowed: none where engine.kind is transformers"),
         ("engine={kind: openai, url: 'http://host/v1', options: {api_key: x}}", "no secrets (api_key): a key is read from"),
+        ("engine={kind: openai, url: 'http://host:x/v1'}", "engine.url: allowed: an address such as"),
+        ("engine={kind: openai, url: 'http://[host/v1'}", "engine.url: allowed: an address such as"),
+        (
+            "engine={kind: openai, url: 'http://host/v1', api_key_env: KEY}",
+            "engine.url: http://host/v1 given; allowed: https:// or this machine where engine.api_key_env is set",
+        ),
+        (
+            "evaluate.baselines=[{name: GPT, model: gpt, url: 'http://127.0.0.1.example.com', api_key_env: KEY}]",
+            "evaluate.baselines.0.url: http://127.0.0.1.example.com given; allowed: https://",
+        ),
         ("engine.max_retries=-1", "engine.max_retries: -1 given"),
         ("evaluate.baselines=[{name: GPT, model: gpt}]", "evaluate.baselines.0.url"),
         (

@@ -1,0 +1,37 @@
+"""What a run needs besides valid parameters, checked before anything starts: the models' folders, and the keys of hosted models.
+
+Invariant: nothing is imported that takes long, and nothing is downloaded. A mistake is a SettingsError of one line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from agentevol.models import ModelNotFound, is_local_path, resolve_model
+from agentevol.settings.engines import EndpointParams
+from agentevol.settings.load import SettingsError
+from agentevol.settings.schema import Params
+
+
+def check_parameters(params: Params, models: Sequence[str] = ()) -> None:
+    """Raise SettingsError if a model's folder or an API key is missing. `models`: those that are needed besides the base model."""
+    for section, endpoint in _endpoints(params):
+        variable = endpoint.api_key_env
+        if variable and not os.environ.get(variable, "").strip():
+            raise SettingsError(
+                f"{section}.api_key_env: the environment variable {variable} is not set; set it to the key of {endpoint.url}"
+            )
+    for key, name in (("model.base: ", params.model.base), *(("", model) for model in models)):
+        if is_local_path(name):
+            try:
+                resolve_model(name)
+            except ModelNotFound as error:
+                raise SettingsError(f"{key}{error}") from None
+
+
+def _endpoints(params: Params) -> Iterator[tuple[str, EndpointParams]]:
+    if params.engine.kind == "openai":
+        yield "engine", params.engine
+    for index, baseline in enumerate(params.evaluate.baselines):
+        yield f"evaluate.baselines.{index}", baseline

@@ -60,6 +60,9 @@ def _play_episode(env: TextEnv, item_id: str, stdin: TextIO, stdout: TextIO, *, 
             except ExpertStuck as error:
                 print(f"(the expert has no move: {error})", file=stdout)
                 continue
+            except Exception as error:  # a plan may assume that every action so far was its own
+                print(f"(the expert has no move after these actions: {type(error).__name__}: {error})", file=stdout)
+                continue
             print(f"(expert: {thought})\n> {action}", file=stdout)
         observation, reward, _, _, info = env.step(action)
         print(observation + (f"\n[reward {reward:g}]" if reward else ""), file=stdout)

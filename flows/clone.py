@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from agentevol.settings.types import Natural
+from agentevol.settings.types import Seed
 from flows.evolve import clone as train_bc_base
 from flows.pipeline import Pipeline, load_parameters
 from flows.run_page import RunPage
@@ -17,7 +17,7 @@ from tasks.progress import say
 @flow(name="clone", description="Behavioural cloning on AgentTraj, scored on AgentEval.")
 def clone(
     params_file: str = "params.yaml",
-    seed: Natural | None = None,
+    seed: Seed | None = None,
     overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form)
 ) -> str:
     """Train BC-Base and return its folder.

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from prefect import flow
 
 from agentevol.settings.engines import BaselineParams
-from agentevol.settings.types import Count, Merge, Natural, Rule, StartFrom
+from agentevol.settings.types import Count, Merge, Rule, Seed, StartFrom
 from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock
 from flows.run_page import RunPage
 from tasks.artifact import Artifact
@@ -28,7 +28,7 @@ def evolve(
     params_file: str = "params.yaml",
     iterations: Count | None = None,
     samples: Count | list[Count] | None = None,
-    seed: Natural | None = None,
+    seed: Seed | None = None,
     merge: Merge | None = None,
     start_from: StartFrom | None = None,
     rule: Rule | None = None,

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from typing import Any
 
 from prefect import flow
 
@@ -23,7 +24,7 @@ from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_
 from agentevol.settings.effects import comparable_parameters
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import SweepParams
-from agentevol.settings.types import Count, Natural
+from agentevol.settings.types import Count, Seed
 from agentevol.training.precision import resolve_precision
 from flows.evolve import evolve, prepare
 from flows.pipeline import Pipeline, load_parameters
@@ -31,6 +32,10 @@ from flows.run_page import RunPage
 from tasks.env_versions import env_versions
 from tasks.progress import say
 from tasks.sweep_report import SWEEPS, sweep_report
+
+MAX_NAME_BYTES = 200
+"""A file name has 255 at most, and the name gets suffixes."""
+_MAX_SHORT_NAME = 120
 
 __all__ = ["cells", "prepare", "short_name", "sweep"]
 
@@ -41,7 +46,7 @@ def sweep(
     name: str = "",
     iterations: list[Count] | None = None,
     samples: list[Count] | None = None,
-    seeds: list[Natural] | None = None,
+    seeds: list[Seed] | None = None,
     overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form)
 ) -> str:
     """Run every cell of the grid and return the report.
@@ -60,6 +65,8 @@ def sweep(
     params = load_parameters(params_file, overrides=overrides)
     common = comparable_parameters(params, resolve_precision(params.finetune.precision))
     name = name or f"{short_name(params.sweep)}-{digest_json(common)[:6]}"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise SettingsError(f"sweep {name[:40]}...: the name has more than {MAX_NAME_BYTES} bytes; choose a shorter one (--name)")
     try:
         existing = recorded_parameters(SWEEPS / name)
     except RecordError:
@@ -67,6 +74,8 @@ def sweep(
     if difference := first_difference(existing, common):
         raise SettingsError(f"sweep {name}: a sweep of that name has other parameters ({difference}); choose another name (--name)")
     grid = cells(params.sweep)
+    for cell in {cell.iterations: cell for cell in grid}.values():  # finetune.epochs may be a list, which fits one M only
+        load_parameters(params_file, overrides=[*overrides, *_cell_overrides(cell)])
     say(f"sweep {name}: {len(grid)} runs, {params.sweep.concurrency} in parallel")
     if params.sweep.concurrency == 1:
         finished = _run_sequentially(grid, params_file, overrides, name)
@@ -93,14 +102,18 @@ def cells(grid: SweepParams) -> list[SweepRun]:
 
 
 def short_name(grid: SweepParams) -> str:
-    """The grid in short form: M, K and seeds, and those of merging, starting points and rules that vary."""
-    main = [
-        "M" + ".".join(map(str, grid.iterations)),
-        "K" + ".".join(map(_samples_text, grid.samples)),
-        "s" + ".".join(map(str, grid.seeds)),
-    ]
+    """The grid in short form: M, K and seeds, and those of merging, starting points and rules that vary.
+
+    For a large grid, the number of values stands for the values, and six digits distinguish it from other grids of that size.
+    """
+    axes: dict[str, list[Any]] = {"M": grid.iterations, "K": grid.samples, "s": grid.seeds}
+    main = [letter + ".".join(map(_samples_text, values)) for letter, values in axes.items()]
     others = ["-".join(values) for values in (grid.merge, grid.start_from, grid.rule) if len(values) > 1]
-    return "_".join(["-".join(main), *others])
+    name = "_".join(["-".join(main), *others])
+    if len(name) <= _MAX_SHORT_NAME:
+        return name
+    main = [f"{letter}x{len(values)}" if len(values) > 4 else text for (letter, values), text in zip(axes.items(), main, strict=True)]
+    return "_".join([*("-".join(main), digest_json(axes)[:6]), *others])
 
 
 def _samples_text(samples: int | list[int]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Experiment
+from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 
 from tasks import paths
@@ -54,7 +54,8 @@ def connect() -> MlflowClient:
 def get_or_create_experiment(client: MlflowClient, name: str) -> str:
     """The id of the experiment. Without a server, its runs store their files in the project's mlruns/.
 
-    If it holds runs that a previous version recorded under other names, say so, once per experiment.
+    If it holds runs that a previous version recorded under other names, say so, once per experiment. Raises TrackingUnavailable if it was
+    deleted.
     """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -65,6 +66,12 @@ def get_or_create_experiment(client: MlflowClient, name: str) -> str:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
+    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
+        raise TrackingUnavailable(
+            f"MLflow's experiment {name} was deleted. Restore it with"
+            f" `MLFLOW_TRACKING_URI='{without_password(paths.tracking_uri())}' mlflow experiments restore -x {experiment.experiment_id}`,"
+            " or remove it for good with `mlflow gc`"
+        )
     _report_former_runs(client, experiment)
     return str(experiment.experiment_id)
 

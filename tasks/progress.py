@@ -76,10 +76,14 @@ def _periodic_lines(title: str) -> ProgressCallback:
         if (now := time.monotonic()) - last_line < LOG_INTERVAL:
             return
         last_line = now
-        left = f", about {(now - start) * (total - done) / done / 60:.0f} min left" if total and done else ""
+        left = f", {_time_left((now - start) * (total - done) / done)} left" if total and 0 < done < total else ""
         say(f"{title}: {done}{f' of {total}' if total else ''}{left}{f' ({_format_value(value)})' if value is not None else ''}")
 
     return update
+
+
+def _time_left(seconds: float) -> str:
+    return f"about {seconds / 60:.0f} min" if seconds > 60 else "less than a minute"
 
 
 def _format_value(value: Any) -> str:

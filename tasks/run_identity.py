@@ -14,6 +14,8 @@ from agentevol.settings.schema import Params
 from agentevol.training.precision import resolve_precision
 from tasks.artifact import Artifact
 
+_MAX_SAMPLES_TEXT = 100
+
 
 def run_key(params: Params, base: Artifact, provenance: Mapping[str, Any]) -> str:
     """The digest of all that decides a run's results: every parameter, the content of the base model, and the provenance.
@@ -25,8 +27,11 @@ def run_key(params: Params, base: Artifact, provenance: Mapping[str, Any]) -> st
 
 
 def run_name(params: Params) -> str:
-    """M4-K1-s0, or M4-K3.2.1-s0 for a schedule of samples."""
-    return f"M{params.evolve.iterations}-K{samples_text(params)}-s{params.seed}"
+    """M4-K1-s0, or M4-K3.2.1-s0 for a schedule of samples; a long one is abbreviated, because the name becomes a folder's."""
+    samples = samples_text(params)
+    if len(samples) > _MAX_SAMPLES_TEXT:
+        samples = f"{samples[:_MAX_SAMPLES_TEXT].rpartition('.')[0]}..."
+    return f"M{params.evolve.iterations}-K{samples}-s{params.seed}"
 
 
 def group_tags(params: Params, sweep: str = "") -> dict[str, str]:

@@ -65,7 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise incomplete_folder_error(folder, f"it has no {MANIFEST}" if path.parent.is_dir() else "the folder does not exist") from None
+        raise incomplete_folder_error(folder, f"it has no {MANIFEST}") from None
     except (OSError, ValueError) as error:
         raise incomplete_folder_error(folder, f"{MANIFEST} cannot be read: {error}") from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
@@ -101,6 +101,8 @@ def folder_digest(folder: Path) -> str:
 
 def incomplete_folder_error(folder: Path, reason: str) -> IncompleteFolder:
     """The error for a folder that is missing, unfinished or damaged."""
+    if not Path(folder).exists():
+        return IncompleteFolder(f"{folder} is not complete: the folder does not exist. Check its name, or run the step that writes it.")
     return IncompleteFolder(f"{folder} is not complete: {reason}. Remove it and run the step that writes it again.")
 
 

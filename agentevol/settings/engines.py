@@ -5,16 +5,32 @@ Invariant: none of them is a secret; a key stays in the environment variable tha
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, field_validator
 
 from agentevol.settings.types import Count, Natural, Positive, Section, Text, Url, parameter
 
 _SECRETS = ("api_key", "apikey", "authorization", "headers", "extra_headers", "key", "token", "password")
-_VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+def _check_variable_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("the name of an environment variable, e.g. OPENAI_API_KEY (not the key itself)")
+    return value
+
+
+def _check_column_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._-]*", value):
+        raise ValueError("a name of letters, digits, spaces and . _ -, e.g. GPT-4-Turbo")
+    return value
+
+
+_VariableName = Annotated[str, AfterValidator(_check_variable_name)]
+_ColumnName = Annotated[str, AfterValidator(_check_column_name)]
 
 
 class EndpointParams(Section):
@@ -78,7 +94,7 @@ class EngineParams(EndpointParams):
 class BaselineParams(EndpointParams):
     """A hosted model to compare with."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")] = parameter(..., "The head of its column in the report.")
+    name: _ColumnName = parameter(..., "The head of its column in the report.")
     url: Url = parameter(..., "Its address, e.g. https://api.example.com/v1.", effect="numerics")
     model: Text = parameter(..., "The model's name on the server.")
     concurrency: Count = parameter(16, "Episodes, and so requests, at the same time.", effect="numerics", formerly="at_once")

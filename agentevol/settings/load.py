@@ -93,7 +93,29 @@ def _apply(values: dict[str, Any], override: str) -> None:
     target[parts[-1]] = _parse(text, f"override {override!r}")
 
 
-_MAY_BE_SECRET = ("url", "options")  # what stands there wrongly may be a key: it is not repeated
+_MAY_BE_SECRET = {"url", "options", "servers", "api_key_env"}  # what stands there wrongly may be a key: it is not repeated
+_HAS_SECRETS = {"engine", "rollout", "evaluate", "baselines"}  # nor is the whole section
+_PLAIN_WORDS = {
+    "int_type": "a whole number, e.g. 4",
+    "int_parsing": "a whole number, e.g. 4",
+    "int_from_float": "a whole number, e.g. 4",
+    "float_type": "a number, e.g. 0.5",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list, e.g. [1, 2]",
+    "dict_type": "keys and values in braces, e.g. {key: value}",
+    "finite_number": "a number that is not infinite",
+    "string_too_short": "a text that is not empty",
+    "too_short": "a list that is not empty",
+}
+"""For the types of pydantic's errors whose own text is not for users."""
+_LIST_EXAMPLES = {
+    "environments": "[babyai, maze]",
+    "baselines": "[{name: GPT-4-Turbo, url: https://.../v1, model: gpt-4-turbo}]",
+    "merge": "[initial, none]",
+    "start_from": "[base, previous]",
+    "rule": "[reward_weighted, threshold]",
+}
 
 
 def _one_line(error: ValidationError) -> str:
@@ -110,13 +132,23 @@ def _one_line(error: ValidationError) -> str:
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(keys)}"
         return f"{key}: unknown key; {hint}{more}"
     allowed = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    allowed = _PLAIN_WORDS.get(first["type"], allowed)
+    if first["type"] == "list_type" and (example := _LIST_EXAMPLES.get(str(first["loc"][-1]))):
+        allowed = f"a list, e.g. {example}"
     if not first["loc"] and first["type"] == "value_error":
         return f"{allowed}{more}"  # a rule between two keys names them itself
     if first["type"] in {"model_type", "model_attributes_type"}:
         keys = list(_fields(first["loc"]))
         allowed = f"a section with the keys {', '.join(keys)}" if keys else "a section of keys and values"
-    given = "" if key.endswith(_MAY_BE_SECRET) else f"{first['input']!r} given; "
+    if first["type"] == "missing":
+        return f"{key}: missing; give it a value{more}"
+    given = "" if _may_be_secret(first["loc"]) else f"{'null' if first['input'] is None else repr(first['input'])} given; "
     return f"{key}: {given}allowed: {allowed}{more}"
+
+
+def _may_be_secret(location: Sequence[int | str]) -> bool:
+    names = [part for part in location if isinstance(part, str)]
+    return not _MAY_BE_SECRET.isdisjoint(names) or not _HAS_SECRETS.isdisjoint(names[-1:])
 
 
 def _renamed(section: Sequence[int | str], name: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from agentevol.settings.types import Count, Natural, Positive, Precision, Section, parameter
+from agentevol.settings.types import Count, Positive, Precision, Section, Seed, parameter
 
 
 class PretrainParams(Section):
     """The embedded base model: its shape and its lessons."""
 
-    seed: Natural = parameter(0, "The seed of weights and texts.")
+    seed: Seed = parameter(0, "The seed of weights and texts.")
     hidden_size: Count = parameter(256, "Width; attention heads are 64 wide.", formerly="hidden")
     num_layers: Count = parameter(3, "Transformer layers.", formerly="layers")
     num_heads: Count = parameter(4, "Attention heads.", formerly="heads")

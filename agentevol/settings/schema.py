@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.pretrain import PretrainParams
@@ -23,16 +23,18 @@ from agentevol.settings.types import (
     Precision,
     Rule,
     Section,
+    Seed,
     Share,
     StartFrom,
     Temperature,
     Text,
     TopP,
+    check_server_url,
     parameter,
 )
 
 _RESERVED_NAMES = ("bc-base", "bc-large", "overall", "random", "random player")
-_ServerUrl = Annotated[str, Field(pattern=r"^(agentgym\+)?https?://")]
+_ServerUrl = Annotated[str, AfterValidator(check_server_url)]
 
 
 class ModelParams(Section):
@@ -111,7 +113,7 @@ class EvolveParams(Section):
     """The loop: how often it explores, and what each iteration learns from."""
 
     iterations: Count = parameter(4, "M: iterations of exploration and learning.")
-    samples: Counts = parameter(1, "K: episodes per instruction; one number, or one per iteration, e.g. [3, 2, 1, 1].")
+    samples: Counts = parameter(1, "K: episodes per instruction; one number, or a list of M numbers, e.g. [3, 2, 1, 1].")
     merge: Merge = parameter(
         "initial",
         "What the explored data is merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
@@ -128,7 +130,7 @@ class EvolveParams(Section):
     )
 
     def samples_at(self, iteration: int) -> int:
-        """K of an iteration, counted from 1. A list shorter than M repeats its last entry."""
+        """K of an iteration, counted from 1."""
         return int(_schedule_value(self.samples, iteration - 1))
 
 
@@ -136,7 +138,7 @@ class FinetuneParams(Section):
     """How a policy is trained."""
 
     epochs: Numbers = parameter(
-        8.0, "Passes over the data: one number, or one per round (behavioural cloning first, then iteration 1, 2, ...)."
+        8.0, "Passes over the data: one number, or a list of M + 1 numbers (behavioural cloning first, then iteration 1, 2, ...)."
     )
     max_steps: Count | None = parameter(
         None, "Optimizer steps, the same for every policy, instead of epochs; null: `epochs` decides.", formerly="updates"
@@ -167,7 +169,7 @@ class FinetuneParams(Section):
     )
 
     def epochs_at(self, iteration: int) -> float | None:
-        """Epochs of an iteration; 0 is behavioural cloning. A list shorter than M + 1 repeats its last entry. None: `max_steps` decides."""
+        """Epochs of an iteration; 0 is behavioural cloning. None: `max_steps` decides."""
         return None if self.max_steps else float(_schedule_value(self.epochs, iteration))
 
 
@@ -207,7 +209,7 @@ class SweepParams(Section):
 
     iterations: Annotated[list[Count], Field(min_length=1)] = parameter([1, 2, 3, 4], "Values of M.")
     samples: Annotated[list[Counts], Field(min_length=1)] = parameter([1, 2, 3], "Values of K.")
-    seeds: Annotated[list[Natural], Field(min_length=1)] = parameter([0], "Seeds.")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = parameter([0], "Seeds.")
     merge: Annotated[list[Merge], Field(min_length=1)] = parameter(["initial"], "Values of evolve.merge.")
     start_from: Annotated[list[StartFrom], Field(min_length=1)] = parameter(["base"], "Values of evolve.start_from.")
     rule: Annotated[list[Rule], Field(min_length=1)] = parameter(["reward_weighted"], "Values of evolve.rule.")
@@ -227,7 +229,7 @@ class Params(Section):
     Rule between sections: an episode that fills its context must pass the gate and be short enough to learn from.
     """
 
-    seed: Natural = parameter(0, "The seed of everything random.")
+    seed: Seed = parameter(0, "The seed of everything random.")
     environments: list[str] = parameter(["babyai", "maze", "textcraft", "wordle"], "The environments of the run, by name.")
     model: ModelParams = parameter(ModelParams(), "The base model.")
     data: DataParams = parameter(DataParams(), "The datasets.")
@@ -249,6 +251,18 @@ class Params(Section):
                     f"{section}.max_tokens: {most} given; allowed: at least rollout.context_length,"
                     f" {self.rollout.context_length} (or lower that one)"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _schedules_fit(self) -> Params:
+        iterations = self.evolve.iterations
+        _check_length("evolve.samples", self.evolve.samples, iterations, "one per iteration (evolve.iterations)")
+        if self.finetune.max_steps is None:
+            rounds = "one for behavioural cloning and one per iteration (evolve.iterations)"
+            _check_length("finetune.epochs", self.finetune.epochs, iterations + 1, rounds)
+        for samples in self.sweep.samples:
+            for count in self.sweep.iterations:
+                _check_length("sweep.samples", samples, count, "one per iteration, for every value of sweep.iterations")
         return self
 
     @model_validator(mode="after")
@@ -284,9 +298,15 @@ class Params(Section):
 
 
 def _schedule_value(value: Any, index: int) -> Any:
-    if index < 0:
+    if index < 0 or (isinstance(value, list) and index >= len(value)):
         raise ValueError(f"no such iteration: index {index} in the schedule {value}")
-    return value[min(index, len(value) - 1)] if isinstance(value, list) else value
+    return value[index] if isinstance(value, list) else value
+
+
+def _check_length(key: str, schedule: Any, length: int, meaning: str) -> None:
+    if isinstance(schedule, list) and len(schedule) != length:
+        entries = "1 entry" if length == 1 else f"{length} entries"
+        raise ValueError(f"{key}: {schedule} given; allowed: one number, or a list with {entries}: {meaning}")
 
 
 def _check_known(names: Iterable[str]) -> list[str]:

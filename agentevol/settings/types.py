@@ -65,8 +65,22 @@ def check_url(value: str) -> None:
         raise ValueError("an address such as http://127.0.0.1:8000/v1, without a user, a key or a query in it")
 
 
+def check_server_url(value: str) -> str:
+    """The URL of an environment server as it is given, perhaps with `agentgym+` before it. Raises ValueError as `check_url` does."""
+    try:
+        check_url(value.removeprefix("agentgym+"))
+    except ValueError:
+        raise ValueError(
+            "an address such as http://127.0.0.1:36001, without a user, a token or a query in it"
+            " (the token belongs in the environment variable AGENTEVOL_TOKEN)"
+        ) from None
+    return value
+
+
 Text = Annotated[str, Field(min_length=1)]
 Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""PyTorch and Parquet hold integers of 64 bits."""
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -6,7 +6,9 @@ error and exit code 2.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +45,9 @@ def _print_version(given: bool) -> None:
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
 ) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a table has characters that an ASCII terminal lacks
     bypass_proxies_for_loopback()
 
 
@@ -220,8 +225,14 @@ def play(
     server: Annotated[str, typer.Option(help="The URL of an environment server, such as http://127.0.0.1:36001.")] = "",
 ) -> None:
     """Play an environment in the terminal: one action per line; ? lists actions, ! lets the expert act."""
+    from agentevol.settings.types import check_server_url
     from envs.play import Unplayable, play
 
+    try:
+        if server:
+            check_server_url(server)
+    except ValueError as error:
+        exit_with_error(f"--server: allowed: {error}")
     try:
         raise typer.Exit(play(environment, item or None, server or None))
     except Unplayable as error:

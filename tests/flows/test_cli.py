@@ -181,6 +181,22 @@ def test_up_does_not_start_if_another_server_is_in_use(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_token_in_the_address_of_a_server_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "play", "maze", "--server", "http://me:SECRET@127.0.0.1:9")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "AGENTEVOL_TOKEN" in done.stderr
+    assert "SECRET" not in done.stderr
+
+
+def test_a_table_is_printed_on_an_ascii_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    (tmp_path / "table.txt").write_text("50.0 ± 3.0 %\n", encoding="utf-8")
+    done = run(tmp_path, "report", ".")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("50.0 ? 3.0 %\n")
+
+
 def test_view_of_nothing_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, "view", "nowhere")
     assert done.returncode == 2

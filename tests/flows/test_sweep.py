@@ -52,6 +52,13 @@ def test_the_grid_is_every_combination_once() -> None:
     assert short_name(grid) == "M4.1-K1.3+1-s0.1_initial-none"
 
 
+def test_the_name_of_a_large_grid_fits_into_a_file_name() -> None:
+    names = [short_name(SweepParams(iterations=[1, 2], samples=[1], seeds=[*range(start, start + 100)])) for start in (0, 1)]
+    assert names[0].startswith("M1.2-K1-sx100_")
+    assert names[0] != names[1]
+    assert len(short_name(SweepParams(samples=[[*range(1, 101)]] * 1 + [*range(1, 200)], seeds=[*range(1000)]))) <= 120
+
+
 @pytest.mark.slow
 def test_shared_work_of_the_cells_is_computed_once(swept: Path) -> None:
     # BC-Base; iterations 1 and 2 of K = 1 and of K = 2: five policies for four runs of together ten.

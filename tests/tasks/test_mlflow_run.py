@@ -12,13 +12,13 @@ from mlflow.exceptions import MlflowException
 
 from agentevol.data.dataset import write_dataset
 from agentevol.data.trajectory import Message, Trajectory
-from agentevol.settings.schema import Params
+from agentevol.settings.schema import EvolveParams, Params
 from tasks.artifact import Artifact
 from tasks.git_commit import commit
 from tasks.mlflow_run import EXPERIMENT, RunTracker, retry_once
 from tasks.mlflow_store import SCHEMA_TAG, TRACKING_SCHEMA, connect
 from tasks.policy_record import PolicyRecord
-from tasks.run_identity import group_tags, run_key
+from tasks.run_identity import group_tags, run_key, run_name
 from tests import ROOT
 
 BASE = Artifact(kind="model", path="models/base", digest="base")
@@ -133,3 +133,13 @@ def log_twice(project: Path) -> None:
 
 if __name__ == "__main__":
     log_twice(Path.cwd())
+
+
+def test_the_name_of_a_run_fits_into_a_file_name() -> None:
+    def name(iterations: int) -> str:
+        return run_name(Params(evolve=EvolveParams(iterations=iterations, samples=[*range(1, iterations + 1)])))
+
+    assert name(3) == "M3-K1.2.3-s0"
+    assert name(200).startswith("M200-K1.2.3.4.5")
+    assert name(200).endswith("...-s0")
+    assert len(name(200)) < 120

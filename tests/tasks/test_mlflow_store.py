@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks import mlflow_store, paths
-from tasks.mlflow_store import TrackingUnavailable, connect, without_password
+from tasks.mlflow_store import TrackingUnavailable, connect, get_or_create_experiment, without_password
 from tests import ROOT
 from tests.servers import postgres
 from tests.servers.ports import free_port
@@ -92,3 +92,13 @@ def log_to_postgresql(project: Path) -> None:
 
 if __name__ == "__main__":
     log_to_postgresql(Path.cwd())
+
+
+def test_a_deleted_experiment_is_one_line(mlflow_project: Path) -> None:
+    client = connect()
+    experiment = get_or_create_experiment(client, "agentevol")
+    client.delete_experiment(experiment)
+    with pytest.raises(TrackingUnavailable, match=rf"was deleted\. Restore it with .*restore -x {experiment}`"):
+        get_or_create_experiment(client, "agentevol")
+    client.restore_experiment(experiment)
+    assert get_or_create_experiment(client, "agentevol") == experiment

@@ -100,6 +100,12 @@ def test_rows_that_do_not_agree_with_the_manifest_are_refused(tmp_path: Path) ->
         dataset.read_dataset(tmp_path / "set")
 
 
+def test_a_folder_that_does_not_exist_is_not_to_be_removed(tmp_path: Path) -> None:
+    with pytest.raises(IncompleteFolder, match=r"nowhere is not complete: the folder does not exist\. Check its name") as caught:
+        dataset.read_dataset(tmp_path / "nowhere")
+    assert "Remove" not in str(caught.value)
+
+
 @pytest.mark.parametrize("damage", ["truncated file", "no file", "no manifest", "broken manifest", "no folder", "other kind"])
 def test_an_incomplete_folder_is_refused_and_named(tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "set"

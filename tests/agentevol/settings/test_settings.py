@@ -53,7 +53,7 @@ def test_what_a_sweep_varies_and_where_the_work_is_done_make_no_other_experiment
     one = comparable_parameters(load_params(ROOT / "params.yaml"), "float32")
     alike = [
         "seed=3",
-        "evolve.samples=[3,1]",
+        "evolve.samples=[3,1,1,1]",
         "evolve.rule=threshold",
         "rollout.num_workers=1",
         "evaluate.bc_large=false",
@@ -96,9 +96,15 @@ def test_overrides_win_in_order_and_reach_missing_sections(file: Path) -> None:
     assert (params.evolve.iterations, params.data.limits.eval, params.environments) == (6, 4, ["maze"])
 
 
-def test_schedules_repeat_their_last_entry() -> None:
-    assert [EvolveParams(samples=[3, 1]).samples_at(iteration) for iteration in (1, 2, 3)] == [3, 1, 1]
-    assert [FinetuneParams(epochs=[2.0, 4.0]).epochs_at(iteration) for iteration in (0, 1, 2)] == [2, 4, 4]
+def test_a_schedule_has_one_entry_per_round(file: Path) -> None:
+    params = load_params(file, ["evolve.samples=[3, 1]", "finetune.epochs=[2, 4, 8]"])
+    assert [params.evolve.samples_at(iteration) for iteration in (1, 2)] == [3, 1]
+    assert [params.finetune.epochs_at(iteration) for iteration in (0, 1, 2)] == [2, 4, 8]
+    assert [EvolveParams(samples=2).samples_at(iteration) for iteration in (1, 2, 3)] == [2, 2, 2]
+    for schedule in (params.evolve.samples_at, params.finetune.epochs_at):
+        with pytest.raises(ValueError, match="no such iteration"):
+            schedule(3)
+    assert load_params(file, ["finetune.max_steps=3", "finetune.epochs=[2]"]).finetune.epochs_at(2) is None, "max_steps decides"
 
 
 @pytest.mark.parametrize("url", ["https://host/v1", "http://127.0.0.1:8000/v1", "http://[::1]:8000/v1", "http://localhost/v1"])
@@ -121,7 +127,21 @@ def test_max_steps_replaces_epochs(file: Path) -> None:
         ("evolve.samples=0", "evolve.samples: 0 given; allowed: a whole number of at least 1"),
         ("evolve.samples=[2, 0]", "evolve.samples: [2, 0] given"),
         ("evolve.samples=true", "evolve.samples: True given"),
-        ("evolve.iterations=two", "evolve.iterations: 'two' given; allowed: a valid integer"),
+        ("evolve.iterations=two", "evolve.iterations: 'two' given; allowed: a whole number, e.g. 4"),
+        ("evolve.iterations=1.5", "evolve.iterations: 1.5 given; allowed: a whole number, e.g. 4"),
+        ("environments=maze", "environments: 'maze' given; allowed: a list, e.g. [babyai, maze]"),
+        ("sweep.merge=none", "sweep.merge: 'none' given; allowed: a list, e.g. [initial, none]"),
+        ("sweep.seeds=[]", "sweep.seeds: [] given; allowed: a list that is not empty"),
+        ("finetune.learning_rate=fast", "finetune.learning_rate: 'fast' given; allowed: a number, e.g. 0.5"),
+        ("evaluate.bc_large=maybe", "allowed: true or false"),
+        ("model.base=null", "model.base: null given; allowed: a text"),
+        ("seed=18446744073709551616", "seed: 18446744073709551616 given; allowed: less than 9223372036854775808"),
+        ("sweep.seeds=[9223372036854775808]", "sweep.seeds.0: 9223372036854775808 given"),
+        ("evolve.samples=[1]", "evolve.samples: [1] given; allowed: one number, or a list with 2 entries: one per iteration"),
+        ("evolve.samples=[1, 2, 3]", "evolve.samples: [1, 2, 3] given; allowed: one number, or a list with 2 entries"),
+        ("finetune.epochs=[1, 2]", "finetune.epochs: [1.0, 2.0] given; allowed: one number, or a list with 3 entries"),
+        ("finetune.epochs=[1, 2, 3, 4]", "a list with 3 entries: one for behavioural cloning and one per iteration"),
+        ("sweep={samples: [[3, 1]], iterations: [1]}", "sweep.samples: [3, 1] given; allowed: one number, or a list with 1 entry"),
         ("evolve.merge=all", "evolve.merge: 'all' given; allowed: 'initial', 'cumulative' or 'none'"),
         ("evolve=3", "evolve: 3 given; allowed: a section with the keys iterations, samples"),
         ("environments=[chess]", "chess is not one"),
@@ -172,6 +192,36 @@ def test_a_mistake_is_told_in_one_line(file: Path, override: str, expected: str)
         load_params(file, [override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "rollout.servers={maze: 'http://me:TOKEN@host'}",
+        "rollout.servers={maze: 'agentgym+http://TOKEN@host:36001'}",
+        "rollout.servers={maze: 'https://host?token=TOKEN'}",
+        "rollout.servers={maze: 'http://host#TOKEN'}",
+        "rollout.servers='http://me:TOKEN@host'",
+        "rollout='http://me:TOKEN@host'",
+        "engine='http://me:TOKEN@host'",
+        "engine={kind: openai, url: 'http://me:TOKEN@host'}",
+        "engine={kind: openai, url: 'http://host', api_key_env: sk-TOKEN}",
+        "evaluate.baselines=['http://me:TOKEN@host']",
+        "evaluate.baselines=[{url: 'http://me:TOKEN@host', model: g}]",
+        "evaluate.baselines=[{name: G, url: 'http://host', model: g, api_key_env: sk-TOKEN}]",
+    ],
+)
+def test_a_secret_in_the_parameters_is_refused_and_not_repeated(file: Path, override: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_params(file, [override])
+    assert "TOKEN" not in str(caught.value).replace("AGENTEVOL_TOKEN", "")
+    if "servers={" in override:
+        assert "AGENTEVOL_TOKEN" in str(caught.value), "where the token belongs"
+
+
+def test_an_address_of_a_server_is_kept_as_it_is_given(file: Path) -> None:
+    servers = {"maze": "http://127.0.0.1:36001/", "wordle": "agentgym+https://host:8000/wordle", "babyai": "http://[::1]:36001"}
+    assert load_params(file, [f"rollout.servers={servers}"]).rollout.servers == servers
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,10 @@ def set_quiet_defaults() -> None:
         os.environ.setdefault(name, value)
     home = Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve() / ".prefect"
     os.environ.setdefault("PREFECT_HOME", str(home))
+    try:
+        Path.home()
+    except RuntimeError:  # a container whose user has no account, and no HOME: Prefect cannot even be imported
+        os.environ["HOME"] = os.environ["PREFECT_HOME"]
     os.environ.setdefault("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(Path(os.environ["PREFECT_HOME"]) / "results"))
 
 

@@ -124,6 +124,21 @@ def test_report_prints_the_table_of_a_run(tmp_path: Path) -> None:
     assert done.stdout.startswith("the table [1.0, 2.0]\n")
 
 
+def test_without_a_home_folder_the_project_has_one(tmp_path: Path) -> None:
+    """A container may run as a user without an account; Prefect asks for the home folder when it is imported."""
+    no_account = "def getpwuid(uid):\n    raise KeyError(uid)\n\nimport pwd\npwd.getpwuid = getpwuid\n"
+    code = "from flows.cli.command import set_quiet_defaults\nset_quiet_defaults()\nimport pathlib, prefect\nprint(pathlib.Path.home())"
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME", "PREFECT_HOME", "DVC_ROOT")}
+    done = subprocess.run(
+        [sys.executable, "-c", no_account + code],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{tmp_path / '.prefect'}\n", done.stderr
+
+
 def test_the_hub_is_contacted_only_for_a_name_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params, folder = tmp_path / "params.yaml", tmp_path / "model"
     params.write_text(f"model: {{base: {folder}}}\n")

@@ -46,19 +46,25 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect API with a database of its own."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
+def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Prefect API with a database of its own, for all tests of this process."""
     from flows.prefect_server import LocalServer
 
     server = LocalServer(copy_prefect_database(tmp_path_factory.mktemp("prefect-api")))
     try:
         server.wait()
-        with temporary_settings({PREFECT_API_URL: server.url}):
-            yield
+        yield server.url
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def prefect_api(prefect_url: str) -> Iterator[None]:
+    """Flows that run in this process use that API."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: prefect_url}):
+        yield
 
 
 @pytest.fixture

@@ -28,19 +28,24 @@ def finished_run(agentevol: Command, session_folder: Path) -> Path:
     """A project with a run of two iterations, made in an empty folder without any database. Only read it."""
 
     def run(folder: Path) -> None:
-        done = agentevol(make_project(folder), "evolve", PREFECT_HOME=str(folder / ".prefect"))
+        done = agentevol(make_project(folder), "evolve", own_api=True, PREFECT_HOME=str(folder / ".prefect"))
         assert done.returncode == 0, done.stderr
 
     return build_once("finished-run", run)
 
 
 @pytest.fixture(scope="session")
-def agentevol(prefect_home: Path) -> Command:
-    """`agentevol(folder, "evolve", "-S", "seed=1", KILL_AT="exploring")` in `folder`."""
+def agentevol(prefect_home: Path, request: pytest.FixtureRequest) -> Command:
+    """`agentevol(folder, "evolve", "-S", "seed=1", KILL_AT="exploring")` in `folder`.
 
-    def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    The commands share one Prefect API, because starting one takes seconds; with `own_api=True` a command starts its own, as for a user.
+    """
+
+    def run(folder: Path, *arguments: str, own_api: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
         # Results are stored per project; only the database is shared.
         own = {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(prefect_home), "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(folder / ".prefect")}
+        if not own_api:
+            own["PREFECT_API_URL"] = request.getfixturevalue("prefect_url")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DVC_", "MLFLOW_"))}
         return subprocess.run(
             [sys.executable, "-m", "tests.flows.tiny", *arguments],

@@ -18,6 +18,7 @@ from tests import ROOT
 from tests.flows.tiny import make_project
 from tests.shared import copy_mlflow_database
 
+PARALLEL = ("-S", "sweep.iterations=[2]", "-S", "sweep.samples=[1,2]", "-S", "sweep.seeds=[0]")
 GRID = ("-S", "sweep.iterations=[1,2]", "-S", "sweep.samples=[1,2]", "-S", "sweep.seeds=[0]")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -29,7 +30,11 @@ def swept(agentevol: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert killed.returncode == -9
     # A run in a process of its own finds the toy environment as it would find that of another package.
     (project / "sitecustomize.py").write_text("from tests.flows.tiny import register\nregister()\n")
-    done = agentevol(project, "sweep", *GRID, "-S", "sweep.concurrency=2", PYTHONPATH=f"{ROOT}:{project}")
+    # The longest runs of the grid in parallel, each in a process of its own; then the whole grid, which finds most of it done.
+    parallel = agentevol(project, "sweep", *PARALLEL, "-S", "sweep.concurrency=2", "--name", "parallel", PYTHONPATH=f"{ROOT}:{project}")
+    assert parallel.returncode == 0, parallel.stderr
+    shutil.rmtree(project / "runs" / "sweeps" / "parallel")
+    done = agentevol(project, "sweep", *GRID)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"report: runs/sweeps/M1\.2-K1\.2-s0-[0-9a-f]{6}/report\.html", done.stdout.strip())
     return project

@@ -170,7 +170,8 @@ def test_a_watched_run_completes_and_shows_its_scores(site: Site) -> None:
 
 def test_cancelling_leaves_no_child_process(site: Site) -> None:
     site.hold()
-    run = site.start("evolve/default", "seed=1", 'overrides=["rollout.num_workers=2"]')
+    two_workers = 'overrides=["rollout.num_workers=2", "rollout.chunk_size=20"]'  # of at least eight episodes each
+    run = site.start("evolve/default", "seed=1", two_workers)
     site.wait_until_held()
     workers = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
     assert len(workers) == 2
@@ -243,7 +244,7 @@ def check_that_its_episodes_can_be_read(site: Site) -> None:
     page = (site.project / "runs" / "views" / "latest.html").read_text()
     packed = page.partition('id="data">')[2].partition("<")[0]
     data = json.loads(gzip.decompress(base64.b64decode(packed)))
-    assert [tuple(one.values()) for one in data["sets"]] == [
+    assert [tuple(one.values()) for one in data["groups"]] == [
         ("BC-Base", "AgentEval"),
         ("Iteration 1", "AgentEval"),
         ("Iteration 1", "exploring"),

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help evolve evolve-small data base-model test lint docs ui doctor repro
+.PHONY: help evolve evolve-small data base-model test lint docs ui doctor repro test-fast
 .DEFAULT_GOAL := help
 
 help:  ## List the commands
@@ -57,3 +57,6 @@ docs: $(READY_DOCS)  ## The documentation as a site in build/docs; warnings are 
 
 test: lint  ## Lint and all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(READY)  ## The tests that take less than a second or two each, for the inner loop
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -40,7 +40,7 @@ class LocalServer:
         home.mkdir(parents=True, exist_ok=True)
         self.migrated_marker = home / f"made-by-prefect-{version('prefect')}"
         self.migration_lock = FileLock(home / "first.lock")
-        if not self.migrated_marker.exists():
+        if not (self.migrated_marker.exists() and (home / "prefect.db").exists()):
             self.migration_lock.acquire()
         self.log = home / "server.log"
         self.port = _free_port()
@@ -52,7 +52,13 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C goes to the flow; the child exits when its pipe closes
-                env={**os.environ, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+                env={
+                    **os.environ,
+                    "PREFECT_HOME": str(home),
+                    "PREFECT_UI_ENABLED": "0",
+                    "PREFECT__SERVER_EPHEMERAL": "1",
+                    "PREFECT__SERVER_FINAL": "1",
+                },
             )
 
     def wait(self) -> None:

@@ -14,9 +14,12 @@ from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
 
 
-def check_parameters(params: Params, models: Sequence[str] = ()) -> None:
-    """Raise SettingsError if a model's folder or an API key is missing. `models`: those that are needed besides the base model."""
-    for section, endpoint in _endpoints(params):
+def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselines: bool = True) -> None:
+    """Raise SettingsError if a model's folder or an API key is missing.
+
+    `models`: those that are needed besides the base model. `with_baselines`: whether hosted models are compared with.
+    """
+    for section, endpoint in _endpoints(params, with_baselines):
         variable = endpoint.api_key_env
         if variable and not os.environ.get(variable, "").strip():
             raise SettingsError(
@@ -30,8 +33,8 @@ def check_parameters(params: Params, models: Sequence[str] = ()) -> None:
                 raise SettingsError(f"{key}{error}") from None
 
 
-def _endpoints(params: Params) -> Iterator[tuple[str, EndpointParams]]:
+def _endpoints(params: Params, with_baselines: bool) -> Iterator[tuple[str, EndpointParams]]:
     if params.engine.kind == "openai":
         yield "engine", params.engine
-    for index, baseline in enumerate(params.evaluate.baselines):
+    for index, baseline in enumerate(params.evaluate.baselines if with_baselines else ()):
         yield f"evaluate.baselines.{index}", baseline

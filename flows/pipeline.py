@@ -87,10 +87,10 @@ def run_lock(run_key: str) -> AbstractContextManager[None]:
 class Pipeline:
     """The steps of the algorithm. The constructor verifies the data. Raises IncompatibleSchema for a store of another version."""
 
-    def __init__(self, params: Params, gate_reports: dict[str, str] | None = None) -> None:
+    def __init__(self, params: Params, gate_reports: dict[str, str] | None = None, *, with_baselines: bool = True) -> None:
         """`gate_reports`: is filled with the gate's report on each dataset, by the dataset's name."""
         check_store()
-        check_parameters(params)
+        check_parameters(params, with_baselines=with_baselines)
         ignore_launcher_variables()
         self.params = params
         self.gate_reports = {} if gate_reports is None else gate_reports

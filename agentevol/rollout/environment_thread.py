@@ -27,7 +27,7 @@ class StepTimeout(Exception):
 
 
 class _Abandoned(BaseException):
-    """Raised inside a call that nobody waits for any more; `except Exception` does not catch it."""
+    """Ends an abandoned call from inside; `except Exception` does not catch it."""
 
 
 class EnvironmentThread:

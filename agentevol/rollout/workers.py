@@ -63,7 +63,7 @@ def map_workers(function: WorkerFunction, shards: Sequence[Any], progress: Progr
                 else:
                     raise value
     except BaseException:
-        shutdown_workers()  # the other workers are still busy, and nobody waits for their results
+        shutdown_workers()  # the other workers are still busy, and their results are not needed any more
         raise
     return results
 

@@ -35,7 +35,7 @@ class Bird(TextEnv):
     - A statement without rows (an error, not a SELECT, too slow) returns its error and costs a round; in AgentGym, any statement ends the
       episode. Here a query that failed to run is not an answer yet.
     - The gold query never leaves the environment; in AgentGym, every reply contains it.
-    - Queries are limited to 0.5 s and 1,000 rows, and run on a read-only copy.
+    - Queries are limited to 0.5 s, 1,000 rows and 10 MB of values, and run on a read-only copy in a process of their own.
     - Episodes share no state; in AgentGym, the ninth session shares that of the first.
     """
 
@@ -88,9 +88,7 @@ class Bird(TextEnv):
         return GoldQueryExpert(self._question)
 
     def close(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._database = None
 
     @classmethod
     def parse_action(cls, text: str) -> str:
@@ -105,8 +103,12 @@ class Bird(TextEnv):
 
 
 def _result_text(rows: list[Row]) -> str:
-    text = ", ".join(str(row[0]) if len(row) == 1 else str(row) for row in rows[:50]) or "no rows"
-    return _ascii(text)[:_MAX_RESULT_CHARS]
+    texts: list[str] = []
+    for row in rows[:50]:
+        texts.append(str(row[0]) if len(row) == 1 else str(row))
+        if sum(map(len, texts)) > _MAX_RESULT_CHARS:
+            break
+    return _ascii((", ".join(texts) or "no rows")[:_MAX_RESULT_CHARS])
 
 
 def _ascii(text: str) -> str:

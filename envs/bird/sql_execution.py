@@ -1,20 +1,27 @@
 """Runs the policy's SQL, read-only and within limits of time, rows and memory, and compares two results (execution accuracy).
 
-Invariant: no statement changes the database, reaches a file or runs longer than its timeout. A statement gives rows or raises QueryError.
+Invariant: whatever the statement is, `execute` takes at most its timeout and a second more, and this process holds at most
+`MAX_RESULT_BYTES` of its values. The statements run in processes of their own (query_process.py), because SQLite cannot interrupt a
+function call: one `LIKE` of two long values takes minutes.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from envs.bird import query_process
+
 TIMEOUT_SECONDS = 0.5
-MAX_ROWS = 1000
-_MAX_VALUE_BYTES = 100_000
-_MAX_SQL_BYTES = 4_000
-_ALLOWED_ACTIONS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-_FORBIDDEN_FUNCTIONS = {"load_extension", "randomblob", "random", "fts3_tokenizer", "sqlite_version", "sqlite_source_id"}
 
 Row = tuple[Any, ...]
 
@@ -24,35 +31,17 @@ class QueryError(ValueError):
 
 
 class ReadOnlyDatabase:
-    """A private in-memory copy of a SQLite database that only answers SELECT."""
+    """A SQLite database that only answers SELECT. `content`: the bytes of its file. Thread-safe."""
 
     def __init__(self, content: bytes) -> None:
-        # Not bound to a thread: any thread may step the episode, one at a time.
-        self._connection = sqlite3.connect(":memory:", check_same_thread=False)
-        self._connection.deserialize(content)
-        self._connection.execute("PRAGMA query_only = ON")
-        self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-        self._connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _MAX_SQL_BYTES)
-        self._connection.set_authorizer(_authorize)
-        self._deadline = 0.0
-        self._connection.set_progress_handler(lambda: time.monotonic() > self._deadline, 1_000)
+        self._content, self._key = content, _digest(content)
 
     def execute(self, sql: str, timeout: float = TIMEOUT_SECONDS) -> list[Row]:
         """The rows of one SELECT; `timeout` in seconds. Raises QueryError."""
-        self._deadline = time.monotonic() + timeout
-        try:
-            cursor = self._connection.execute(sql)
-            rows = cursor.fetchmany(MAX_ROWS + 1)
-        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError, MemoryError) as error:
-            raise QueryError(_error_text(error)) from None
-        if cursor.description is None:
-            raise QueryError("there is no query")
-        if len(rows) > MAX_ROWS:
-            raise QueryError(f"more than {MAX_ROWS} rows")
-        return rows
-
-    def close(self) -> None:
-        self._connection.close()
+        reply = _query_processes(os.getpid()).execute(self._key, self._content, sql, timeout)
+        if "error" in reply:
+            raise QueryError(_error_text(reply["error"]))
+        return [tuple(row) for row in reply["rows"]]
 
 
 def same_rows(rows: list[Row], expected: list[Row]) -> bool:
@@ -64,18 +53,82 @@ def _canonical(value: Any) -> Any:
     return float(f"{value:.6g}") if isinstance(value, int | float) and abs(value) < 1e15 else value
 
 
-def _authorize(action: int, argument1: str | None, argument2: str | None, database: str | None, trigger: str | None) -> int:
-    if action not in _ALLOWED_ACTIONS or (action == sqlite3.SQLITE_FUNCTION and (argument2 or "").lower() in _FORBIDDEN_FUNCTIONS):
-        return sqlite3.SQLITE_DENY
-    return sqlite3.SQLITE_OK
-
-
-def _error_text(error: BaseException) -> str:
-    text = str(error)
+def _error_text(text: str) -> str:
     if "interrupted" in text:
         return f"the query took more than {TIMEOUT_SECONDS} s"
     if "one statement" in text:
         return "one statement only"
     if "not authorized" in text or "prohibited" in text:
         return "only SELECT is allowed"
-    return text or type(error).__name__
+    return text
+
+
+class _QueryProcesses:
+    """The query processes of this process: at most one per CPU, each with one statement at a time, started when they are needed."""
+
+    def __init__(self) -> None:
+        self._idle: list[_QueryProcess] = []
+        self._free = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def execute(self, key: str, content: bytes, sql: str, timeout: float) -> dict[str, Any]:
+        """The reply of a query process. A process that ends for another reason than the timeout gets a second try: it may have been
+        killed from outside, and then the query is not to blame."""
+        with self._free:
+            for _ in range(2):
+                try:
+                    process = self._idle.pop()
+                except IndexError:
+                    process = _QueryProcess()
+                reply = process.execute(key, content, sql, timeout)
+                if reply is not None:
+                    self._idle.append(process)
+                    return reply
+                if process.wait() == -signal.SIGALRM:
+                    return {"error": "interrupted"}
+        return {"error": "the query takes too much memory"}
+
+
+class _QueryProcess:
+    def __init__(self) -> None:
+        # -I -S: nothing but the standard library, and nothing from the working directory.
+        command = [sys.executable, "-I", "-S", str(Path(query_process.__file__))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+
+    def execute(self, key: str, content: bytes, sql: str, timeout: float) -> dict[str, Any] | None:
+        """The reply, or None if the process has ended."""
+        reply = self._request(key, b"", sql, timeout)
+        return self._request(key, content, sql, timeout) if reply is not None and "unknown" in reply else reply
+
+    def wait(self) -> int:
+        """Wait for the end of the process; its return code."""
+        with suppress(OSError):
+            self._stdin.close()
+        self._stdout.close()
+        return self._process.wait()
+
+    def _request(self, key: str, content: bytes, sql: str, timeout: float) -> dict[str, Any] | None:
+        request = {"database": key, "size": len(content), "sql": sql, "timeout": timeout}
+        try:
+            self._stdin.write(json.dumps(request).encode() + b"\n" + content)
+            self._stdin.flush()
+            line = self._stdout.readline()
+        except OSError:
+            return None
+        if not line.endswith(b"\n"):
+            return None
+        reply: dict[str, Any] = json.loads(line, object_hook=lambda value: bytes.fromhex(value["blob"]) if "blob" in value else value)
+        return reply
+
+
+@lru_cache(maxsize=None)
+def _query_processes(process_id: int) -> _QueryProcesses:
+    """Those of this process: a forked one must not write to its parent's."""
+    return _QueryProcesses()
+
+
+@lru_cache(maxsize=64)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

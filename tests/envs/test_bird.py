@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from envs.base import InvalidAction
@@ -16,6 +17,9 @@ from envs.bird.generate import generate_questions
 from envs.bird.generated_databases import generated_database, schemas
 from envs.bird.question_sources import BirdFolder, GeneratedQuestions, InvalidBirdFolder
 from envs.bird.sql_execution import QueryError, ReadOnlyDatabase, same_rows
+
+COUNT = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+LONG, LONG_TOO = (f"replace(hex(zeroblob({size})), '0', 'a')" for size in (49999, 24000))
 
 
 def start(number: int = 0) -> Bird:
@@ -120,6 +124,11 @@ def test_only_reading_is_allowed(sql: str) -> None:
         "SELECT hex(zeroblob(1000000000))",
         "SELECT group_concat(a.id || b.id) FROM exam a, exam b",
         "SELECT a.id FROM exam a, exam b",
+        f"{COUNT} SELECT {', '.join(['zeroblob(100000)'] * 20)} FROM n LIMIT 200",
+        f"SELECT {', '.join(['hex(zeroblob(49999))'] * 150)}",
+        f"{COUNT} SELECT x FROM n GROUP BY zeroblob(90000 + x % 9000) ORDER BY 1 LIMIT 2",
+        f"SELECT {LONG} LIKE '%' || {LONG_TOO} || 'b'",
+        "SELECT " + ", ".join([f"instr({LONG}, {LONG_TOO} || 'b')"] * 40),
         "SELECT " + "(" * 5000 + "1" + ")" * 5000,
         "SELECT " + "abs(" * 900 + "1" + ")" * 900,
     ],
@@ -129,6 +138,32 @@ def test_an_expensive_query_is_stopped_within_seconds(sql: str) -> None:
     with pytest.raises(QueryError):
         ReadOnlyDatabase(generated_database("school")).execute(sql)
     assert time.monotonic() - started_at < 5
+
+
+def test_a_query_that_ends_its_process_does_not_affect_the_next_one() -> None:
+    database = ReadOnlyDatabase(generated_database("school"))
+    for sql, message in ((f"SELECT {LONG} LIKE '%' || {LONG_TOO} || 'b'", "more than 0.5 s"), (MANY_LONG_VALUES, "memory")):
+        with pytest.raises(QueryError, match=message):
+            database.execute(sql, timeout=0.5 if "0.5" in message else 60)
+        assert database.execute("SELECT 1") == [(1,)]
+
+
+MANY_LONG_VALUES = f"{COUNT}, t AS MATERIALIZED (SELECT hex(zeroblob(49000)) AS v FROM n LIMIT 6000) SELECT COUNT(*) FROM t"
+
+
+def test_a_query_process_that_was_killed_is_replaced_without_an_error() -> None:
+    database = ReadOnlyDatabase(generated_database("school"))
+    assert database.execute("SELECT 1") == [(1,)]
+    for child in psutil.Process().children():
+        if any("query_process" in part for part in child.cmdline()):
+            child.kill()
+    assert database.execute("SELECT 2") == [(2,)]
+
+
+def test_every_type_of_value_is_returned_unchanged() -> None:
+    database = ReadOnlyDatabase(generated_database("school"))
+    row = database.execute("SELECT NULL, 9223372036854775807, 0.1, 9e999, x'00ff', 'caf\u00e9', ''")
+    assert row == [(None, 9223372036854775807, 0.1, float("inf"), b"\x00\xff", "caf\u00e9", "")]
 
 
 @pytest.mark.parametrize(

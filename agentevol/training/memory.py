@@ -1,0 +1,105 @@
+"""Estimates of the memory that training and playing need, from a model's configuration alone.
+
+Invariant: these are estimates for decoder layers with grouped-query attention and a gated MLP, computed without loading a weight. They
+choose sizes and warn; no result depends on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+GIB = 1 << 30
+_MOMENT_BYTES = {"adamw": 8, "adamw_8bit": 2, "adamw_paged_8bit": 2}
+_LOGIT_BYTES = 12
+"""Per entry of the vocabulary and trained token: the logits, their float32 copy, its gradient, and the gradient in the model's type."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """The numbers of a causal language model that its memory depends on; widths in numbers per token."""
+
+    parameters: int
+    trained_parameters: int
+    layers: int
+    width: int
+    mlp_width: int
+    query_width: int
+    key_width: int
+    vocabulary: int
+
+    @classmethod
+    def of(cls, model: Any) -> ModelSize:
+        """The size of a model, which may be on the meta device."""
+        config = model.config.get_text_config()
+        width, heads = int(config.hidden_size), int(config.num_attention_heads)
+        head_width = int(getattr(config, "head_dim", None) or width // heads)
+        parameters = list(model.parameters())
+        return cls(
+            parameters=sum(p.numel() for p in parameters),
+            trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+            layers=int(config.num_hidden_layers),
+            width=width,
+            mlp_width=int(getattr(config, "intermediate_size", None) or 4 * width),
+            query_width=heads * head_width,
+            key_width=int(getattr(config, "num_key_value_heads", None) or heads) * head_width,
+            vocabulary=int(config.vocab_size),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingMemory:
+    """Bytes on one GPU: of the model and its optimizer, and of each token and each trained token of a micro-batch."""
+
+    weights: int
+    gradients: int
+    moments: int
+    per_token: int
+    per_trained_token: int
+
+    @property
+    def fixed(self) -> int:
+        return self.weights + self.gradients + self.moments
+
+    def total(self, tokens: int, trained_tokens: int) -> int:
+        """Bytes of a step whose largest micro-batch has this many tokens, of which `trained_tokens` are in the loss."""
+        return self.fixed + tokens * self.per_token + trained_tokens * self.per_trained_token
+
+    def fitting_tokens(self, available: int) -> int:
+        """The tokens of the largest micro-batch that fits, if every token is in the loss; at least 1."""
+        return max(1, (available - self.fixed) // (self.per_token + self.per_trained_token))
+
+
+def estimate_training(
+    size: ModelSize, *, bfloat16: bool, optimizer: str = "adamw", gradient_checkpointing: bool = False, num_shards: int = 1
+) -> TrainingMemory:
+    """The memory of a training. `num_shards`: processes that share weights, gradients and moments (FSDP); 1: each has all of them.
+
+    With bfloat16, trained weights have a float32 master copy; weights that are not trained (LoRA) have none.
+    """
+    frozen, trained = size.parameters - size.trained_parameters, size.trained_parameters
+    compute_bytes = 2 if bfloat16 else 4
+    master_bytes = 4 if bfloat16 else 0
+    layer = _activation_bytes(size, compute_bytes)
+    # With checkpointing: the input of every layer, and all of one layer while it is computed again.
+    per_token = size.layers * size.width * compute_bytes + layer if gradient_checkpointing else size.layers * layer
+    return TrainingMemory(
+        weights=(frozen * compute_bytes + trained * (compute_bytes + master_bytes)) // num_shards,
+        gradients=4 * trained // num_shards,
+        moments=_MOMENT_BYTES[optimizer] * trained // num_shards,
+        per_token=per_token,
+        per_trained_token=_LOGIT_BYTES * size.vocabulary,
+    )
+
+
+def kv_cache_bytes_per_token(size: ModelSize, *, bytes_per_number: int = 2) -> int:
+    """Keys and values of one token in all layers."""
+    return 2 * size.layers * size.key_width * bytes_per_number
+
+
+def _activation_bytes(size: ModelSize, compute_bytes: int) -> int:
+    """What one decoder layer keeps of a token for the backward pass."""
+    norms = 2 * size.width * (2 * 4 + compute_bytes)  # two RMS norms, computed in float32
+    attention = 2 * size.query_width + 3 * size.key_width + size.query_width + 2 * size.width  # q, k, v, both rotated, output, residuals
+    mlp = 4 * size.mlp_width + size.width  # gate, up, activation, product; the input
+    return norms + (attention + mlp) * compute_bytes

@@ -1,0 +1,1 @@
+"""One command for a GPU: `python -m benchmarks.gpu` (benchmarks/gpu/__main__.py)."""

@@ -17,6 +17,7 @@ $(READY): constraints.txt pyproject.toml
 	@echo "setting up $(VENV) (some minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps guidance==0.3.1  # tests read its chat templates as text
 	@touch $@
 
 $(READY_DOCS): $(READY)

@@ -87,6 +87,15 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
     return model.eval()
 
 
-def max_context_length(model: Any) -> int | None:
-    """The longest sequence, in tokens, that the model's positions allow; None if its configuration sets no limit."""
-    return int(getattr(model.config, "max_position_embeddings", 0) or 0) or None
+def max_context_length(config: Any) -> int | None:
+    """The longest sequence, in tokens, that a model with this configuration reads; None if it sets no limit.
+
+    Positions of the types longrope (Phi-3) and dynamic change for all rows of a pass when one of them exceeds the original length. A row
+    would then depend on the others, so the original length is the limit.
+    """
+    limits = [getattr(config, "max_position_embeddings", None)]
+    rope = getattr(config, "rope_parameters", None) or {}
+    for parameters in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
+        if parameters.get("rope_type") in ("longrope", "dynamic"):
+            limits.append(parameters.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None))
+    return min((int(limit) for limit in limits if limit), default=None)

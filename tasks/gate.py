@@ -9,6 +9,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from agentevol.data.dataset import read_instruction_list, stream_dataset
 from agentevol.settings.schema import GateParams
@@ -33,21 +34,23 @@ def validate(
     environments: list[str],
     coverage_sets: list[Artifact] | None,
     env_versions: dict[str, int],
+    template_kwargs: dict[str, Any] | None = None,
+    chat_format: str | None = None,
 ) -> TaskOutput:
     """Check a training set. Raises GateFailed, which names the check, the rows, the reason and the remedy; then nothing is stored.
 
     `evaluation`: all of AgentEval, even if the run evaluates on a part of it. `expert`: expert trajectories, which must replay and must
     contain all `environments`. `coverage_sets`: the datasets whose instructions the set should cover; None: all instructions of the splits
     that its rows come from. `env_versions`: the versions of the environments, which define reward, success and replay.
+    `template_kwargs`, `chat_format`: as in tasks.learn.finetune.
     """
-    from agentevol.chat.tokenize import ChatTokenizer
+    from agentevol.chat.load import load_chat_tokenizer
     from agentevol.gate import gate
-    from agentevol.models import load_tokenizer
 
     logging.getLogger(NOISY_LOGGER).addFilter(lambda record: record.levelno >= logging.WARNING)
     say(f"gate: checking {data.rows} trajectories")
     with progress_bar("checking"):
-        chat = ChatTokenizer(load_tokenizer(tokenizer.folder))
+        chat = load_chat_tokenizer(tokenizer.folder, template_kwargs)
         report = gate.check_dataset(
             stream_dataset(data.folder),
             evaluation=_instructions(evaluation),

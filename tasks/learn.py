@@ -7,6 +7,7 @@ the same machine give the same digest.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.pretrain import PretrainParams
@@ -45,9 +46,12 @@ def finetune(
     name: str,
     epochs: float | None = None,
     max_steps: int | None = None,
+    template_kwargs: dict[str, Any] | None = None,
+    chat_format: str | None = None,
 ) -> TaskOutput:
     """The model `name`: `base` fine-tuned for `epochs` over the data, or for `max_steps` optimizer steps.
 
+    `template_kwargs`: variables of the chat template. `chat_format`: ChatTokenizer.format_key; only the key needs it.
     Facts: loss curve, tokens, steps, seconds, and the trajectories that were too long.
     """
     from agentevol.models import model_digest
@@ -67,6 +71,7 @@ def finetune(
             max_steps=max_steps,
             seed=seed,
             rule=rule,
+            template_kwargs=template_kwargs,
             work_dir=paths.root() / "runs" / "learning",
             progress=progress,
         )

@@ -51,16 +51,20 @@ def roll_out(
     sampling: Sampling,
     settings: RolloutParams,
     engine: EngineParams | None = None,
+    template_kwargs: dict[str, Any] | None = None,
+    chat_format: str | None = None,
 ) -> Artifact:
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the order of the instructions).
 
-    `engine`: the inference engine, if it is not `transformers`. Raises RolloutFailed if every episode ended with an error; these episodes
-    are not kept, so that the same run repeats them after the cause is fixed. If only some episodes ended with an error, they stay on
-    record until a run with another retry policy (max_retries, step_timeout, timeout) repeats their chunks.
+    `engine`: the inference engine, if it is not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. Raises
+    RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats them after the cause is
+    fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy (max_retries,
+    step_timeout, timeout) repeats their chunks.
     """
     starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk_size)))
     common = {"policy": policy, "name": name, "instructions": instructions, "split": split, "sampling": sampling, "settings": settings}
     common |= {"env_versions": env_versions(instructions), "engine": engine}
+    common |= {"template_kwargs": template_kwargs, "chat_format": chat_format}
     chunks = []
     for sample in range(samples):
         for number, start in enumerate(starts, 1):
@@ -122,12 +126,14 @@ def roll_out_chunk(
     settings: RolloutParams,
     env_versions: dict[str, int],
     engine: EngineParams | None = None,
+    template_kwargs: dict[str, Any] | None = None,
+    chat_format: str | None = None,
     retry_token: list[float] | None = None,
 ) -> TaskOutput:
     """One episode on each instruction from `start` to `stop`. The seed of an episode depends on (seed, iteration, item_id, sample).
 
     `env_versions`: the versions of the environments. `retry_token`: the retry policy with which a chunk that contained errors is repeated.
-    Only the key needs these two.
+    `chat_format`: as in tasks.learn.finetune. Only the key needs these three.
     """
     from agentevol.rollout import rollout
     from agentevol.rollout.engine import Usage
@@ -147,6 +153,7 @@ def roll_out_chunk(
             settings=settings,
             engine=engine,
             usage=usage if engine else None,
+            template_kwargs=template_kwargs,
             progress=progress,
         )
         seconds = time.perf_counter() - start_time

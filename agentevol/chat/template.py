@@ -1,20 +1,27 @@
 """Chat templates, turn by turn: the text that a tokenizer's template writes around the messages of a conversation.
 
-Invariant: a template is used only if it keeps the text of every answer unchanged; otherwise ChatTemplateError is raised.
+Invariant: the template is rendered only with texts of this module. Messages are put between the pieces that it wrote, so nothing in a
+message can change them. `contract.py` compares the result with the template's own rendering of whole conversations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentevol.chat.clock import OTHER_DATE, freeze_clock, has_clock
+
+FORMAT_VERSION = 1
+"""Part of the key of results that depend on more than the plain form of a template (`ChatTokenizer.format_key`)."""
 FALLBACK_TEMPLATE = (
     "{% for message in messages %}{{ '\n### ' + message['role'] + '\n' + message['content'] + eos_token }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\n### assistant\n' }}{% endif %}"
 )
 """For tokenizers without a template. It marks roles with ordinary text, because such a tokenizer has no special tokens for them."""
 
-_PLACEHOLDER = "\u2042answer\u2042"
-_ANSWER = {"role": "assistant", "content": _PLACEHOLDER}
+_PAD = "\n  "  # around a message, to find out whether the template strips it
+_STRIP_METHODS = {(False, False): "", (True, True): ".strip()", (True, False): ".lstrip()", (False, True): ".rstrip()"}
+"""By whether white space goes at the start and at the end of a message: the call in a template."""
 
 
 class ChatTemplateError(ValueError):
@@ -22,48 +29,126 @@ class ChatTemplateError(ValueError):
 
 
 class ChatTemplate:
-    """The chat template of a tokenizer. A tokenizer without one is given FALLBACK_TEMPLATE.
+    """The chat template of a tokenizer. A tokenizer without one is given FALLBACK_TEMPLATE, with a BOS token if the tokenizer adds one.
 
-    `answer_suffix`: the text that the template writes after an answer, such as `<|im_end|>` with a newline; it may be empty.
-    Raises ChatTemplateError if the template drops or rewrites answers.
+    A conversation is `prompt_start` user `prompt_end` answer `answer_suffix` user `observation_end` answer ...
+    `answer_space`: the spaces that the template writes between the mark of the assistant's turn and an answer. The policy generates them.
+    `answer_suffix`: the text after an answer and before the next user message, e.g. `<|im_end|>`, a newline and the user's header.
+    `kwargs`: further variables of the template. `is_plain`: the template opens an answer with its generation prompt, and has its own BOS
+    token or needs none. `writes_date`: the template writes today's date, which is frozen here.
+    Raises ChatTemplateError if the template fails, or drops or rewrites messages.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, kwargs: Mapping[str, Any] | None = None) -> None:
+        self._tokenizer, self.kwargs = tokenizer, dict(kwargs or {})
+        needs_bos = not tokenizer.chat_template and _adds_bos(tokenizer)
         if not tokenizer.chat_template:
-            tokenizer.chat_template = FALLBACK_TEMPLATE
-        probe = [_user(".")]
-        self._has_generation_prompt = self._render(probe, generation_prompt=True) != self._render(probe, generation_prompt=False)
-        self.answer_suffix = self._split_at_answers([*probe, _ANSWER])[1]
+            tokenizer.chat_template = ("{{ bos_token }}" if needs_bos else "") + FALLBACK_TEMPLATE
+        self.source: str = tokenizer.get_chat_template()
+        self.frozen_source = freeze_clock(self.source)
+        self._user_strip = self._answer_strip = (False, False)
+        first, second, third = (self._pieces(users) for users in (1, 2, 3))
+        self.prompt_start = first[0]
+        self.prompt_end, space = _before_answer(first[1], third[1])
+        self.answer_suffix = second[2]
+        self.observation_end, self.answer_space = _before_answer(second[3], third[3])
+        if space != self.answer_space:
+            self.prompt_end += space
+            self.observation_end += self.answer_space
+            self.answer_space = ""
+        self.is_plain = not (needs_bos or self.answer_space or self.prompt_end != first[1] or self.observation_end != second[3])
+        self._user_strip = self._find_stripping("user")
+        self._answer_strip = self._find_stripping("assistant")
+        probe = [{"role": "user", "content": "."}]
+        self.writes_date = has_clock(self.source) and self.render(probe) != self.render(probe, freeze_clock(self.source, OTHER_DATE))
 
     def render_prompt(self, content: str) -> str:
         """The first user message with all that precedes the first answer."""
-        return self._render_before_answer([_user(content)])[0]
+        return self.prompt_start + self.strip_user(content) + self.prompt_end
 
-    def render_observation(self, content: str) -> str:
-        """The text between an answer and the next one: the answer's suffix, then a user message with `content`."""
-        return self._render_before_answer([_user("."), _ANSWER, _user(content)])[1]
+    def strip_user(self, content: str) -> str:
+        return _strip(content, self._user_strip)
 
-    def _render(self, messages: list[dict[str, str]], *, generation_prompt: bool) -> str:
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation_prompt))
+    def strip_answer(self, content: str) -> str:
+        return _strip(content, self._answer_strip)
 
-    def _render_before_answer(self, messages: list[dict[str, str]]) -> list[str]:
-        """The text around the answers in `messages`; the last part ends where the next answer begins.
+    @property
+    def user_strip_method(self) -> str:
+        """The call that strips a user message in a template, "" if nothing is stripped."""
+        return _STRIP_METHODS[self._user_strip]
 
-        For templates without a generation prompt (Llama-2's), render another answer and drop what follows it.
-        """
-        if self._has_generation_prompt:
-            return self._split_at_answers(messages, generation_prompt=True)
-        return self._split_at_answers([*messages, _ANSWER])[:-1]
+    @property
+    def answer_strip_method(self) -> str:
+        return _STRIP_METHODS[self._answer_strip]
 
-    def _split_at_answers(self, messages: list[dict[str, str]], *, generation_prompt: bool = False) -> list[str]:
-        parts = self._render(messages, generation_prompt=generation_prompt).split(_PLACEHOLDER)
-        if len(parts) != 1 + messages.count(_ANSWER):
-            raise ChatTemplateError(
-                "the chat template does not keep the text of an assistant message unchanged; give the tokenizer another template"
+    def render_turn_by_turn(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The messages (user, assistant, user, ..., user) between the template's pieces, up to the start of the next answer."""
+        text = self.render_prompt(messages[0]["content"])
+        for answer, observation in zip(messages[1::2], messages[2::2], strict=True):
+            text += self.answer_space + self.strip_answer(answer["content"]) + self.answer_suffix
+            text += self.strip_user(observation["content"]) + self.observation_end
+        return text
+
+    def render(self, messages: Sequence[Mapping[str, str]], source: str | None = None, *, kwargs: Mapping[str, Any] | None = None) -> str:
+        """The template's own rendering of the whole conversation with a generation prompt; `source`, `kwargs`: instead of its own."""
+        try:
+            rendered = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=source or self.frozen_source,
+                tokenize=False,
+                add_generation_prompt=True,
+                **(self.kwargs if kwargs is None else kwargs),
             )
-        return parts
+        except Exception as error:  # named boundary: a template is a program, and it can raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ChatTemplateError(f"the chat template fails ({reason}); give the tokenizer another template") from None
+        return str(rendered)
+
+    def _pieces(self, users: int, pad: Mapping[str, str] | None = None) -> list[str]:
+        """What the template writes around the messages of a conversation with so many user messages, each a mark in `pad`ding."""
+        contents = [f"zQ{index}Qz" for index in range(2 * users - 1)]
+        roles = ["assistant" if index % 2 else "user" for index in range(len(contents))]
+        padding = [(pad or {}).get(role, "") for role in roles]
+        text = self.render(
+            [{"role": role, "content": before + content + before} for role, content, before in zip(roles, contents, padding, strict=True)]
+        )
+        pieces = []
+        for content, role in zip(contents, roles, strict=True):
+            before, mark, text = text.partition(content)
+            if not mark or content in text:
+                kind = "an assistant" if role == "assistant" else "a user"
+                raise ChatTemplateError(
+                    f"the chat template does not keep the text of {kind} message unchanged; give the tokenizer another template"
+                )
+            pieces.append(before)
+        return [*pieces, text]
+
+    def _find_stripping(self, role: str) -> tuple[bool, bool]:
+        """Whether the template strips white space at the start and at the end of messages of this role."""
+        plain, padded = self._pieces(2), self._pieces(2, {role: _PAD})
+        index = 1 if role == "assistant" else 0
+        return padded[index] == plain[index], padded[index + 1] == plain[index + 1]
 
 
-def _user(content: str) -> dict[str, str]:
-    return {"role": "user", "content": content}
+def _before_answer(generation_prompt: str, history: str) -> tuple[str, str]:
+    """The text before an answer, and the spaces that the policy generates itself.
+
+    `generation_prompt`: what the template writes before the next answer. `history`: what it writes before an earlier one. A template
+    without a generation prompt (Llama 2's) opens the turn only in the history, and gpt-oss chooses the channel there.
+    """
+    if generation_prompt == history or not history.startswith(generation_prompt):
+        return generation_prompt, ""
+    rest = history.removeprefix(generation_prompt)
+    header = rest.rstrip(" ") if rest.strip() else ""
+    return generation_prompt + header, rest.removeprefix(header)
+
+
+def _strip(text: str, sides: tuple[bool, bool]) -> str:
+    text = text.lstrip() if sides[0] else text
+    return text.rstrip() if sides[1] else text
+
+
+def _adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer begins every text with its BOS token."""
+    bos = tokenizer.bos_token_id
+    return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]

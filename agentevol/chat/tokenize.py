@@ -2,15 +2,18 @@
 
 Invariant: a conversation is tokenized turn by turn (prompt, answer, observation, answer ...), never as a whole. Training therefore sees
 the token ids that the policy sampled, and an expert's conversation gets the same token boundaries as one that a policy generates.
+No text of a message becomes a control token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agentevol.chat.template import ChatTemplate, ChatTemplateError
+from agentevol.chat.control_tokens import ControlTokens
+from agentevol.chat.template import FORMAT_VERSION, ChatTemplate, ChatTemplateError
+from agentevol.data.artifact_folder import digest_json
 from agentevol.data.trajectory import Message, Trajectory
 
 
@@ -25,33 +28,61 @@ class TokenizedExample:
 class ChatTokenizer:
     """Tokenizes conversations turn by turn.
 
-    `end_token_id`: the token that ends an answer. `stop_token_ids`: the tokens at which an engine stops generating.
-    Raises ChatTemplateError if the tokenizer's template cannot be used turn by turn.
+    `end_token_id`, `end_text`: the token that ends an answer, the first control token that the template writes after it; where there is
+    none (`template_writes_end` is false), the tokenizer's eos token. `closing_space`: the white space that the template writes before it;
+    `after_end`: what it writes behind it. `closing_ids` end an answer that was cut. `stop_token_ids`: the tokens at which an engine stops
+    generating. `eos_token_ids`: those that the model's generation configuration names. Raises ChatTemplateError if the tokenizer's
+    template cannot be used turn by turn.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, template_kwargs: Mapping[str, Any] | None = None, eos_token_ids: Iterable[int] = ()) -> None:
         self.tokenizer = tokenizer
-        self.template = ChatTemplate(tokenizer)
-        suffix = self._tokenize(self.template.answer_suffix)
+        self.template = template = ChatTemplate(tokenizer, template_kwargs)
+        self._controls = ControlTokens(
+            tokenizer, (template.prompt_start, template.prompt_end, template.answer_suffix, template.observation_end)
+        )
         eos = tokenizer.eos_token_id
-        if not suffix and eos is None:
+        end = self._controls.first(template.answer_suffix)
+        if end is not None and not template.answer_suffix[: end.start()].strip():
+            self.end_text = end[0]
+            self.closing_space = template.answer_suffix[: end.start()]
+            self.after_end = template.answer_suffix[end.end() :]
+        elif eos is not None:
+            self.end_text, self.closing_space, self.after_end = str(tokenizer.eos_token), "", template.answer_suffix
+        else:
             raise ChatTemplateError("the chat template writes nothing after an answer and the tokenizer has no eos token: set one of them")
-        self.end_token_id: int = suffix[0] if suffix else int(eos)
-        self.stop_token_ids: frozenset[int] = frozenset({self.end_token_id} | ({int(eos)} if eos is not None else set()))
-        self._template_writes_end_token = bool(suffix)
+        self.template_writes_end = self.after_end != template.answer_suffix
+        self.end_token_id: int = int(tokenizer.convert_tokens_to_ids(self.end_text))
+        named = {int(token) for token in eos_token_ids if 0 <= int(token) < len(tokenizer)}
+        self.stop_token_ids: frozenset[int] = frozenset({self.end_token_id} | named | ({int(eos)} if eos is not None else set()))
+        self._context_ids = self._controls.tokenize(template.prompt_end, "", "")
+        self.closing_ids = [*self._context_tokens("x", self.closing_space)[len(self._context_tokens("x", "")) :], self.end_token_id]
+
+    @property
+    def control_token_ids(self) -> frozenset[int]:
+        """The tokens that no text of a message can become."""
+        return frozenset(self._controls.ids)
 
     def tokenize_prompt(self, content: str) -> list[int]:
         """The first user message, up to the first token of the first answer."""
-        return self._tokenize(self.template.render_prompt(content))
+        template = self.template
+        return self._controls.tokenize(template.prompt_start, template.strip_user(content), template.prompt_end)
 
     def tokenize_observation(self, content: str) -> list[int]:
         """A later user message: the tokens after the end token of one answer and before the first token of the next."""
-        token_ids = self._tokenize(self.template.render_observation(content))
-        return token_ids[1:] if self._template_writes_end_token else token_ids
+        template = self.template
+        before = self.end_text + self.after_end
+        return self._controls.tokenize(before, template.strip_user(content), template.observation_end)[1:]
 
     def tokenize_answer(self, content: str) -> list[int]:
         """An answer as a policy would generate it, with its end token."""
-        return [*self._tokenize(content), self.end_token_id]
+        return [*self._context_tokens(self.template.strip_answer(content), self.closing_space), self.end_token_id]
+
+    def missing_end(self, token_ids: Sequence[int]) -> list[int]:
+        """What an answer as the policy sampled it needs behind it, so that the template's next turn can follow."""
+        if token_ids and token_ids[-1] in self.stop_token_ids:
+            return [] if token_ids[-1] == self.end_token_id else [self.end_token_id]
+        return list(self.closing_ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer, without the end token and other special tokens, stripped of white space at both ends."""
@@ -77,5 +108,24 @@ class ChatTokenizer:
             return TokenizedExample(list(trajectory.token_ids), list(trajectory.loss_mask))
         return self.tokenize_conversation(trajectory.messages)
 
-    def _tokenize(self, text: str) -> list[int]:
-        return [int(token) for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    def format_key(self) -> str | None:
+        """Names what the token ids depend on besides the tokenizer's files; None for a template in the plain form.
+
+        The plain form: no variables, no date, the end token directly after the answer, and no stop token besides it and the eos token.
+        """
+        template = self.template
+        eos = {self.tokenizer.eos_token_id} - {None}
+        is_plain = template.is_plain and not (template.kwargs or template.writes_date or self.closing_space)
+        if is_plain and self.template_writes_end and self.stop_token_ids == {self.end_token_id, *eos}:
+            return None
+        pieces = [template.prompt_start, template.prompt_end, template.answer_space, template.answer_suffix, template.observation_end]
+        return digest_json([FORMAT_VERSION, pieces, sorted(self.stop_token_ids), self.end_token_id])[:16]
+
+    def _context_tokens(self, content: str, closing: str) -> list[int]:
+        """The tokens of an answer after the mark of the assistant's turn. Some tokenizers begin a text with a space of their own."""
+        template = self.template
+        answer = template.answer_space + content + closing
+        ids = self._controls.tokenize(template.prompt_end, answer, "", is_answer=True)
+        if ids[: len(self._context_ids)] == self._context_ids:
+            return ids[len(self._context_ids) :]
+        return self._controls.tokenize("", answer, "", is_answer=True)

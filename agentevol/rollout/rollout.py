@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import envs
 from agentevol.data.trajectory import Trajectory
@@ -39,13 +40,15 @@ def roll_out(
     settings: RolloutParams,
     engine: EngineParams | None = None,
     usage: Usage | None = None,
+    template_kwargs: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> list[Trajectory]:
     """Play every instruction with the model in `model_folder`: `samples` times each, or once for each given sample index.
 
     On a CPU, `settings.num_workers` processes share the episodes and the slots. `engine`: the inference engine, by default `transformers`;
-    an endpoint with its own model needs no folder, and `usage` counts what it used. Returns one trajectory per (instruction, sample), in
-    the order of the instructions, errors included. Raises ModelNotFound, WorkerLost, EngineError.
+    an endpoint with its own model needs no folder, and `usage` counts what it used. `template_kwargs`: variables of the chat template.
+    Returns one trajectory per (instruction, sample), in the order of the instructions, errors included. Raises ModelNotFound, WorkerLost,
+    EngineError, ChatTemplateError.
     """
     indices = range(samples) if isinstance(samples, int) else samples
     work = [(instruction, sample) for instruction in instructions for sample in indices]
@@ -56,7 +59,7 @@ def roll_out(
     # Shuffled: if fast and slow environments alternate in the list, one process would otherwise get all the slow ones.
     shuffled = sorted(range(len(work)), key=lambda index: hashlib.sha256(f"{work[index][0].item_id}:{work[index][1]}".encode()).digest())
     shard_indices = [sorted(shuffled[number::num_workers]) for number in range(num_workers)]
-    common = (sampling, settings, split, policy, dict(ENVIRONMENTS), engine, usage)
+    common = (sampling, settings, split, policy, dict(ENVIRONMENTS), engine, usage, template_kwargs)
     shards = [_Shard(model_folder, num_slots, [work[index] for index in part], *common) for part in shard_indices]
     trajectories: dict[int, Trajectory] = {}
     for part, results in zip(shard_indices, map_workers(_play_shard, shards, progress), strict=True):
@@ -79,6 +82,7 @@ class _Shard:
     engine: EngineParams | None
     usage: Usage | None
     """Only engines that run without worker processes count it, so the counts arrive in the caller's object."""
+    template_kwargs: Mapping[str, Any] | None
 
 
 def _play_shard(shard: _Shard, progress: Progress) -> list[Trajectory]:
@@ -89,6 +93,7 @@ def _play_shard(shard: _Shard, progress: Progress) -> list[Trajectory]:
         num_slots=shard.num_slots,
         context_length=shard.settings.context_length,
         usage=shard.usage,
+        template_kwargs=shard.template_kwargs,
     )
     return Rollout(engine, shard.sampling, shard.settings, split=shard.split, policy=shard.policy).play(shard.work, progress)
 
@@ -162,9 +167,9 @@ class Rollout:
             episode.truncate(f"the same answer to the same observation {self.settings.max_repeats} times in a row")
             return
         chat = self.engine.chat
-        # An answer that was cut at max_new_tokens gets an end token that the policy did not sample.
-        end = [] if result.stopped or chat is None else [chat.end_token_id]
-        self._request_answer(episode, end + chat.tokenize_observation(episode.messages[-1].content) if chat else [])
+        # An answer that was cut at max_new_tokens, or ended with another stop token, gets an end token that the policy did not sample.
+        observation = chat.missing_end(result.token_ids) + chat.tokenize_observation(episode.messages[-1].content) if chat else []
+        self._request_answer(episode, observation)
 
     def _request_answer(self, episode: Episode, new_token_ids: list[int]) -> None:
         """Ask the engine for the next answer. `new_token_ids`: what the policy has to read first."""

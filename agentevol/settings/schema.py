@@ -5,6 +5,7 @@ Invariant: a `Params` object that exists is valid. Imports nothing but pydantic,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
@@ -34,6 +35,12 @@ from agentevol.settings.types import (
 )
 
 _RESERVED_NAMES = ("bc-base", "bc-large", "overall", "random", "random player")
+_RESERVED_TEMPLATE_VARIABLES = (
+    *("messages", "conversation", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize", "tools", "documents"),
+    *("padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"),
+    *("sanitize_control_tokens", "strftime_now", "raise_exception"),
+)
+"""Names that already have a meaning when a template is rendered."""
 _ServerUrl = Annotated[str, AfterValidator(check_server_url)]
 
 
@@ -44,6 +51,19 @@ class ModelParams(Section):
     num_threads: Count | None = parameter(
         None, "Processor threads of the model; null lets PyTorch decide.", effect="numerics", formerly="threads"
     )
+    chat_template_kwargs: dict[str, Any] = parameter(
+        {}, "Variables of the model's chat template, e.g. {enable_thinking: false} (Qwen 3), {date_string: 26 Jul 2024} (Llama 3)."
+    )
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _template_variables(cls, variables: dict[str, Any]) -> dict[str, Any]:
+        for name, value in variables.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in _RESERVED_TEMPLATE_VARIABLES:
+                raise ValueError(f"names of variables of the template, e.g. enable_thinking; {name} is not one")
+            if not _is_json(value):
+                raise ValueError(f"texts, numbers, true, false, null, lists and mappings; {name} has another value")
+        return variables
 
 
 class Limits(Section):
@@ -295,6 +315,14 @@ class Params(Section):
         if not names or len(set(names)) < len(names):
             raise ValueError(f"one or more of {', '.join(known)}, each once")
         return names
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(entry) for key, entry in value.items())
+    return value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and abs(value) < float("inf"))
 
 
 def _schedule_value(value: Any, index: int) -> Any:

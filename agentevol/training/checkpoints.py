@@ -32,11 +32,13 @@ class Checkpoint:
         self.last_written = time.monotonic()
 
     def restore(self, optimizer: Optimizer, curve: LossCurve) -> int:
-        """Load the checkpoint into the training; returns the number of steps it has done, 0 without a checkpoint."""
+        """Load the checkpoint into the training; returns the number of steps it has done, 0 without a usable one."""
         if not is_complete(self.folder):
             return 0
         progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
         tensors = load_file(self.folder / "state.safetensors")
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
+            return 0  # weights that are not finite cannot recover: start again
         with torch.no_grad():
             for name, parameter in _trainable_parameters(optimizer).items():
                 parameter.copy_(tensors[f"weight/{name}"])

@@ -7,7 +7,7 @@ the same base model, data, settings and seed on the same machine give the same w
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -15,12 +15,15 @@ from typing import Any
 
 import torch
 
+from agentevol.chat.load import load_chat_tokenizer
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json
 from agentevol.data.trajectory import Trajectory
-from agentevol.models import load_model, load_tokenizer, max_context_length, model_digest
+from agentevol.models import load_model, max_context_length, model_digest
 from agentevol.settings.effects import key_values
 from agentevol.settings.schema import FinetuneParams
 from agentevol.training.checkpoints import Checkpoint
+from agentevol.training.export import save_policy
 from agentevol.training.heap import limit_kernel_cache, trim_heap
 from agentevol.training.lora import add_lora_adapters, merge_lora_adapters
 from agentevol.training.micro_batch import MicroBatch, WeightedExample
@@ -50,13 +53,14 @@ def finetune(
     epochs: float | None = None,
     max_steps: int | None = None,
     rule: str = "reward_weighted",
+    template_kwargs: Mapping[str, Any] | None = None,
     work_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train the model in `base` on trajectories, or on the dataset in a folder; writes a complete model folder to `output_dir`.
 
     epochs, max_steps: exactly one of them; passes over the data (the last may be partial), or optimiser steps over the repeated data.
-    rule: the name of a learning rule (agentevol.training.rules).
+    rule: the name of a learning rule (agentevol.training.rules). template_kwargs: variables of the chat template.
     work_dir: a folder for cached tokens and checkpoints; None: neither is written.
     A trajectory is too long if it has more than `settings.max_tokens` tokens or does not fit in the model's context.
 
@@ -70,9 +74,9 @@ def finetune(
     started = time.perf_counter()
     limit_kernel_cache()
     torch.manual_seed(seed)
-    dataset = tokenize_dataset(data, base, work_dir / "tokens" if work_dir else None)
-    tokenizer, model = load_tokenizer(base), load_model(base)
-    max_tokens = min(settings.max_tokens, max_context_length(model) or settings.max_tokens)
+    dataset = tokenize_dataset(data, base, work_dir / "tokens" if work_dir else None, template_kwargs)
+    chat, model = load_chat_tokenizer(base, template_kwargs), load_model(base)
+    max_tokens = min(settings.max_tokens, max_context_length(model.config) or settings.max_tokens)
     examples, too_long = weighted_examples(dataset, max_tokens, rule)
     if not examples:
         raise NoTrainingData(
@@ -85,7 +89,7 @@ def finetune(
     make_batches = pack_batches if packed else group_by_length
     batches = list(islice(make_batches(lengths, tokens=settings.batch_tokens, epochs=epochs or inf, seed=seed), max_steps))
     optimizer = Optimizer(model, precision=settings.precision, weight_decay=settings.weight_decay, max_grad_norm=settings.max_grad_norm)
-    batcher = MicroBatcher(examples, None if packed else int(tokenizer.pad_token_id or 0), settings.micro_batch_tokens, optimizer)
+    batcher = MicroBatcher(examples, None if packed else int(chat.tokenizer.pad_token_id or 0), settings.micro_batch_tokens, optimizer)
     schedule = LearningRateSchedule(settings.learning_rate, len(batches), settings.warmup_ratio, settings.min_lr_ratio)
     checkpoint = None
     if work_dir and settings.checkpoint_minutes is not None and not optimizer.is_sharded:
@@ -93,7 +97,7 @@ def finetune(
         key = digest_json([_VERSION, *inputs, optimizer.num_processes, optimizer.uses_bfloat16])
         checkpoint = Checkpoint(work_dir / "checkpoints" / key[:16], settings.checkpoint_minutes)
     curve = _train(optimizer, batcher, batches, schedule, checkpoint, progress)
-    _save(optimizer, tokenizer, output_dir)
+    _save(optimizer, chat, base, output_dir)
     return {
         "loss": curve.points,
         "steps": len(batches),
@@ -165,9 +169,8 @@ def _settings_in_key(settings: FinetuneParams) -> dict[str, Any]:
     return {name: value for name, value in key_values(settings).items() if name not in ("epochs", "max_steps")}
 
 
-def _save(optimizer: Optimizer, tokenizer: Any, output_dir: Path) -> None:
+def _save(optimizer: Optimizer, chat: ChatTokenizer, base: Path, output_dir: Path) -> None:
     state = optimizer.accelerator.get_state_dict(optimizer.model) if optimizer.is_sharded else None
     if optimizer.accelerator.is_main_process:
-        merge_lora_adapters(optimizer.unwrapped_model()).save_pretrained(output_dir, state_dict=state)
-        tokenizer.save_pretrained(output_dir)
+        save_policy(merge_lora_adapters(optimizer.unwrapped_model()), chat, base, output_dir, state)
     optimizer.accelerator.wait_for_everyone()

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ _LAUNCHER_VARIABLES = (
     *("MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"),
 )
 _LAUNCHER_PREFIXES = ("TORCHELASTIC_", "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")
-_KNOWN_ERRORS = ("NoTrainingData", "NonFiniteLoss", "ModelNotFound", "IncompleteFolder", "PeftNotInstalled")
+_KNOWN_ERRORS = ("NoTrainingData", "NonFiniteLoss", "ModelNotFound", "IncompleteFolder", "PeftNotInstalled", "ChatTemplateError")
 
 
 class LaunchFailed(RuntimeError):
@@ -44,6 +44,7 @@ def finetune(
     work_dir: Path,
     epochs: float | None = None,
     max_steps: int | None = None,
+    template_kwargs: Mapping[str, Any] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """agentevol.training.finetune.finetune on the dataset in `data`, launched as `settings.accelerate_config` says.
@@ -52,6 +53,7 @@ def finetune(
     """
     ignore_launcher_variables()
     options: dict[str, Any] = {"epochs": epochs, "max_steps": max_steps, "seed": seed, "rule": rule}
+    options |= {"template_kwargs": dict(template_kwargs)} if template_kwargs else {}
     if settings.accelerate_config is None:
         from agentevol.training import finetune as in_process
 

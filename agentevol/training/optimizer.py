@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +23,7 @@ Progress = Callable[[int, int, float], None]
 
 
 class NonFiniteLoss(RuntimeError):
-    """The loss became NaN or infinite."""
+    """The loss or its gradient became NaN or infinite."""
 
 
 class Optimizer:
@@ -75,9 +75,10 @@ class Optimizer:
                 self.accelerator.backward(loss * self.num_processes if self.num_processes > 1 else loss)
         value = float(self.accelerator.reduce(total, reduction="sum") if self.num_processes > 1 else total)
         if not math.isfinite(value):
-            self.adamw.zero_grad(set_to_none=True)
-            raise NonFiniteLoss(f"the loss is {value}; lower finetune.learning_rate (now {learning_rate:.2g}) or use precision float32")
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+            self._raise_not_finite(f"the loss is {value}", learning_rate)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        if norm is not None and not math.isfinite(norm := float(norm)):  # a finite loss can have such a gradient
+            self._raise_not_finite(f"the gradient's norm is {norm}", learning_rate)
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
         return value
@@ -91,6 +92,10 @@ class Optimizer:
     def unwrapped_model(self) -> Any:
         """The model without accelerate's wrappers."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    def _raise_not_finite(self, problem: str, learning_rate: float) -> NoReturn:
+        self.adamw.zero_grad(set_to_none=True)
+        raise NonFiniteLoss(f"{problem}; lower finetune.learning_rate (now {learning_rate:.2g}) or use precision float32")
 
     def _nll(self, micro_batch: MicroBatch) -> Tensor:
         device = self.accelerator.device

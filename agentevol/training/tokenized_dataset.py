@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +19,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from agentevol.chat.tokenize import ChatTokenizer, TokenizedExample
+from agentevol.chat.load import TOKENIZER_FILES, load_chat_tokenizer
+from agentevol.chat.tokenize import TokenizedExample
 from agentevol.data.artifact_folder import digest_json, sha256_file
 from agentevol.data.dataset import open_dataset, stream_dataset
 from agentevol.data.trajectory import Trajectory, content_digest
-from agentevol.models import load_tokenizer
 
 _VERSION = 1
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +38,22 @@ class TokenizedDataset:
     item_ids: list[str]
 
 
-def tokenize_dataset(data: Sequence[Trajectory] | Path, base: Path, cache_folder: Path | None = None) -> TokenizedDataset:
+def tokenize_dataset(
+    data: Sequence[Trajectory] | Path, base: Path, cache_folder: Path | None = None, template_kwargs: Mapping[str, Any] | None = None
+) -> TokenizedDataset:
     """Tokenise trajectories, or the dataset in a folder, with the tokenizer of the model in `base`.
 
-    cache_folder: where the result is read from or else written to; None: it is not cached.
+    cache_folder: where the result is read from or else written to; None: it is not cached. template_kwargs: variables of the chat template.
     """
     digest = open_dataset(data).digest if isinstance(data, Path) else content_digest(data)
-    tokenizer = {name: sha256_file(base / name) for name in _TOKENIZER_FILES if (base / name).is_file()}
-    key = digest_json({"version": _VERSION, "data": digest, "tokenizer": tokenizer})
+    tokenizer = {name: sha256_file(base / name) for name in TOKENIZER_FILES if (base / name).is_file()}
+    chat = load_chat_tokenizer(base, template_kwargs)
+    chat_format = {"chat": chat.format_key()} if chat.format_key() else {}
+    key = digest_json({"version": _VERSION, "data": digest, "tokenizer": tokenizer, **chat_format})
     file = cache_folder / f"{key}.safetensors" if cache_folder else None
     if file is not None and (cached := _read(file, key)) is not None:
         return cached
-    chat, dataset = ChatTokenizer(load_tokenizer(base)), TokenizedDataset(key, [], [], [])
+    dataset = TokenizedDataset(key, [], [], [])
     for trajectory in stream_dataset(data) if isinstance(data, Path) else data:
         dataset.examples.append(_compact(chat.tokenize_trajectory(trajectory)))
         dataset.rewards.append(trajectory.reward)

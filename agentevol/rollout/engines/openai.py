@@ -42,10 +42,21 @@ class OpenAIEngine:
 
     chat: ChatTokenizer | None = None
 
-    def __init__(self, model_folder: Path | None, settings: EngineParams, *, num_slots: int, context_length: int, usage: Usage) -> None:
+    def __init__(
+        self,
+        model_folder: Path | None,
+        settings: EngineParams,
+        *,
+        num_slots: int,
+        context_length: int,
+        usage: Usage,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         assert settings.url is not None, "settings.schema rejects such an engine"
         self.settings, self.num_slots, self.context_length, self.usage = settings, num_slots, context_length, usage
         self.url = settings.url
+        # A server with a policy of this project is vLLM's, which takes them; a hosted model may refuse an unknown field.
+        self._template_kwargs = {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs and model_folder else {}
         self.model = settings.model or (str(model_folder) if model_folder else "")
         self._api_key = _read_api_key(settings)
         self._finished: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
@@ -74,6 +85,7 @@ class OpenAIEngine:
             "top_p": request.sampling.top_p,
             "max_tokens": request.max_new_tokens,
             "seed": int(request.rng.integers(2**31)),
+            **self._template_kwargs,
         }
         body = {name: value for name, value in {**body, **self.settings.options}.items() if value is not None}
         number = next(self._request_numbers)

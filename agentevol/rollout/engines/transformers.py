@@ -6,17 +6,18 @@ causal model of transformers whose attention function can be set (Llama, Qwen, G
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from agentevol.chat.tokenize import ChatTokenizer
-from agentevol.models import load_model, load_tokenizer, max_context_length, model_digest
+from agentevol.chat.load import load_chat_tokenizer
+from agentevol.models import load_model, max_context_length, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
 from agentevol.rollout.kv_cache import RaggedCacheLayer
 from agentevol.rollout.ragged_attention import RAGGED_ATTENTION, BatchLayout
@@ -40,14 +41,22 @@ class TransformersEngine:
     A new conversation that begins like one in the cache (most often with the same prompt) copies the shared prefix from there.
     """
 
-    def __init__(self, model_folder: Path, *, num_slots: int, context_length: int, dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        model_folder: Path,
+        *,
+        num_slots: int,
+        context_length: int,
+        dtype: str = "float32",
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = load_model(model_folder, dtype).to(self.device)
         self.model.set_attn_implementation(RAGGED_ATTENTION)
-        self.chat = ChatTokenizer(load_tokenizer(model_folder))
+        self.chat = load_chat_tokenizer(model_folder, template_kwargs)
         self.digest = model_digest(model_folder)
         self.num_slots = num_slots
-        self.context_length = min(context_length, max_context_length(self.model) or context_length)
+        self.context_length = min(context_length, max_context_length(self.model.config) or context_length)
         self._cached_ids: dict[int, list[int]] = {}
         self._active: dict[int, _ActiveSequence] = {}
         self._layers = [RaggedCacheLayer(num_slots, self.context_length) for _ in range(self.model.config.num_hidden_layers)]

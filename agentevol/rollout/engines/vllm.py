@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentevol.chat.tokenize import ChatTokenizer
+from agentevol.chat.load import load_chat_tokenizer
 from agentevol.data.artifact_folder import digest_json
-from agentevol.models import load_tokenizer, model_digest
+from agentevol.models import max_context_length, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
 
 # vLLM reads these when it is imported. Within one process its scheduling depends on the requests alone, and so do the results.
@@ -27,15 +27,25 @@ _VLLM_ENVIRONMENT = {
 _current: VllmEngine | None = None
 
 
-def get_vllm_engine(model_folder: Path, *, num_slots: int, context_length: int, options: Mapping[str, Any]) -> VllmEngine:
+def get_vllm_engine(
+    model_folder: Path,
+    *,
+    num_slots: int,
+    context_length: int,
+    options: Mapping[str, Any],
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> VllmEngine:
     """The process's engine with the weights of this model; a new engine if its configuration differs. Raises EngineError."""
     global _current
-    key = _configuration_key(model_folder, num_slots, context_length, options)
+    key = _configuration_key(model_folder, num_slots, context_length, options) + digest_json(dict(template_kwargs or {}))
     if _current is None or _current.configuration_key != key:
         if _current is not None:
             _current.shut_down()
         _current = None
-        _current = VllmEngine(model_folder, num_slots=num_slots, context_length=context_length, options=options)
+        _current = VllmEngine(
+            model_folder, num_slots=num_slots, context_length=context_length, options=options, template_kwargs=template_kwargs
+        )
+        _current.configuration_key = key
     else:
         _current.load_weights(model_folder)
     return _current
@@ -44,7 +54,17 @@ def get_vllm_engine(model_folder: Path, *, num_slots: int, context_length: int, 
 class VllmEngine:
     """Every request holds the whole conversation; vLLM does not compute again what its prefix cache has of it."""
 
-    def __init__(self, model_folder: Path, *, num_slots: int, context_length: int, options: Mapping[str, Any]) -> None:
+    configuration_key: str
+
+    def __init__(
+        self,
+        model_folder: Path,
+        *,
+        num_slots: int,
+        context_length: int,
+        options: Mapping[str, Any],
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         for name, value in _VLLM_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
@@ -57,10 +77,10 @@ class VllmEngine:
         self._vllm = vllm
         self._can_sleep = bool(current_platform.is_cuda())
         self._asleep = False
-        self.configuration_key = _configuration_key(model_folder, num_slots, context_length, options)
-        self.chat = ChatTokenizer(load_tokenizer(model_folder))
-        model_limit = getattr(AutoConfig.from_pretrained(model_folder, local_files_only=True), "max_position_embeddings", None)
-        self.num_slots, self.context_length = num_slots, min(context_length, int(model_limit or context_length))
+        self._template_kwargs = template_kwargs
+        self.chat = load_chat_tokenizer(model_folder, template_kwargs)
+        model_limit = max_context_length(AutoConfig.from_pretrained(model_folder, local_files_only=True))
+        self.num_slots, self.context_length = num_slots, min(context_length, model_limit or context_length)
         self.digest = model_digest(model_folder)
         self._open_requests: dict[str, GenerationRequest] = {}
         self._request_count = 0
@@ -94,7 +114,7 @@ class VllmEngine:
             self._engine.wake_up(["weights"])
         if changed:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model_folder)})
-            self.digest, self.chat = digest, ChatTokenizer(load_tokenizer(model_folder))
+            self.digest, self.chat = digest, load_chat_tokenizer(model_folder, self._template_kwargs)
         if self._asleep:
             self._engine.wake_up(["kv_cache"])
             self._asleep = False

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from agentevol.chat.contract import exported_template
+from agentevol.chat.load import load_chat_tokenizer
 from agentevol.chat.template import ChatTemplateError
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.trajectory import Message
@@ -61,6 +65,46 @@ def test_a_tokenizer_without_a_template_gets_the_fallback(small_models: dict[str
     chat = ChatTokenizer(tokenizer)
     assert "### assistant" in tokenizer.decode(chat.tokenize_prompt("Hello"))
     assert chat.end_token_id == tokenizer.eos_token_id
+
+
+def test_the_embedded_model_keeps_its_token_ids() -> None:
+    """Its prompts are those of the plain template, and no result depends on more than its tokenizer's files."""
+    chat = load_chat_tokenizer(Path("models/base"))
+    text = "Thought: you can see 2 doors.\n\nI see \u2603 to your left "
+    ids = chat.tokenizer(f"<|user|>{text}<|end|><|assistant|>{text}<|end|><|user|>{text}<|end|><|assistant|>", add_special_tokens=False)
+    assert chat.tokenize_prompt(text) + chat.tokenize_answer(text) + chat.tokenize_observation(text) == ids["input_ids"]
+    assert chat.stop_token_ids == {chat.end_token_id} == {1}
+    assert chat.format_key() is None
+    assert exported_template(chat) is None
+
+
+def test_a_tokenizer_that_adds_bos_gets_it_without_a_template(small_models: dict[str, Path]) -> None:
+    from tokenizers import processors
+
+    tokenizer = load_tokenizer(small_models["llama"])
+    tokenizer.chat_template = None
+    bos = tokenizer.bos_token, tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos[0]} $A", special_tokens=[bos])
+    chat = ChatTokenizer(tokenizer)
+    assert chat.tokenize_prompt("Hello")[0] == bos[1]
+    assert bos[1] not in chat.tokenize_prompt("Hello")[1:] + chat.tokenize_observation("Hello") + chat.tokenize_answer("Hello")
+    assert chat.format_key() is not None
+
+
+def test_stop_tokens_come_from_the_generation_configuration(small_models: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(small_models["qwen"], tmp_path / "model")
+    tokenizer = load_tokenizer(tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps({"eos_token_id": [tokenizer.eos_token_id, 65]}))
+    assert load_chat_tokenizer(tmp_path / "model").stop_token_ids == {tokenizer.eos_token_id, 65}
+    assert load_chat_tokenizer(tmp_path / "model") is load_chat_tokenizer(tmp_path / "model")
+    assert load_chat_tokenizer(tmp_path / "model", {"date": "now"}) is not load_chat_tokenizer(tmp_path / "model")
+
+
+def test_a_template_that_fails_is_one_line(small_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(small_models["qwen"])
+    tokenizer.chat_template = "{{ raise_exception('only\\nsystem messages') }}"
+    with pytest.raises(ChatTemplateError, match=r"the chat template fails \(TemplateError: only system messages\); give the tokenizer"):
+        ChatTokenizer(tokenizer)
 
 
 def test_a_template_that_drops_answers_is_rejected(small_models: dict[str, Path]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from agentevol.data.experts import play_expert
 from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
+from agentevol.gate.expectations import _schema_error as schema_error
 from agentevol.gate.gate import GateFailed, GateReport, check_dataset
 from agentevol.settings.schema import GateParams
 from tests.agentevol.counting import Counting, play_counting
@@ -97,10 +98,20 @@ def test_a_planted_defect_is_named_with_its_row(changes: dict[str, object], name
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.name)
 def test_the_type_of_every_column_is_checked(column: Column) -> None:
-    good, wrong = [play_counting(5, ["6", "7"])], object()
-    assert f"{column.name} is <object" in only_finding(check([*good, play_counting(4, ["5"], **{column.name: wrong})]), "schema")
-    none = check([*good, play_counting(4, ["5"], **{column.name: None})])
-    assert none.passed if column.optional else "does not fit the schema" in only_finding(none, "schema")
+    assert str(schema_error(play_counting(4, ["5"], **{column.name: object()}))).startswith(f"{column.name} is <object")
+    assert (schema_error(play_counting(4, ["5"], **{column.name: None})) is None) == column.optional
+
+
+def test_every_row_that_does_not_fit_the_schema_is_stopped() -> None:
+    required = [column.name for column in COLUMNS if not column.optional]
+    wrong = [play_counting(4, ["5"], **{column.name: object()}) for column in COLUMNS]
+    missing = [play_counting(4, ["5"], **{name: None}) for name in required]
+    sound = [play_counting(5, ["6", "7"]), play_counting(4, ["5"], **{column.name: None for column in COLUMNS if column.optional})]
+    report = check([sound[0], *wrong, *missing, sound[1]])
+    message = only_finding(report, "schema")
+    assert f"a field does not fit the schema: {COLUMNS[0].name} is <object" in message
+    assert report.findings[0].count == len(wrong) + len(missing)
+    assert check(sound).passed
 
 
 def test_duplicates_are_all_named() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.command import QUIET_ENVIRONMENT
-from tests.shared import SESSION_FOLDER, copy_mlflow_database, copy_prefect_database
+from tests.shared import PROGRAMS, SESSION_FOLDER, copy_mlflow_database, copy_prefect_database
 
 for name, value in QUIET_ENVIRONMENT.items():
     os.environ.setdefault(name, value)
@@ -31,7 +31,11 @@ LONGEST_FILES = (
 """These start first, so that the worker processes end at about the same time (with --no-loadscope-reorder)."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and set(PROGRAMS) & set(map(str, item.callspec.params.values())):
+            item.add_marker("slow")
     order = {name: place for place, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))  # stable: the others keep their order
 

@@ -19,6 +19,9 @@ from tests import ROOT
 SESSION_FOLDER = "AGENTEVOL_TEST_SESSION"
 """The environment variable with the session's folder, which all worker processes have in common (set in tests/conftest.py)."""
 
+PROGRAMS = ("sciworld", "webarena")
+"""Environments that play in a program of their own (a JVM, a browser): what takes others a millisecond takes them up to a second."""
+
 
 def build_once(name: str, build: Callable[[Path], None]) -> Path:
     """The session's folder `name`, made by the first process that asks for it; the others wait."""

@@ -39,6 +39,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("grace", "on_sigterm"), [(0.0, "ignored"), (1.0, "ignored"), (60.0, "default"), (60.0, "handled")])
+@pytest.mark.slow
 def test_a_child_does_not_outlive_a_killed_parent(grace: float, on_sigterm: str, tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text(CHILD.format(setup=ON_SIGTERM[on_sigterm], grace=grace))
     with subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True) as parent:

@@ -42,6 +42,7 @@ def play(env: BabyAI, item_id: str) -> list[tuple[str, str, str]]:
 # --- levels -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_level_is_generated_within_a_bounded_time() -> None:
     """In the first layout of these two, every free cell of the agent's room faces an object; minigrid's own loop never ends."""
     item_ids = ["babyai_4908274", "babyai_4272114"]
@@ -238,6 +239,7 @@ def test_making_a_level_prints_nothing(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_episodes_are_the_same_under_any_hash_seed() -> None:
     script = (
         "import hashlib; from envs.babyai import BabyAI; from tests.envs.test_babyai import play, item\n"

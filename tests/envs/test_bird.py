@@ -38,6 +38,7 @@ def test_at_least_twelve_databases_with_valid_foreign_keys() -> None:
         assert any(table.of_kind("ref") for table in tables)
 
 
+@pytest.mark.slow
 def test_the_shipped_questions_are_those_that_the_templates_generate() -> None:
     shipped = [(question.text, question.sql) for question in GeneratedQuestions().questions.values()]
     assert shipped == [(entry["question"], entry["SQL"]) for entry in generate_questions()]

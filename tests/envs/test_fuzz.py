@@ -1,4 +1,4 @@
-"""Malformed actions, thousands per environment: each gets an answer in time and affects only its own episode.
+"""Malformed actions, a thousand per environment: each gets an answer in time and affects only its own episode.
 
 AGENTEVOL_FUZZ sets how many actions each environment gets (10,000 takes some minutes).
 """
@@ -16,6 +16,8 @@ from envs import ENVIRONMENTS, environment_class, make
 
 ACTIONS = int(os.environ.get("AGENTEVOL_FUZZ", "1000"))
 _ACTIONS_PER_EPISODE = 20
+_SHARES = {"webarena": 0.2, "sciworld": 0.2}
+"""Of ACTIONS: a JVM takes ten times as long for an action, a browser more."""
 _SHELL = ["$(reboot)", "; rm -rf /", "`id`", "../../etc/passwd", "/dev/zero", "file:///etc/passwd", "%00", "\\x00", "${jndi:ldap://x}"]
 _SQL = ["'; DROP TABLE t; --", "SELECT * FROM sqlite_master", "ATTACH 'x' AS y", "PRAGMA writable_schema=1", "1 OR 1=1"]
 _CALLS = ["finish with Action Input: {", "x with Action Input: {'a': {'b': [1, (2, {3})]}}", "click[", "search[[[]]]", "get -1 of", "go to"]
@@ -33,6 +35,7 @@ PLAYABLE = sorted(name for name in ENVIRONMENTS if environment_class(name).missi
 
 
 @pytest.mark.parametrize("name", PLAYABLE)
+@pytest.mark.slow
 def test_malformed_actions_are_answered(name: str) -> None:
     env, other = make(name), make(name)
     items = environment_class(name).instructions("explore") or environment_class(name).instructions("eval")
@@ -41,7 +44,7 @@ def test_malformed_actions_are_answered(name: str) -> None:
     slowest = 0.0
 
     @settings(
-        max_examples=ACTIONS // _ACTIONS_PER_EPISODE,
+        max_examples=int(ACTIONS * _SHARES.get(name, 1)) // _ACTIONS_PER_EPISODE,
         deadline=None,
         database=None,
         derandomize=True,

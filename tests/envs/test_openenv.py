@@ -75,6 +75,7 @@ def test_a_mistake_or_error_is_reported_and_the_connection_stays_open(server: st
         assert send(socket, "reset", item_id="faulty_0")["type"] == "observation"
 
 
+@pytest.mark.slow
 def test_a_reset_replaces_a_session_that_was_closed_because_it_was_idle() -> None:
     process, url = start("0.5", "10", "60")
     try:
@@ -89,6 +90,7 @@ def test_a_reset_replaces_a_session_that_was_closed_because_it_was_idle() -> Non
         stop(process)
 
 
+@pytest.mark.slow
 def test_the_token_is_required_and_a_session_ends_with_its_connection() -> None:
     process, url = start("1800", "1", "60", AGENTEVOL_TOKEN="secret")
     wrong = {"Authorization": f"Basic {base64.b64encode(b'any:wrong').decode()}"}

@@ -228,6 +228,7 @@ def test_any_other_error_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
 
+@pytest.mark.slow
 def test_doctor_reports_what_is_missing_and_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seed: 0\n")
     done = run(tmp_path, "doctor")
@@ -240,6 +241,7 @@ def test_doctor_reports_what_is_missing_and_changes_nothing(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+@pytest.mark.slow
 def test_doctor_downloads_nothing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("model: {base: somebody/something}\n")
     done = run(tmp_path, "doctor")

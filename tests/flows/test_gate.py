@@ -17,7 +17,7 @@ from envs import registry
 from envs.base import Sizes
 from tests.flows.tiny import Pushing, make_project
 
-pytestmark = pytest.mark.usefixtures("prefect_api")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
 class Unaided(Pushing):

@@ -128,6 +128,7 @@ def test_a_setting_without_all_seeds_is_labelled_and_compared_with_bc_large_of_i
     assert tested["AgentEvol, M = 2, K = 3 (seed 0) against BC-Large: overall"][3] == str(gained)
 
 
+@pytest.mark.slow
 def test_rates_are_compared_on_the_seeds_that_all_settings_have() -> None:
     merged = replace(DEFAULT, merge="none")
     results = [seed_result(DEFAULT, 0, 2), seed_result(DEFAULT, 1, 2), seed_result(THREE_SAMPLES, 1, 2), seed_result(merged, 0, 2)]
@@ -210,6 +211,7 @@ def test_a_file_given_twice_counts_once(tmp_path: Path) -> None:
     assert "1 seed pooled" in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_cloning_by_another_rule_is_another_bc_base(tmp_path: Path) -> None:
     default, threshold = seed_result(DEFAULT, 0, 2), seed_result(replace(DEFAULT, rule="threshold"), 0, 2)
     cloned = {label: episodes(random.Random(f"plain {label}"), label) for label in ("BC-Base", "BC-Large")}
@@ -224,6 +226,7 @@ def test_cloning_by_another_rule_is_another_bc_base(tmp_path: Path) -> None:
     assert tested["AgentEvol, M = 2, K = 1, rule threshold against BC-Base: overall"][3] == str(gained)
 
 
+@pytest.mark.slow
 def test_a_hosted_model_is_in_the_tables_and_the_paired_tests(tmp_path: Path) -> None:
     hosted = {"GPT": episodes(random.Random(9), "GPT")}
     write_records(tmp_path / "records", sweep_of(replace(seed_result(DEFAULT, 0, 2), hosted=hosted)))

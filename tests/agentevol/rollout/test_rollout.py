@@ -187,6 +187,7 @@ def test_a_missing_model_is_reported(tmp_path: Path) -> None:
         roll_out(tmp_path, INSTRUCTIONS[:1], settings=rollout_params())
 
 
+@pytest.mark.slow
 def test_every_environment_can_be_rolled_out(small_models: dict[str, Path]) -> None:
     names = [name for name in envs.ENVIRONMENTS if environment_class(name).missing() is None]
     work = [environment_class(name).instructions("eval")[0] for name in names]
@@ -196,6 +197,7 @@ def test_every_environment_can_be_rolled_out(small_models: dict[str, Path]) -> N
     assert sum(trajectory.rounds > 0 for trajectory in trajectories) >= len(names) // 2
 
 
+@pytest.mark.slow
 def test_an_environment_can_be_played_on_a_server(small_models: dict[str, Path]) -> None:
     work = environment_class("maze").instructions("eval")[:3]
     process, url = start("60", "10", "60")

@@ -74,6 +74,7 @@ def test_a_killed_process_is_reported_with_a_remedy() -> None:
         map_workers(kill_itself, [0, 1])
 
 
+@pytest.mark.slow
 def test_two_processes_play_the_same_episodes_as_one(small_models: dict[str, Path], counting: str) -> None:
     sampling = Sampling(temperature=1.0, seed=5)
     work = [*INSTRUCTIONS, *INSTRUCTIONS[:1]]
@@ -95,6 +96,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
     root = str(ROOT)

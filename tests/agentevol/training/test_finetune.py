@@ -21,6 +21,7 @@ ROLLOUT = RolloutParams(concurrency=5, num_workers=1, max_new_tokens=40, context
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen"])
+@pytest.mark.slow
 def test_behavioural_cloning_teaches_the_experts_answers(family: str, small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
     report = finetune(small_models[family], TRAJECTORIES, tmp_path, settings=finetune_params(), epochs=200, seed=0)
     assert losses(report)[-1] < 0.05 * losses(report)[0]

@@ -12,6 +12,7 @@ from agentevol.training.finetune import finetune
 from tests.agentevol.training.examples import TRAJECTORIES, finetune_params, losses
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_into_a_plain_model(small_models: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("peft")
     settings = finetune_params(lora_rank=4, learning_rate=1e-2)

@@ -7,12 +7,15 @@ attention function in the place of the attention mask, which models pass on unch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from agentevol.rollout.kv_cache import RaggedCacheLayer
 
 RAGGED_ATTENTION = "agentevol_ragged"
 """The name under which transformers knows `ragged_attention`."""
@@ -40,6 +43,10 @@ class BatchLayout:
         rows = [row for row, length in zip(self.rows, self.new_lengths, strict=True) for _ in range(length)]
         positions = [cached + i for cached, new in zip(self.cached_lengths, self.new_lengths, strict=True) for i in range(new)]
         return rows, positions
+
+    def last_positions(self) -> list[int]:
+        """Where the last new token of each row is in the flat sequence."""
+        return [end - 1 for end in accumulate(self.new_lengths)]
 
 
 def ragged_attention(
@@ -107,6 +114,34 @@ def batched_decode_attention(
     # Positions beyond a row's length were never written and may be NaN; zero times NaN would make the sum NaN.
     values = value[rows, :, :max_length].masked_fill(~visible.transpose(2, 3), 0.0)
     return scaled_dot_product_attention(queries, key[rows, :, :max_length], values, attn_mask=visible, scale=scaling)
+
+
+class RowCache:
+    """The cache of an engine on a CPU: one row of the longest allowed length for each slot, of which only touched pages take memory."""
+
+    attention = RAGGED_ATTENTION
+    max_tokens = None
+
+    def __init__(self, num_layers: int, num_slots: int, context_length: int, device: torch.device) -> None:
+        self.device = device
+        self.layers = [RaggedCacheLayer(num_slots, context_length) for _ in range(num_layers)]
+
+    def reserve(self, slot: int, length: int) -> bool:
+        return True
+
+    def release(self, slot: int, *, damaged: bool = False) -> None:
+        """Nothing to do: what lies behind a row's length is never read."""
+
+    def copy_prefix(self, source: int, target: int, length: int) -> None:
+        for layer in self.layers:
+            layer.copy_prefix(source, target, length)
+
+    def start_pass(self, batch: BatchLayout) -> Tensor:
+        """Prepare the layers for a forward pass; returns the positions of its tokens."""
+        rows, positions = (torch.tensor(index, device=self.device) for index in batch.token_positions())
+        for layer in self.layers:
+            layer.write_index = rows, positions
+        return positions
 
 
 AttentionInterface.register(RAGGED_ATTENTION, ragged_attention)

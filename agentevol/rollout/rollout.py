@@ -94,6 +94,8 @@ def _play_shard(shard: _Shard, progress: Progress) -> list[Trajectory]:
         context_length=shard.settings.context_length,
         usage=shard.usage,
         template_kwargs=shard.template_kwargs,
+        precision=shard.settings.precision,
+        kv_cache_gib=shard.settings.kv_cache_gib,
     )
     return Rollout(engine, shard.sampling, shard.settings, split=shard.split, policy=shard.policy).play(shard.work, progress)
 

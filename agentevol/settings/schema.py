@@ -96,6 +96,16 @@ class RolloutParams(Section):
     context_length: Count = parameter(
         1280, "Tokens of one episode at most; a longer episode is cut (status: truncated).", formerly="context"
     )
+    precision: Precision = parameter(
+        "auto",
+        "Number format in which `transformers` plays: auto is float32 on a CPU, the model's own 16-bit type (or bfloat16) on a GPU.",
+        effect="numerics",
+    )
+    kv_cache_gib: Positive | None = parameter(
+        None,
+        "GiB of GPU memory for the KV cache of `transformers`; null: 80 % of what the weights leave free. It is taken as episodes grow.",
+        effect="numerics",
+    )
     chunk_size: Count = parameter(512, "Episodes per exploration task: what a kill can cost at most.", effect="none", formerly="chunk")
     max_repeats: Annotated[int, Field(ge=2)] | None = parameter(
         3, "Cut an episode when the same answer has the same outcome this many times in a row; null never does.", formerly="repeats"

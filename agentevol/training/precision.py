@@ -6,6 +6,7 @@ bfloat16 is emulated, a matrix product takes eighty times as long as in float32 
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -35,3 +36,19 @@ def _has_bfloat16(cpuinfo: Path) -> bool:
     except OSError:  # not Linux: float32 works everywhere
         return False
     return bool(_CPU_FLAGS & set(flags.split()))
+
+
+def inference_dtype(precision: str, model_folder: Path) -> str:
+    """The torch dtype in which the `transformers` engine plays the model in a folder.
+
+    `auto` is float32 on a CPU, where results are the same to the bit; on a GPU it is the model's own type of 16 bits, or bfloat16.
+    """
+    import torch
+
+    if precision != "auto" or not torch.cuda.is_available():
+        return "bfloat16" if precision == "bfloat16" else "float32"
+    config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
+    own = config.get("dtype") or config.get("torch_dtype") or (config.get("text_config") or {}).get("dtype")
+    if own in ("bfloat16", "float16") and (own == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)):
+        return str(own)
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

@@ -22,11 +22,14 @@ def create_engine(
     context_length: int,
     usage: Usage | None = None,
     template_kwargs: Mapping[str, Any] | None = None,
+    precision: str = "auto",
+    kv_cache_gib: float | None = None,
 ) -> Engine:
     """The engine for the model in `model_folder`; None if the endpoint has its own model. `settings` None means `transformers`.
 
     `context_length`: tokens; `transformers` and `vllm` lower it to what the model allows.
-    `usage`: counted by `openai`. `template_kwargs`: variables of the chat template. Raises ModelNotFound, ChatTemplateError, EngineError.
+    `usage`: counted by `openai`. `template_kwargs`: variables of the chat template. `precision`, `kv_cache_gib`: of `transformers`.
+    Raises ModelNotFound, ChatTemplateError, EngineError.
     """
     kind = settings.kind if settings else "transformers"
     if settings is not None and kind == "openai":
@@ -45,7 +48,14 @@ def create_engine(
         )
     from agentevol.rollout.engines.transformers import TransformersEngine
 
-    return TransformersEngine(model_folder, num_slots=num_slots, context_length=context_length, template_kwargs=template_kwargs)
+    return TransformersEngine(
+        model_folder,
+        num_slots=num_slots,
+        context_length=context_length,
+        precision=precision,
+        kv_cache_gib=kv_cache_gib,
+        template_kwargs=template_kwargs,
+    )
 
 
 def supports_worker_processes(settings: EngineParams | None) -> bool:

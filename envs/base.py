@@ -22,7 +22,7 @@ Step = tuple[str, float, bool, bool, dict[str, Any]]
 
 # The text spaces admit printable ASCII; an action outside it is answered like any other invalid action and does not crash.
 CHARSET = "".join(chr(code) for code in range(32, 127)) + "\n"
-_ACTION = re.compile(r"Action:[ \t]*\n?[ \t]*(.*?)[ \t]*(?=\n|$)")
+_ACTION = re.compile(r"Action:[ \t]*\n?[ \t]*([^\n]*)")  # never backtracks: a lazy group before optional spaces takes minutes
 
 
 class InvalidAction(ValueError):
@@ -124,7 +124,7 @@ class TextEnv(gymnasium.Env[str, str]):
     @classmethod
     def parse_action(cls, text: str) -> str:
         """The action in a policy's answer `Thought: ... Action: ...`. Raises InvalidAction unless there is exactly one."""
-        actions = [action for action in _ACTION.findall(text) if action]
+        actions = [action for line in _ACTION.findall(text) if (action := line.rstrip(" \t"))]
         if len(actions) != 1:
             raise InvalidAction("Give exactly one action, in the form:\nThought: ...\nAction: ...")
         return str(actions[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from agentevol.report.formatting import format_rate
+from agentevol.report.formatting import format_errors, format_rate
 from flows.pipeline import Pipeline, load_parameters
 from flows.run_page import RunPage
 from tasks.learn import base_model, endpoint
@@ -38,8 +38,8 @@ def evaluate(
         episodes, scores = pipeline.evaluate(name, artifact, 0, engine=engine)
         page.show_table({name: scores.facts})
     for env, score in scores.facts.items():
-        if score["n"]:
-            say(f"  {env:12} {format_rate(score, digits=1, unit=' %'):>22}, n = {score['n']}")
+        if score["n"] or score["errors"]:
+            say(f"  {env:12} {format_rate(score, digits=1, unit=' %'):>22}, n = {score['n']}{format_errors(score)}")
     if "requests" in episodes.facts:
         say(f"  endpoint usage: {usage_text([episodes.facts])}")
     return scores.facts

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentevol.evaluation.scores import drop_incomplete_overall
-from agentevol.report.formatting import format_rate
+from agentevol.report.formatting import format_errors, format_rate
 from agentevol.report.model import RANDOM
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
@@ -183,7 +183,7 @@ class Pipeline:
         episodes = self._roll_out(name, policy, self.datasets.agenteval, "eval", 1, sampling, engine, rollout)
         scores = score(episodes=episodes, label=name)
         overall = scores.facts["overall"]
-        say(f"{name}: success on AgentEval {format_rate(overall, digits=1, unit=' %')}, n = {overall['n']}")
+        say(f"{name}: success on AgentEval {format_rate(overall, digits=1, unit=' %')}, n = {overall['n']}{format_errors(overall)}")
         return episodes, scores
 
     def evaluate_hosted(self, hosted: BaselineParams) -> tuple[Artifact, Artifact, Artifact]:

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 
 from agentevol.data.artifact_folder import digest_json, folder_digest
 from agentevol.data.dataset import read_dataset
+from agentevol.evaluation.scores import success_with_errors_failed
 from agentevol.report.model import RANDOM
 from agentevol.settings.effects import flatten
 from agentevol.settings.schema import Params
@@ -226,7 +227,9 @@ def _training_data(policy: PolicyRecord) -> Artifact:
 
 
 def _score_metrics(scores: Artifact) -> dict[str, Any]:
-    return {f"{name}/{env}": score[name] for env, score in scores.facts.items() for name in SCORES}
+    metrics = {f"{name}/{env}": score[name] for env, score in scores.facts.items() for name in SCORES}
+    with_errors = {env: success_with_errors_failed(score) for env, score in scores.facts.items()}
+    return metrics | {f"success_errors_failed/{env}": success for env, success in with_errors.items() if success is not None}
 
 
 def _cost_metrics(policy: PolicyRecord) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isnan, nan, sqrt
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agentevol.data.trajectory import Trajectory
 
@@ -42,6 +42,25 @@ class Score:
     def to_dict(self) -> dict[str, float | int | None]:
         """The fields as JSON values: NaN becomes null."""
         return nan_to_none(asdict(self))
+
+
+def errors_as_failures(score: Score) -> Score:
+    """The score if the episodes that ended in an error had failed with reward 0: an error is then no advantage over a failure.
+
+    The interval of the reward is NaN: it needs the episodes.
+    """
+    n = score.n + score.errors
+    if not score.errors or not n:
+        return score
+    reward = 0.0 if isnan(score.reward) else score.reward * score.n / n
+    rounds = score.rounds  # of the episodes that were played
+    return Score(n, score.successes, score.successes / n, *wilson(score.successes, n), reward, nan, nan, rounds, 0)
+
+
+def success_with_errors_failed(values: Mapping[str, Any]) -> float | None:
+    """The success rate with errors as failures, from the fields of a Score as JSON values; None without an error."""
+    n, errors = values["n"], values["errors"]
+    return (values["success"] or 0.0) * n / (n + errors) if errors else None
 
 
 def nan_to_none(values: Mapping[str, float | int]) -> dict[str, float | int | None]:

@@ -7,7 +7,7 @@ from math import isnan
 from typing import Any
 
 from agentevol.evaluation.paired_tests import PairedTest
-from agentevol.evaluation.scores import Score
+from agentevol.evaluation.scores import Score, success_with_errors_failed
 
 MISSING = "-"
 
@@ -25,6 +25,12 @@ def format_rate(
         return missing
     value, low, high = (100 * float(values[f"{metric}{part}"]) for part in ("", "_low", "_high"))
     return f"{value:.1f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def format_errors(score: Mapping[str, Any]) -> str:
+    """`, 3 errors (12.5 % if they count as failures)` after a rate and its n; empty without an error. `score`: from `Score.to_dict`."""
+    success = success_with_errors_failed(score)
+    return "" if success is None else f", {format_count(score['errors'], 'error')} ({100 * success:.1f} % if they count as failures)"
 
 
 def format_p_value(value: float) -> str:

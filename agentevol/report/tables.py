@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentevol.evaluation.paired_tests import holm
-from agentevol.evaluation.scores import OVERALL
+from agentevol.evaluation.scores import OVERALL, Score, errors_as_failures
 from agentevol.report.formatting import format_duration, format_p_equation, format_p_value, format_points, format_rate
 from agentevol.report.model import RANDOM, Comparison, Phase, ReportInput
 
 WIDTH = 120
 _GAP = 3  # characters between two columns of a table
 _TOTAL = "total"
+_ERRORS_FAILED = "success, errors counted as failures"
 
 
 def as_text(runs: ReportInput) -> str:
@@ -76,8 +77,10 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _metrics(runs: ReportInput) -> list[tuple[str, str]]:
-    """(title, metric) of the score tables: success, and mean reward if it is not the same as success."""
+    """(title, metric) of the score tables: success, with errors as failures too if there are any, and mean reward if it differs."""
     tables = [("Success on AgentEval in % [95 % Wilson interval]", "success")]
+    if any(score.errors for scores in runs.scores.values() for score in scores.values()):
+        tables.append(("Success in % with errors counted as failures [95 % Wilson interval]", _ERRORS_FAILED))
     scored = [score for scores in runs.scores.values() for score in scores.values() if score.n]
     if any(abs(score.reward - score.success) > 1e-9 for score in scored):
         tables.append(("Mean reward on AgentEval x 100 [95 % bootstrap interval]", "reward"))
@@ -107,9 +110,12 @@ def _fits(runs: ReportInput, labels: Sequence[str], metric: str, digits: int) ->
 def _score_rows(runs: ReportInput, labels: Sequence[str], metric: str, digits: int) -> tuple[list[str], list[list[str]]]:
     rows = []
     for env in runs.environments:
-        scores = [runs.scores[label].get(env) for label in labels]
+        scores: list[Score | None] = [runs.scores[label].get(env) for label in labels]
+        if metric == _ERRORS_FAILED:
+            scores = [score and errors_as_failures(score) for score in scores]
         counts = [score.n for score in scores if score]
-        rows.append([env, _count_range(counts), *(format_rate(score, metric, digits) for score in scores)])
+        name = "success" if metric == _ERRORS_FAILED else metric
+        rows.append([env, _count_range(counts), *(format_rate(score, name, digits) for score in scores)])
     return ["environment", "n", *labels], rows
 
 
@@ -168,7 +174,7 @@ def _notes(runs: ReportInput) -> list[str]:
     errors = {label: sum(score.errors for env, score in scores.items() if env != OVERALL) for label, scores in runs.scores.items()}
     if any(errors.values()):
         counts = ", ".join(f"{count} of {label}" for label, count in errors.items() if count)
-        notes.append(f"Ended by an error and not scored: {counts}.")
+        notes.append(f"Ended by an error and not scored: {counts}. They are part of no paired test.")
     notes += runs.remarks
     if runs.meta:
         notes.append("; ".join(f"{key}: {_format_value(value)}" for key, value in runs.meta.items()))

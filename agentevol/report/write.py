@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.evaluation.paired_tests import PairedTest
-from agentevol.evaluation.scores import OVERALL, Score
+from agentevol.evaluation.scores import OVERALL, Score, success_with_errors_failed
 from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ReportInput
 from agentevol.report.plots import draw_curve
 from agentevol.report.tables import as_markdown, as_text
@@ -75,9 +75,16 @@ def _pick(result: Score | PairedTest, *names: str) -> dict[str, Any]:
     return {name: values[name] for name in names}
 
 
+def _with_errors(score: Score) -> dict[str, Any]:
+    """The score's fields, and its success with errors as failures if there are any."""
+    values: dict[str, Any] = score.to_dict()
+    success = success_with_errors_failed(values)
+    return values if success is None else values | {"success_errors_failed": success}
+
+
 def _scores(runs: ReportInput) -> dict[str, Any]:
     return {
-        "policies": {label: {env: score.to_dict() for env, score in scores.items()} for label, scores in runs.scores.items()},
+        "policies": {label: {env: _with_errors(score) for env, score in scores.items()} for label, scores in runs.scores.items()},
         "paired": [
             {"a": test.a, "b": test.b, "results": {env: result.to_dict() for env, result in test.results.items()}}
             for test in runs.comparisons

@@ -17,6 +17,7 @@ METRICS = {
         ("reward_high/<environment>", "reward", "Upper end of its 95 % bootstrap interval."),
         ("n/<environment>", "episodes", "Episodes that were scored."),
         ("errors/<environment>", "episodes", "Episodes that ended in an error and were not scored."),
+        ("success_errors_failed/<environment>", "share", "Success rate with errors counted as failures, where there were errors."),
     ],
     "Cost of each phase": [
         ("<phase>/seconds", "s", "Time of the phase. A result from the store keeps the time that it first took."),

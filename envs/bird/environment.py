@@ -16,7 +16,6 @@ from envs.bird.schema_text import schema_text
 from envs.bird.sql_execution import QueryError, ReadOnlyDatabase, Row, same_rows
 
 _ITEM_ID = re.compile(r"bird_(0|[1-9][0-9]{0,8})")
-_CODE_BLOCK = re.compile(r"```(?:sql|SQL)?[ \t]*\n?(.*?)```", re.DOTALL)
 _MAX_RESULT_CHARS = 300
 _GOLD_TIMEOUT_SECONDS = 30.0
 
@@ -94,9 +93,10 @@ class Bird(TextEnv):
     def parse_action(cls, text: str) -> str:
         """One ```sql block, or the text after a single `Action:`. Raises InvalidAction."""
         _, *after_marker = text.split("Action:")
-        blocks = [block.strip() for block in _CODE_BLOCK.findall(text)]
+        *parts, _ = text.split("```")  # text, block, text, block, ...; what follows the last ``` is no block
+        blocks = [_without_language(block).strip() for block in parts[1::2]]
         if len(blocks) == 1 and blocks[0] and len(after_marker) <= 1:
-            return str(blocks[0])
+            return blocks[0]
         if blocks or len(after_marker) != 1 or not after_marker[0].strip():
             raise InvalidAction("Give exactly one action, in the form:\nThought: ...\nAction: SELECT ...")
         return after_marker[0].strip()
@@ -109,6 +109,10 @@ def _result_text(rows: list[Row]) -> str:
         if sum(map(len, texts)) > _MAX_RESULT_CHARS:
             break
     return _ascii((", ".join(texts) or "no rows")[:_MAX_RESULT_CHARS])
+
+
+def _without_language(block: str) -> str:
+    return block[3:] if block.startswith(("sql", "SQL")) else block
 
 
 def _ascii(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import urllib3
 
-from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem
+from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem, replace_surrogates
 from envs.registry import ENVIRONMENTS, UnknownEnvironment, environment_class
 
 _MAX_ATTEMPTS, _BACKOFF_SECONDS, _TIMEOUT_SECONDS = 4, 0.25, 120.0
@@ -146,7 +146,7 @@ class RemoteEnv(TextEnv):
     def _post_step(self, kind: str, text: str) -> Step:
         if self.done or self.session is None:
             raise RuntimeError(f"{self.name}: the episode is over (or never began); call reset() first")
-        body = {kind: _without_surrogates(text), "turn": self.rounds}
+        body = {kind: replace_surrogates(text), "turn": self.rounds}
         reply = self.connection.request("POST", f"/sessions/{self.session}/step", body)
         self.rounds = reply["turn"]
         self.reward += reply["reward"]
@@ -186,11 +186,6 @@ def _class_from_card(server: Connection, name: str) -> type[TextEnv]:
         "catalogue": classmethod(catalogue),
     }
     return type(f"Remote{name.title()}", (TextEnv,), members)
-
-
-def _without_surrogates(text: str) -> str:
-    """Unpaired surrogates cannot be encoded in JSON; no environment reads them."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _exception(url: str, response: urllib3.BaseHTTPResponse) -> Exception:

@@ -23,7 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from envs.base import TextEnv
 from envs.registry import ENVIRONMENTS, environment_class
 from envs.server import agentgym, openenv
-from envs.server.access import RequireToken
+from envs.server.access import LocalRequestsOnly, RequireToken
+from envs.server.request_limits import LimitBodies
 from envs.server.schemas import (
     BatchError,
     BatchRequest,
@@ -53,7 +54,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: str | None = None) -> FastAPI:  # noqa: B008
-    """The application for the given environments (all of them by default). With a `token`, every request must carry it."""
+    """The application for the given environments (all of them by default). With a `token`, every request must carry it; without
+    one, only requests that are addressed to this machine are answered (envs/server/access.py)."""
     served = sorted(names or ENVIRONMENTS)
     sessions = Sessions(limits)
 
@@ -77,8 +79,11 @@ def make_app(names: list[str] | None = None, limits: Limits = Limits(), token: s
 
     handlers: list[_FastHandler] = [("/step", StepRequest, do_step), ("/reset", ResetRequest, do_reset), ("/steps", BatchRequest, do_batch)]
     app.add_middleware(_FastPath, handlers=handlers, on_error=lambda error: error_response(error))
+    app.add_middleware(LimitBodies)
     if token is not None:
         app.add_middleware(RequireToken, token=token)
+    else:
+        app.add_middleware(LocalRequestsOnly)
 
     @app.post("/sessions/{key}/step", response_model=StepResponse, responses=_ERRORS)
     async def step(key: str, body: StepRequest) -> JSONResponse:
@@ -198,14 +203,7 @@ class _FastPath:
         if match is None:
             await self.app(scope, receive, send)
             return
-        content = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            content += message.get("body", b"")
-            more = message.get("more_body", False)
+        content = (await receive()).get("body", b"")  # LimitBodies passes the body on in one message
         schema, handler = self._handlers[match["suffix"] or "/steps"]
         try:
             response = await handler(match["session"] or "", schema.model_validate_json(content))

@@ -22,6 +22,8 @@ def run(host: str, port: int, environments: list[str], limits: Limits, token_fil
     """Serve until SIGTERM or Ctrl-C. The token is the one in `token_file`, or AGENTEVOL_TOKEN. Raises CannotStart."""
     import uvicorn
 
+    from envs.server.request_limits import MAX_BODY_BYTES, BoundedHttpProtocol
+
     token = _token(token_file)
     if host not in _LOOPBACK and token is None:
         raise CannotStart(f"to listen on {host}, not on this machine alone, set a token that clients send: AGENTEVOL_TOKEN or --token-file")
@@ -37,7 +39,14 @@ def run(host: str, port: int, environments: list[str], limits: Limits, token_fil
         listener.close()
         raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}; give another --port") from None
     app = make_app(environments or None, limits, token)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=_SHUTDOWN_SECONDS)
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttpProtocol,
+        ws_max_size=MAX_BODY_BYTES,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
     with listener:
         print(f"serving {', '.join(sorted(environments or ENVIRONMENTS))}", flush=True)
         print(f"http://{host}:{listener.getsockname()[1]}  (requests are described at /docs; stop with Ctrl-C)", flush=True)

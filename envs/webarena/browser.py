@@ -48,6 +48,8 @@ class Browser:
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
         self._arguments = arguments
+        self.no_sandbox: str | None = None
+        """Why the Chromium that was started runs without its sandbox, and what to do, or None."""
         self._queue: queue.SimpleQueue[tuple[Future[Any], Callable[[Any], Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="browser", daemon=True)
         self._thread.start()
@@ -87,7 +89,7 @@ class Browser:
                 if playwright is None:
                     playwright = sync_playwright().start()
                 if browser is None or not browser.is_connected():
-                    browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(self._arguments))
+                    browser, self.no_sandbox = launch_chromium(playwright, self._arguments)
                 future.set_result(function(browser))
             except BaseException as error:  # raised again in the caller's thread
                 future.set_exception(error)
@@ -97,6 +99,29 @@ class Browser:
         finally:
             if playwright is not None:
                 playwright.stop()
+
+
+def launch_chromium(playwright: Any, arguments: tuple[str, ...]) -> tuple[Any, str | None]:
+    """A browser in Chromium's sandbox if this machine allows that, else (the browser, the reason)."""
+    from playwright.sync_api import Error
+
+    def launch(sandbox: bool) -> Any:
+        return playwright.chromium.launch(executable_path=chromium_path(), args=list(arguments), chromium_sandbox=sandbox)
+
+    reason = sandbox_problem()
+    if reason is None:
+        try:
+            return launch(True), None
+        except Error as error:
+            if "sandbox" not in str(error).lower():
+                raise
+            reason = "this machine does not let it start one; allow unprivileged user namespaces"
+    return launch(False), reason
+
+
+def sandbox_problem() -> str | None:
+    """Why this process cannot start a Chromium with a sandbox, if that is known without trying."""
+    return "the process runs as root; run it as another user" if hasattr(os, "geteuid") and os.geteuid() == 0 else None
 
 
 def open_context(browser: Any, headers: dict[str, str]) -> Any:

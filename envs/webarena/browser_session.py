@@ -13,6 +13,7 @@ from envs.webarena.accessibility_tree import ElementIds, tree_text
 from envs.webarena.actions import Action
 from envs.webarena.browser import open_context
 from envs.webarena.page_load import NavigationTracker
+from envs.webarena.site_proxy import Address, address_of, host_text
 
 MAX_TABS = 8
 _KEY_NAMES = {"ctrl": "Control", "cmd": "Meta", "enter": "Enter", "esc": "Escape", "tab": "Tab", "space": "Space"}
@@ -24,10 +25,10 @@ class ActionNotPossible(ValueError):
 
 
 class BrowserSession:
-    """The tabs of an episode. `hosts`: the sites that `goto` may open (host, with the port if the URL has one)."""
+    """The tabs of an episode. `sites`: those that `goto` may open. The browser itself must not reach any other (links, redirects)."""
 
-    def __init__(self, browser: Any, start_url: str, hosts: frozenset[str], headers: dict[str, str]) -> None:
-        self.hosts = hosts
+    def __init__(self, browser: Any, start_url: str, sites: frozenset[Address], headers: dict[str, str]) -> None:
+        self.sites = sites
         self.context = open_context(browser, headers)
         self.page = self.context.pages[0]
         self._navigation = NavigationTracker(self.context)
@@ -85,8 +86,8 @@ class BrowserSession:
             parts = urlsplit(url if "//" in url else f"http://{url}")
         except ValueError:
             raise ActionNotPossible("That is no address.") from None
-        if parts.scheme not in ("http", "https") or parts.netloc not in self.hosts:
-            raise ActionNotPossible(f"Only the sites can be opened: {', '.join(sorted(self.hosts))}")
+        if address_of(parts.geturl()) not in self.sites:
+            raise ActionNotPossible(f"Only the sites can be opened: {', '.join(sorted(set(map(host_text, self.sites))))}")
         try:
             self.page.goto(parts.geturl())
         except Error as error:

@@ -6,6 +6,7 @@ Invariant: an episode depends on its task alone; it has a browser context and a 
 from __future__ import annotations
 
 import re
+import warnings
 import weakref
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,6 +18,7 @@ from envs.webarena import actions, browser
 from envs.webarena.browser import Browser, BrowserDied
 from envs.webarena.browser_session import ActionNotPossible, BrowserSession
 from envs.webarena.expert import WebArenaExpert
+from envs.webarena.site_proxy import address_of, running_proxy
 from envs.webarena.sites.all_sites import SITES
 from envs.webarena.sites.database import SiteDatabase
 from envs.webarena.sites.server import running_server
@@ -28,12 +30,16 @@ from envs.webarena.tasks.task import TASK_TYPES
 _ITEM_ID = re.compile(r"webarena_(0|[1-9][0-9]{0,8})")
 _CODE_BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
 _CHROMIUM_FLAGS = (
-    "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
     "--no-first-run",
     "--mute-audio",
+)
+_PROXY_FLAGS = (
+    "--proxy-bypass-list=<-loopback>",  # by default, Chromium does not use a proxy for this machine
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # the proxy resolves names
+    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
 )
 
 
@@ -176,18 +182,24 @@ def _open_own_sites(start_url: str) -> _OpenEpisode:
         (*_CHROMIUM_FLAGS, f"--host-resolver-rules=MAP *.test 127.0.0.1:{server.port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
     )
     episode, database = server.open_episode()
-    hosts = frozenset(site.host for site in SITES.values())
-    session = browser.call(lambda chromium: BrowserSession(chromium, start_url, hosts, {"x-episode": episode}))
+    sites = frozenset((site.host, port) for site in SITES.values() for port in (80, 443))
+    session = browser.call(lambda chromium: BrowserSession(chromium, start_url, sites, {"x-episode": episode}))
     return _OpenEpisode(browser, session, database, lambda: server.close_episode(episode))
 
 
 def _open_external_sites(task: ExternalTask) -> _OpenEpisode:
-    browser = _shared_browser(_CHROMIUM_FLAGS)
-    session = browser.call(lambda chromium: BrowserSession(chromium, task.start_url, task.hosts, {}))
+    """An episode on external sites. The browser reaches them through a proxy that connects to nothing else."""
+    if address_of(task.start_url) not in task.sites:
+        raise ValueError(f"the task {task.intent!r} starts at {task.start_url}, which is on none of the sites; add its site to urls")
+    proxy = running_proxy(task.sites)
+    browser = _shared_browser((*_CHROMIUM_FLAGS, *_PROXY_FLAGS, f"--proxy-server=socks5://127.0.0.1:{proxy.port}"))
+    session = browser.call(lambda chromium: BrowserSession(chromium, task.start_url, task.sites, {}))
+    if browser.no_sandbox is not None:
+        warnings.warn(f"Chromium shows external sites without its sandbox: {browser.no_sandbox}", RuntimeWarning, stacklevel=2)
     return _OpenEpisode(browser, session, None, lambda: None)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=None)
 def _shared_browser(arguments: tuple[str, ...]) -> Browser:
     """The browser of this process with these arguments."""
     return Browser(arguments)

@@ -40,9 +40,21 @@ class NavigationTracker:
                 # The page has left the document that was evaluated; try again in the next one.
 
     def _on_request(self, request: Any) -> None:
-        if request.is_navigation_request() and request.frame.parent_frame is None:
-            self._navigating.add(request.frame.page)
+        if (page := _navigating_page(request)) is not None:
+            self._navigating.add(page)
 
     def _on_request_failed(self, request: Any) -> None:
-        if request.is_navigation_request():
-            self._navigating.discard(request.frame.page)
+        self._navigating.discard(_navigating_page(request))
+
+
+def _navigating_page(request: Any) -> Any:
+    """The page that the request replaces the document of, or None: the request is for something else, or opens a new tab."""
+    from playwright.sync_api import Error
+
+    if not request.is_navigation_request():
+        return None
+    try:
+        frame = request.frame
+    except Error:  # the request of a link with target=_blank is sent before the tab exists
+        return None
+    return frame.page if frame.parent_frame is None else None

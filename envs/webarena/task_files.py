@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from envs.webarena.site_proxy import Address, address_of
 from envs.webarena.success_checks import Check, PageContent, StringMatch, UrlMatch
 
 _URL_PLACEHOLDERS = {
@@ -28,11 +28,11 @@ _URL_PLACEHOLDERS = {
 
 @dataclass(frozen=True, slots=True)
 class ExternalTask:
-    """A task of a file, on external sites. `hosts`: the sites that may be opened; `entry`: the task as it is in the file."""
+    """A task of a file, on external sites. `sites`: those that may be opened; `entry`: the task as it is in the file."""
 
     intent: str
     start_url: str
-    hosts: frozenset[str]
+    sites: frozenset[Address]
     entry: Mapping[str, Any]
 
     @property
@@ -42,7 +42,11 @@ class ExternalTask:
 
 
 def read_tasks(file: Path, urls: Mapping[str, str]) -> tuple[ExternalTask, ...]:
-    """The tasks of a file. `urls`: by site. Raises ValueError for an invalid file, and for a site without a URL."""
+    """The tasks of a file. `urls`: by site; the browser can reach these addresses alone, so name the hosts that the sites load from, too.
+
+    Raises ValueError for an invalid file, and for a site without a URL.
+    """
+    sites = frozenset(_site_address(site, url) for site, url in urls.items())
     text = file.read_text(encoding="utf-8")
     for site, placeholder in _URL_PLACEHOLDERS.items():
         if placeholder in text:
@@ -51,10 +55,16 @@ def read_tasks(file: Path, urls: Mapping[str, str]) -> tuple[ExternalTask, ...]:
             text = text.replace(placeholder, urls[site].rstrip("/"))
     try:
         entries = json.loads(text)
-        hosts = frozenset(urlsplit(url).netloc for url in urls.values())
-        return tuple(ExternalTask(entry["intent"], entry["start_url"].split(" |AND| ")[0], hosts, entry) for entry in entries)
+        return tuple(ExternalTask(entry["intent"], entry["start_url"].split(" |AND| ")[0], sites, entry) for entry in entries)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is not a list of WebArena's tasks (intent, start_url, eval): {error}") from None
+
+
+def _site_address(site: str, url: str) -> Address:
+    address = address_of(url)
+    if address is None:
+        raise ValueError(f"urls: {site} is at {url!r}, which is no address such as http://host:port")
+    return address
 
 
 def _parse_checks(evaluation: Mapping[str, Any], intent: str) -> list[Check]:

@@ -56,9 +56,18 @@ def _findings(params_file: Path, full: bool) -> Iterator[Finding]:
     yield from _environments()
     yield from _project(params_file)
     yield _database(Path("mlflow.db"))
-    yield Finding("chromium", None, shutil.which("chromium") or "not found (WebArena and the tests of pages use it)")
+    yield Finding("chromium", None, _chromium())
     if full:
         yield _prefect()
+
+
+def _chromium() -> str:
+    from envs.webarena.browser import chromium_path, sandbox_problem
+
+    problem = sandbox_problem()
+    return (chromium_path() or "not found (WebArena and the tests of pages use it)") + (
+        f"; without its sandbox: {problem}" if problem else ""
+    )
 
 
 def _commands() -> str:

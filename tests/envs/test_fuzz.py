@@ -31,6 +31,12 @@ MALFORMED = st.one_of(
     st.sampled_from(["{", "[", "(", "a", "\U0001f438", "Action: "]).map(lambda char: char * 3000),
     _NESTED,
 )
+_LENGTH = 100_000  # the longest text that the server accepts
+_REPEATED = [" ", "\t", "\n", "a", "1", "a ", " a\n", "`", "``` ", "'", "(", "[", "{", '{"a":', "Action:", "Action: \n"]
+_REPEATED += ["with ", " using ", " from ", ", ", "=", "-", "x x x ", "1 a, ", "\\", "\x00", "\u00e9"]
+_AROUND = [("Action: a", "b"), ("", ""), ("Action: craft 1 a using 1 b", "\n"), ("```sql", "`"), ("Action: search[", "]")]
+_AROUND += [("Action: x with Action Input: {", "}"), ("Action: stop [", "x")]
+LONG = [(start + text * (_LENGTH // len(text)))[: _LENGTH - len(end)] + end for text in _REPEATED for start, end in _AROUND]
 PLAYABLE = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
 
 
@@ -66,4 +72,21 @@ def test_malformed_actions_are_answered(name: str) -> None:
     play()
     assert slowest < 5
     assert make(name).reset(options={"item_id": items[-1].item_id})[0] == before
+    env.close()
+
+
+@pytest.mark.parametrize("name", PLAYABLE)
+def test_long_texts_are_answered(name: str) -> None:
+    """A pattern that backtracks takes minutes for a text of this length. The bound is on the processor's time, far above what any needs."""
+    env = make(name)
+    item_id = (environment_class(name).instructions("explore") or environment_class(name).instructions("eval"))[0].item_id
+    env.reset(options={"item_id": item_id})
+    for text in LONG:
+        started = time.process_time()
+        for method in (env.answer, env.step):
+            if env.done:
+                env.reset(options={"item_id": item_id})
+            observation = method(text)[0]
+            assert env.observation_space.contains(observation)
+        assert time.process_time() - started < 20, text[:60]
     env.close()

@@ -102,6 +102,26 @@ def test_errors_are_reported_and_not_counted_in_n(tmp_path: Path) -> None:
     assert "Ended by an error and not scored: 3 of Iteration 1." in text
 
 
+def test_errors_are_no_advantage_if_they_are_counted_as_failures(tmp_path: Path) -> None:
+    """A policy that breaks the environment on the instructions that it would fail has a higher rate: both rates are shown."""
+    honest, breaking = policy({"maze": 20}), policy({"maze": 20}, errors=15)
+    report = write_report(tmp_path, runs(scores={"BC-Base": score(honest), "Iteration 1": score(breaking)}, comparisons=[]))
+    rows = [row.split() for row in report.text.splitlines() if row.startswith("maze")]
+    assert [(row[1], row[2], row[5]) for row in rows[:2]] == [("25-40", "50.0", "80.0"), ("40", "50.0", "50.0")]
+    assert "errors counted as failures" in report.text
+    assert "errors counted as failures" in report.markdown
+    stored = json.loads((tmp_path / "scores.json").read_text())["policies"]
+    assert stored["Iteration 1"]["maze"]["success_errors_failed"] == 0.5
+    assert "success_errors_failed" not in stored["BC-Base"]["maze"]
+    only_errors = score(policy({"maze": 0}, errors=40))
+    text = write_report(tmp_path / "all", runs(scores={"BC-Base": only_errors}, comparisons=[])).text
+    assert [row.split()[1:3] for row in text.splitlines() if row.startswith("maze")] == [["0", "-"], ["40", "0.0"]]
+
+
+def test_without_errors_there_is_one_success_table(tmp_path: Path) -> None:
+    assert "counted as failures" not in write_report(tmp_path, runs()).text
+
+
 def test_an_environment_without_a_scored_episode_is_a_dash(tmp_path: Path) -> None:
     scores = {
         "BC-Base": score(policy({"maze": 0, "wordle": 3})),

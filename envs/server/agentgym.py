@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 
 from envs.base import UnknownItem
 from envs.protocols.agentgym import PROTOCOLS, SCIWORLD_SCALE, TOOL_ENVIRONMENTS, AgentGymProtocol, item_id_of
+from envs.server.schemas import MAX_TEXT_LENGTH
 from envs.server.sessions import Session, SessionError, Sessions, StepResult
 
 
@@ -45,13 +46,14 @@ class _Endpoints:
             router.add_api_route(f"{base}/{path}", self._get_route(view), methods=["GET"], response_model=None)
 
     async def create(self, body: dict[str, Any]) -> Any:
+        first_item = self._item_id(_integer(body.get("id") or 0, "id")) if self.name in TOOL_ENVIRONMENTS else None
         session = await self.sessions.create(self.name)
         number, self._next_number = self._next_number, self._next_number + 1
         self._session_ids[number] = session.id
         if self.protocol.id_field == "env_idx":
-            if self.name not in TOOL_ENVIRONMENTS:
+            if first_item is None:
                 return {"env_idx": number} if self.name == "webarena" else number
-            await self.sessions.reset(session, self._item_id(int(body.get("id") or 0)), None)
+            await self.sessions.reset(session, first_item, None)
             return number
         if self.name != "textcraft":
             return {"id": number}
@@ -85,6 +87,8 @@ class _Endpoints:
         session, text = self._session(body), body.get("action")
         if not isinstance(text, str):
             raise SessionError(422, "the field action must be text")
+        if len(text) > MAX_TEXT_LENGTH:
+            raise SessionError(422, f"the field action has more than {MAX_TEXT_LENGTH} characters")
         if session.last is not None and session.env.done:
             raise SessionError(400, f"The task with environment {body[self.protocol.id_field]} has finished.")
         result = await self.sessions.step(session, "answer" if "Action:" in text or "```" in text else "action", text)

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from envs import make
 from envs.base import replace_surrogates
+from envs.protocols.agentgym import PROTOCOLS
 from envs.registry import ENVIRONMENTS
 from envs.server import request_limits
 from envs.server.request_limits import MAX_BODY_BYTES, MAX_HEAD_BYTES, BoundedHttpProtocol, LimitBodies
@@ -182,18 +183,21 @@ def test_a_malformed_body_gets_a_client_error(server: str, path: str) -> None:
         assert reply.is_success or reply.json()["error"]
 
 
-@pytest.mark.parametrize("name", sorted(set(PLAIN) & set(ENVIRONMENTS)))
+@pytest.mark.parametrize("name", sorted((set(PLAIN) & set(ENVIRONMENTS)) - {"sciworld", "webarena"}))  # one program per session
 def test_a_malformed_body_is_no_server_error_in_agentgyms_protocol(server: str, name: str) -> None:
-    from envs.protocols.agentgym import PROTOCOLS
-
     protocol = PROTOCOLS[name]
-    base = f"{server}/agentgym/{protocol.path}"
-    created = httpx.post(f"{base}/create", json={"id": 0}, timeout=180).json()
-    number = created if isinstance(created, int) else created[protocol.id_field]
-    selections = [b'{"%s": %d, "%s": %s}' % (protocol.id_field.encode(), number, protocol.selector_field.encode(), s) for s in SELECTORS]
-    for path in ("create", "reset", "step", "close"):
-        for content in [*MALFORMED, *(selections if path == "reset" else [])]:
-            reply = httpx.post(f"{base}/{path}", content=content, headers={"Content-Type": "application/json"}, timeout=180)
-            assert reply.status_code < 500 or (reply.status_code, path) == (503, "create"), (path, content[:80], reply.text)
-    for query in ("", "?id=x&env_idx=x", "?id=1e400&env_idx=1e400", f"?id={'9' * 5_000}&env_idx={'9' * 5_000}"):
-        assert httpx.get(f"{base}/observation{query}").status_code < 500
+    headers = {"Content-Type": "application/json"}
+    with httpx.Client(base_url=f"{server}/agentgym/{protocol.path}", timeout=180, headers=headers) as client:
+        created = client.post("/create", json={"id": 0}).json()
+        number = created if isinstance(created, int) else created[protocol.id_field]
+        session_field, selector_field = protocol.id_field.encode(), protocol.selector_field.encode()
+        selections = [b'{"%s": %d, "%s": %s}' % (session_field, number, selector_field, selector) for selector in SELECTORS]
+        selections.append(b'{"%s": %d, "action": "%s"}' % (session_field, number, b"a" * 100_001))
+        for path in ("create", "reset", "step", "close"):
+            for content in [*MALFORMED, *(selections if path in ("reset", "step") else [])]:
+                reply = client.post(f"/{path}", content=content)
+                assert reply.status_code < 500, (path, content[:80], reply.text)
+                for made in [reply.json()] if path == "create" and reply.is_success else []:
+                    client.post("/close", json={protocol.id_field: made if isinstance(made, int) else made.get(protocol.id_field)})
+        for query in ("", "?id=x&env_idx=x", "?id=1e400&env_idx=1e400", f"?id={'9' * 5_000}&env_idx={'9' * 5_000}"):
+            assert client.get(f"/observation{query}").status_code < 500

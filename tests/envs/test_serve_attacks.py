@@ -183,6 +183,7 @@ def test_a_malformed_body_gets_a_client_error(server: str, path: str) -> None:
         assert reply.is_success or reply.json()["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted((set(PLAIN) & set(ENVIRONMENTS)) - {"sciworld", "webarena"}))  # one program per session
 def test_a_malformed_body_is_no_server_error_in_agentgyms_protocol(server: str, name: str) -> None:
     protocol = PROTOCOLS[name]

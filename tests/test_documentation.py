@@ -140,6 +140,7 @@ def test_its_parameter_files_are_valid(page: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=ident)
+@pytest.mark.slow
 def test_its_python_runs(page: Path, tmp_path: Path) -> None:
     """Each block by itself, in an empty folder, but for what needs files or servers of the reader: there the imports must exist."""
     for block in blocks(page, "python"):

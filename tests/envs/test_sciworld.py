@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from itertools import groupby
 
 import psutil
@@ -17,7 +18,13 @@ from envs.sciworld.expert import thought_for
 from envs.sciworld.games import TASK_TYPES, games
 from tests import ROOT
 
-needs_java = pytest.mark.skipif(jvm.missing() is not None, reason=str(jvm.missing()))
+
+def needs_java(test: Callable[..., None]) -> Callable[..., None]:
+    """The test plays in a JVM, which takes seconds, and is skipped without one."""
+    skip = pytest.mark.skipif(jvm.missing() is not None, reason=str(jvm.missing()))
+    return pytest.mark.slow(skip(test))  # type: ignore[no-any-return]
+
+
 SHORTEST = {
     task_type: min((n for n, game in enumerate(games()) if game.task_type == task_type), key=lambda n: len(games()[n].gold_path))
     for task_type in TASK_TYPES
@@ -58,7 +65,6 @@ def test_without_java_the_instructions_work_and_a_reset_says_what_to_install(mon
 
 
 @needs_java
-@pytest.mark.slow
 def test_every_task_is_solved_and_the_score_adds_up_to_1() -> None:
     env = SciWorld()
     for task_type in TASK_TYPES:

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -25,7 +25,12 @@ from envs.webarena.tasks.all_tasks import tasks
 from tests.envs.golden import expert_episode
 
 KITCHEN_LINK, NEXT_LINK = "link 'Kitchen'", "link 'Next'"
-needs_browser = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
+
+
+def needs_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """The test plays in a browser, which takes seconds, and is skipped without one."""
+    skip = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
+    return pytest.mark.slow(skip(test))  # type: ignore[no-any-return]
 
 
 def task_id(start: str) -> str:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from agentevol.data.trajectory import Trajectory
-from agentevol.evaluation.scores import OVERALL, Score, drop_incomplete_overall, score
+from agentevol.evaluation.scores import OVERALL, Score, drop_incomplete_overall, errors_as_failures, score
 from agentevol.report.formatting import MISSING, format_count, format_duration, format_rate
 from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, iteration_label
 from agentevol.report.sweep import comparisons, plots
@@ -66,8 +66,13 @@ def _methods(sweep: Sweep) -> Section:
         ["mean reward x 100 [95 % bootstrap]", *sweep.environments],
         [[label, *(format_rate(by_env.get(env), "reward") for env in sweep.environments)] for label, by_env in scores.items()],
     )
+    tables = [success, reward]
+    if any(score.errors for by_env in scores.values() for score in by_env.values()):
+        failed = {label: {env: errors_as_failures(score) for env, score in by_env.items()} for label, by_env in scores.items()}
+        header = ["success with errors counted as failures", *sweep.environments]
+        tables.append(Table(header, [[label, *(format_rate(failed[label].get(env)) for env in sweep.environments)] for label in failed]))
     overall = {label: by_env[OVERALL] for label, by_env in scores.items() if OVERALL in by_env and by_env[OVERALL].n}
-    return Section("Methods", text, [success, reward], {"methods": plots.bars(overall, "All environments together")})
+    return Section("Methods", text, tables, {"methods": plots.bars(overall, "All environments together")})
 
 
 def _cloning_scores(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:

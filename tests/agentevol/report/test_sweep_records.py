@@ -90,6 +90,18 @@ def test_a_report_from_records_is_the_report_from_the_runs(tmp_path: Path) -> No
         )
 
 
+def test_rates_with_errors_as_failures_are_shown_where_there_are_errors() -> None:
+    result = seed_result(DEFAULT, 0, 1)
+    sweep, cloned = sweep_of(result), result.policies["BC-Base"]
+    rows = {label: cells for label, *cells in sections(sweep)[0].tables[2].rows}
+    assert any(episode.status == "error" for episode in cloned)
+    assert rows["BC-Base"][0].startswith(f"{100 * sum(episode.success for episode in cloned) / len(cloned):.1f} [")
+    for policy in (*result.policies.values(), sweep.random):
+        for played in policy:
+            played.status = "finished"
+    assert len(sections(sweep)[0].tables) == 2
+
+
 def test_records_of_two_machines_make_one_report_and_other_files_are_kept(tmp_path: Path) -> None:
     write_records(tmp_path / "here", sweep_of(seed_result(DEFAULT, 0, 2)))
     write_records(tmp_path / "there", replace(sweep_of(seed_result(DEFAULT, 1, 2)), meta={"commit": "abc", "machine": "a GPU"}))

@@ -178,9 +178,7 @@ class _OpenEpisode:
 def _open_own_sites(start_url: str) -> _OpenEpisode:
     """An episode on the project's own sites, with fresh data. The browser cannot reach any other host."""
     server = running_server()
-    browser = _shared_browser(
-        (*_CHROMIUM_FLAGS, f"--host-resolver-rules=MAP *.test 127.0.0.1:{server.port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
-    )
+    browser = _shared_browser((*_CHROMIUM_FLAGS, f"--host-resolver-rules=MAP *.test 127.0.0.1:{server.port}, MAP * ~NOTFOUND"))
     episode, database = server.open_episode()
     sites = frozenset((site.host, port) for site in SITES.values() for port in (80, 443))
     session = browser.call(lambda chromium: BrowserSession(chromium, start_url, sites, {"x-episode": episode}))

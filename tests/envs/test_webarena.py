@@ -291,6 +291,15 @@ def test_no_link_redirect_frame_or_script_reaches_another_address(tmp_path: Path
         server.shutdown()
 
 
+@needs_browser
+def test_pages_of_the_own_sites_reach_nothing_else_on_this_machine(env: WebArena, site: str) -> None:
+    env.reset(options={"item_id": "webarena_0"})
+    assert env._episode is not None
+    session = env._episode.session
+    script = f"() => fetch('{site}/', {{mode: 'no-cors'}}).then(() => 'reached', () => 'blocked')"
+    assert env._episode.browser.call(lambda _: session.page.evaluate(script)) == "blocked"
+
+
 def test_a_task_that_starts_elsewhere_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "tasks.json").write_text(json.dumps([{"intent": "Look", "start_url": "http://other.test/", "eval": {"eval_types": []}}]))
     env = WebArena(config=tmp_path / "tasks.json", urls={"shopping": "http://shop.example"})

@@ -48,6 +48,8 @@ class Maze(TextEnv):
     Observation: goal, position (row, column, counted from the top left) and walls. Reward: 1 on reaching the goal, which ends the
     episode. Another `layout` (strings of `.` for a free cell and `#` for a wall) is another maze, with ids by the same formula.
 
+    AgentGym's 25 starts are among the pairs (envs.protocols.agentgym.MAZE_STARTS has its order); the expert solves all of them there.
+
     Differences from LMRL-Gym as AgentGym serves it: 240 instructions instead of 25 starts with one goal; an episode that does not reach the
     goal is truncated at `max_rounds` with reward 0 (there: -1 and "Failure" after 50 steps); the observation says when the action is not a
     move or leads into a wall (there: it only repeats the position).

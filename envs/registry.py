@@ -28,7 +28,11 @@ ENVIRONMENTS = {
     "webshop": "envs.webshop:WebShop",
     "wordle": "envs.wordle:Wordle",
 }
+_AGENTGYM = frozenset(ENVIRONMENTS)
 ENVIRONMENTS |= {point.name: point.value for point in entry_points(group="agentevol.environments") if point.name not in ENVIRONMENTS}
+
+AGENTGYM_PREFIX = "agentgym-"
+"""`agentgym-weather` is AgentGym's weather environment with its own problems (envs.agentgym_problems); it is played on a server."""
 
 
 class UnknownEnvironment(KeyError):
@@ -40,12 +44,25 @@ class UnknownEnvironment(KeyError):
 
 def environment_class(name: str) -> type[TextEnv]:
     """The class of an environment. Raises UnknownEnvironment, with the names that exist."""
+    if name not in ENVIRONMENTS and is_registered(name):
+        problems: type[TextEnv] = import_module("envs.agentgym_problems").problems_class(name.removeprefix(AGENTGYM_PREFIX))
+        return problems
     try:
         module, _, attribute = ENVIRONMENTS[name].partition(":")
     except KeyError:
         raise UnknownEnvironment(f"unknown environment {name!r}; there are: {', '.join(sorted(ENVIRONMENTS))}") from None
     cls: type[TextEnv] = getattr(import_module(module), attribute)
     return cls
+
+
+def is_registered(name: str) -> bool:
+    """Whether `environment_class` knows the environment: one of ENVIRONMENTS, or one of AgentGym's with its own problems."""
+    return name in ENVIRONMENTS or (name.startswith(AGENTGYM_PREFIX) and name.removeprefix(AGENTGYM_PREFIX) in _AGENTGYM)
+
+
+def registered_environments() -> list[str]:
+    """The names that `environment_class` knows."""
+    return sorted({*ENVIRONMENTS, *(AGENTGYM_PREFIX + name for name in _AGENTGYM)})
 
 
 def add(name: str, entry_point: str) -> None:

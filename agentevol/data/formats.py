@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from agentevol.data.trajectory import Message, Trajectory
 from envs.base import TextEnv
-from envs.registry import ENVIRONMENTS, environment_class, environment_of
+from envs.registry import environment_class, environment_of, is_registered
 
 Row = dict[str, Any]
 RowFormat = Literal["agentgym", "messages"]
@@ -143,7 +143,7 @@ def _trajectory(extra: Any, item_id: str, messages: list[Message], reward: float
     }
     names = set(Trajectory.__dataclass_fields__)
     fields = defaults | {name: value for name, value in known.items() if name in names}
-    rule = environment_class(fields["env"]) if fields["env"] in ENVIRONMENTS else TextEnv
+    rule = environment_class(fields["env"]) if is_registered(fields["env"]) else TextEnv
     fields["success"] = rule.succeeded(reward) if success is None else bool(success)
     return Trajectory(item_id=item_id, messages=messages, reward=reward, **fields)
 

@@ -19,7 +19,7 @@ from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
 from agentevol.gate.finding import Finding
 from envs.base import Instruction, UnknownItem
 from envs.factory import make
-from envs.registry import ENVIRONMENTS, environment_class
+from envs.registry import environment_class, is_registered, registered_environments
 
 _TABLE_COLUMNS = [
     "row", "schema_error", "item_id", "env", "unknown_item_id", "status", "roles", "trained_messages", "reward", "min_reward", "max_reward",
@@ -98,7 +98,7 @@ def _expectations(evaluation: Sequence[Instruction], max_tokens: int) -> dict[st
 
     return {
         "schema": gxe.ExpectColumnValuesToBeNull(column="schema_error"),
-        "environment": gxe.ExpectColumnValuesToBeInSet(column="env", value_set=sorted(ENVIRONMENTS)),
+        "environment": gxe.ExpectColumnValuesToBeInSet(column="env", value_set=registered_environments()),
         "instruction": gxe.ExpectColumnValuesToBeNull(column="unknown_item_id"),
         "status": gxe.ExpectColumnValuesToBeInSet(column="status", value_set=["finished", "truncated"]),
         "roles": gxe.ExpectColumnValuesToMatchRegex(column="roles", regex=r"^(?:ua)+u?$"),
@@ -162,7 +162,7 @@ def _table_row(trajectory: Trajectory, held_out: _HeldOutOpenings, token_count: 
         "text_key": trajectory.text_key(),
         "num_tokens": token_count(trajectory) if token_count else None,
     }
-    if trajectory.env in ENVIRONMENTS:
+    if is_registered(trajectory.env):
         cls = environment_class(trajectory.env)
         row |= {"min_reward": cls.lowest_reward, "max_reward": cls.highest_reward, "expected_success": cls.succeeded(trajectory.reward)}
         try:
@@ -196,7 +196,7 @@ class _HeldOutOpenings:
         return self._matches[key]
 
     def _openings(self, name: str) -> dict[str, str]:
-        if name not in self._by_env and name in ENVIRONMENTS:
+        if name not in self._by_env and is_registered(name):
             with make(name) as env:
                 held_out = [item.item_id for item in self.evaluation if item.env == name]
                 self._by_env[name] = {item_id: env.reset(options={"item_id": item_id})[0] for item_id in held_out}

@@ -16,7 +16,7 @@ from agentevol.gate.finding import Finding
 from agentevol.gate.replay import ReplayCheck
 from agentevol.settings.schema import GateParams
 from envs.base import Instruction
-from envs.registry import ENVIRONMENTS, environment_class
+from envs.registry import environment_class, is_registered
 
 __all__ = ["Finding", "GateFailed", "GateReport", "check_dataset"]
 
@@ -106,7 +106,7 @@ class _DatasetScan:
     def observe(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
         for trajectory in trajectories:
             self.rows += 1
-            if trajectory.env in ENVIRONMENTS:
+            if is_registered(trajectory.env):
                 self.item_ids.add(trajectory.item_id)
                 self.splits.add((trajectory.env, trajectory.split))
                 if self.replays:

@@ -349,9 +349,9 @@ def _check_length(key: str, schedule: Any, length: int, meaning: str) -> None:
 
 def _check_known(names: Iterable[str]) -> list[str]:
     """All registered environments. Raises ValueError where one of `names` is not among them."""
-    from envs.registry import ENVIRONMENTS  # imports gymnasium: too slow for `--help`
+    from envs.registry import ENVIRONMENTS, is_registered  # imports gymnasium: too slow for `--help`
 
     known = sorted(ENVIRONMENTS)
-    if unknown := sorted(set(names) - set(known)):
+    if unknown := sorted(name for name in set(names) if not is_registered(name)):
         raise ValueError(f"names among {', '.join(known)}; {', '.join(unknown)} is not one")
     return known

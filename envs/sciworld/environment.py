@@ -91,6 +91,16 @@ class SciWorld(TextEnv):
         previous_score, self._score = self._score, max(0.0, self._simulation.score)
         return observation[:_MAX_OBSERVATION_LENGTH], self._score - previous_score, self._simulation.completed
 
+    def goal_progress(self) -> str:
+        """ScienceWorld's text about the goals that are reached."""
+        return "" if self._simulation is None else _ascii(self._simulation.goal_progress)
+
+    def possible_actions_and_objects(self) -> tuple[list[str], list[str]]:
+        """The forms of actions, and the objects that can be named now."""
+        if self._simulation is None:
+            return [], []
+        return self._simulation.possible_actions(), self._simulation.possible_objects()
+
     def expert(self) -> Expert:
         return SciWorldExpert(self.game.gold_path)
 

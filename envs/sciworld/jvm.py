@@ -152,6 +152,18 @@ class Simulation:
     def description(self) -> str:
         return str(self._jvm.call(self._java.getTaskDescription))
 
+    @property
+    def goal_progress(self) -> str:
+        """ScienceWorld's text about the goals that are reached."""
+        return str(self._jvm.call(self._java.getGoalProgressStr))
+
+    def possible_actions(self) -> list[str]:
+        """The forms of all actions, such as `open OBJ`."""
+        return [str(action) for action in self._jvm.call(self._java.getPossibleActions)]
+
+    def possible_objects(self) -> list[str]:
+        return [str(name) for name in self._jvm.call(self._java.getPossibleObjects)]
+
     def gold_path(self) -> list[str]:
         """ScienceWorld's own solution; the simulation must be made with `gold`."""
         return [str(action) for action in self._jvm.call(self._java.getGoldActionSequence)]

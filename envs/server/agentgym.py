@@ -1,12 +1,14 @@
 """AgentGym's protocol, per environment, on top of the same sessions: AgentGym's own clients can play here.
 
 `envs.protocols.agentgym` holds the differences between its environments. Invariant: defects of its servers are not repeated. Sessions can
-be closed in every environment, an id is never shared, and BIRD's replies do not carry the gold query.
+be closed in every environment, an id is never shared, and BIRD's replies do not carry the gold query. A text that AgentGym's server could
+not parse is not understood here either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Body, Query, Request
@@ -14,6 +16,8 @@ from fastapi.responses import JSONResponse
 
 from envs.base import UnknownItem
 from envs.protocols.agentgym import PROTOCOLS, SCIWORLD_SCALE, TOOL_ENVIRONMENTS, AgentGymProtocol, item_id_of
+from envs.protocols.agentgym_actions import WHOLE_TEXT_ENVIRONMENTS, Misunderstood, parse_answer
+from envs.server.agentgym_views import MAZE_ACTIONS, VIEWS, View, greeting, png_data_url, sciworld_variation
 from envs.server.schemas import MAX_TEXT_LENGTH
 from envs.server.sessions import Session, SessionError, Sessions, StepResult
 
@@ -39,11 +43,15 @@ class _Endpoints:
         base = f"/{self.protocol.path}"
         for path, handler in (("create", self.create), ("reset", self.reset), ("step", self.step), ("close", self.close)):
             router.add_api_route(f"{base}/{path}", self._post_route(handler), methods=["POST"], response_model=None)
-        views: dict[str, Callable[[Session], Any]] = {"observation": self.observation, "available_actions": self.available_actions}
-        if self.name == "wordle":
-            views["filtered_vocab"] = wordle_vocabulary
-        for path, view in views.items():
+        for path, view in VIEWS[self.name].items():
             router.add_api_route(f"{base}/{path}", self._get_route(view), methods=["GET"], response_model=None)
+        if self.name == "maze":
+            router.add_api_route(f"{base}/available_actions", _constant_route(MAZE_ACTIONS), methods=["GET"], response_model=None)
+        if self.name == "babyai":
+            router.add_api_route(f"{base}/render", self._post_route(self.render), methods=["POST"], response_model=None)
+        if self.protocol.id_field == "env_idx":
+            router.add_api_route(f"{base}/list_envs", self._list_route(), methods=["GET"], response_model=None)
+        router.add_api_route(f"{base}/", _constant_route(greeting(self.name, self.protocol)), methods=["GET"], response_model=None)
 
     async def create(self, body: dict[str, Any]) -> Any:
         first_item = self._item_id(_integer(body.get("id") or 0, "id")) if self.name in TOOL_ENVIRONMENTS else None
@@ -74,14 +82,16 @@ class _Endpoints:
             return {field: reply[field] for field in ("id", "observation", "available_actions", "task_type")}
         if self.name == "sciworld":
             task, _, observation = result.observation.partition("\n")
-            fields = {"task_name": self._task_type(session), "var_num": selector or 0, "task_description": task}
+            fields = {"task_name": self._task_type(session), "var_num": sciworld_variation(session), "task_description": task}
             return fields | {"observation": observation, "reward": 0, "score": 0, "deleted": False, "done": False}
         if self.name == "webarena":
             objective = result.observation.partition("\n")[0].removeprefix("OBJECTIVE: ")
             return {"observation": reply["observation"], "sites": [self._site(session)], "object": objective}
-        if self.protocol.path.startswith("lmrlgym/"):
+        if self.name == "maze":
             return {"observation": reply["observation"]}
-        return reply | ({"deleted": False} if self.protocol.has_score else {})
+        if self.name == "wordle":
+            return {"id": body["id"], "observation": reply["observation"]}
+        return reply | ({"id": body["id"]} if self.name == "textcraft" else {"deleted": False})
 
     async def step(self, body: dict[str, Any]) -> Any:
         session, text = self._session(body), body.get("action")
@@ -91,7 +101,14 @@ class _Endpoints:
             raise SessionError(422, f"the field action has more than {MAX_TEXT_LENGTH} characters")
         if session.last is not None and session.env.done:
             raise SessionError(400, f"The task with environment {body[self.protocol.id_field]} has finished.")
-        result = await self.sessions.step(session, "answer" if "Action:" in text or "```" in text else "action", text)
+        try:
+            action = parse_answer(self.name, text) if self.name in WHOLE_TEXT_ENVIRONMENTS else text
+        except Misunderstood as error:
+            # Text without an action costs a round, as in `TextEnv.answer`.
+            result = await self.sessions.step(session, "answer", "")
+            session.last = result = replace(result, observation=str(error))
+        else:
+            result = await self.sessions.step(session, "action", action)
         return self._step_reply(session, result)
 
     async def close(self, body: dict[str, Any]) -> Any:
@@ -101,15 +118,9 @@ class _Endpoints:
             await self.sessions.close(session)
         return {"closed": "closed"} if self.name == "webarena" else session is not None
 
-    def observation(self, session: Session) -> Any:
-        return session.last.observation if session.last else ""
-
-    def available_actions(self, session: Session) -> Any:
-        actions = session.env.available_actions() or []
-        if self.name == "webshop":
-            clickables = [action.removeprefix("click[").removesuffix("]") for action in actions if action.startswith("click[")]
-            return {"has_search_bar": len(clickables) < len(actions), "clickables": clickables}
-        return actions
+    async def render(self, body: dict[str, Any]) -> Any:
+        session = self._session(body)
+        return await self.sessions.read(session, png_data_url)
 
     def _step_reply(self, session: Session, result: StepResult) -> dict[str, Any]:
         """The reply to a step, with the environment's field names."""
@@ -154,12 +165,19 @@ class _Endpoints:
 
         return route
 
-    def _get_route(self, view: Callable[[Session], Any]) -> Callable[..., Awaitable[Any]]:
+    def _get_route(self, view: View) -> Callable[..., Awaitable[Any]]:
         async def route(number: int = Query(alias=self.protocol.id_field)) -> Any:
             async def reply() -> Any:
-                return view(self._session({self.protocol.id_field: number}))
+                session = self._session({self.protocol.id_field: number})
+                return await self.sessions.read(session, lambda _: view(session))
 
             return await self._reply_or_error(reply())
+
+        return route
+
+    def _list_route(self) -> Callable[..., Awaitable[Any]]:
+        async def route() -> list[int]:
+            return [number for number, session_id in self._session_ids.items() if session_id in self.sessions.open]
 
         return route
 
@@ -172,13 +190,11 @@ class _Endpoints:
             raise
 
 
-def wordle_vocabulary(session: Session) -> list[str]:
-    """Wordle's words that may still be the hidden one; before the first reset all words, because AgentGym's client asks only then."""
-    from envs.wordle import Wordle, common_words, is_consistent
+def _constant_route(reply: Any) -> Callable[..., Awaitable[Any]]:
+    async def route() -> JSONResponse:
+        return JSONResponse(reply)
 
-    assert isinstance(session.env, Wordle)
-    words = [word for word in session.env.words if is_consistent(word, session.env.guesses)] or common_words()
-    return [" ".join(word) for word in words]
+    return route
 
 
 def _integer(value: Any, name: str) -> int:

@@ -147,6 +147,23 @@ class Sessions:
             session.last = StepResult(observation, reward, terminated, truncated, session.last.turn + 1, info)
             return session.last
 
+    async def read(self, session: Session, function: Callable[[TextEnv], _T]) -> _T:
+        """What `function` reads from a session's environment, without a step; it waits for a running one. Raises SessionError."""
+        async with session.lock:
+            self._check_open(session)
+            env = session.env
+
+            def read() -> _T | SessionError:
+                try:
+                    return function(env)
+                except SessionError as error:
+                    return error
+
+            result = await self._call(session.environment, "read", read)
+        if isinstance(result, SessionError):
+            raise result
+        return result
+
     async def close(self, session: Session) -> None:
         """Waits for a running step. Raises SessionError if the environment fails to close; the session is closed all the same."""
         if self.open.pop(session.id, None) is None:

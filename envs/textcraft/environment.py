@@ -43,6 +43,8 @@ class TextCraft(TextEnv):
     - `get` gives an item if the list, not the whole book, uses it and does not make it. Cycles (ingot, block) leave the most used item
       raw.
     - White wool is raw, and the five goals that take the most rounds are left out, so that 20 rounds suffice for every goal.
+    - 533 of the 544 goals exist in both. The expert's actions, replayed on AgentGym's server by goal, solve 269 of them: a list has 8
+      commands on average here and 12 there, and wool and ingots are raw here and crafted there.
     - Items are written in words everywhere; there, feedback has `minecraft:oak_planks`. The goal has its count.
     """
 

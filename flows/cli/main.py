@@ -239,6 +239,35 @@ def play(
         exit_with_error(str(error))
 
 
+@app.command("compare-server")
+def compare_server(
+    environment: Annotated[str, typer.Argument(help="The environment's name, such as babyai.")],
+    server: Annotated[str, typer.Argument(help="The URL of an environment server; agentgym+http://host:port is one of AgentGym's.")],
+    limit: Annotated[int, typer.Option(min=1, help="At most this many instructions of AgentEval.")] = 20,
+    split: Annotated[str, typer.Option(help="The instructions: eval, train, train_large or explore.")] = "eval",
+) -> None:
+    """Replay the expert's actions on a server: how many instructions they solve there, and what differs where they do not."""
+    from agentevol.settings.types import check_server_url
+    from envs.registry import UnknownEnvironment, environment_class
+    from envs.remote.client import ServerFailed
+    from envs.remote.compare import Comparison, compare, summary
+
+    def report(comparison: Comparison) -> None:
+        typer.echo(f"{comparison.item_id}: {comparison.outcome}" + (f": {comparison.reason}" if comparison.reason else ""))
+
+    if split not in ("eval", "train", "train_large", "explore"):
+        exit_with_error(f"--split: {split!r} given; allowed: eval, train, train_large, explore")
+    try:
+        check_server_url(server)
+        cls = environment_class(environment)
+        if reason := cls.missing():
+            exit_with_error(f"{environment} cannot be compared here, because its expert does not run: {reason}")
+        items = [item.item_id for item in cls.instructions(split)[:limit]]  # type: ignore[arg-type]  # checked above
+        typer.echo(summary(environment, compare(environment, server, items, report)))
+    except (ValueError, UnknownEnvironment, ServerFailed) as error:
+        exit_with_error(str(error))
+
+
 @app.command()
 def doctor(
     full: Annotated[bool, typer.Option("--full", help="Also run a flow with one task, which takes some seconds.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 
 from envs import make
 from envs.protocols.agentgym import PROTOCOLS, item_id_of
+from envs.protocols.agentgym_actions import to_agentgym
 from envs.registry import ENVIRONMENTS, environment_class
 from envs.remote.client import ServerFailed
+from envs.sciworld import jvm
+from envs.sciworld.games import games
 from tests.envs.served import start, stop
 
 # (path, field of the session id, field of the selector, fields of a step's reply), as in AgentGym's own client classes.
@@ -31,6 +35,7 @@ CLIENTS = {
     "todo": ("todo", "env_idx", "id", {"observation", "reward", "done"}),
     "bird": ("bird", "env_idx", "item_id", {"state", "reward", "done", "info"}),
 }
+needs_java = pytest.mark.skipif(jvm.missing() is not None, reason=str(jvm.missing()))
 PLAYABLE = sorted(name for name in CLIENTS if name in ENVIRONMENTS and environment_class(name).missing() is None)
 
 
@@ -67,9 +72,7 @@ def test_an_agentgym_client_plays_a_whole_episode(name: str, server: str) -> Non
     sends_whole_answer = id_field == "env_idx" and name not in ("webshop", "bird")
     while not local.done:
         thought, action = expert.act(observation)
-        answer = f"Thought: {thought}\n\nAction: {action}"
-        if name == "webarena":
-            answer = f"In summary, the next action I will perform is ```{action}```"
+        answer = f"Thought: {thought}\n\n{to_agentgym(name, action).text}"
         reply = post(server, name, "step", **{id_field: number, "action": answer if sends_whole_answer else action})
         observation, _, terminated, truncated, _ = local.step(action)
         assert set(reply) == fields
@@ -124,6 +127,88 @@ def test_babyai_has_an_episode_for_every_whole_number(server: str) -> None:
     assert reply == {"observation": observation, "reward": 0.0, "score": 0.0, "done": False, "deleted": False}
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("weather", "get_user_current_date with Action Input: {}", "ERROR | TypeError"),
+        ("weather", "Thought: hm\nAction: get_user_current_date", "Format error"),
+        ("todo", 'Action: finish with Action Input: {"answer": null}', "ERROR | Exception(Parameters"),
+        ("maze", "Thought: hm\nAction: move up", "That is not a move"),
+        ("bird", "Action: ```sql\nSELECT 1\n```", "No rows"),
+    ],
+)
+def test_a_text_that_agentgyms_server_cannot_parse_is_not_understood_and_costs_a_round(
+    name: str, text: str, message: str, server: str
+) -> None:
+    number, (_, id_field, selector, _) = create(server, name), CLIENTS[name]
+    post(server, name, "reset", **{id_field: number, selector: 3})
+    reply = post(server, name, "step", **{id_field: number, "action": text})
+    assert str(reply.get("observation", reply.get("state"))).startswith(message)
+    assert (reply["reward"], reply["done"]) == (0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "fields"),
+    [
+        ("maze", "detail", {"maze_name": "double_t_maze", "reward": 0.0, "done": False, "deleted": False}),
+        ("wordle", "detail", {"done": False, "deleted": False}),
+        ("alfworld", "detail", {"world_type": "Text"}),
+        ("textcraft", "detail", {"reward": 0.0}),
+        pytest.param("sciworld", "detail", {"score": 0.0}, marks=needs_java),
+        pytest.param("sciworld", "action_hint", {}, marks=needs_java),
+        pytest.param("sciworld", "goals", {}, marks=needs_java),
+        pytest.param("sciworld", "state", {"current_moves": 0}, marks=needs_java),
+        ("webshop", "state", {"url": ""}),
+        ("babyai", "observation", {"score": 0.0, "deleted": False}),
+    ],
+)
+def test_what_agentgyms_servers_show_of_a_session(name: str, path: str, fields: dict[str, Any], server: str) -> None:
+    number, (family, id_field, selector, _) = create(server, name), CLIENTS[name]
+    url = f"{server}/agentgym/{family}"
+    if name == "textcraft":
+        assert httpx.get(f"{url}/goal?id={number + 10**6}", timeout=60).json() == {"error": f"The id {number + 10**6} is not valid."}
+    reset = post(server, name, "reset", **{id_field: number, selector: 3})
+    reply = httpx.get(f"{url}/{path}?{id_field}={number}", timeout=60).json()
+    assert fields.items() <= reply.items()
+    assert all(len(value) for value in reply.values() if isinstance(value, list))
+    if name == "sciworld" and path == "detail":
+        assert (reply["task_name"], reply["var_num"]) == (reset["task_name"], reset["var_num"])
+        game = games()[3]
+        assert (game.task_type, game.variation) == (reset["task_name"], reset["var_num"])
+
+
+def test_routes_of_agentgyms_servers_for_their_health_lists_and_pictures(server: str) -> None:
+    base = f"{server}/agentgym"
+    assert httpx.get(f"{base}/textcraft/").json() == "This is environment TextCraft."
+    assert httpx.get(f"{base}/weather/").json() == "ok"
+    number = create(server, "webshop")
+    assert number in httpx.get(f"{base}/webshop/list_envs").json()
+    post(server, "webshop", "close", env_idx=number)
+    assert number not in httpx.get(f"{base}/webshop/list_envs").json()
+    assert httpx.get(f"{base}/lmrlgym/maze/available_actions").json() == ["move left", "move right", "move up", "move down"]
+    number = create(server, "babyai")
+    assert "no episode" in post(server, "babyai", "render", id=number)["error"]
+    post(server, "babyai", "reset", id=number, data_idx=5)
+    picture = post(server, "babyai", "render", id=number)
+    assert base64.b64decode(picture.removeprefix("data:image/png;base64,")).startswith(b"\x89PNG")
+
+
+def test_resets_of_textcraft_and_wordle_carry_the_id_and_textcraft_shows_its_goal(server: str) -> None:
+    for name in ("textcraft", "wordle"):
+        number = create(server, name)
+        reply = post(server, name, "reset", id=number, **{CLIENTS[name][2]: 3})
+        assert reply["id"] == number
+    number, local = create(server, "textcraft"), make("textcraft")
+    observation, _ = local.reset(options={"item_id": "textcraft_3"})
+    post(server, "textcraft", "reset", id=number, data_idx=3)
+    goal, commands = (httpx.get(f"{server}/agentgym/textcraft/{path}?id={number}").json() for path in ("goal", "commands"))
+    assert observation == f"Crafting commands:\n{commands}\n\nGoal: craft 1 {goal}."
+    number = create(server, "webshop")
+    page = post(server, "webshop", "reset", env_idx=number, session_id=3)[0]
+    text = httpx.get(f"{server}/agentgym/webshop/instruction_text?env_idx={number}").json()
+    assert text.removeprefix("Instruction: ") in page
+
+
 def test_a_finished_episode_takes_no_step(server: str) -> None:
     number = create(server, "maze")
     post(server, "maze", "reset", id=number, game=0)
@@ -141,6 +226,7 @@ def test_wordles_vocabulary_can_be_read_before_the_first_reset_and_shrinks(serve
     words = httpx.get(url).json()
     assert 10 <= len(words) <= 40 < len(all_words)
     assert set(words) <= set(all_words)
+    assert all(len(word) == 5 for word in words)
     post(server, "wordle", "step", id=number, action=words[0])
     assert set(httpx.get(url).json()) < set(words)
 

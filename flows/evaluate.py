@@ -33,7 +33,7 @@ def evaluate(
     engine = params.engine.model_copy(update={"model": model}) if is_hosted else None
     artifact = endpoint(engine) if engine else base_model(model)
     with RunPage() as page:
-        pipeline = Pipeline(params, page.gate_reports, with_baselines=False)
+        pipeline = Pipeline(params, page.gate_reports, with_baselines=False, evaluated=artifact)
         name = f"model {artifact.digest[:8]}"
         episodes, scores = pipeline.evaluate(name, artifact, 0, engine=engine)
         page.show_table({name: scores.facts})

@@ -34,6 +34,7 @@ from tasks.evaluate import score
 from tasks.gate import validate
 from tasks.learn import base_model, endpoint, finetune
 from tasks.locks import exclusive_lock
+from tasks.preflight import run_preflight
 from tasks.progress import say
 from tasks.random_baseline import roll_out_random
 from tasks.rollout import concatenate_chunks, roll_out, roll_out_chunk
@@ -87,20 +88,36 @@ def run_lock(run_key: str) -> AbstractContextManager[None]:
 class Pipeline:
     """The steps of the algorithm. The constructor verifies the data. Raises IncompatibleSchema for a store of another version."""
 
-    def __init__(self, params: Params, gate_reports: dict[str, str] | None = None, *, with_baselines: bool = True) -> None:
-        """`gate_reports`: is filled with the gate's report on each dataset, by the dataset's name."""
+    def __init__(
+        self,
+        params: Params,
+        gate_reports: dict[str, str] | None = None,
+        *,
+        with_baselines: bool = True,
+        evaluated: Artifact | None = None,
+    ) -> None:
+        """`gate_reports`: is filled with the gate's report on each dataset, by the dataset's name.
+
+        `evaluated`: a model that is evaluated alone, so that the base model is not needed. Raises SettingsError, PreflightFailed.
+        """
         check_store()
         check_parameters(params, with_baselines=with_baselines)
         ignore_launcher_variables()
         self.params = params
         self.gate_reports = {} if gate_reports is None else gate_reports
         self.base = base_model(params.model.base)
+        self._limit_threads()
+        self.chat: dict[str, Any] = {"template_kwargs": params.model.chat_template_kwargs or None, "chat_format": None}
+        if evaluated is None or evaluated.kind == "model":
+            self.chat["chat_format"] = run_preflight(params, evaluated or self.base, trains=evaluated is None)
         self.datasets = self._load_datasets()
 
     def provenance(self) -> dict[str, Any]:
         """What decides a run's results besides its parameters: the datasets' content, and the versions of environments and tasks."""
         datasets = {field.name: getattr(self.datasets, field.name) for field in fields(self.datasets)}
+        variables = self.params.model.chat_template_kwargs
         return {
+            **({"chat_template_kwargs": variables} if variables else {}),
             "datasets": {name: data.digest for name, data in datasets.items()},
             "env_versions": env_versions(*datasets.values()),
             "tasks": {task.name: task.version for task in TASKS},
@@ -137,6 +154,7 @@ class Pipeline:
             rule=params.evolve.rule,
             name=name,
             label=name,
+            **self.chat,
         )
         if too_long := len(model.facts["too_long"]):
             max_tokens = model.facts.get("max_tokens", params.finetune.max_tokens)
@@ -238,6 +256,7 @@ class Pipeline:
             sampling=sampling,
             settings=settings,
             engine=engine or self._engine(),
+            **(self.chat if policy.kind == "model" else {}),
         )
         if truncated := episodes.facts["truncated"]["context"]:
             say(f"{name}: {truncated} of {episodes.rows} episodes ended because the context of {settings.context_length} tokens was full")
@@ -259,6 +278,7 @@ class Pipeline:
                 environments=self._environments_with_expert() if expert else [],
                 coverage_sets=coverage_sets,
                 env_versions=env_versions(data, *(coverage_sets or [])),
+                **self.chat,
             )
         except Exception as error:
             self.gate_reports[name] = f"# Gate: **stopped the run**\n\n{error}"

@@ -32,6 +32,7 @@ _LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 EXPECTED_ERRORS = (
     "agentevol.training.lora.PeftNotInstalled",
     "agentevol.chat.template.ChatTemplateError",
+    "agentevol.preflight.check.PreflightFailed",
     "agentevol.data.experts.ExpertFailed",
     "agentevol.training.finetune.NoTrainingData",
     "agentevol.gate.gate.GateFailed",

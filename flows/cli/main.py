@@ -271,10 +271,16 @@ def compare_server(
 @app.command()
 def doctor(
     full: Annotated[bool, typer.Option("--full", help="Also run a flow with one task, which takes some seconds.")] = False,
+    model: Annotated[str | None, typer.Option(help="Check this model instead: a folder, or a name in the hub's cache.")] = None,
     params: ParamsFile = PARAMS,
 ) -> None:
-    """Check the installation, and show how to fix what does not work."""
+    """Check the installation, or one model, and show how to fix what does not work."""
     set_quiet_defaults()
+    if model is not None:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's library is imported: the check must not download a model
+        from flows.cli.doctor_model import check_model
+
+        raise typer.Exit(0 if check_model(model, params) else 1)
     from flows.cli.doctor import check_installation
 
     raise typer.Exit(0 if check_installation(params, full=full) else 1)

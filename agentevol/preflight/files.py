@@ -1,0 +1,105 @@
+"""Whether a model folder is complete, and what the model's size is. Only the headers of the weight files are read.
+
+Invariant: needs neither torch nor transformers, and milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentevol.preflight.check import Check
+
+_INDEX = "model.safetensors.index.json"
+_EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight", "embedding.weight")
+_DOWNLOAD_AGAIN = "download the model again, with HF_HUB_OFFLINE unset"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """`parameters`: all weights. The other sizes are those that memory is estimated from; 0 where the configuration does not name them."""
+
+    parameters: int
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    kv_width: int
+    """Numbers that one token keeps in the KV cache of one layer, keys and values together."""
+
+
+def check_files(folder: Path) -> list[Check]:
+    """Whether all weight files are there and whole, and in a format that can be trained."""
+    config = read_config(folder)
+    if "quantization_config" in config:
+        method = config["quantization_config"].get("quant_method", "an unknown method")
+        return [Check("weights", "error", f"quantized with {method}", "take the model with unquantized weights")]
+    index = folder / _INDEX
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        names = sorted(path.name for path in folder.glob("*.safetensors"))
+    if not names:
+        return [Check("weights", "error", "no *.safetensors file", "take a model in this format; others are not read")]
+    if missing := [name for name in names if not (folder / name).is_file()]:
+        return [Check("weights", "error", f"{len(missing)} of {len(names)} files are missing ({missing[0]})", _DOWNLOAD_AGAIN)]
+    if damaged := [name for name in names if _header(folder / name) is None]:
+        return [Check("weights", "error", f"{damaged[0]} is incomplete or damaged", _DOWNLOAD_AGAIN)]
+    size = read_size(folder)
+    return [Check("weights", "ok", f"{len(names)} file{'s' * (len(names) > 1)}, {size.parameters / 1e6:,.1f} million parameters")]
+
+
+def check_vocabulary(folder: Path, tokenizer: Any) -> Check:
+    """Whether every token has a row in the embedding."""
+    rows, largest = read_size(folder).vocab_size, max(tokenizer.get_vocab().values(), default=0)
+    if rows and largest >= rows:
+        detail = f"the tokenizer has tokens up to id {largest}, the embedding {rows} rows"
+        return Check("vocabulary", "error", detail, "take the tokenizer of this model, or resize the model's embedding")
+    return Check("vocabulary", "ok", f"{len(tokenizer)} tokens, {rows} rows in the embedding")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def read_size(folder: Path) -> ModelSize:
+    """The model's size, from the headers of its weight files and its configuration. Damaged files count nothing."""
+    config = read_config(folder)
+    text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
+    shapes: dict[str, list[int]] = {}
+    for path in folder.glob("*.safetensors"):
+        shapes |= {name: tensor["shape"] for name, tensor in (_header(path) or {}).items() if name != "__metadata__"}
+
+    def number(*names: str) -> int:
+        values = (source.get(name) for source in (config, text_config or {}) for name in names)
+        return next((int(value) for value in values if isinstance(value, int)), 0)
+
+    rows = [shape[0] for name, shape in shapes.items() if name.endswith(_EMBEDDINGS)]
+    hidden, heads = number("hidden_size", "n_embd", "d_model"), number("num_attention_heads", "n_head") or 1
+    kv_heads = number("num_key_value_heads") or heads
+    return ModelSize(
+        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        vocab_size=min([number("vocab_size"), *rows]) if number("vocab_size") else max(rows, default=0),
+        hidden_size=hidden,
+        num_layers=number("num_hidden_layers", "n_layer"),
+        kv_width=2 * kv_heads * (number("head_dim") or hidden // heads),
+    )
+
+
+def _header(path: Path) -> Mapping[str, Any] | None:
+    """The header of a safetensors file; None if the file is shorter than its header says, or no such file."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                return None
+            header: dict[str, Any] = json.loads(file.read(length))
+        end = max((tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0)
+    except (OSError, ValueError, struct.error, KeyError, TypeError):
+        return None
+    return header if path.stat().st_size >= 8 + length + end else None

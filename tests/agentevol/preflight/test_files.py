@@ -1,0 +1,125 @@
+"""Preflight of a model's files, vocabulary, chat template, memory and learning rate: each fault is one line with a remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agentevol.models import load_model, load_tokenizer
+from agentevol.preflight import resources
+from agentevol.preflight.chat import check_chat
+from agentevol.preflight.check import Check, PreflightFailed, raise_if_failed
+from agentevol.preflight.files import ModelSize, check_files, check_vocabulary, read_size
+from agentevol.preflight.model import check_model, check_run
+from agentevol.settings.schema import Params
+
+BASE = Path("models/base")
+BILLION = ModelSize(parameters=10**9, vocab_size=32_000, hidden_size=2048, num_layers=16, kv_width=1024)
+
+
+@pytest.fixture
+def sharded(small_models: dict[str, Path], tmp_path: Path) -> Path:
+    folder = tmp_path / "sharded"
+    load_model(small_models["llama"]).save_pretrained(folder, max_shard_size="20KB")
+    load_tokenizer(small_models["llama"]).save_pretrained(folder)
+    return folder
+
+
+def test_the_embedded_model_passes_all_checks() -> None:
+    checks, chat_format = check_model(BASE, engine="transformers")
+    assert {check.status for check in checks} == {"ok"}
+    assert {"weights", "vocabulary", "end of an answer", "chat template", "playing", "training"} == {check.name for check in checks}
+    assert chat_format is None
+    assert check_run(BASE, Params())[1].status == "ok"  # its learning rate
+
+
+def test_the_size_is_read_without_loading_the_weights() -> None:
+    size = read_size(BASE)
+    assert size.parameters == sum(parameter.numel() for parameter in load_model(BASE).parameters())
+    assert (size.vocab_size, size.hidden_size, size.num_layers, size.kv_width) == (2048, 256, 3, 2 * 2 * 64)
+
+
+def test_a_missing_or_truncated_file_is_named(sharded: Path) -> None:
+    files = sorted(sharded.glob("*.safetensors"))
+    assert check_files(sharded)[0].status == "ok"
+    content = files[0].read_bytes()
+    files[0].write_bytes(content[:-1])
+    assert files[0].name in check_files(sharded)[0].detail
+    files[0].unlink()
+    (check,) = check_files(sharded)
+    assert (check.status, check.detail) == ("error", f"1 of {len(files)} files are missing ({files[0].name})")
+    assert "download the model again" in check.remedy
+    checks, _ = check_model(sharded, engine="transformers")  # the other checks would need the weights
+    with pytest.raises(PreflightFailed, match=r"^name: weights: 1 of \d+ files are missing \(.*\); download") as caught:
+        raise_if_failed("name", checks)
+    assert "\n" not in str(caught.value)
+
+
+def test_quantized_weights_and_other_formats_are_rejected(small_models: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(small_models["llama"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+    assert check_files(folder)[0].detail == "quantized with gptq"
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert check_files(folder)[0].detail == "no *.safetensors file"
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_rejected(small_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(small_models["llama"])
+    assert check_vocabulary(small_models["llama"], tokenizer).status == "ok"
+    tokenizer.add_tokens(["<|new|>"])
+    check = check_vocabulary(small_models["llama"], tokenizer)
+    rows = read_size(small_models["llama"]).vocab_size
+    assert check.status == "error"
+    assert check.detail == f"the tokenizer has tokens up to id {rows}, the embedding {rows} rows"
+
+
+def test_a_template_without_a_generation_prompt_is_questioned_and_rejected_for_a_server(
+    small_models: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_models["qwen"], tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    )
+    for uses_server, status in ((False, "question"), (True, "error")):
+        checks, chat_format = check_chat(folder, None, uses_server=uses_server)
+        assert checks[-1].status == status
+        assert "opens an answer in another way" in checks[-1].detail
+        assert chat_format is not None
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m['role'] }}{% endfor %}")
+    (check,), _ = check_chat(folder, None, uses_server=False)
+    assert check.status == "error"
+    (folder / "tokenizer.json").write_text("{}")
+    (check,), _ = check_chat(folder, None, uses_server=False)
+    assert (check.name, check.status) == ("tokenizer", "error")
+
+
+def test_the_default_learning_rate_is_questioned_for_a_large_model() -> None:
+    def status(size: ModelSize, **finetune: object) -> str:
+        params = Params.model_validate({"finetune": finetune})
+        return resources.check_learning_rate(size, params).status
+
+    assert status(BILLION) == "question"
+    assert status(read_size(BASE)) == "ok"
+    assert status(BILLION, learning_rate=2e-5, epochs=2.0) == "ok"
+    assert status(BILLION, learning_rate=2e-5) == "question"  # eight epochs
+    assert status(BILLION, learning_rate=2e-4, epochs=2.0) == "question"
+    assert status(BILLION, learning_rate=2e-4, epochs=2.0, lora_rank=8) == "ok"
+    assert "1e-5 to 5e-5" in resources.check_learning_rate(BILLION, Params()).remedy
+
+
+def test_memory_is_compared_with_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(total: float, free: float, **finetune: object) -> Check:
+        monkeypatch.setattr(resources, "available_memory", lambda: ("CPU", int(total * 2**30), int(free * 2**30)))
+        params = Params.model_validate({"finetune": finetune})
+        return resources.check_memory(BILLION, params, plays=True, trains=True)
+
+    assert check(64, 60).status == "ok"
+    assert check(64, 10).status == "question"
+    assert check(8, 8).status == "error"  # 16 bytes for each weight
+    assert check(8, 8, lora_rank=8).status == "question"
+    assert "8.0 of 8.0 GiB free (CPU)" in check(8, 8).detail

@@ -102,8 +102,8 @@ def _create_copy(folder: Path, copy: Path) -> str | None:
 
 def _shrink(config: Any) -> None:
     """Few layers, one of each kind, and small widths."""
-    kinds = getattr(config, "layer_types", None)
-    layers = max([2, *(1 + kinds.index(kind) for kind in set(kinds or ()))])
+    kinds: list[str] = getattr(config, "layer_types", None) or []
+    layers = max([2, *(1 + kinds.index(kind) for kind in set(kinds))])
     layers = min(layers, config.num_hidden_layers)
     config.num_hidden_layers = layers
     for name, value in vars(config).items():

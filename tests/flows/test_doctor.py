@@ -1,12 +1,15 @@
-"""`agentevol doctor` on environments with missing dependencies: it names what to install."""
+"""`agentevol doctor`: it names what is missing, and shows the preflight of a model as a table."""
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import pytest
 
 from envs.sciworld import jvm
 from envs.webarena import browser
-from flows.cli import doctor
+from flows.cli import doctor, doctor_model
 
 
 def test_environments_without_java_or_a_browser_are_reported_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,3 +24,21 @@ def test_environments_without_java_or_a_browser_are_reported_with_the_remedy(mon
     assert not {"sciworld", "webarena"} & set(found["environments"].detail.split(", "))
     assert "agentevol[sciworld]" in found["sciworld"].detail
     assert "install" in found["webarena"].detail
+
+
+def test_a_model_is_checked_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor_model.check_model("models/base", Path("params.yaml"))
+    table = capsys.readouterr().out
+    assert all(name in table for name in ("vocabulary", "end of an answer", "playing", "training", "memory", "learning rate"))
+    assert not doctor_model.check_model(str(tmp_path), Path("params.yaml"))
+    assert "no config.json" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_damaged_base_model_is_not_ok(tmp_path: Path) -> None:
+    folder = shutil.copytree("models/base", tmp_path / "base")
+    assert doctor._base_model(str(folder)).ok is True
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    finding = doctor._base_model(str(folder))
+    assert finding.ok is False
+    assert "model.safetensors is incomplete or damaged" in finding.detail

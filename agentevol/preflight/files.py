@@ -9,27 +9,15 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentevol.preflight.check import Check
+from agentevol.training.memory import ModelSize
 
 _INDEX = "model.safetensors.index.json"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight", "embedding.weight")
 _DOWNLOAD_AGAIN = "download the model again, with HF_HUB_OFFLINE unset"
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSize:
-    """`parameters`: all weights. The other sizes are those that memory is estimated from; 0 where the configuration does not name them."""
-
-    parameters: int
-    vocab_size: int
-    hidden_size: int
-    num_layers: int
-    kv_width: int
-    """Numbers that one token keeps in the KV cache of one layer, keys and values together."""
 
 
 def check_files(folder: Path) -> list[Check]:
@@ -55,7 +43,7 @@ def check_files(folder: Path) -> list[Check]:
 
 def check_vocabulary(folder: Path, tokenizer: Any) -> Check:
     """Whether every token has a row in the embedding."""
-    rows, largest = read_size(folder).vocab_size, max(tokenizer.get_vocab().values(), default=0)
+    rows, largest = read_size(folder).vocabulary, max(tokenizer.get_vocab().values(), default=0)
     if rows and largest >= rows:
         detail = f"the tokenizer has tokens up to id {largest}, the embedding {rows} rows"
         return Check("vocabulary", "error", detail, "take the tokenizer of this model, or resize the model's embedding")
@@ -80,14 +68,18 @@ def read_size(folder: Path) -> ModelSize:
         return next((int(value) for value in values if isinstance(value, int)), 0)
 
     rows = [shape[0] for name, shape in shapes.items() if name.endswith(_EMBEDDINGS)]
-    hidden, heads = number("hidden_size", "n_embd", "d_model"), number("num_attention_heads", "n_head") or 1
-    kv_heads = number("num_key_value_heads") or heads
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    width, heads = number("hidden_size", "n_embd", "d_model"), number("num_attention_heads", "n_head") or 1
+    head_width = number("head_dim") or width // heads
     return ModelSize(
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
-        vocab_size=min([number("vocab_size"), *rows]) if number("vocab_size") else max(rows, default=0),
-        hidden_size=hidden,
-        num_layers=number("num_hidden_layers", "n_layer"),
-        kv_width=2 * kv_heads * (number("head_dim") or hidden // heads),
+        parameters=parameters,
+        trained_parameters=parameters,
+        layers=number("num_hidden_layers", "n_layer"),
+        width=width,
+        mlp_width=number("intermediate_size", "n_inner") or 4 * width,
+        query_width=heads * head_width,
+        key_width=(number("num_key_value_heads") or heads) * head_width,
+        vocabulary=min([number("vocab_size"), *rows]) if number("vocab_size") else max(rows, default=0),
     )
 
 

@@ -5,56 +5,53 @@ Invariant: these are estimates; a run is refused only if the weights alone excee
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from agentevol.preflight.check import Check
-from agentevol.preflight.files import ModelSize
 from agentevol.settings.schema import Params
+from agentevol.training.memory import GIB, ModelSize, TrainingMemory, estimate_training, kv_cache_bytes_per_token
+from agentevol.training.precision import resolve_precision
 
-WEIGHT_BYTES = 4
-"""float32, in playing and in training."""
-TRAINED_WEIGHT_BYTES = 16
-"""A weight, its gradient, and AdamW's two moments, all float32."""
-KV_BYTES = 4
-_ACTIVATIONS = 34  # numbers that a layer keeps of one token and hidden unit for the backward pass
-_LOGIT_BYTES = 12  # of one logit: itself, its probability, its gradient
 _LARGE, _HIGH_RATE, _HIGH_LORA_RATE, _MANY_EPOCHS = 100_000_000, 1e-4, 1e-3, 3.0
-_GIB = 2**30
 
 
 def check_memory(size: ModelSize, params: Params, *, plays: bool, trains: bool) -> Check:
     """The estimated memory of playing and training against that of the machine's GPU, or of the machine itself."""
     device, total, free = available_memory()
-    needs, weights = {}, 0
+    needs, fixed = {}, 0
     if plays:
-        weights = WEIGHT_BYTES * size.parameters
-        needs["playing"] = playing_bytes(size, params, processes=1 if device == "GPU" else params.rollout.num_workers)
+        processes, number = (1, 2) if device == "GPU" else (params.rollout.num_workers, 4)
+        fixed = number * size.parameters
+        needs["playing"] = processes * fixed + _cache_bytes(size, params, number, device)
     if trains:
-        needs["training"] = training_bytes(size, params)
-        weights = max(weights, size.parameters * (WEIGHT_BYTES if params.finetune.lora_rank else TRAINED_WEIGHT_BYTES))
-    text = ", ".join(f"{phase} about {amount / _GIB:.1f} GiB" for phase, amount in needs.items())
-    detail = f"{text or 'not needed here'}; {free / _GIB:.1f} of {total / _GIB:.1f} GiB free ({device})"
-    remedy = "lower rollout.concurrency, rollout.num_workers or finetune.micro_batch_tokens, or set finetune.lora_rank"
-    if weights > total and not params.finetune.accelerate_config:
+        training = training_memory(size, params)
+        tokens = min(params.finetune.micro_batch_tokens or params.finetune.batch_tokens, params.finetune.batch_tokens)
+        fixed = max(fixed, training.fixed)
+        needs["training"] = training.total(tokens, tokens)
+    text = ", ".join(f"{phase} about {amount / GIB:.1f} GiB" for phase, amount in needs.items())
+    detail = f"{text or 'not needed here'}; {free / GIB:.1f} of {total / GIB:.1f} GiB free ({device})"
+    if fixed > total and not params.finetune.accelerate_config:
         return Check("memory", "error", detail, "take a smaller model or a larger machine, or set finetune.lora_rank")
     if max(needs.values(), default=0) > free:
+        remedy = "lower rollout.concurrency, rollout.num_workers or finetune.micro_batch_tokens, or set finetune.lora_rank"
         return Check("memory", "question", detail, remedy)
     return Check("memory", "ok", detail)
 
 
-def playing_bytes(size: ModelSize, params: Params, *, processes: int) -> int:
-    """Weights in every process, and the KV cache of all conversations at their full length."""
-    cache = KV_BYTES * size.num_layers * size.kv_width * params.rollout.concurrency * params.rollout.context_length
-    return processes * WEIGHT_BYTES * size.parameters + cache
+def training_memory(size: ModelSize, params: Params) -> TrainingMemory:
+    """The estimate for these settings, in one process."""
+    rank = params.finetune.lora_rank
+    if rank:
+        inputs_and_outputs = 2 * (size.width + size.query_width) + 2 * (size.width + size.key_width) + 3 * (size.width + size.mlp_width)
+        size = replace(size, trained_parameters=min(size.parameters, size.layers * rank * inputs_and_outputs))
+    return estimate_training(size, bfloat16=resolve_precision(params.finetune.precision) == "bfloat16")
 
 
-def training_bytes(size: ModelSize, params: Params) -> int:
-    """Weights with what AdamW keeps, and the activations and logits of one micro-batch."""
-    settings = params.finetune
-    tokens = min(settings.micro_batch_tokens or settings.batch_tokens, settings.batch_tokens)
-    activations = WEIGHT_BYTES * _ACTIVATIONS * tokens * size.num_layers * size.hidden_size
-    logits = _LOGIT_BYTES * tokens * size.vocab_size
-    return size.parameters * (WEIGHT_BYTES if settings.lora_rank else TRAINED_WEIGHT_BYTES) + activations + logits
+def _cache_bytes(size: ModelSize, params: Params, number: int, device: str) -> int:
+    """The KV cache of all conversations at their full length; on a GPU it grows within a budget, and one conversation is enough."""
+    conversations = 1 if device == "GPU" else params.rollout.concurrency
+    return kv_cache_bytes_per_token(size, bytes_per_number=number) * conversations * params.rollout.context_length
 
 
 def check_learning_rate(size: ModelSize, params: Params) -> Check:

@@ -12,12 +12,22 @@ from agentevol.models import load_model, load_tokenizer
 from agentevol.preflight import resources
 from agentevol.preflight.chat import check_chat
 from agentevol.preflight.check import Check, PreflightFailed, raise_if_failed
-from agentevol.preflight.files import ModelSize, check_files, check_vocabulary, read_size
+from agentevol.preflight.files import check_files, check_vocabulary, read_size
 from agentevol.preflight.model import check_model, check_run
 from agentevol.settings.schema import Params
+from agentevol.training.memory import ModelSize
 
 BASE = Path("models/base")
-BILLION = ModelSize(parameters=10**9, vocab_size=32_000, hidden_size=2048, num_layers=16, kv_width=1024)
+BILLION = ModelSize(
+    parameters=10**9,
+    trained_parameters=10**9,
+    layers=16,
+    width=2048,
+    mlp_width=8192,
+    query_width=2048,
+    key_width=512,
+    vocabulary=32_000,
+)
 
 
 @pytest.fixture
@@ -37,9 +47,7 @@ def test_the_embedded_model_passes_all_checks() -> None:
 
 
 def test_the_size_is_read_without_loading_the_weights() -> None:
-    size = read_size(BASE)
-    assert size.parameters == sum(parameter.numel() for parameter in load_model(BASE).parameters())
-    assert (size.vocab_size, size.hidden_size, size.num_layers, size.kv_width) == (2048, 256, 3, 2 * 2 * 64)
+    assert read_size(BASE) == ModelSize.of(load_model(BASE))
 
 
 def test_a_missing_or_truncated_file_is_named(sharded: Path) -> None:
@@ -73,7 +81,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_rejected(small_models: dict[st
     assert check_vocabulary(small_models["llama"], tokenizer).status == "ok"
     tokenizer.add_tokens(["<|new|>"])
     check = check_vocabulary(small_models["llama"], tokenizer)
-    rows = read_size(small_models["llama"]).vocab_size
+    rows = read_size(small_models["llama"]).vocabulary
     assert check.status == "error"
     assert check.detail == f"the tokenizer has tokens up to id {rows}, the embedding {rows} rows"
 
@@ -115,7 +123,7 @@ def test_the_default_learning_rate_is_questioned_for_a_large_model() -> None:
 def test_memory_is_compared_with_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     def check(total: float, free: float, **finetune: object) -> Check:
         monkeypatch.setattr(resources, "available_memory", lambda: ("CPU", int(total * 2**30), int(free * 2**30)))
-        params = Params.model_validate({"finetune": finetune})
+        params = Params.model_validate({"finetune": {"precision": "float32", **finetune}})
         return resources.check_memory(BILLION, params, plays=True, trains=True)
 
     assert check(64, 60).status == "ok"

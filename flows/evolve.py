@@ -10,14 +10,16 @@ from collections.abc import Sequence
 
 from prefect import flow
 
+from agentevol.evaluation.selection import best_round, should_stop
 from agentevol.settings.engines import BaselineParams
 from agentevol.settings.types import Count, Merge, Rule, Seed, StartFrom
+from flows.datasets import check_validation_split
 from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock
 from flows.run_page import RunPage
 from tasks.artifact import Artifact
 from tasks.mlflow_run import RunTracker
 from tasks.mlflow_store import connect
-from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, PolicyRecord, iteration_name
+from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, ZERO_SHOT_NAME, PolicyRecord, References, iteration_name
 from tasks.progress import say
 from tasks.report import report
 from tasks.run_identity import run_key
@@ -54,6 +56,7 @@ def evolve(
     with RunPage() as page:
         pipeline = Pipeline(params, page.gate_reports)
         data = pipeline.datasets
+        check_validation_split(params, data.validation)
         pipeline.check_expert_data("agenttraj")  # before the run is recorded in MLflow
         provenance = pipeline.provenance()
         with (
@@ -61,7 +64,8 @@ def evolve(
             RunTracker(params, pipeline.base, provenance, experiment) as tracker,
         ):
             page.show_links(experiment=tracker.experiment, run=tracker.id)
-            tracker.log_inputs({"agenttraj": data.agenttraj, "explore": data.explore, "agenteval": data.agenteval})
+            inputs = {"agenttraj": data.agenttraj, "explore": data.explore, "agenteval": data.agenteval}
+            tracker.log_inputs(inputs | ({"validation": data.validation} if data.validation.rows else {}))
 
             policies = [clone(pipeline)]
             tracker.log_policy(policies[-1])
@@ -72,24 +76,32 @@ def evolve(
                 policies.append(iterate(pipeline, policies[-1], kept, iteration))
                 tracker.log_policy(policies[-1])
                 page.show_scores(policies)
-                if should_stop_early(policies, params.evolve.patience):
-                    say(f"stopping after iteration {iteration}: no better score for {params.evolve.patience} iterations (evolve.patience)")
+                if should_stop([policy.validation_rank for policy in policies], params.evolve.patience):
+                    say(
+                        f"stopping after iteration {iteration}: no better score on the validation split for {params.evolve.patience}"
+                        " iterations (evolve.patience)"
+                    )
                     break
+            selected = select_policy(policies)
 
             bc_large = clone_large(pipeline) if params.evaluate.bc_large else None
             if bc_large:
                 tracker.log_bc_large(bc_large)
                 page.show_scores([*policies, bc_large])
+            zero_shot = evaluate_zero_shot(pipeline) if params.evaluate.zero_shot else None
+            if zero_shot:
+                tracker.log_zero_shot(zero_shot)
             hosted = [evaluate_hosted(pipeline, model) for model in params.evaluate.baselines]
             for policy in hosted:
                 tracker.log_hosted(policy)
-            random_baseline = pipeline.evaluate_random()
+            random_baseline = pipeline.evaluate_random() if params.evaluate.random else None
             if random_baseline:
                 tracker.log_random_baseline(random_baseline[1])
 
-            folder = report(params, pipeline.base, policies, bc_large, tracker.folder_name, hosted, random_baseline)
-            tracker.log_report(folder, policies)
-            tracker.challenge_champion(policies[-1], data.agenteval, provenance["env_versions"])
+            references = References(bc_large, zero_shot, hosted, random_baseline)
+            folder = report(params, pipeline.base, policies, selected, tracker.folder_name, references)
+            tracker.log_report(folder, policies[0], selected)
+            tracker.challenge_champion(selected, pipeline.random_on_validation(), data.validation, provenance["env_versions"])
             page.show_links(experiment=tracker.experiment, run=tracker.id, folder=folder)
     return str(folder)
 
@@ -105,8 +117,9 @@ def clone(pipeline: Pipeline) -> PolicyRecord:
     """BC-Base: the base model fine-tuned on AgentTraj, which has passed the gate."""
     data = pipeline.datasets.agenttraj
     model = pipeline.finetune(BC_BASE_NAME, data, 0)
+    validated, validation_scores = pipeline.evaluate_on_validation(BC_BASE_NAME, model, 0)
     episodes, scores = pipeline.evaluate(BC_BASE_NAME, model, 0)
-    return PolicyRecord(BC_BASE_NAME, 0, model, data, episodes, scores)
+    return PolicyRecord(BC_BASE_NAME, 0, model, data, episodes, scores, validation_episodes=validated, validation_scores=validation_scores)
 
 
 def clone_large(pipeline: Pipeline) -> PolicyRecord:
@@ -126,8 +139,26 @@ def iterate(pipeline: Pipeline, previous: PolicyRecord, kept: list[Artifact], it
     merged = pipeline.merge(kept)
     start = previous.model if pipeline.params.evolve.start_from == "previous" else pipeline.base
     model = pipeline.finetune(name, merged, iteration, start)
+    validated, validation_scores = pipeline.evaluate_on_validation(name, model, iteration)
     episodes, scores = pipeline.evaluate(name, model, iteration)
-    return PolicyRecord(name, iteration, model, merged, episodes, scores, explored=explored, kept=kept[-1])
+    return PolicyRecord(
+        name,
+        iteration,
+        model,
+        merged,
+        episodes,
+        scores,
+        explored=explored,
+        kept=kept[-1],
+        validation_episodes=validated,
+        validation_scores=validation_scores,
+    )
+
+
+def evaluate_zero_shot(pipeline: Pipeline) -> PolicyRecord:
+    """The base model on AgentEval before any training, for comparison."""
+    episodes, scores = pipeline.evaluate_zero_shot(ZERO_SHOT_NAME)
+    return PolicyRecord(ZERO_SHOT_NAME, 0, pipeline.base, None, episodes, scores)
 
 
 def evaluate_hosted(pipeline: Pipeline, hosted: BaselineParams) -> PolicyRecord:
@@ -136,7 +167,8 @@ def evaluate_hosted(pipeline: Pipeline, hosted: BaselineParams) -> PolicyRecord:
     return PolicyRecord(hosted.name, 0, model, None, episodes, scores)
 
 
-def should_stop_early(policies: Sequence[PolicyRecord], patience: int | None) -> bool:
-    """Whether the best score was reached `patience` or more iterations ago."""
-    scores = [policy.success for policy in policies]
-    return patience is not None and len(scores) - 1 - scores.index(max(scores)) >= patience
+def select_policy(policies: Sequence[PolicyRecord]) -> PolicyRecord:
+    """The policy that the run reports, registers and links: the best on the validation split, or the last if there is no such split."""
+    if not any(policy.validation_scores for policy in policies):
+        return policies[-1]
+    return policies[best_round([policy.validation_rank for policy in policies])]

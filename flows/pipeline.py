@@ -9,25 +9,24 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
-from agentevol.evaluation.scores import drop_incomplete_overall
+from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.report.formatting import format_errors, format_rate
-from agentevol.report.model import RANDOM
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.load import SettingsError, load_params
 from agentevol.settings.schema import Params, RolloutParams
 from agentevol.training.launch import ignore_launcher_variables
 from agentevol.training.precision import resolve_precision
-from envs.base import Split
 from envs.registry import environment_class
 from flows.check_parameters import check_parameters
+from flows.datasets import load_datasets
+from flows.random_player import evaluate_random_player
 from tasks.artifact import Artifact, check_store
-from tasks.cached_task import evict
-from tasks.collect import collect, data_lock, subset, subset_instructions, subset_trajectories
+from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
 from tasks.datasets import filter_by_reward, merge
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
@@ -40,26 +39,11 @@ from tasks.random_baseline import roll_out_random
 from tasks.rollout import concatenate_chunks, roll_out, roll_out_chunk
 
 TASKS = (
-    *(subset_trajectories, subset_instructions, finetune, roll_out_chunk, concatenate_chunks),
+    *(subset_trajectories, subset_instructions, validation_instructions, finetune, roll_out_chunk, concatenate_chunks),
     *(filter_by_reward, merge, validate, score, roll_out_random),
 )
 """The cached tasks of a run; their versions are part of its provenance."""
 EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
-
-
-@dataclass(frozen=True, slots=True)
-class Datasets:
-    """The data of a run, reduced to its environments and limits.
-
-    `agenttraj`, `agenttraj_l`: the expert sets D_s and D_l. `explore`: the instructions to explore. `agenteval`: those to evaluate on.
-    `held_out`: all of AgentEval, because instructions outside the limits must not be trained on either.
-    """
-
-    agenttraj: Artifact
-    agenttraj_l: Artifact
-    explore: Artifact
-    agenteval: Artifact
-    held_out: Artifact
 
 
 def load_parameters(
@@ -110,7 +94,7 @@ class Pipeline:
         self.chat: dict[str, Any] = {"template_kwargs": params.model.chat_template_kwargs or None, "chat_format": None}
         if evaluated is None or evaluated.kind == "model":
             self.chat["chat_format"] = run_preflight(params, evaluated or self.base, trains=evaluated is None)
-        self.datasets = self._load_datasets()
+        self.datasets = load_datasets(params)
 
     def provenance(self) -> dict[str, Any]:
         """What decides a run's results besides its parameters: the datasets' content, and the versions of environments and tasks."""
@@ -198,11 +182,20 @@ class Pipeline:
     ) -> tuple[Artifact, Artifact]:
         """The policy's episodes on AgentEval, and their scores; prints the overall score."""
         sampling = Sampling(temperature=self.params.evaluate.temperature, seed=self.params.seed, iteration=iteration)
-        episodes = self._roll_out(name, policy, self.datasets.agenteval, "eval", 1, sampling, engine, rollout)
-        scores = score(episodes=episodes, label=name)
-        overall = scores.facts["overall"]
-        say(f"{name}: success on AgentEval {format_rate(overall, digits=1, unit=' %')}, n = {overall['n']}{format_errors(overall)}")
-        return episodes, scores
+        return self._evaluate_on("AgentEval", name, policy, self.datasets.agenteval, "eval", sampling, engine, rollout)
+
+    def evaluate_on_validation(self, name: str, policy: Artifact, iteration: int) -> tuple[Artifact, Artifact] | tuple[None, None]:
+        """The policy's episodes on the validation split, and their scores; None for both without a validation split."""
+        if not self.datasets.validation.rows:
+            return None, None
+        sampling = Sampling(temperature=self.params.evaluate.temperature, seed=self.params.seed, iteration=iteration)
+        return self._evaluate_on("the validation split", name, policy, self.datasets.validation, VALIDATION, sampling)
+
+    def evaluate_zero_shot(self, name: str) -> tuple[Artifact, Artifact]:
+        """The base model's episodes on AgentEval before any training, and their scores. Greedy episodes are the same for every seed."""
+        temperature = self.params.evaluate.temperature
+        sampling = Sampling(temperature=temperature, seed=self.params.seed if temperature else 0, iteration=0)
+        return self._evaluate_on("AgentEval", name, self.base, self.datasets.agenteval, "eval", sampling)
 
     def evaluate_hosted(self, hosted: BaselineParams) -> tuple[Artifact, Artifact, Artifact]:
         """A hosted model as a policy, its episodes on AgentEval, and their scores."""
@@ -218,28 +211,38 @@ class Pipeline:
 
     def evaluate_random(self) -> tuple[Artifact, Artifact] | None:
         """The random policy's episodes on AgentEval, and their scores; None if no environment of the run lists its actions."""
-        instructions = self.datasets.agenteval
-        inputs: dict[str, Any] = {"instructions": instructions, "seed": self.params.seed, "env_versions": env_versions(instructions)}
-        if roll_out_random.is_cached(**inputs):
-            cached = roll_out_random.read_artifact(inputs)
-            if cached.facts["error_counts"]:
-                evict(cached)  # what was missing on this machine may have been installed since
-        episodes = roll_out_random(**inputs)
-        if error_counts := episodes.facts["error_counts"]:
-            errors, first = sum(error_counts.values()), next(iter(error_counts))
-            say(f"{RANDOM}: {errors} of {episodes.rows} episodes ended with an error, the first: {first}")
-        if not episodes.rows:
+        return evaluate_random_player(self.datasets.agenteval, self.params.seed)
+
+    def random_on_validation(self) -> Artifact | None:
+        """The random policy's episodes on the validation split; None if no environment of it lists its actions."""
+        if not self.datasets.validation.rows:
             return None
-        scores = score(episodes=episodes, label=RANDOM)
-        facts = drop_incomplete_overall(scores.facts, lambda env_score: env_score["n"], instructions.counts)
-        return episodes, scores.model_copy(update={"facts": facts})
+        evaluated = evaluate_random_player(self.datasets.validation, self.params.seed, VALIDATION)
+        return evaluated[0] if evaluated else None
+
+    def _evaluate_on(
+        self,
+        title: str,
+        name: str,
+        policy: Artifact,
+        instructions: Artifact,
+        split: EpisodeSplit,
+        sampling: Sampling,
+        engine: EngineParams | None = None,
+        rollout: RolloutParams | None = None,
+    ) -> tuple[Artifact, Artifact]:
+        episodes = self._roll_out(name, policy, instructions, split, 1, sampling, engine, rollout)
+        scores = score(episodes=episodes, label=name)
+        overall = scores.facts["overall"]
+        say(f"{name}: success on {title} {format_rate(overall, digits=1, unit=' %')}, n = {overall['n']}{format_errors(overall)}")
+        return episodes, scores
 
     def _roll_out(
         self,
         name: str,
         policy: Artifact,
         instructions: Artifact,
-        split: Split,
+        split: EpisodeSplit,
         samples: int,
         sampling: Sampling,
         engine: EngineParams | None = None,
@@ -272,6 +275,7 @@ class Pipeline:
             result = validate(
                 data=data,
                 evaluation=self.datasets.held_out,
+                validation=self.datasets.validation if self.datasets.validation.rows else None,
                 limit=self.params.gate,
                 tokenizer=self.base,
                 expert=expert,
@@ -303,23 +307,3 @@ class Pipeline:
             sys.modules["torch"].set_num_threads(threads)
         elif threads:
             os.environ["OMP_NUM_THREADS"] = str(threads)  # torch reads it when it is imported, which cached work never does
-
-    def _load_datasets(self) -> Datasets:
-        params, limits = self.params, self.params.data.limits
-        wanted: dict[str, tuple[Split, int | None]] = {
-            "agenttraj": ("train", limits.train),
-            "agenttraj_l": ("train_large", limits.train_large),
-            "explore": ("explore", limits.explore),
-            "agenteval": ("eval", limits.eval),
-        }
-        with data_lock():
-            data = collect(params.data.folder, params.environments)
-            say("data: " + ", ".join(f"{name} {artifact.rows}" for name, artifact in data.items()))
-            held_out = data["agenteval"]
-            return Datasets(
-                held_out=subset(held_out, split="eval", environments=list(held_out.counts), limit=None),
-                **{
-                    name: subset(data[name], split=split, environments=params.environments, limit=limit)
-                    for name, (split, limit) in wanted.items()
-                },
-            )

@@ -6,6 +6,7 @@ Invariant: `data/` is the same byte for byte on every machine and holds at least
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from prefect import task
 
 from agentevol.data.dataset import read_instruction_list, stream_dataset, write_dataset, write_instructions
 from agentevol.data.subset import first_instructions, stream_first_instructions
-from envs.base import Split
+from agentevol.data.trajectory import Trajectory
+from agentevol.data.validation import VALIDATION
+from agentevol.data.validation import validation_instructions as select_validation_instructions
+from envs.base import Instruction, Split
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
@@ -66,3 +70,25 @@ def subset_instructions(out: Path, *, data: Artifact, split: Split, environments
     selected = first_instructions(read_instruction_list(data.folder), environments, limit)
     dataset = write_instructions(out / "dataset", {split: selected}, {"parents": [data.digest], "limit": limit})
     return TaskOutput(dataset.digest, "dataset", dataset.counts)
+
+
+@cached_task("instructions", version="1")
+def validation_instructions(
+    out: Path, *, data: Artifact, used: list[Artifact], held_out: Artifact, environments: list[str], limit: int | None
+) -> TaskOutput:
+    """At most `limit` instructions of each environment that the run does not use otherwise.
+
+    `data`: all training instructions. `used`: the training sets and the explored instructions. `held_out`: all of AgentEval.
+    """
+    used_ids = {item_id for artifact in used for item_id in _item_ids(artifact)}
+    selected = select_validation_instructions(
+        read_instruction_list(data.folder), environments, limit, used_ids=used_ids, held_out=read_instruction_list(held_out.folder)
+    )
+    dataset = write_instructions(out / "dataset", {VALIDATION: selected}, {"parents": [data.digest], "limit": limit})
+    return TaskOutput(dataset.digest, "dataset", dataset.counts)
+
+
+def _item_ids(data: Artifact) -> set[str]:
+    rows: Iterable[Instruction | Trajectory]
+    rows = read_instruction_list(data.folder) if data.kind == "instructions" else stream_dataset(data.folder)
+    return {row.item_id for row in rows}

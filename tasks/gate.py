@@ -36,10 +36,12 @@ def validate(
     env_versions: dict[str, int],
     template_kwargs: dict[str, Any] | None = None,
     chat_format: str | None = None,
+    validation: Artifact | None = None,
 ) -> TaskOutput:
     """Check a training set. Raises GateFailed, which names the check, the rows, the reason and the remedy; then nothing is stored.
 
-    `evaluation`: all of AgentEval, even if the run evaluates on a part of it. `expert`: expert trajectories, which must replay and must
+    `evaluation`: all of AgentEval, even if the run evaluates on a part of it. `validation`: the validation split, which must not be
+    trained on either; None if the run has none. `expert`: expert trajectories, which must replay and must
     contain all `environments`. `coverage_sets`: the datasets whose instructions the set should cover; None: all instructions of the splits
     that its rows come from. `env_versions`: the versions of the environments, which define reward, success and replay.
     `template_kwargs`, `chat_format`: as in tasks.learn.finetune.
@@ -54,6 +56,7 @@ def validate(
         report = gate.check_dataset(
             stream_dataset(data.folder),
             evaluation=_instructions(evaluation),
+            validation=_instructions(validation) if validation else (),
             settings=limit,
             token_count=lambda row: len(chat.tokenize_conversation(row.messages).token_ids if row.token_ids is None else row.token_ids),
             expert=expert,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -41,7 +41,8 @@ MAX_BATCH = 1000  # MLflow's limit of metrics in one request
 TRACES_PER_POLICY = 20
 COSTS = ("seconds", "episodes", "tokens", "trained_tokens", "steps", *USAGE_FIELDS)
 SCORES = ("success", "success_low", "success_high", "reward", "reward_low", "reward_high", "errors", "n")
-COMMITS_TAG, CHAMPION_TAG = "agentevol.commits", "agentevol.champion"
+_CONTEXTS = {"agenteval": "evaluation", "validation": "validation"}
+COMMITS_TAG, SELECTED_TAG, CHAMPION_TAG = "agentevol.commits", "agentevol.selected", "agentevol.champion"
 
 
 class RunTracker:
@@ -77,12 +78,13 @@ class RunTracker:
     def log_inputs(self, datasets: Mapping[str, Artifact]) -> None:
         """The datasets that the run starts from."""
         for name, artifact in datasets.items():
-            self._log_input(name, artifact, "evaluation" if name == "agenteval" else "training")
+            self._log_input(name, artifact, _CONTEXTS.get(name, "training"))
 
     def log_policy(self, policy: PolicyRecord) -> None:
         """The scores, costs and datasets of BC-Base or of an iteration's policy, and some of its episodes as traces."""
         step = policy.iteration
-        metrics = _score_metrics(policy.scores) | _cost_metrics(policy) | _exclusion_metrics(policy)
+        metrics = {f"validation/{name}": value for name, value in _score_metrics(policy.validation_scores).items()}
+        metrics |= _score_metrics(policy.scores) | _cost_metrics(policy) | _exclusion_metrics(policy)
         metrics["data/trained_on"] = _training_data(policy).rows
         if policy.explored and policy.kept:
             metrics |= {"data/explored": policy.explored.rows, "data/kept": policy.kept.rows}
@@ -102,6 +104,12 @@ class RunTracker:
         self._log_input("agenttraj_l", _training_data(policy), "training")
         self._log_traces(policy)
 
+    def log_zero_shot(self, policy: PolicyRecord) -> None:
+        """The base model zero-shot: its scores and costs as single values."""
+        metrics = _score_metrics(policy.scores) | _cost_metrics(policy)
+        self._log_metrics(policy.name, {f"zero_shot/{name}": value for name, value in metrics.items()}, 0)
+        self._log_traces(policy)
+
     def log_hosted(self, policy: PolicyRecord) -> None:
         """A hosted model: its scores and costs, under its name."""
         metrics = _score_metrics(policy.scores) | _cost_metrics(policy)
@@ -113,23 +121,29 @@ class RunTracker:
         """The random policy's scores, as single values."""
         self._log_metrics(RANDOM, {f"{RANDOM}/{name}": value for name, value in _score_metrics(scores).items()}, 0)
 
-    def log_report(self, folder: Path, policies: Sequence[PolicyRecord]) -> None:
-        """The report's files, and the last policy's scores and its gain over BC-Base as single values."""
-        first, last = policies[0], policies[-1]
-        final = {f"final/{name}": value for name, value in _score_metrics(last.scores).items()}
-        self._log_metrics("final", final | {"final/gain": last.success - first.success, "final/iteration": last.iteration}, 0)
+    def log_report(self, folder: Path, bc_base: PolicyRecord, selected: PolicyRecord) -> None:
+        """The report's files, and the selected policy's scores and its gain over BC-Base as single values."""
+        final = {f"final/{name}": value for name, value in _score_metrics(selected.scores).items()}
+        self._log_metrics("final", final | {"final/gain": selected.success - bc_base.success, "final/iteration": selected.iteration}, 0)
+        how = "best on the validation split" if selected.validation_scores else "the last: no validation split"
+        self._set_tags({SELECTED_TAG: f"{selected.name} ({how})"})
         digest, tag = folder_digest(folder), "agentevol.logged.report"
         if self._known_tags.get(tag) != digest:
             self.client.log_artifacts(self.id, str(folder), "report")
             self._set_tags({tag: digest})
 
-    def challenge_champion(self, policy: PolicyRecord, agenteval: Artifact, env_versions: Mapping[str, int]) -> None:
-        """Let the last policy challenge the champion of its AgentEval set, once."""
+    def challenge_champion(
+        self, policy: PolicyRecord, random_episodes: Artifact | None, validation: Artifact, env_versions: Mapping[str, int]
+    ) -> None:
+        """Let the selected policy challenge the champion of its validation split, once. Without such a split there is none."""
         if CHAMPION_TAG in self._known_tags:
             return
-        verdict = challenge(self.client, self.id, self.folder_name, policy, agenteval, env_versions)
+        if policy.validation_episodes is None:
+            self._set_tags({CHAMPION_TAG: "no: without a validation split there is no champion"})
+            return
+        verdict = challenge(self.client, self.id, self.folder_name, policy, random_episodes, validation, env_versions)
         text = f"{'yes' if verdict.champion else 'no'}: {verdict.reason}"
-        self._set_tags({CHAMPION_TAG: text, "agentevol.champion_model": f"{verdict.name}/{verdict.version}"})
+        self._set_tags({CHAMPION_TAG: text, "agentevol.champion_model": f"{verdict.name}/{verdict.version or 'none'}"})
         say(f"champion of {verdict.name}: {text}")
 
     def _find_or_create(self) -> Run:
@@ -222,13 +236,14 @@ def retry_once(log_dataset: Callable[[], None]) -> None:
 
 
 def _training_data(policy: PolicyRecord) -> Artifact:
-    assert policy.training_data is not None, "a hosted model"
+    assert policy.training_data is not None, "a model that the run did not train"
     return policy.training_data
 
 
-def _score_metrics(scores: Artifact) -> dict[str, Any]:
-    metrics = {f"{name}/{env}": score[name] for env, score in scores.facts.items() for name in SCORES}
-    with_errors = {env: success_with_errors_failed(score) for env, score in scores.facts.items()}
+def _score_metrics(scores: Artifact | None) -> dict[str, Any]:
+    facts = scores.facts if scores else {}
+    metrics = {f"{name}/{env}": score[name] for env, score in facts.items() for name in SCORES}
+    with_errors = {env: success_with_errors_failed(score) for env, score in facts.items()}
     return metrics | {f"success_errors_failed/{env}": success for env, success in with_errors.items() if success is not None}
 
 

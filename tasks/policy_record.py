@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
-from agentevol.report.model import BC_BASE, BC_LARGE, iteration_label
+from agentevol.evaluation.selection import Rank
+from agentevol.report.model import BC_BASE, BC_LARGE, ZERO_SHOT, iteration_label
 from tasks.artifact import Artifact
 from tasks.rollout import USAGE_FIELDS
 
-BC_BASE_NAME, BC_LARGE_NAME = "bc-base", "bc-large"
-"""The names of the behavioural cloning policies in trajectories, in MLflow and in Prefect."""
-LABELS = {BC_BASE_NAME: BC_BASE, BC_LARGE_NAME: BC_LARGE}
+BC_BASE_NAME, BC_LARGE_NAME, ZERO_SHOT_NAME = "bc-base", "bc-large", "zero-shot"
+"""The names of the policies without iterations in trajectories, in MLflow and in Prefect."""
+LABELS = {BC_BASE_NAME: BC_BASE, BC_LARGE_NAME: BC_LARGE, ZERO_SHOT_NAME: ZERO_SHOT}
 
 
 def iteration_name(iteration: int) -> str:
@@ -23,7 +25,9 @@ def iteration_name(iteration: int) -> str:
 class PolicyRecord:
     """A policy's training data (of an iteration also what was explored and kept), its model, and its episodes and scores on AgentEval.
 
-    `iteration` is 0 for behavioural cloning, including BC-Large. A hosted model has no training data here; its name is its label.
+    `iteration` is 0 for behavioural cloning, including BC-Large. The base model zero-shot and a hosted model have no training data here;
+    the name of a hosted model is its label. `validation_episodes`, `validation_scores`: None without a validation split, and for
+    policies that are only compared with.
     """
 
     name: str
@@ -34,18 +38,24 @@ class PolicyRecord:
     scores: Artifact
     explored: Artifact | None = None
     kept: Artifact | None = None
+    validation_episodes: Artifact | None = None
+    validation_scores: Artifact | None = None
 
     @property
     def label(self) -> str:
         """The policy's name in tables: BC-Base, Iteration 1, BC-Large."""
-        if self.training_data is None:
-            return self.name
-        return LABELS.get(self.name) or iteration_label(self.iteration)
+        return LABELS.get(self.name) or (self.name if self.training_data is None else iteration_label(self.iteration))
 
     @property
     def success(self) -> float:
         """The overall success rate; 0 if no episode could be scored."""
         return float(self.scores.facts["overall"]["success"] or 0.0)
+
+    @property
+    def validation_rank(self) -> Rank:
+        """What the policies of a run are compared by. Without a scored episode on the validation split, a policy is below all others."""
+        overall = self.validation_scores.facts["overall"] if self.validation_scores else {"n": 0}
+        return (float(overall["success"]), float(overall["reward"])) if overall["n"] else (-inf, -inf)
 
     def too_long(self) -> int:
         """The number of trajectories with more tokens than finetune.max_tokens, which training left out."""
@@ -57,7 +67,7 @@ class PolicyRecord:
 
     def truncated(self) -> dict[tuple[str, str], int]:
         """The number of episodes cut short, by cause ("context": the model's context was full; "loop") and phase."""
-        phases = {"explore": self.explored, "evaluate": self.episodes}
+        phases = {"explore": self.explored, "validate": self.validation_episodes, "evaluate": self.episodes}
         return {
             (cause, phase): count for phase, episodes in phases.items() if episodes for cause, count in episodes.facts["truncated"].items()
         }
@@ -71,7 +81,8 @@ class PolicyRecord:
 
     def usage_remark(self) -> str:
         """The requests to an endpoint in one line; empty if there were none."""
-        facts = [episodes.facts for episodes in (self.explored, self.episodes) if episodes and "requests" in episodes.facts]
+        played = (self.explored, self.validation_episodes, self.episodes)
+        facts = [episodes.facts for episodes in played if episodes and "requests" in episodes.facts]
         return f"{self.label} endpoint usage: {usage_text(facts)}" if facts else ""
 
     def phases(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -80,7 +91,20 @@ class PolicyRecord:
             yield "explore", self.explored.facts
         if self.training_data:
             yield "learn", self.model.facts
+        if self.validation_episodes:
+            yield "validate", self.validation_episodes.facts
         yield "evaluate", self.episodes.facts
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What the policies of a run are compared with: BC-Large, the base model zero-shot, hosted models, and the random policy's episodes
+    and scores. None for what the run does not evaluate."""
+
+    bc_large: PolicyRecord | None = None
+    zero_shot: PolicyRecord | None = None
+    hosted: Sequence[PolicyRecord] = ()
+    random: tuple[Artifact, Artifact] | None = None
 
 
 def usage_text(facts: list[dict[str, Any]]) -> str:

@@ -1,6 +1,6 @@
-"""The random policy: the score on AgentEval of a policy that picks uniformly among the actions that an environment lists.
+"""The random policy: the episodes of a policy that picks uniformly among the actions that an environment lists.
 
-Invariant: it learns nothing and reads nothing, so its score depends on the instructions and the seed alone.
+Invariant: it learns nothing and reads nothing, so its episodes depend on the instructions and the seed alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agentevol.data.dataset import read_instruction_list, write_dataset
 from agentevol.data.trajectory import Message, Trajectory
+from agentevol.data.validation import EpisodeSplit
 from agentevol.report.model import RANDOM
 from agentevol.rollout.engine import one_line_error
 from envs.base import Instruction
@@ -23,15 +24,20 @@ from tasks.progress import progress_bar
 
 
 @cached_task("trajectories", version="1")
-def roll_out_random(out: Path, *, instructions: Artifact, seed: int, env_versions: dict[str, int]) -> TaskOutput:
-    """One episode of random actions per instruction, in the environments that list their actions. Facts: how often each error occurred."""
+def roll_out_random(
+    out: Path, *, instructions: Artifact, seed: int, env_versions: dict[str, int], split: EpisodeSplit | None = None
+) -> TaskOutput:
+    """One episode of random actions per instruction, in the environments that list their actions. Facts: how often each error occurred.
+
+    `split`: that of the instructions; None is AgentEval.
+    """
     items = read_instruction_list(instructions.folder)
     episodes: list[Trajectory] = []
     without_actions: set[str] = set()
     with progress_bar("random baseline") as progress:
         for done, instruction in enumerate(items, 1):
             if instruction.env not in without_actions:
-                episode = _run_episode(instruction, random.Random(f"{seed} {instruction.item_id}"))
+                episode = _run_episode(instruction, split or "eval", random.Random(f"{seed} {instruction.item_id}"))
                 if episode is None:
                     without_actions.add(instruction.env)
                 else:
@@ -42,7 +48,7 @@ def roll_out_random(out: Path, *, instructions: Artifact, seed: int, env_version
     return TaskOutput(dataset.digest, "dataset", dataset.counts, {"error_counts": dict(error_counts)})
 
 
-def _run_episode(instruction: Instruction, rng: random.Random) -> Trajectory | None:
+def _run_episode(instruction: Instruction, split: EpisodeSplit, rng: random.Random) -> Trajectory | None:
     """None if the environment lists no actions. An exception of the environment is recorded in the episode and does not stop the run."""
     messages = [Message("user", "")]
     try:
@@ -54,18 +60,20 @@ def _run_episode(instruction: Instruction, rng: random.Random) -> Trajectory | N
                 action = rng.choice(info["available_actions"])
                 observation, *_, info = env.step(action)
                 messages += [Message("assistant", action, False), Message("user", observation)]
-            return _trajectory(env.reward, env.rounds, bool(info["success"]), instruction, messages)
+            return _trajectory(env.reward, env.rounds, bool(info["success"]), instruction, split, messages)
     except Exception as error:
-        episode = _trajectory(0.0, 0, False, instruction, messages)
+        episode = _trajectory(0.0, 0, False, instruction, split, messages)
         return replace(episode, status="error", error=f"environment: {one_line_error(error)}")
 
 
-def _trajectory(reward: float, rounds: int, success: bool, instruction: Instruction, messages: list[Message]) -> Trajectory:
+def _trajectory(
+    reward: float, rounds: int, success: bool, instruction: Instruction, split: EpisodeSplit, messages: list[Message]
+) -> Trajectory:
     return Trajectory(
         item_id=instruction.item_id,
         env=instruction.env,
         task_type=instruction.task_type,
-        split="eval",
+        split=split,
         policy=RANDOM,
         policy_hash="",
         iteration=0,

@@ -1,4 +1,4 @@
-"""The report of a run in a folder of its own, and `runs/latest` with the latest report and its policy, for DVC and for the user.
+"""The report of a run in a folder of its own, and `runs/latest` with the latest report and its selected policy, for DVC and for the user.
 
 Invariant: the report is made from the store alone, so it does not depend on how often the run was interrupted.
 """
@@ -26,7 +26,7 @@ from agentevol.report.write import write_report
 from agentevol.settings.schema import Params
 from tasks import paths
 from tasks.artifact import Artifact
-from tasks.policy_record import PolicyRecord
+from tasks.policy_record import PolicyRecord, References
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
@@ -40,26 +40,28 @@ def report(
     params: Params,
     base: Artifact,
     policies: Sequence[PolicyRecord],
-    bc_large: PolicyRecord | None,
+    selected: PolicyRecord,
     name: str,
-    hosted: Sequence[PolicyRecord] = (),
-    random_baseline: tuple[Artifact, Artifact] | None = None,
+    references: References,
 ) -> Path:
-    """Write `runs/<name>/`, `runs/latest/` (a copy, with the last policy and its training data) and DVC's metrics; returns the first.
+    """Write `runs/<name>/`, `runs/latest/` (a copy, with the selected policy and its training data) and DVC's metrics; returns the first.
 
-    `policies`: BC-Base and the policies of the iterations. `random_baseline`: the random policy's episodes and scores.
+    `policies`: BC-Base and the policies of the iterations. `selected`: the one of them that is the result of the run.
     """
-    own = [*policies, *([bc_large] if bc_large else [])]
+    bc_large, zero_shot, hosted, random = references.bc_large, references.zero_shot, references.hosted, references.random
+    own = [*([zero_shot] if zero_shot else []), *policies, *([bc_large] if bc_large else [])]
     everything = [*own, *hosted]
     first, last = policies[0], policies[-1]
-    assert last.training_data is not None
-    scores = {RANDOM: _scores(random_baseline[1])} if random_baseline else {}
+    assert selected.training_data is not None
+    scores = {RANDOM: _scores(random[1])} if random else {}
     report_input = ReportInput(
         scores=scores | {policy.label: _scores(policy.scores) for policy in everything},
+        validation={policy.label: _scores(policy.validation_scores) for policy in policies if policy.validation_scores},
+        selected=selected.label if selected.validation_scores else "",
         comparisons=[
-            *(_compare_policies(policy, first) for policy in (last, bc_large) if policy is not None and policy is not first),
-            *(_compare_policies(last, policy) for policy in hosted),
-            *([_compare(last.label, last.episodes, RANDOM, random_baseline[0])] if random_baseline else []),
+            *(_compare_policies(policy, first) for policy in _distinct(selected, last, bc_large) if policy is not first),
+            *(_compare_policies(selected, policy) for policy in _distinct(None if selected is first else bc_large, zero_shot, *hosted)),
+            *([_compare(selected.label, selected.episodes, RANDOM, random[0])] if random else []),
         ],
         phases=[_phase(policy.label, phase, facts) for policy in everything for phase, facts in policy.phases()],
         meta=_meta(params, base),
@@ -75,8 +77,8 @@ def report(
     with paths.lock("latest"):  # of parallel runs, the last one to finish stays here, complete
         with atomic_folder(LATEST) as out:
             shutil.copytree(folder, out, dirs_exist_ok=True)
-            _link(last.model.folder, out / "model")
-            _link(last.training_data.folder, out / "training-data")
+            _link(selected.model.folder, out / "model")
+            _link(selected.training_data.folder, out / "training-data")
         shutil.copy(folder / DVC_METRICS, RUNS / DVC_METRICS)
     return folder
 
@@ -92,6 +94,10 @@ def _scores(artifact: Artifact) -> dict[str, Score]:
         values: dict[str, Any] = {name: math.nan if value is None else value for name, value in facts.items()}
         scores[env] = Score(**values)
     return scores
+
+
+def _distinct(*policies: PolicyRecord | None) -> list[PolicyRecord]:
+    return list({policy.label: policy for policy in policies if policy}.values())
 
 
 def _compare_policies(policy: PolicyRecord, other: PolicyRecord) -> Comparison:
@@ -118,6 +124,7 @@ def _lineage(policy: PolicyRecord) -> dict[str, Any]:
         "explored": policy.explored,
         "kept": policy.kept,
         "played": policy.episodes,
+        "validated": policy.validation_episodes,
     }
     return {
         name: {"path": artifact.path, "sha256": artifact.digest, "rows": artifact.counts}

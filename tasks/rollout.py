@@ -18,10 +18,10 @@ from typing import Any
 from agentevol.data.artifact_folder import digest_json
 from agentevol.data.dataset import read_instruction_list, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
+from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.schema import RolloutParams
-from envs.base import Split
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task, evict
 from tasks.env_versions import env_versions
@@ -31,6 +31,7 @@ from tasks.progress import progress_bar, say
 USAGE_FIELDS = ("requests", "repeated", "tokens_in", "tokens_out")
 """The fields of agentevol.rollout.engine.Usage: what was requested from an endpoint."""
 COST_FIELDS = ("seconds", "episodes", "tokens")
+_VERBS = {"eval": "evaluating", VALIDATION: "validating"}
 
 
 class PolicyChanged(RuntimeError):
@@ -46,7 +47,7 @@ def roll_out(
     policy: Artifact,
     name: str,
     instructions: Artifact,
-    split: Split,
+    split: EpisodeSplit,
     samples: int,
     sampling: Sampling,
     settings: RolloutParams,
@@ -121,7 +122,7 @@ def roll_out_chunk(
     start: int,
     stop: int,
     sample: int,
-    split: Split,
+    split: EpisodeSplit,
     sampling: Sampling,
     settings: RolloutParams,
     env_versions: dict[str, int],
@@ -140,7 +141,7 @@ def roll_out_chunk(
 
     usage = Usage()
     items = read_instruction_list(instructions.folder)[start:stop]
-    title = f"{'evaluating' if split == 'eval' else 'exploring'} with {name}, {start + 1}-{stop} of {instructions.rows}"
+    title = f"{_VERBS.get(split, 'exploring')} with {name}, {start + 1}-{stop} of {instructions.rows}"
     with _exclusive_server(engine), progress_bar(title) as progress:
         start_time = time.perf_counter()
         episodes = rollout.roll_out(

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from agentevol.data.artifact_folder import atomic_folder, read_manifest
 from agentevol.data.dataset import read_dataset, read_instruction_list
-from agentevol.report.model import BC_LARGE
+from agentevol.report.model import BC_LARGE, ZERO_SHOT
 from agentevol.report.sweep.model import SeedResult, Setting, StepCost, Sweep, SweepRun
 from agentevol.report.sweep.records import RECORDS_FOLDER, write_records
 from agentevol.report.sweep.write import HTML, write_sweep_report
@@ -25,7 +25,7 @@ from tasks.git_commit import commit, has_uncommitted_changes
 from tasks.report import HOSTED, machine
 
 SWEEPS = Path("runs") / "sweeps"
-_OUTPUT_OF_PHASE = {"learn": "model", "explore": "explored", "evaluate": "played"}
+_OUTPUT_OF_PHASE = {"learn": "model", "explore": "explored", "validate": "validated", "evaluate": "played"}
 """The name in run.json of what a phase produced."""
 
 
@@ -91,7 +91,7 @@ def _hosted_lineage(run: SweepRun) -> dict[str, Any]:
 
 def _seed_result(run: SweepRun) -> SeedResult:
     lineage = _read(run, "run.json")
-    labels = sorted(lineage, key=lambda label: label == BC_LARGE)  # BC-Large last, the others in their order
+    labels = sorted(lineage, key=lambda label: (label == BC_LARGE, label != ZERO_SHOT))  # BC-Large last, the others in their order
     policies = {label: read_dataset(paths.resolve(lineage[label]["played"]["path"])) for label in labels}
     kept = {
         label: frozenset(row.item_id for row in read_dataset(paths.resolve(artifacts["kept"]["path"])))

@@ -62,6 +62,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def level_of_test(number: int, level: float) -> float:
+    """The significance level of the `number`-th test (from 1) of a sequence without end, in which each is decided when it comes.
+
+    level / (number (number + 1)): the levels of all tests add up to `level`, so that is the most that the probability of any false claim
+    can be (alpha spending; the union bound).
+    """
+    return level / (number * (number + 1))
+
+
 def _pairs(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> list[tuple[Trajectory, Trajectory]]:
     left, right = _by_episode(a), _by_episode(b)
     return [(trajectory, right[key]) for key, trajectory in left.items() if key in right]

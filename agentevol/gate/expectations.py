@@ -30,6 +30,10 @@ _ROLE_LETTERS = {"user": "u", "assistant": "a"}
 _REMOVE_HELD_OUT = (
     "remove these rows: no training set may hold instructions of AgentEval; `lineage` in manifest.json names the step that added them"
 )
+_REMOVE_VALIDATION = (
+    "remove these rows: no training set may hold instructions that choose among the policies; `lineage` in manifest.json names the step"
+    " that added them"
+)
 _RECORD_AGAIN = "record the episode again: a reward is the sum of the step rewards"
 
 _PROBLEMS = {
@@ -51,6 +55,8 @@ _PROBLEMS = {
     "evaluation by id": ("the instruction belongs to AgentEval", _REMOVE_HELD_OUT),
     "evaluation by text": ("the instruction has the same text as one of AgentEval", _REMOVE_HELD_OUT),
     "evaluation by opening": ("the first message opens an episode of AgentEval under another id", _REMOVE_HELD_OUT),
+    "validation by id": ("the instruction belongs to the validation split", _REMOVE_VALIDATION),
+    "validation by text": ("the instruction has the same text as one of the validation split", _REMOVE_VALIDATION),
     "duplicates": (
         "the same instruction is answered word for word the same more than once",
         "agentevol.data.merging.merge removes duplicates",
@@ -65,6 +71,7 @@ def table_findings(
     evaluation: Sequence[Instruction],
     max_tokens: int,
     token_count: Callable[[Trajectory], int] | None,
+    validation: Sequence[Instruction] = (),
 ) -> tuple[dict[str, int], list[Finding]]:
     """The number of rows that fail each check, by its name, and a finding for each check that fails.
 
@@ -79,7 +86,7 @@ def table_findings(
     if not table["row"]:
         remedy = "look at the filter's report: no episode succeeded; explore with more samples, or train longer first"
         return {"rows": 1}, [Finding("rows", [], 1, "the set is empty", remedy)]
-    failed = _validate(table, _expectations(evaluation, max_tokens))
+    failed = _validate(table, _expectations(evaluation, max_tokens) | _validation_expectations(validation))
     if token_count is None:
         del failed["length"]
     findings = [Finding(check, rows, len(rows), *_PROBLEMS[check]) for check, rows in failed.items() if rows]
@@ -115,6 +122,20 @@ def _expectations(evaluation: Sequence[Instruction], max_tokens: int) -> dict[st
         "evaluation by opening": gxe.ExpectColumnValuesToBeNull(column="held_out_item_id"),
         "duplicates": gxe.ExpectColumnValuesToBeUnique(column="text_key"),
         "length": gxe.ExpectColumnValuesToBeBetween(column="num_tokens", max_value=max_tokens),
+    }
+
+
+def _validation_expectations(validation: Sequence[Instruction]) -> dict[str, Any]:
+    """By id and by text only: the mazes of two instructions may have the same first observation."""
+    import great_expectations.expectations as gxe
+
+    if not validation:
+        return {}
+    return {
+        "validation by id": gxe.ExpectColumnValuesToNotBeInSet(column="item_id", value_set=[item.item_id for item in validation]),
+        "validation by text": gxe.ExpectColumnValuesToNotBeInSet(
+            column="instruction", value_set=sorted({item.text for item in validation})
+        ),
     }
 
 

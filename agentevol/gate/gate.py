@@ -70,16 +70,18 @@ def check_dataset(
     expert: bool = False,
     required_environments: Sequence[str] = (),
     instructions: Sequence[Instruction] | None = None,
+    validation: Sequence[Instruction] = (),
 ) -> GateReport:
     """Check a training set against the schema of trajectories, the environments and AgentEval.
 
     `evaluation`: the held-out instructions. `token_count`: the number of tokens that the model reads of a trajectory; without it, lengths
     are not checked. `expert`: these are expert episodes, which must replay and must reach every one of `required_environments`.
-    `instructions`: those that the set should cover; by default all of the splits that its rows come from.
+    `instructions`: those that the set should cover; by default all of the splits that its rows come from. `validation`: the validation
+    split, which is held out, too.
     """
     replays = ReplayCheck(replay_all=settings.replay == "all") if expert and settings.replay != "none" else None
     scan = _DatasetScan(replays)
-    checks, findings = table_findings(scan.observe(trajectories), evaluation, settings.max_tokens, token_count)
+    checks, findings = table_findings(scan.observe(trajectories), evaluation, settings.max_tokens, token_count, validation)
     skipped = {} if token_count else {"length": "no tokenizer was given"}
     if replays:
         replay_findings = replays.findings()

@@ -12,7 +12,7 @@ from typing import Any
 from agentevol.evaluation.paired_tests import PairedTest
 from agentevol.evaluation.scores import OVERALL, Score
 
-BC_BASE, BC_LARGE, RANDOM = "BC-Base", "BC-Large", "random"
+BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT = "BC-Base", "BC-Large", "random", "zero-shot"
 Scores = Mapping[str, Score]
 
 
@@ -45,10 +45,12 @@ class Phase:
 class ReportInput:
     """Everything that the report is made from.
 
-    `scores`: by policy label, in the order of the table: the random baseline (if environments list their actions), BC-Base, iterations
-    1 to M, and BC-Large if it was trained. `meta`: what identifies the run (seed, model, data digests, hardware), as JSON values.
-    `remarks`: lines below the tables, such as the number of trajectories that were not trained on. `baselines`: the labels of hosted
-    models among the scores; they are not part of the curve.
+    `scores`: by policy label, in the order of the table: the random baseline (if environments list their actions), the base model
+    zero-shot, BC-Base, iterations 1 to M, and BC-Large if it was trained. `validation`: the scores of BC-Base and the iterations on the
+    validation split, by label; empty without one. `selected`: the label of the best of them, which is the result of the run; without
+    one, the last iteration is. `meta`: what identifies the run (seed, model, data digests, hardware), as JSON values. `remarks`: lines
+    below the tables, such as the number of trajectories that were not trained on. `baselines`: the labels of hosted models among the
+    scores; they are not part of the curve.
     """
 
     scores: Mapping[str, Scores]
@@ -57,19 +59,25 @@ class ReportInput:
     meta: Mapping[str, Any] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     baselines: Sequence[str] = ()
+    validation: Mapping[str, Scores] = field(default_factory=dict)
+    selected: str = ""
 
     @property
     def curve(self) -> list[str]:
         """The labels of iterations 0 to M; iteration 0 is BC-Base."""
-        return [label for label in self.scores if label not in (RANDOM, BC_LARGE, *self.baselines)]
+        return [label for label in self.scores if label not in (RANDOM, ZERO_SHOT, BC_LARGE, *self.baselines)]
 
     @property
     def final(self) -> str:
-        """The label of the last iteration."""
-        return self.curve[-1]
+        """The label of the policy that is the result of the run: the one selected on the validation split, or the last."""
+        return self.selected or self.curve[-1]
 
     @property
     def environments(self) -> list[str]:
         """The environments in the order of their names, then "overall"."""
-        names = {name for scores in self.scores.values() for name in scores} - {OVERALL}
-        return [*sorted(names), OVERALL]
+        return environment_names(self.scores)
+
+
+def environment_names(scores: Mapping[str, Scores]) -> list[str]:
+    """The environments of the policies' scores in the order of their names, then "overall"."""
+    return [*sorted({name for of_policy in scores.values() for name in of_policy} - {OVERALL}), OVERALL]

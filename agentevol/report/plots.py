@@ -1,6 +1,7 @@
 """The plot of a run: success over the iterations with its intervals, and BC-Base and BC-Large as horizontal lines.
 
-Invariant: the same scores give the same pixels, whatever the fonts, the display and the time of the machine.
+Invariant: a ring marks the selected policy. The same scores give the same pixels, whatever the fonts, the display and the time of the
+machine.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.evaluation.scores import OVERALL, Score
-from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ReportInput
+from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT, ReportInput
 
 _CURVE_COLOUR = "#1f5fa8"
-_REFERENCES = {BC_BASE: ("#5f6670", (0, (4, 3))), BC_LARGE: ("#c8641e", "-"), RANDOM: ("#8a9099", (0, (1, 2)))}
+_REFERENCES = {
+    BC_BASE: ("#5f6670", (0, (4, 3))),
+    BC_LARGE: ("#c8641e", "-"),
+    ZERO_SHOT: ("#7a5195", (0, (5, 2, 1, 2))),
+    RANDOM: ("#8a9099", (0, (1, 2))),
+}
 """The policies drawn as horizontal lines: colour and line style."""
 
 
@@ -52,6 +58,9 @@ def _panel(axes: Any, runs: ReportInput, name: str, large: bool) -> None:
     lows, highs = [100 * score.success_low for _, score in points], [100 * score.success_high for _, score in points]
     axes.fill_between(iterations, lows, highs, color=_CURVE_COLOUR, alpha=0.15, linewidth=0)
     axes.plot(iterations, rates, color=_CURVE_COLOUR, linewidth=2.4 if large else 1.6, marker="o", markersize=6 if large else 3.5, zorder=5)
+    if runs.selected and (selected := [point for point in points if point[0] == runs.curve.index(runs.selected)]):
+        rate = 100 * selected[0][1].success
+        axes.plot([selected[0][0]], [rate], marker="o", markersize=12 if large else 7, fillstyle="none", color=_CURVE_COLOUR, zorder=6)
     axes.set_xlim(-0.03 * last, last * (1.25 if large else 1.03))
     axes.set_xticks(range(len(runs.curve)))
     axes.spines[["top", "right"]].set_visible(False)

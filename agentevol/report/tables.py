@@ -6,18 +6,20 @@ Invariant: every rate is shown with its interval and its n; policies that do not
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentevol.evaluation.paired_tests import holm
 from agentevol.evaluation.scores import OVERALL, Score, errors_as_failures
-from agentevol.report.formatting import format_duration, format_p_equation, format_p_value, format_points, format_rate
-from agentevol.report.model import RANDOM, Comparison, Phase, ReportInput
+from agentevol.report.formatting import MISSING, format_duration, format_p_equation, format_p_value, format_points, format_rate
+from agentevol.report.model import RANDOM, ZERO_SHOT, Comparison, Phase, ReportInput, Scores, environment_names
 
 WIDTH = 120
 _GAP = 3  # characters between two columns of a table
 _TOTAL = "total"
 _ERRORS_FAILED = "success, errors counted as failures"
+_MARK = "*"
+"""Marks the selected policy."""
 
 
 def as_text(runs: ReportInput) -> str:
@@ -41,14 +43,14 @@ def as_text(runs: ReportInput) -> str:
         console.print(table)
         console.print()
 
-    for title, metric in _metrics(runs):
-        for labels, digits in _blocks(runs, metric):
-            show(title, *_score_rows(runs, labels, metric, digits))
+    for title, scores, metric in _score_tables(runs):
+        for labels, digits in _blocks(runs, scores, metric):
+            show(title, *_score_rows(runs, scores, labels, metric, digits))
     for comparison in runs.comparisons:
-        show(_headline(comparison), *_paired_rows(comparison))
+        show(_headline(runs, comparison), *_paired_rows(comparison))
     if runs.phases:
         show("Costs", *_phase_rows(runs.phases))
-    for note in [*_random_baseline(runs), *_notes(runs)]:
+    for note in _notes(runs):
         console.print(note)
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().rstrip().split("\n"))
 
@@ -61,11 +63,11 @@ def as_markdown(runs: ReportInput) -> str:
         parts.extend([f"{title}:" if not title.endswith(".") else title, "", _line(header), _line(["---"] + ["---:"] * (len(header) - 1))])
         parts.extend([*(_line([f"**{cell}**" for cell in row] if row[0] in (OVERALL, _TOTAL) else row) for row in rows), ""])
 
-    for title, metric in _metrics(runs):
-        show(title, *_score_rows(runs, list(runs.scores), metric, 1))
+    for title, scores, metric in _score_tables(runs):
+        show(title, *_score_rows(runs, scores, list(scores), metric, 1))
     parts += ["![Success over the iterations](curve.png)", ""]
     for comparison in runs.comparisons:
-        show(_headline(comparison), *_paired_rows(comparison))
+        show(_headline(runs, comparison), *_paired_rows(comparison))
     if runs.phases:
         show("Costs", *_phase_rows(runs.phases))
     parts += [f"- {note}" for note in _notes(runs)]
@@ -76,47 +78,52 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _metrics(runs: ReportInput) -> list[tuple[str, str]]:
-    """(title, metric) of the score tables: success, with errors as failures too if there are any, and mean reward if it differs."""
-    tables = [("Success on AgentEval in % [95 % Wilson interval]", "success")]
+def _score_tables(runs: ReportInput) -> list[tuple[str, Mapping[str, Scores], str]]:
+    """(title, scores, metric) of the score tables: success, with errors as failures too if there are any, mean reward if it differs, and
+    success on the validation split."""
+    tables = [("Success on AgentEval in % [95 % Wilson interval]", runs.scores, "success")]
     if any(score.errors for scores in runs.scores.values() for score in scores.values()):
-        tables.append(("Success in % with errors counted as failures [95 % Wilson interval]", _ERRORS_FAILED))
+        tables.append(("Success in % with errors counted as failures [95 % Wilson interval]", runs.scores, _ERRORS_FAILED))
     scored = [score for scores in runs.scores.values() for score in scores.values() if score.n]
     if any(abs(score.reward - score.success) > 1e-9 for score in scored):
-        tables.append(("Mean reward on AgentEval x 100 [95 % bootstrap interval]", "reward"))
+        tables.append(("Mean reward on AgentEval x 100 [95 % bootstrap interval]", runs.scores, "reward"))
+    if runs.validation:
+        tables.append(("Success on the validation split in % [95 % Wilson interval]", runs.validation, "success"))
     return tables
 
 
-def _blocks(runs: ReportInput, metric: str) -> list[tuple[list[str], int]]:
+def _blocks(runs: ReportInput, scores: Mapping[str, Scores], metric: str) -> list[tuple[list[str], int]]:
     """Groups of policies that fit the width, with the decimals of their intervals: one group with fewer decimals if possible."""
-    labels = [label for label in runs.scores if label != RANDOM]  # shown as a note: the table would be too wide
+    labels = list(scores)
     for digits in (1, 0):
-        if _fits(runs, labels, metric, digits):
+        if _fits(runs, scores, labels, metric, digits):
             return [(labels, digits)]
     groups: list[list[str]] = [[]]
     for label in labels:
-        if groups[-1] and not _fits(runs, [*groups[-1], label], metric, 1):
+        if groups[-1] and not _fits(runs, scores, [*groups[-1], label], metric, 1):
             groups.append([])
         groups[-1].append(label)
     return [(group, 1) for group in groups]
 
 
-def _fits(runs: ReportInput, labels: Sequence[str], metric: str, digits: int) -> bool:
-    header, rows = _score_rows(runs, labels, metric, digits)
+def _fits(runs: ReportInput, scores: Mapping[str, Scores], labels: Sequence[str], metric: str, digits: int) -> bool:
+    header, rows = _score_rows(runs, scores, labels, metric, digits)
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     return sum(widths) + _GAP * (len(widths) - 1) <= WIDTH
 
 
-def _score_rows(runs: ReportInput, labels: Sequence[str], metric: str, digits: int) -> tuple[list[str], list[list[str]]]:
+def _score_rows(
+    runs: ReportInput, scores: Mapping[str, Scores], labels: Sequence[str], metric: str, digits: int
+) -> tuple[list[str], list[list[str]]]:
     rows = []
-    for env in runs.environments:
-        scores: list[Score | None] = [runs.scores[label].get(env) for label in labels]
+    for env in environment_names(scores):
+        env_scores: list[Score | None] = [scores[label].get(env) for label in labels]
         if metric == _ERRORS_FAILED:
-            scores = [score and errors_as_failures(score) for score in scores]
-        counts = [score.n for score in scores if score]
+            env_scores = [score and errors_as_failures(score) for score in env_scores]
+        counts = [score.n for score in env_scores if score]
         name = "success" if metric == _ERRORS_FAILED else metric
-        rows.append([env, _count_range(counts), *(format_rate(score, name, digits) for score in scores)])
-    return ["environment", "n", *labels], rows
+        rows.append([env, _count_range(counts), *(format_rate(score, name, digits) for score in env_scores)])
+    return ["environment", "n", *(f"{label}{_MARK}" if label == runs.selected else label for label in labels)], rows
 
 
 def _count_range(counts: Sequence[int]) -> str:
@@ -125,9 +132,11 @@ def _count_range(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)}-{max(counts)}"  # n differs by the number of errors
 
 
-def _headline(comparison: Comparison) -> str:
-    """`AgentEvol (iteration 4) against BC-Base: +8.3 points, 45 gained / 25 lost of 240, exact McNemar p = 0.021`"""
-    name = f"AgentEvol ({comparison.a[0].lower()}{comparison.a[1:]})" if comparison.a.lower().startswith("iteration") else comparison.a
+def _headline(runs: ReportInput, comparison: Comparison) -> str:
+    """`AgentEvol (iteration 4, selected) against BC-Base: +8.3 points, 45 gained / 25 lost of 240, exact McNemar p = 0.021`"""
+    name = comparison.a
+    if name.lower().startswith("iteration"):
+        name = f"AgentEvol ({name[0].lower()}{name[1:]}{', selected' if name == runs.selected else ''})"
     overall = comparison.results.get(OVERALL)
     if overall is None or not overall.n:
         return f"{name} against {comparison.b}: no instruction that both policies played without an error"
@@ -162,15 +171,15 @@ def _phase_rows(phases: Sequence[Phase]) -> tuple[list[str], list[list[str]]]:
     return ["step", "time", "share", "episodes", "rollout tokens", "trained tokens"], rows
 
 
-def _random_baseline(runs: ReportInput) -> list[str]:
-    """The scores of the random baseline in one line; empty if no environment lists its actions."""
-    scores = runs.scores.get(RANDOM, {})
-    rates = [f"{env} {format_rate(scores[env])}" for env in runs.environments if env in scores]
-    return [f"Success of random actions, where environments list them: {', '.join(rates)}"] if rates else []
-
-
 def _notes(runs: ReportInput) -> list[str]:
     notes = []
+    if runs.selected:
+        n = runs.validation[runs.selected][OVERALL].n
+        notes.append(f"{_MARK} selected on the validation split ({n} instructions), not on AgentEval: the result of the run.")
+    if RANDOM in runs.scores:
+        notes.append(f"{RANDOM} picks among the actions that an environment lists, {MISSING} where it lists none.")
+    if ZERO_SHOT in runs.scores:
+        notes.append(f"{ZERO_SHOT} is the base model before any training.")
     errors = {label: sum(score.errors for env, score in scores.items() if env != OVERALL) for label, scores in runs.scores.items()}
     if any(errors.values()):
         counts = ", ".join(f"{count} of {label}" for label, count in errors.items() if count)

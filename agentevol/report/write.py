@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentevol.evaluation.paired_tests import PairedTest
 from agentevol.evaluation.scores import OVERALL, Score, success_with_errors_failed
-from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ReportInput
+from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT, ReportInput, Scores
 from agentevol.report.plots import draw_curve
 from agentevol.report.tables import as_markdown, as_text
 
@@ -32,7 +33,7 @@ class Report:
 def write_report(folder: Path, runs: ReportInput) -> Report:
     """Write table.txt, table.md, curve.png, curve.csv, metrics.json and scores.json into `folder`, which is created if needed.
 
-    Raises ValueError if BC-Base has no scores, or a policy has no overall score.
+    Raises ValueError if BC-Base has no scores, a policy has no overall score, or the selected policy is not one of the curve.
     """
     _check(runs)
     folder = Path(folder)
@@ -48,9 +49,12 @@ def write_report(folder: Path, runs: ReportInput) -> Report:
 
 
 def metrics(runs: ReportInput) -> dict[str, Any]:
-    """Success and reward of BC-Base, the last iteration, BC-Large and the random baseline, and the gain over BC-Base, as JSON values."""
+    """Success and reward of the selected policy ("final"), BC-Base, BC-Large, the base model zero-shot and the random baseline, and the
+    gain over BC-Base, as JSON values. Without a validation split the last iteration is final. `iterations`: how many ran."""
     policies = {"final": runs.final, "bc_base": BC_BASE}
-    policies |= {name: label for name, label in (("bc_large", BC_LARGE), ("random", RANDOM)) if label in runs.scores}
+    policies |= {
+        name: label for name, label in (("bc_large", BC_LARGE), ("zero_shot", ZERO_SHOT), ("random", RANDOM)) if label in runs.scores
+    }
     values: dict[str, Any] = {
         name: {env: _pick(score, "success", "reward") for env, score in sorted(runs.scores[label].items())}
         for name, label in policies.items()
@@ -58,13 +62,17 @@ def metrics(runs: ReportInput) -> dict[str, Any]:
     for comparison in runs.comparisons:
         if (comparison.a, comparison.b) == (runs.final, BC_BASE):
             values["gain"] = {env: _pick(result, "difference", "p_value") for env, result in sorted(comparison.results.items())}
-    values["iterations"] = len(runs.curve) - 1
+    if runs.final == BC_BASE:
+        values["gain"] = {env: {"difference": 0.0, "p_value": 1.0} for env in sorted(runs.scores[BC_BASE])}
+    values |= {"iterations": len(runs.curve) - 1, "selected_iteration": runs.curve.index(runs.final)}
     return values
 
 
 def _check(runs: ReportInput) -> None:
     if BC_BASE not in runs.scores:
         raise ValueError(f"a report needs the scores of {BC_BASE}; got {', '.join(runs.scores) or 'none'}")
+    if runs.selected and (runs.selected not in runs.curve or runs.selected not in runs.validation):
+        raise ValueError(f"{runs.selected} is selected; expected BC-Base or an iteration with scores on the validation split")
     incomplete = [label for label, scores in runs.scores.items() if OVERALL not in scores and label != RANDOM]
     if incomplete:
         raise ValueError(f"{', '.join(incomplete)}: no {OVERALL!r} score; pass the result of evaluation.scores.score")
@@ -84,7 +92,9 @@ def _with_errors(score: Score) -> dict[str, Any]:
 
 def _scores(runs: ReportInput) -> dict[str, Any]:
     return {
-        "policies": {label: {env: _with_errors(score) for env, score in scores.items()} for label, scores in runs.scores.items()},
+        "policies": _score_values(runs.scores),
+        "validation": _score_values(runs.validation),
+        "selected": runs.selected,
         "paired": [
             {"a": test.a, "b": test.b, "results": {env: result.to_dict() for env, result in test.results.items()}}
             for test in runs.comparisons
@@ -102,6 +112,10 @@ def _scores(runs: ReportInput) -> dict[str, Any]:
         "meta": dict(runs.meta),
         "remarks": list(runs.remarks),
     }
+
+
+def _score_values(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    return {label: {env: _with_errors(score) for env, score in of_policy.items()} for label, of_policy in scores.items()}
 
 
 def _curve_csv(runs: ReportInput) -> str:

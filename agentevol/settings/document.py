@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from agentevol.settings.schema import DataParams, Limits, Params
+from agentevol.settings.data import DataParams, Limits
+from agentevol.settings.schema import Params
 
 MAIN_JOB = Params(data=DataParams(limits=Limits(train=80, train_large=180, explore=200)))
 _HEADER = """\

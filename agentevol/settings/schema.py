@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from agentevol.settings.data import DataParams
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.types import (
@@ -34,7 +35,7 @@ from agentevol.settings.types import (
     parameter,
 )
 
-_RESERVED_NAMES = ("bc-base", "bc-large", "overall", "random", "random player")
+_RESERVED_NAMES = ("bc-base", "bc-large", "overall", "random", "random player", "zero-shot")
 _RESERVED_TEMPLATE_VARIABLES = (
     *("messages", "conversation", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize", "tools", "documents"),
     *("padding", "truncation", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"),
@@ -64,22 +65,6 @@ class ModelParams(Section):
             if not _is_json(value):
                 raise ValueError(f"texts, numbers, true, false, null, lists and mappings; {name} has another value")
         return variables
-
-
-class Limits(Section):
-    """At most this many instructions per environment, taken from the front of each split's fixed order; null takes all."""
-
-    train: Count | None = parameter(None, "AgentTraj: the expert trajectories that behavioural cloning learns from.")
-    train_large: Count | None = parameter(None, "AgentTraj-L: the expert trajectories that BC-Large learns from.")
-    explore: Count | None = parameter(None, "The instructions that every iteration explores.")
-    eval: Count | None = parameter(None, "AgentEval: the benchmark instructions.")
-
-
-class DataParams(Section):
-    """Where the datasets are, and how much of them a run uses."""
-
-    folder: Text = parameter("data", "The folder of the expert sets and instruction lists.", effect="none")
-    limits: Limits = parameter(Limits(), "At most this many instructions per environment and split.")
 
 
 class RolloutParams(Section):
@@ -156,7 +141,7 @@ class EvolveParams(Section):
         None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"
     )
     patience: Count | None = parameter(
-        None, "Early stopping: end after this many iterations without a better score; null runs all iterations."
+        None, "Early stopping: end after this many iterations without a better score on the validation split; null runs all iterations."
     )
 
     def samples_at(self, iteration: int) -> int:
@@ -208,6 +193,8 @@ class EvaluateParams(Section):
 
     temperature: Temperature = parameter(0.0, "Sampling temperature; 0 is greedy.")
     bc_large: bool = parameter(True, "Train and score BC-Large as well.", effect="extra", formerly="large")
+    zero_shot: bool = parameter(True, "Score the base model before any training as well.", effect="extra")
+    random: bool = parameter(True, "Score a player of random actions as well, where environments list their actions.", effect="extra")
     baselines: list[BaselineParams] = parameter(
         [],
         "Hosted models as columns of the table, e.g. [{name: GPT-4-Turbo, url: https://.../v1, model: gpt-4-turbo}].",

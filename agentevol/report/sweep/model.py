@@ -14,7 +14,7 @@ from typing import Any
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.paired_tests import PairedTest, mcnemar_from_counts, mcnemar_per_environment
 from agentevol.evaluation.scores import OVERALL, Score, score
-from agentevol.report.model import BC_LARGE
+from agentevol.report.model import BC_LARGE, ZERO_SHOT
 
 DEFAULT_SETTING = {"merge": "initial", "start_from": "base", "rule": "reward_weighted"}
 _LABEL_PREFIXES = {"merge": "merge", "start_from": "from", "rule": "rule"}
@@ -78,7 +78,7 @@ class SweepRun:
 class SeedResult:
     """The policies of one setting and seed, from its longest run.
 
-    `policies`: episodes on AgentEval by label, in the order BC-Base, Iteration 1, …, BC-Large; `hosted`: those of hosted models, by name;
+    `policies`: episodes on AgentEval by label, in the order zero-shot, BC-Base, Iteration 1, …, BC-Large; `hosted`: those of hosted models;
     `kept`: by label, the instructions with a successful trajectory that the iteration kept; `lineage`: by label, the entry of `run.json`.
     """
 
@@ -96,7 +96,7 @@ class SeedResult:
     @property
     def curve(self) -> list[str]:
         """The labels of iterations 0 to M; the first is BC-Base."""
-        return [label for label in self.policies if label != BC_LARGE]
+        return [label for label in self.policies if label not in (ZERO_SHOT, BC_LARGE)]
 
     @property
     def final(self) -> str:

@@ -137,7 +137,7 @@ def _balance(sweep: Sweep) -> Section:
     seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for cost in longest.costs:
         seconds[cost.policy][cost.step] = seconds[cost.policy].get(cost.step, 0.0) + cost.seconds
-    by_step = {step: sum(of_policy.get(step, 0.0) for of_policy in seconds.values()) for step in ("explore", "learn", "evaluate")}
+    by_step = {step: sum(of_policy.get(step, 0.0) for of_policy in seconds.values()) for step in plots.STEPS}
     total = sum(by_step.values()) or 1.0
     shares = ", ".join(f"{step} {100 * spent / total:.0f} %" for step, spent in by_step.items())
     label = f"M{longest.iterations} {longest.setting.label(sweep.settings)}, seed {longest.seed}"

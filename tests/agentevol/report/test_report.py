@@ -78,8 +78,10 @@ def test_the_text_fits_a_terminal_and_nothing_is_truncated(tmp_path: Path, itera
 def test_the_random_baseline_is_in_the_tables_and_not_in_the_curve(tmp_path: Path) -> None:
     random_baseline = {"random": score(policy({"maze": 4}))}  # wordle cannot list its actions
     report = write_report(tmp_path, runs(4, scores=random_baseline | dict(runs(4).scores)))
-    assert "Success of random actions, where environments list them: maze 10.0 [4, 23], overall 10.0 [4, 23]" in report.text
-    assert line(report.text, "environment").split()[2] == "BC-Base"
+    assert line(report.text, "environment").split()[2:4] == ["random", "BC-Base"]
+    assert line(report.text, "maze").split()[2:5] == ["10.0", "[4.0,", "23.1]"]
+    assert line(report.text, "wordle").split()[2] == "-"
+    assert "random picks among the actions that an environment lists, - where it lists none." in report.text
     assert line(report.markdown, "environment").startswith("| environment | n | random | BC-Base | Iteration 1 |")
     assert "| wordle | 40 | - |" in report.markdown
     assert report.metrics["random"]["maze"]["success"] == 0.1
@@ -141,7 +143,15 @@ def test_the_files_have_the_metrics(tmp_path: Path) -> None:
     assert metrics["gain"]["overall"]["difference"] == pytest.approx(0.125)
     rows = list(csv.DictReader((tmp_path / "curve.csv").open()))
     assert [(row["iteration"], float(row["overall"])) for row in rows] == [("0", 0.375), ("1", 0.4375), ("2", 0.5)]
-    assert set(json.loads((tmp_path / "scores.json").read_text())) == {"policies", "paired", "phases", "meta", "remarks"}
+    assert set(json.loads((tmp_path / "scores.json").read_text())) == {
+        "policies",
+        "validation",
+        "selected",
+        "paired",
+        "phases",
+        "meta",
+        "remarks",
+    }
 
 
 def test_remarks_are_below_the_tables(tmp_path: Path) -> None:
@@ -174,6 +184,42 @@ def test_a_random_baseline_of_some_environments_has_no_overall_score(tmp_path: P
     complete = runs()
     random_baseline = {env: env_score for env, env_score in score(policy({"maze": 5}, errors=2)).items() if env != "overall"}
     report = write_report(tmp_path, runs(scores={"random": random_baseline, **complete.scores}))
-    assert line(report.text, "Success of random actions").endswith("maze 13.2 [6, 27]")
+    assert line(report.text, "maze").split()[2:5] == ["13.2", "[5.8,", "27.3]"]
+    assert line(report.text, "overall").split()[2] == "-"
     assert "Ended by an error and not scored: 2 of random." in report.text
     assert set(report.metrics["random"]) == {"maze"}
+
+
+def selection(selected: str) -> ReportInput:
+    on_validation = {"BC-Base": 4, "Iteration 1": 9, "Iteration 2": 6}
+    return runs(validation={label: score(policy({"maze": count}, n=10)) for label, count in on_validation.items()}, selected=selected)
+
+
+def test_the_policy_that_was_selected_on_validation_is_marked_and_is_the_final_one(tmp_path: Path) -> None:
+    report = write_report(tmp_path, selection("Iteration 1"))
+    assert line(report.text, "environment").split() == ["environment", "n", "BC-Base", "Iteration", "1*", "Iteration", "2", "BC-Large"]
+    assert "* selected on the validation split (10 instructions), not on AgentEval: the result of the run." in report.text
+    assert "Success on the validation split in % [95 % Wilson interval]:" in report.markdown
+    assert "| maze | 10 | 40.0 [16.8, 68.7] | 90.0 [59.6, 98.2] | 60.0 [31.3, 83.2] |" in report.markdown
+    assert report.metrics["final"]["overall"]["success"] == 0.4375
+    assert (report.metrics["iterations"], report.metrics["selected_iteration"]) == (2, 1)
+    assert json.loads((tmp_path / "scores.json").read_text())["validation"]["Iteration 1"]["overall"]["success"] == 0.9
+    assert (tmp_path / "curve.png").read_bytes() != (
+        write_report(tmp_path / "b", selection("Iteration 2")).folder / "curve.png"
+    ).read_bytes()
+
+
+def test_a_run_that_selects_bc_base_has_no_gain(tmp_path: Path) -> None:
+    metrics = write_report(tmp_path, selection("BC-Base")).metrics
+    assert metrics["final"] == metrics["bc_base"]
+    assert metrics["gain"]["overall"] == {"difference": 0.0, "p_value": 1.0}
+    with pytest.raises(ValueError, match="BC-Large is selected"):
+        write_report(tmp_path, selection("BC-Large"))
+
+
+def test_the_base_model_zero_shot_is_a_column_and_a_line_and_not_in_the_curve(tmp_path: Path) -> None:
+    report = write_report(tmp_path, runs(scores={"zero-shot": score(policy({"maze": 4, "wordle": 0})), **runs().scores}))
+    assert line(report.markdown, "environment").startswith("| environment | n | zero-shot | BC-Base | Iteration 1 |")
+    assert report.metrics["zero_shot"]["maze"]["success"] == 0.1
+    assert report.metrics["iterations"] == 2
+    assert "zero-shot is the base model before any training." in report.text

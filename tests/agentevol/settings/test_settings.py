@@ -44,6 +44,7 @@ def test_the_small_run_differs_from_the_main_one_in_what_it_leaves_out_alone() -
         "evaluate.bc_large",
         "data.limits.train",
         "data.limits.explore",
+        "data.limits.validation",
         "data.limits.eval",
         "finetune.epochs",
     }

@@ -1,0 +1,29 @@
+"""The parameters of the datasets: where they are, and how much of each split a run uses.
+
+Invariant: imports nothing but pydantic, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+from agentevol.settings.types import Count, Natural, Section, Text, parameter
+
+
+class Limits(Section):
+    """At most this many instructions per environment, taken from the front of each split's fixed order; null takes all."""
+
+    train: Count | None = parameter(None, "AgentTraj: the expert trajectories that behavioural cloning learns from.")
+    train_large: Count | None = parameter(None, "AgentTraj-L: the expert trajectories that BC-Large learns from.")
+    explore: Count | None = parameter(None, "The instructions that every iteration explores.")
+    validation: Natural | None = parameter(
+        25,
+        "The validation split: training instructions that none of the splits above uses. They decide on the best iteration, early stopping"
+        " and the champion. 0: none; the last iteration is reported.",
+    )
+    eval: Count | None = parameter(None, "AgentEval: the benchmark instructions.")
+
+
+class DataParams(Section):
+    """Where the datasets are, and how much of them a run uses."""
+
+    folder: Text = parameter("data", "The folder of the expert sets and instruction lists.", effect="none")
+    limits: Limits = parameter(Limits(), "At most this many instructions per environment and split.")

@@ -1,0 +1,79 @@
+"""The data of a run: the expert sets and instruction lists, reduced to its environments and limits.
+
+Invariant: no instruction is in two of the sets that must be disjoint: training and explored instructions, the validation split, AgentEval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentevol.settings.load import SettingsError
+from agentevol.settings.schema import Params
+from envs.base import Split
+from tasks.artifact import Artifact
+from tasks.collect import collect, data_lock, subset, validation_instructions
+from tasks.progress import say
+
+
+@dataclass(frozen=True, slots=True)
+class Datasets:
+    """The data of a run.
+
+    `agenttraj`, `agenttraj_l`: the expert sets D_s and D_l. `explore`: the instructions to explore. `validation`: those that choose among
+    the policies. `agenteval`: those to evaluate on. `held_out`: all of AgentEval, because instructions outside the limits must not be
+    trained on either.
+    """
+
+    agenttraj: Artifact
+    agenttraj_l: Artifact
+    explore: Artifact
+    validation: Artifact
+    agenteval: Artifact
+    held_out: Artifact
+
+
+def load_datasets(params: Params) -> Datasets:
+    """Verify or rebuild the data of `data.folder`, and put the parts that the run uses into the store."""
+    limits, environments = params.data.limits, params.environments
+    wanted: dict[str, tuple[Split, int | None]] = {
+        "agenttraj": ("train", limits.train),
+        "agenttraj_l": ("train_large", limits.train_large),
+        "explore": ("explore", limits.explore),
+        "agenteval": ("eval", limits.eval),
+    }
+    with data_lock():
+        data = collect(params.data.folder, environments)
+        say("data: " + ", ".join(f"{name} {artifact.rows}" for name, artifact in data.items()))
+        held_out = subset(data["agenteval"], split="eval", environments=list(data["agenteval"].counts), limit=None)
+        parts = {name: subset(data[name], split=split, environments=environments, limit=limit) for name, (split, limit) in wanted.items()}
+        validation = validation_instructions(
+            data=data["explore"],
+            used=[parts["agenttraj"], parts["agenttraj_l"], parts["explore"]],
+            held_out=held_out,
+            environments=environments,
+            limit=limits.validation,
+        )
+    return Datasets(**parts, validation=validation, held_out=held_out)
+
+
+def check_validation_split(params: Params, validation: Artifact) -> None:
+    """Say in which environments the validation split is smaller than its limit. Raises SettingsError if early stopping has none."""
+    limit = params.data.limits.validation
+    if params.evolve.patience and not validation.rows:
+        raise SettingsError(
+            f"evolve.patience: {params.evolve.patience} given, but early stopping needs validation instructions and there are none;"
+            " allowed: null, or data.limits.validation above 0 and data.limits.explore, train and train_large that leave some over"
+        )
+    if limit == 0:
+        return
+    counts = {env: validation.counts.get(env, 0) for env in params.environments}
+    if not validation.rows:
+        say(
+            "validation: no instruction is left over by data.limits.train, train_large and explore,"
+            " so the last iteration is reported and none becomes champion"
+        )
+    elif short := {env: count for env, count in counts.items() if limit is not None and count < limit}:
+        say(
+            f"validation: {', '.join(f'{count} instructions in {env}' for env, count in short.items())} instead of {limit}"
+            " (data.limits.validation): the others are learned from or explored"
+        )

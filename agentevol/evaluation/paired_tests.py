@@ -33,7 +33,7 @@ class PairedTest:
 
 def mcnemar_per_environment(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> dict[str, PairedTest]:
     """`mcnemar` of each environment that both policies played, by name, and "overall"."""
-    return per_environment(_pairs(a, b), lambda pair: pair[0].env, _mcnemar)
+    return per_environment(paired_episodes(a, b), lambda pair: pair[0].env, _mcnemar)
 
 
 def mcnemar(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> PairedTest:
@@ -41,7 +41,7 @@ def mcnemar(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> PairedTest:
 
     Raises ValueError if one side has the same (item_id, sample) twice.
     """
-    return _mcnemar(_pairs(a, b))
+    return _mcnemar(paired_episodes(a, b))
 
 
 def mcnemar_from_counts(n: int, only_a: int, only_b: int) -> PairedTest:
@@ -71,7 +71,8 @@ def level_of_test(number: int, level: float) -> float:
     return level / (number * (number + 1))
 
 
-def _pairs(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> list[tuple[Trajectory, Trajectory]]:
+def paired_episodes(a: Sequence[Trajectory], b: Sequence[Trajectory]) -> list[tuple[Trajectory, Trajectory]]:
+    """The (item_id, sample) pairs that both policies played without an error. Raises ValueError if one side has one of them twice."""
     left, right = _by_episode(a), _by_episode(b)
     return [(trajectory, right[key]) for key, trajectory in left.items() if key in right]
 

@@ -66,7 +66,7 @@ def challenge(
     with paths.lock("champion"):  # of two runs on this machine, the second challenges the first one's policy
         champion = _champion(client, name)
         if champion and champion.tags.get("sha256") == policy.model.digest:
-            return Verdict(True, name, champion.version, champion.tags.get("reason", ""))
+            return Verdict(True, name, str(champion.version), champion.tags.get("reason", ""))
         version = str(champion.version) if champion else ""
         _create_registered_model(client, name, validation)
         number = _number_of_challenge(client, name, version or "0", policy.model.digest)

@@ -99,7 +99,7 @@ def _seed_result(run: SweepRun) -> SeedResult:
         if "kept" in artifacts
     }
     hosted = {label: read_dataset(paths.resolve(artifacts["played"]["path"])) for label, artifacts in _hosted_lineage(run).items()}
-    return SeedResult(run.setting, run.seed, policies, kept, lineage, hosted)
+    return SeedResult(run.setting, run.seed, policies, kept, lineage, hosted, _read(run, "scores.json")["selected"])
 
 
 def _read(run: SweepRun, name: str) -> Any:

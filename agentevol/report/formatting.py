@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
+from agentevol.evaluation.clusters import ClusteredTest
 from agentevol.evaluation.paired_tests import PairedTest
 from agentevol.evaluation.scores import Score, success_with_errors_failed
 
@@ -47,6 +48,12 @@ def format_p_equation(value: float) -> str:
 def format_points(test: PairedTest) -> str:
     """The difference of two success rates in percentage points, with its sign: `+8.3`; `-` without a pair."""
     return MISSING if isnan(test.difference) else f"{100 * test.difference:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+
+
+def format_interval_points(test: ClusteredTest) -> str:
+    """The 95 % interval of the difference in percentage points: `[+2.1, +12.9]`; `-` without a pair."""
+    bounds = (test.difference_low, test.difference_high)
+    return MISSING if isnan(bounds[0]) else f"[{', '.join(f'{100 * bound:+.1f}' for bound in bounds)}]".replace("-0.0", "+0.0")
 
 
 def format_count(number: int, noun: str) -> str:

@@ -19,10 +19,13 @@ METRICS = {
         ("errors/<environment>", "episodes", "Episodes that ended in an error and were not scored."),
         ("success_errors_failed/<environment>", "share", "Success rate with errors counted as failures, where there were errors."),
     ],
+    "Scores on the validation split": [
+        ("validation/<metric>", "", "The same scores on the validation split, which selects the best iteration."),
+    ],
     "Cost of each phase": [
         ("<phase>/seconds", "s", "Time of the phase. A result from the store keeps the time that it first took."),
-        ("<phase>/episodes", "episodes", "Episodes played (explore, evaluate)."),
-        ("<phase>/tokens", "tokens", "Tokens read and generated (explore, evaluate), or passed through training (learn)."),
+        ("<phase>/episodes", "episodes", "Episodes played (explore, validate, evaluate)."),
+        ("<phase>/tokens", "tokens", "Tokens read and generated (explore, validate, evaluate), or passed through training (learn)."),
         ("<phase>/trained_tokens", "tokens", "Tokens with a loss, over all epochs (learn)."),
         ("<phase>/steps", "steps", "Optimizer steps (learn)."),
         ("<phase>/requests", "requests", "Requests to an endpoint, where one generated the answers."),
@@ -44,10 +47,15 @@ METRICS = {
         ("loss/<policy>", "nats", "Training loss of a policy; the step is the optimizer step."),
     ],
     "Single values, for tables and parallel coordinates": [
-        ("final/<metric>", "", "The scores of the last iteration."),
-        ("final/gain", "share", "Success of the last iteration minus success of BC-Base."),
-        ("final/iteration", "", "The last iteration that ran."),
+        (
+            "final/<metric>",
+            "",
+            "The scores on AgentEval of the policy selected on the validation split (without one: of the last iteration).",
+        ),
+        ("final/gain", "share", "Its success minus success of BC-Base."),
+        ("final/iteration", "", "Its iteration; 0 is BC-Base."),
         ("bc_large/<metric>", "", "Scores, cost and data of BC-Large."),
+        ("zero_shot/<metric>", "", "Scores and cost of the base model before any training."),
         ("random/<metric>", "", "Scores of a random player, in environments that list their actions."),
         ("baseline/<name>/<metric>", "", "Scores and cost of a hosted model (`evaluate.baselines`)."),
     ],
@@ -64,7 +72,8 @@ TAGS = [
     ("agentevol.code_changed", "Whether the work tree had changes that were not committed."),
     ("agentevol.dvc_experiment", "The name of the DVC experiment."),
     ("agentevol.model.<policy>", "Folder and SHA-256 of a policy; `agentevol.model.base` is the base model."),
-    ("agentevol.champion", "Whether the last policy became the champion, and why."),
+    ("agentevol.selected", "The policy that is the result of the run, and how it was selected."),
+    ("agentevol.champion", "Whether the selected policy became the champion, and why."),
     ("agentevol.champion_model", "The registered model and version it was compared with."),
     ("agentevol.logged.input.<dataset>", "SHA-256 of a dataset."),
     ("agentevol.logged.metrics.<policy>", "Internal: the metrics of this policy are complete."),
@@ -79,7 +88,7 @@ _INTRODUCTION = """\
 
 One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
 and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or
-`overall`. `<phase>` is `explore`, `learn` or `evaluate`. `<policy>` is `bc-base`, `bc-large`, `iteration-1` and so on. Parameters of
+`overall`. `<phase>` is `explore`, `learn`, `validate` or `evaluate`. `<policy>` is `bc-base`, `bc-large`, `zero-shot`, `iteration-1` and so on. Parameters of
 the MLflow run are `M`, `K` and every key of `params.yaml`.
 """
 

@@ -54,7 +54,8 @@ def episode(item: Instruction, split: str, policy: str, digest: str, success: bo
     left = int(item.difficulty)
     for number in range(left if success else 1):
         action = "push" if success else "wait"
-        messages += [Message("assistant", f"Thought: go\nAction: {action}", True), Message("user", f"{left - number - success} left.")]
+        messages.append(Message("assistant", f"Thought: {policy}\nAction: {action}", True))  # another text is another model
+        messages.append(Message("user", f"{left - number - success} left."))
     rounds = len(messages) // 2
     return Trajectory(
         item.item_id, "pushing", "push", split, policy, digest, 0, 0, messages, float(success), success, rounds, "finished"

@@ -8,19 +8,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from agentevol.evaluation.paired_tests import PairedTest, holm
+from agentevol.evaluation.paired_tests import holm
 from agentevol.evaluation.scores import OVERALL
 from agentevol.report.formatting import format_count, format_p_value, format_rate
-from agentevol.report.model import BC_BASE, BC_LARGE
+from agentevol.report.model import BC_BASE, BC_LARGE, ZERO_SHOT
 from agentevol.report.sweep import plots
 from agentevol.report.sweep.model import (
     DEFAULT_SETTING,
+    SeedsComparison,
     Setting,
     Sweep,
     compare_settings,
     compare_with_policy,
     format_seeds,
-    pooled_score_after,
+    score_after,
     score_curve,
 )
 from agentevol.report.sweep.section import PAIRED_COLUMNS, Section, Table, paired_cells
@@ -53,18 +54,19 @@ def ablations_section(sweep: Sweep) -> Section:
 
 def paired_tests_section(sweep: Sweep) -> Section:
     """AgentEvol in every setting against BC-Base and BC-Large of the same seed and rule, and against the hosted models."""
-    tests: list[tuple[str, PairedTest]] = []
+    tests: list[tuple[str, SeedsComparison]] = []
     for setting in sweep.settings:
-        for reference in (BC_BASE, BC_LARGE, *sweep.hosted_models()):
+        for reference in (BC_BASE, BC_LARGE, ZERO_SHOT, *sweep.hosted_models()):
             references = sweep.results_with(reference, setting.rule)
             by_env = compare_with_policy(sweep.results_of(setting), sweep.iterations, references, reference)
             name = f"{sweep.policy_label(setting)} against {reference}"
             tests += [(f"{name}: {env}", by_env[env]) for env in sweep.environments if env in by_env]
-    adjusted = holm([test.p_value for _, test in tests])
-    rows = [[name, *paired_cells(test), format_p_value(p_value)] for (name, test), p_value in zip(tests, adjusted, strict=True)]
+    adjusted = holm([comparison.test.p_value for _, comparison in tests])
+    rows = [[name, *paired_cells(result), format_p_value(p_value)] for (name, result), p_value in zip(tests, adjusted, strict=True)]
     text = (
-        "Exact McNemar tests on the same instructions; the pairs of all seeds are pooled. Holm's correction covers the whole table."
-        " The seeds share their instructions, so a p-value over several seeds is somewhat too small."
+        "Policies of the same seed on the same instructions. p: exact sign flips over the instructions, all seeds of an instruction at"
+        " once; with one seed this is the exact McNemar test. The interval is from a bootstrap over the instructions. n: pairs of episodes."
+        " Holm's correction covers the whole table."
     )
     return Section("Paired tests", text, [Table(["comparison", *PAIRED_COLUMNS, "p (Holm)"], rows)])
 
@@ -94,7 +96,7 @@ def _section(title: str, name: str, sweep: Sweep, groups: list[list[Setting]], r
         return Section(title, f"{text} No seed has all of these settings.", tables)
     results = {setting.label(settings): [result for result in sweep.results_of(setting) if result.seed in common] for setting in settings}
     seeds = format_seeds(common)
-    scores = {label: pooled_score_after(of_setting, sweep.iterations) for label, of_setting in results.items()}
+    scores = {label: score_after(of_setting, sweep.iterations) for label, of_setting in results.items()}
     cells = [[label, *(format_rate(by_env.get(env)) for env in sweep.environments)] for label, by_env in scores.items()]
     tables.append(Table([f"success, {seeds}", *sweep.environments], cells))
     curves = {label: score_curve(of_setting, OVERALL) for label, of_setting in results.items()}

@@ -1,19 +1,20 @@
-"""The data of a sweep's report: the policies of every setting and seed, and scores and tests pooled over the seeds.
+"""The data of a sweep's report: the policies of every setting and seed, and scores and tests over the seeds.
 
-Invariant: a run of M iterations contains the shorter ones, so only the longest run of each setting and seed is read. A score pools the
-episodes of all seeds; a paired test pools the pairs, and each pair is of one seed.
+Invariant: a run of M iterations contains the shorter ones, so only the longest run of each setting and seed is read. Over several seeds
+the unit of every interval and test is the instruction (evaluation/clusters.py), and each pair is of one seed.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentevol.data.trajectory import Trajectory
-from agentevol.evaluation.paired_tests import PairedTest, mcnemar_from_counts, mcnemar_per_environment
-from agentevol.evaluation.scores import OVERALL, Score, score
+from agentevol.evaluation.clusters import ClusteredTest, compare_over_seeds, score_over_seeds
+from agentevol.evaluation.paired_tests import PairedTest, mcnemar_per_environment
+from agentevol.evaluation.scores import OVERALL, Score
 from agentevol.report.model import BC_LARGE, ZERO_SHOT
 
 DEFAULT_SETTING = {"merge": "initial", "start_from": "base", "rule": "reward_weighted"}
@@ -79,7 +80,8 @@ class SeedResult:
     """The policies of one setting and seed, from its longest run.
 
     `policies`: episodes on AgentEval by label, in the order zero-shot, BC-Base, Iteration 1, …, BC-Large; `hosted`: those of hosted models;
-    `kept`: by label, the instructions with a successful trajectory that the iteration kept; `lineage`: by label, the entry of `run.json`.
+    `kept`: by label, the instructions with a successful trajectory that the iteration kept; `lineage`: by label, the entry of `run.json`;
+    `selected`: the label of the policy that is best on the validation split, empty without one.
     """
 
     setting: Setting
@@ -88,6 +90,7 @@ class SeedResult:
     kept: Mapping[str, frozenset[str]] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
     hosted: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)
+    selected: str = ""
 
     @property
     def all_policies(self) -> Mapping[str, Sequence[Trajectory]]:
@@ -186,49 +189,70 @@ def format_seeds(seeds: Iterable[int]) -> str:
     return f"seed {', '.join(map(str, sorted(seeds)))}"
 
 
-def pooled_score(results: Iterable[SeedResult], label: str) -> dict[str, Score]:
+def score_of_seeds(results: Iterable[SeedResult], label: str) -> dict[str, Score]:
     """The score of a policy over all seeds, per environment and overall; empty if no result has the policy."""
-    episodes = [episode for result in results for episode in result.all_policies.get(label, ())]
-    return score(episodes) if episodes else {}
+    seeds = [result.all_policies[label] for result in results if label in result.all_policies]
+    return score_over_seeds(seeds) if seeds else {}
 
 
-def pooled_score_after(results: Sequence[SeedResult], iterations: int) -> dict[str, Score]:
+def score_after(results: Sequence[SeedResult], iterations: int) -> dict[str, Score]:
     """The score of the policies after so many iterations, over all seeds."""
-    episodes = [episode for result in results for episode in result.policies[result.label_after(iterations)]]
-    return score(episodes) if episodes else {}
+    return score_over_seeds([result.policies[result.label_after(iterations)] for result in results]) if results else {}
 
 
 def score_curve(results: Sequence[SeedResult], env: str) -> list[Score | None]:
     """The scores of iterations 0, 1, … in an environment or overall, up to the last iteration that all results have."""
     labels = min((result.curve for result in results), key=len)
-    return [pooled_score(results, label).get(env) for label in labels]
+    return [score_of_seeds(results, label).get(env) for label in labels]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedsComparison:
+    """Two policies compared over the seeds that both have: the test over all of them, and each seed's own McNemar test, by seed."""
+
+    test: ClusteredTest
+    by_seed: Mapping[int, PairedTest]
 
 
 def compare_with_policy(
     results: Sequence[SeedResult], iterations: int, references: Sequence[SeedResult], label: str
-) -> dict[str, PairedTest]:
-    """The paired tests, per environment, of the policies after so many iterations against the policy `label` of `references`.
+) -> dict[str, SeedsComparison]:
+    """The policies after so many iterations against the policy `label` of `references`, on the same seeds and instructions.
 
-    Each pair is one instruction and seed; the pairs of all seeds are pooled.
+    By environment; empty if no seed has both.
     """
-    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    by_seed = {reference.seed: reference.all_policies[label] for reference in references if label in reference.all_policies}
-    for result in results:
-        if result.seed in by_seed:
-            _add_counts(counts, mcnemar_per_environment(result.policies[result.label_after(iterations)], by_seed[result.seed]))
-    return {env: mcnemar_from_counts(*env_counts) for env, env_counts in counts.items()}
+    others = {reference.seed: reference.all_policies[label] for reference in references if label in reference.all_policies}
+    return _compare({result.seed: result.policies[result.label_after(iterations)] for result in results}, others)
 
 
-def compare_settings(results: Sequence[SeedResult], others: Sequence[SeedResult], iterations: int) -> dict[str, PairedTest]:
-    """The paired tests, per environment, of the policies of two settings after so many iterations, on the seeds that both have."""
-    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    by_seed = {other.seed: other for other in others}
-    for result in results:
-        if result.seed in by_seed:
-            other = by_seed[result.seed]
-            episodes, other_episodes = (side.policies[side.label_after(iterations)] for side in (result, other))
-            _add_counts(counts, mcnemar_per_environment(episodes, other_episodes))
-    return {env: mcnemar_from_counts(*env_counts) for env, env_counts in counts.items()}
+def compare_settings(results: Sequence[SeedResult], others: Sequence[SeedResult], iterations: int) -> dict[str, SeedsComparison]:
+    """The policies of two settings after so many iterations, by environment, on the seeds that both have."""
+    sides = [{result.seed: result.policies[result.label_after(iterations)] for result in side} for side in (results, others)]
+    return _compare(*sides)
+
+
+def _compare(a: Mapping[int, Sequence[Trajectory]], b: Mapping[int, Sequence[Trajectory]]) -> dict[str, SeedsComparison]:
+    """`a`, `b`: the episodes of each seed."""
+    seeds = [seed for seed in a if seed in b]
+    if not seeds:
+        return {}
+    tests = compare_over_seeds([(a[seed], b[seed]) for seed in seeds])
+    own = {seed: mcnemar_per_environment(a[seed], b[seed]) for seed in seeds}
+    return {env: SeedsComparison(test, {seed: by_env[env] for seed, by_env in own.items() if env in by_env}) for env, test in tests.items()}
+
+
+def errors_as_failures(sweep: Sweep) -> Sweep:
+    """The sweep as if the episodes that ended in an error had failed with reward 0: an error is then no advantage over a failure."""
+
+    def failed(episodes: Sequence[Trajectory]) -> list[Trajectory]:
+        changes: dict[str, Any] = {"status": "finished", "success": False, "reward": 0.0}
+        return [replace(episode, **changes) if episode.status == "error" else episode for episode in episodes]
+
+    def of_policies(policies: Mapping[str, Sequence[Trajectory]]) -> dict[str, Sequence[Trajectory]]:
+        return {label: failed(episodes) for label, episodes in policies.items()}
+
+    results = [replace(result, policies=of_policies(result.policies), hosted=of_policies(result.hosted)) for result in sweep.results]
+    return replace(sweep, results=results, random=failed(sweep.random))
 
 
 def example_failures(episodes: Iterable[Trajectory]) -> list[Trajectory]:
@@ -244,9 +268,3 @@ def total_and_distinct_seconds(runs: Sequence[SweepRun]) -> tuple[float, float]:
     """(seconds of the steps of all runs, seconds without the repetitions): a step that several runs share was done once."""
     costs = [cost for run in runs for cost in run.costs]
     return sum(cost.seconds for cost in costs), sum({cost.output: cost.seconds for cost in costs}.values())
-
-
-def _add_counts(counts: Mapping[str, list[int]], tests: Mapping[str, PairedTest]) -> None:
-    for env, test in tests.items():
-        for index, name in enumerate(("n", "only_a", "only_b")):
-            counts[env][index] += getattr(test, name)

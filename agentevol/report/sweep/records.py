@@ -118,6 +118,7 @@ def _record(result: SeedResult, sweep: Sweep) -> dict[str, Any]:
         "schema": SCHEMA,
         "setting": asdict(result.setting),
         "seed": result.seed,
+        "selected": result.selected,
         "meta": dict(sweep.meta),
         "instructions": dict(instructions),
         "explored": dict(explored),
@@ -194,6 +195,7 @@ def _result(record: Mapping[str, Any]) -> SeedResult:
         kept={label: frozenset(ids) for label, ids in record["kept"].items()},
         lineage=record["lineage"],
         hosted={label: _episodes(label, instructions, outcomes, {}) for label, outcomes in hosted.items()},
+        selected=record.get("selected", ""),
     )
 
 

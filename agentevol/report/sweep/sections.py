@@ -9,22 +9,25 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from agentevol.data.trajectory import Trajectory
-from agentevol.evaluation.scores import OVERALL, Score, drop_incomplete_overall, errors_as_failures, score
+from agentevol.evaluation.clusters import score_over_seeds
+from agentevol.evaluation.scores import OVERALL, Score, drop_incomplete_overall, score
 from agentevol.report.formatting import MISSING, format_count, format_duration, format_rate
-from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, iteration_label
+from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT, iteration_label
 from agentevol.report.sweep import comparisons, plots
 from agentevol.report.sweep.model import (
     SeedResult,
     Sweep,
+    errors_as_failures,
     example_failures,
     format_seeds,
-    pooled_score,
-    pooled_score_after,
+    score_after,
     score_curve,
+    score_of_seeds,
     total_and_distinct_seconds,
 )
 from agentevol.report.sweep.section import Section, Table
 
+_INTERVAL = "with 95 % intervals (one seed: Wilson; several: a bootstrap over the instructions, which the seeds share)"
 _MAX_EXAMPLE_LENGTH = 6_000  # characters of an episode that is shown
 
 
@@ -33,6 +36,7 @@ def sections(sweep: Sweep) -> list[Section]:
     return [
         _methods(sweep),
         _curves(sweep),
+        _iterations_by_environment(sweep),
         comparisons.samples_section(sweep),
         comparisons.ablations_section(sweep),
         comparisons.paired_tests_section(sweep),
@@ -45,17 +49,9 @@ def sections(sweep: Sweep) -> list[Section]:
 
 
 def _methods(sweep: Sweep) -> Section:
-    scores: dict[str, dict[str, Score]] = {}
-    if sweep.random:
-        scores[RANDOM] = _random_baseline(sweep)
-    scores |= _cloning_scores(sweep, BC_BASE)
-    for setting in sweep.settings:
-        scores[sweep.policy_label(setting)] = pooled_score_after(sweep.results_of(setting), sweep.iterations)
-    scores |= _cloning_scores(sweep, BC_LARGE)
-    for label in sweep.hosted_models():
-        scores[label] = pooled_score(sweep.results_with(label, sweep.rules[0]), label)
+    scores = _method_scores(sweep)
     text = (
-        f"Success on AgentEval in % with its 95 % Wilson interval, {format_count(len(sweep.seeds), 'seed')} pooled"
+        f"Success on AgentEval in %, {format_count(len(sweep.seeds), 'seed')}, {_INTERVAL}"
         " (the random baseline is one run, and has no value for environments that do not list their actions)."
     )
     success = Table(
@@ -63,16 +59,32 @@ def _methods(sweep: Sweep) -> Section:
         [[label, *(format_rate(by_env.get(env)) for env in sweep.environments)] for label, by_env in scores.items()],
     )
     reward = Table(
-        ["mean reward x 100 [95 % bootstrap]", *sweep.environments],
+        ["mean reward x 100 [95 %]", *sweep.environments],
         [[label, *(format_rate(by_env.get(env), "reward") for env in sweep.environments)] for label, by_env in scores.items()],
     )
     tables = [success, reward]
     if any(score.errors for by_env in scores.values() for score in by_env.values()):
-        failed = {label: {env: errors_as_failures(score) for env, score in by_env.items()} for label, by_env in scores.items()}
+        failed = _method_scores(errors_as_failures(sweep))
         header = ["success with errors counted as failures", *sweep.environments]
         tables.append(Table(header, [[label, *(format_rate(failed[label].get(env)) for env in sweep.environments)] for label in failed]))
     overall = {label: by_env[OVERALL] for label, by_env in scores.items() if OVERALL in by_env and by_env[OVERALL].n}
     return Section("Methods", text, tables, {"methods": plots.bars(overall, "All environments together")})
+
+
+def _method_scores(sweep: Sweep) -> dict[str, dict[str, Score]]:
+    """The scores of every method, by its label."""
+    scores: dict[str, dict[str, Score]] = {}
+    if sweep.random:
+        scores[RANDOM] = _random_baseline(sweep)
+    if zero_shot := score_of_seeds(sweep.results_with(ZERO_SHOT, sweep.rules[0]), ZERO_SHOT):
+        scores[ZERO_SHOT] = zero_shot
+    scores |= _cloning_scores(sweep, BC_BASE)
+    for setting in sweep.settings:
+        scores[sweep.policy_label(setting)] = score_after(sweep.results_of(setting), sweep.iterations)
+    scores |= _cloning_scores(sweep, BC_LARGE)
+    for label in sweep.hosted_models():
+        scores[label] = score_of_seeds(sweep.results_with(label, sweep.rules[0]), label)
+    return scores
 
 
 def _cloning_scores(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
@@ -82,7 +94,7 @@ def _cloning_scores(sweep: Sweep, label: str) -> dict[str, dict[str, Score]]:
     for rule, results in by_rule.items():
         if results:
             name = f"{label}, {rule.replace('_', ' ')}" if len(by_rule) > 1 else label
-            scores[name + sweep.seeds_suffix(results)] = pooled_score(results, label)
+            scores[name + sweep.seeds_suffix(results)] = score_of_seeds(results, label)
     return scores
 
 
@@ -95,7 +107,7 @@ def _curves(sweep: Sweep) -> Section:
     figures: dict[str, str] = {}
     for env in [OVERALL, *sweep.environments[:-1]]:
         lines = {sweep.setting_label(setting): score_curve(sweep.results_of(setting), env) for setting in sweep.settings}
-        references = {BC_LARGE: pooled_score(sweep.results_with(BC_LARGE, sweep.rules[0]), BC_LARGE).get(env)}
+        references = {BC_LARGE: score_of_seeds(sweep.results_with(BC_LARGE, sweep.rules[0]), BC_LARGE).get(env)}
         if sweep.random:
             references[RANDOM] = _random_baseline(sweep).get(env)
         title = "All environments" if env == OVERALL else env
@@ -108,6 +120,28 @@ def _curves(sweep: Sweep) -> Section:
         " seeds have; the table also has the later iterations of single seeds, and every interval."
     )
     return Section("The curve over M", text, [Table(header, rows)], figures)
+
+
+def _iterations_by_environment(sweep: Sweep) -> Section:
+    """Every policy of the first setting in every environment: the table of the main job, over all seeds of the setting."""
+    setting = sweep.settings[0]
+    results = sweep.results_of(setting)
+    scores: dict[str, dict[str, Score]] = {RANDOM: _random_baseline(sweep)} if sweep.random else {}
+    for label in (ZERO_SHOT, *min((result.curve for result in results), key=len), BC_LARGE, *sweep.hosted_models()):
+        scores[label] = score_of_seeds(results, label)
+    if all(result.selected for result in results):
+        scores["selected"] = score_over_seeds([result.policies[result.selected] for result in results])
+    scores = {label: by_env for label, by_env in scores.items() if by_env}
+    instructions = {(episode.env, episode.item_id) for episode in results[0].policies[BC_BASE]}
+    n = {env: sum(env in (name, OVERALL) for name, _ in instructions) for env in sweep.environments}
+    rows = [
+        [env, f"{n[env]} x {len(results)}", *(format_rate(by_env.get(env)) for by_env in scores.values())] for env in sweep.environments
+    ]
+    seeds = format_seeds(result.seed for result in results)
+    text = f"{setting.label(sweep.settings)}, {seeds}: success in %, {_INTERVAL}. n: instructions x seeds."
+    if "selected" in scores:
+        text += " selected: the iteration of each seed that is best on the validation split; AgentEval has no part in the selection."
+    return Section("Iterations by environment", text, [Table(["environment", "n", *scores], rows)])
 
 
 def _costs(sweep: Sweep) -> Section:
@@ -157,18 +191,18 @@ def _coverage(sweep: Sweep) -> Section:
     results = sweep.results_of(setting)
     kept = {label: [result.kept.get(label, frozenset()) for result in results] for label in results[0].curve[1:]}
     first, last = iteration_label(1), results[0].label_after(sweep.iterations)
-    before: defaultdict[tuple[str, str], list[Trajectory]] = defaultdict(list)
-    after: defaultdict[tuple[str, str], list[Trajectory]] = defaultdict(list)
-    for result in results:
+    before: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
+    after: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
+    for seed, result in enumerate(results):
         for group, label in ((before, BC_BASE), (after, result.label_after(sweep.iterations))):
             for episode in result.policies[label]:
-                group[episode.env, environment_class(episode.env).instruction(episode.item_id).difficulty].append(episode)
+                group[episode.env, environment_class(episode.env).instruction(episode.item_id).difficulty][seed].append(episode)
     rows = []
     for env, difficulty in sorted({*explored, *after}):
         ids = explored.get((env, difficulty), set())
         cells = [_share([len(ids & solved) for solved in kept.get(label, [])], len(ids)) for label in dict.fromkeys((first, last))]
-        scores = [format_rate(score(group[env, difficulty])[OVERALL]) if group[env, difficulty] else MISSING for group in (before, after)]
-        rows.append([env, difficulty, str(len(ids)), *cells, *scores])
+        scores = [score_over_seeds(group[env, difficulty])[OVERALL] for group in (before, after)]
+        rows.append([env, difficulty, str(len(ids)), *cells, *map(format_rate, scores)])
     header = ["environment", "difficulty", "explored", *(f"solved in {label.lower()}" for label in dict.fromkeys((first, last)))]
     text = (
         f"{sweep.policy_label(setting)}: the share of the explored instructions for which a successful trajectory was kept (mean of the"
@@ -205,7 +239,7 @@ def _point(results: Sequence[SeedResult], label: str) -> str:
     """The overall success of a policy, with the seeds that have it if some do not."""
     having = [result for result in results if label in result.policies]
     seeds = f" ({format_seeds(result.seed for result in having)})" if having and len(having) < len(results) else ""
-    return format_rate(pooled_score(having, label).get(OVERALL)) + seeds
+    return format_rate(score_of_seeds(having, label).get(OVERALL)) + seeds
 
 
 def _share(counts: Sequence[int], total: int) -> str:

@@ -111,7 +111,7 @@ def test_records_of_two_machines_make_one_report_and_other_files_are_kept(tmp_pa
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| machine | two cores; a GPU |" in text
     assert "| commit | abc |" in text
-    assert "2 seeds pooled" in text
+    assert "Success on AgentEval in %, 2 seeds, with 95 % intervals" in text
     assert (tmp_path / "out" / "notes.md").read_text() == "mine"
 
 
@@ -220,7 +220,7 @@ def test_the_published_records_have_the_schema_and_the_parameters_of_today() -> 
 def test_a_file_given_twice_counts_once(tmp_path: Path) -> None:
     (file,) = write_records(tmp_path / "one", sweep_of(seed_result(DEFAULT, 0, 2)))
     compare_records([tmp_path / "one", file], tmp_path / "out", "Twice")
-    assert "1 seed pooled" in (tmp_path / "out" / "report.md").read_text()
+    assert "Success on AgentEval in %, 1 seed, with" in (tmp_path / "out" / "report.md").read_text()
 
 
 @pytest.mark.slow
@@ -258,3 +258,33 @@ def test_the_default_setting_is_first_and_labels_name_only_other_values() -> Non
 def test_settings_are_sorted_by_k_as_a_number() -> None:
     settings = sweep_of(*(seed_result(replace(DEFAULT, samples=samples), 0, 1) for samples in ("10", "3+1", "2"))).settings
     assert [setting.samples for setting in settings] == ["2", "3+1", "10"]
+
+
+def solved(label: str, count: int) -> list[Trajectory]:
+    """Episodes on every AgentEval instruction, of which the first `count` succeed."""
+    rows = episodes(random.Random(0), label)
+    return [replace(row, success=number < count, reward=float(number < count), status="finished") for number, row in enumerate(rows)]
+
+
+def test_three_equal_seeds_say_no_more_than_one() -> None:
+    policies = {"BC-Base": solved("BC-Base", 0), "Iteration 1": solved("Iteration 1", 6)}
+    by_title = {part.title: part for part in sections(sweep_of(*(SeedResult(DEFAULT, seed, policies) for seed in range(3))))}
+    row = by_title["Paired tests"].tables[0].rows[0]
+    assert row[:2] == ["AgentEvol, M = 1, K = 1 against BC-Base: pushing", "18"]
+    assert row[3:7] == ["18", "0", "0.031", "6"], "6 instructions, as for one seed; 18 independent pairs would be p < 0.001"
+    assert row[8] == "; ".join(f"seed {seed}: 6/0, p = 0.031" for seed in range(3))
+    overall = by_title["Iterations by environment"].tables[0].rows[-1]
+    assert overall[:2] == ["overall", "6 x 3"]
+    assert overall[3:] == ["0.0 [0, 39]", "100.0 [61, 100]"], "the intervals of 6 instructions"
+
+
+def test_a_column_shows_the_iterations_that_were_selected_on_validation(tmp_path: Path) -> None:
+    policies = {"zero-shot": solved("zero-shot", 1), "BC-Base": solved("BC-Base", 2)}
+    policies |= {"Iteration 1": solved("Iteration 1", 6), "Iteration 2": solved("Iteration 2", 4)}
+    sweep = sweep_of(SeedResult(DEFAULT, 0, policies, selected="Iteration 1"), SeedResult(DEFAULT, 1, policies, selected="BC-Base"))
+    sweep = read_records(write_records(tmp_path, sweep))
+    table = {part.title: part for part in sections(sweep)}["Iterations by environment"].tables[0]
+    assert table.header == ["environment", "n", "random", "zero-shot", "BC-Base", "Iteration 1", "Iteration 2", "selected"]
+    assert [cell.split()[0] for cell in table.rows[-1][3:]] == ["16.7", "33.3", "100.0", "66.7", "66.7"]
+    without = replace(sweep, results=[replace(sweep.results[0], selected=""), sweep.results[1]])
+    assert sections(without)[2].tables[0].header == table.header[:-1]

@@ -50,7 +50,7 @@ METRICS = {
         (
             "final/<metric>",
             "",
-            "The scores on AgentEval of the policy selected on the validation split (without one: of the last iteration).",
+            "The scores on AgentEval of the selected policy (without a validation split: of the last iteration).",
         ),
         ("final/gain", "share", "Its success minus success of BC-Base."),
         ("final/iteration", "", "Its iteration; 0 is BC-Base."),
@@ -88,8 +88,8 @@ _INTRODUCTION = """\
 
 One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
 and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or
-`overall`. `<phase>` is `explore`, `learn`, `validate` or `evaluate`. `<policy>` is `bc-base`, `bc-large`, `zero-shot`, `iteration-1` and so on. Parameters of
-the MLflow run are `M`, `K` and every key of `params.yaml`.
+`overall`. `<phase>` is `explore`, `learn`, `validate` or `evaluate`. `<policy>` is `bc-base`, `bc-large`, `zero-shot`,
+`iteration-1` and so on. Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`.
 """
 
 

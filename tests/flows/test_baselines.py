@@ -27,7 +27,7 @@ def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agente
     with serve_endpoint(answer=push, api_key="k-123") as endpoint:
         hosted = {"name": "Pusher", "url": endpoint.url, "model": "pusher-1", "api_key_env": "PUSHERS_KEY"}
         folder = copy_mlflow_database(tmp_path / "p")
-        make_project(folder, evolve={"iterations": 1}, finetune={"epochs": 2.0}, evaluate={"baselines": [hosted]})
+        make_project(folder, evolve={"iterations": 1}, finetune={"epochs": 2.0}, evaluate={"baselines": [hosted], "zero_shot": True})
         done = agentevol(folder, "evolve", PUSHERS_KEY="k-123")
         assert done.returncode == 0, done.stderr
         requests = len(endpoint.bodies)
@@ -45,6 +45,10 @@ def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agente
     assert "AgentEvol (iteration 1) against Pusher" in table
     assert f"Pusher endpoint usage: {requests} requests (0 repeated)" in table
     assert "Pusher" not in (latest / "curve.csv").read_text()
+    assert "| environment | n | random | zero-shot | BC-Base | Iteration 1 | Pusher |" in (latest / "table.md").read_text()
+    assert "AgentEvol (iteration 1) against zero-shot: " in table
+    lineage = json.loads((latest / "run.json").read_text())
+    assert lineage["zero-shot"]["model"]["path"] == "models/base"
     assert "Pusher" in json.loads((latest / "baselines.json").read_text())
     assert not [file for file in folder.rglob("*") if file.is_file() and b"k-123" in file.read_bytes()]
 

@@ -20,7 +20,7 @@ import pytest
 from tasks.mlflow_champion import ALIAS, challenge
 from tasks.mlflow_store import connect, get_or_create_experiment
 from tests import ROOT
-from tests.tasks.test_mlflow_champion import AGENTEVAL, ENV_VERSIONS, policy
+from tests.tasks.test_mlflow_champion import ENV_VERSIONS, VALIDATION, policy
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: `apt-get install chromium` brings it")]
@@ -30,6 +30,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 def chart_page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The link that `agentevol ui` prints, with its server up over a copy of a finished run."""
     project = Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("ui") / "project"))
+    with pytest.MonkeyPatch.context() as patch:  # the run has no validation split and thus no champion
+        patch.chdir(project)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        client = connect()
+        run = client.create_run(get_or_create_experiment(client, "champions")).info.run_id
+        assert challenge(client, run, "a", policy(project, "a", 2), None, VALIDATION, ENV_VERSIONS).champion
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -43,7 +49,7 @@ def chart_page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         printed = "".join(itertools.takewhile(lambda line: not line.startswith("(ready"), server.stdout))
         link = re.search(r"http://\S+compareRunsMode=CHART", printed)
         assert link, printed
-        assert re.search(r"champion of agentevol-6-\w{8}: http://\S+/#/models/agentevol-6-", printed), printed
+        assert re.search(r"champion of agentevol-24-\w{8}: http://\S+/#/models/agentevol-24-", printed), printed
         until = time.monotonic() + 120
         while time.monotonic() < until:
             try:
@@ -74,12 +80,12 @@ def test_the_chart_page_shows_the_run_and_its_metrics(chart_page: str, tmp_path:
 
 def test_the_files_of_a_champion_are_uploaded_to_a_server(chart_page: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server accepts no path of another machine as a model's source."""
-    (project / "models" / "a").mkdir(parents=True)
-    (project / "models" / "a" / "config.json").write_text("{}")
+    (project / "models" / "b").mkdir(parents=True)
+    (project / "models" / "b" / "config.json").write_text("{}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", chart_page.partition("/#")[0])
     client = connect()
     run = client.create_run(get_or_create_experiment(client, "champions")).info.run_id
-    verdict = challenge(client, run, "a", policy(project, "a", 2), AGENTEVAL, ENV_VERSIONS)
+    verdict = challenge(client, run, "b", policy(project, "b", 24), None, VALIDATION, ENV_VERSIONS)
     assert verdict.champion
     champion = client.get_model_version_by_alias(verdict.name, ALIAS)
     assert champion.run_id == run

@@ -22,7 +22,7 @@ PARAMS = {
     "rollout": {"concurrency": 8, "num_workers": 1, "max_new_tokens": 32, "context_length": 512, "chunk_size": 8},
     "explore": {"temperature": 0.3},  # so that something succeeds
     "evolve": {"iterations": 2},
-    "evaluate": {"bc_large": False},
+    "evaluate": {"bc_large": False, "zero_shot": False},
     "finetune": {"epochs": 30, "learning_rate": 0.003, "batch_tokens": 512, "precision": "float32", "max_tokens": 512},
     "gate": {"max_tokens": 512},
 }

@@ -75,7 +75,7 @@ def test_a_real_postgresql_stores_runs_traces_inputs_and_the_champion(project: P
 
 
 def log_to_postgresql(project: Path) -> None:
-    from tests.tasks.test_mlflow_champion import AGENTEVAL, ENV_VERSIONS, policy
+    from tests.tasks.test_mlflow_champion import ENV_VERSIONS, VALIDATION, policy
     from tests.tasks.test_mlflow_run import log_twice
 
     assert paths.tracking_uri().startswith("postgresql")
@@ -84,8 +84,8 @@ def log_to_postgresql(project: Path) -> None:
     run = client.search_runs([client.get_experiment_by_name("agentevol").experiment_id])[0]
     from tasks.mlflow_champion import challenge
 
-    assert challenge(client, run.info.run_id, "a", policy(project, "a", 2), AGENTEVAL, ENV_VERSIONS).champion
-    verdict = challenge(client, run.info.run_id, "c", policy(project, "c", 12), AGENTEVAL, ENV_VERSIONS)
+    assert challenge(client, run.info.run_id, "a", policy(project, "a", 2), None, VALIDATION, ENV_VERSIONS).champion
+    verdict = challenge(client, run.info.run_id, "c", policy(project, "c", 24), None, VALIDATION, ENV_VERSIONS)
     assert verdict.champion
     assert client.get_model_version_by_alias(verdict.name, "champion").source == paths.resolve("models/c").as_uri()
 

@@ -125,7 +125,8 @@ def test_agenteval_has_no_part_in_the_selection(tiny: Path, monkeypatch: pytest.
     assert scores["selected"] == "Iteration 1" == linked_model()
     assert metrics["final/iteration"] == 1
     assert metrics["validation/success/overall"] == pytest.approx(4 / 6)
-    assert len(played) == len(set(played)), "every policy plays every split once"
+    scored = [pair for pair in played if pair[1] != "explore"]
+    assert len(scored) == len(set(scored)) == 8, "every policy plays the validation split and AgentEval once"
     text = Path(folder, "table.txt").read_text()
     assert "Iteration 1*" in text
     assert "* selected on the validation split (6 instructions), not on AgentEval" in text

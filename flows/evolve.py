@@ -98,6 +98,7 @@ def evolve(
             if random_baseline:
                 tracker.log_random_baseline(random_baseline[1])
 
+            page.show_scores([policy for policy in (zero_shot, *policies, bc_large, *hosted) if policy], selected)
             references = References(bc_large, zero_shot, hosted, random_baseline)
             folder = report(params, pipeline.base, policies, selected, tracker.folder_name, references)
             tracker.log_report(folder, policies[0], selected)

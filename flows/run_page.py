@@ -36,9 +36,10 @@ class RunPage:
         if self.gate_reports and (kind is None or issubclass(kind, Exception)):
             _put("markdown", GATE, _merge_gate_reports(self.gate_reports), "The gate's reports on all training sets.")
 
-    def show_scores(self, policies: Sequence[PolicyRecord]) -> None:
-        """One row per policy, one column per environment."""
-        self.show_table({policy.label: policy.scores.facts for policy in policies})
+    def show_scores(self, policies: Sequence[PolicyRecord], selected: PolicyRecord | None = None) -> None:
+        """One row per policy, one column per environment. `selected`: the result of the run, which is marked."""
+        mark = " (selected on the validation split)" if selected and selected.validation_scores else ""
+        self.show_table({policy.label + (mark if policy is selected else ""): policy.scores.facts for policy in policies})
 
     def show_table(self, scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         """`scores`: by policy and environment."""

@@ -82,8 +82,9 @@ def sweep(
     else:
         finished = _run_in_parallel(grid, params.sweep.concurrency, params_file, overrides, name)
     pipeline = Pipeline(params)
-    data, random_baseline = pipeline.datasets, pipeline.evaluate_random()
+    data, random_baseline = pipeline.datasets, pipeline.evaluate_random() if params.evaluate.random else None
     digests = {f"{DATA_PREFIX}AgentTraj": data.agenttraj.digest, f"{DATA_PREFIX}AgentEval": data.agenteval.digest}
+    digests |= {f"{DATA_PREFIX}validation": data.validation.digest} if data.validation.rows else {}
     digests |= {f"{ENVIRONMENT_PREFIX}{env}": str(version) for env, version in env_versions(data.agenteval, data.explore).items()}
     digests[BASE_MODEL] = pipeline.base.digest
     page = sweep_report(finished, data.explore, random_baseline and random_baseline[0], name, digests, common)

@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
     "environments": ["maze", "wordle"],
     "data": {"limits": {"train": 20, "train_large": 40, "explore": 20, "eval": 10}},
     "evolve": {"iterations": 2},
-    "evaluate": {"bc_large": False},
+    "evaluate": {"bc_large": False, "zero_shot": False},
     "rollout": {"num_workers": 1},
 }
 FIXED, SHARE = 10.0, 0.03

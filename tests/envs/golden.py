@@ -98,7 +98,8 @@ def _digest(value: object) -> str:
 def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--print"]:
         for name in arguments[1:]:
-            print(json.dumps(digests(make(name)), indent=2))
+            with make(name) as env:
+                print(json.dumps({name: digests(env)}))
         return
     for name in arguments or sorted(ENVIRONMENTS):
         try:

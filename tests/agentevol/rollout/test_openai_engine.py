@@ -309,14 +309,17 @@ def test_an_answer_of_max_new_tokens_is_used_as_it_is() -> None:
 
 
 def test_vllms_server_loads_the_policy_first(small_models: dict[str, Path]) -> None:
-    def play_own(engine: EngineParams) -> list[Trajectory]:
+    def play_own(engine: EngineParams, **options: Any) -> list[Trajectory]:
         settings = RolloutParams(concurrency=2)
-        return roll_out(small_models["llama"], INSTRUCTIONS[:2], engine=engine, settings=settings, policy="own")
+        return roll_out(small_models["llama"], INSTRUCTIONS[:2], engine=engine, settings=settings, policy="own", **options)
 
     with serve_endpoint() as endpoint:
         engine = EngineParams(kind="openai", url=endpoint.url, model="own", weight_sync="vllm")
         trajectories = play_own(engine)
         assert endpoint.paths[:2] == ["/collective_rpc", "/reset_prefix_cache"]
+        assert "chat_template_kwargs" not in endpoint.bodies[-1]
+        play_own(engine, template_kwargs={"enable_thinking": False})
+        assert endpoint.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
         with pytest.raises(EngineError, match=r"engine\.weight_sync: null given"):
             play_own(engine.model_copy(update={"weight_sync": None}))
     assert all(trajectory.success for trajectory in trajectories)

@@ -37,7 +37,7 @@ data: $(READY)  ## Verify data/ or rebuild it byte for byte, and record it in DV
 	@$(BIN)/agentevol collect
 	@$(BIN)/dvc add --quiet data
 
-base-model: $(READY)  ## Rebuild the embedded base model (about an hour)
+base-model: $(READY)  ## Rebuild the embedded base model: hours on two cores, minutes on a GPU; continues after a kill
 	@$(BIN)/agentevol pretrain
 
 ui: $(READY)  ## Serve MLflow's pages, on this machine only

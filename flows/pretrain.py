@@ -15,6 +15,7 @@ from agentevol.training.precision import resolve_precision
 from envs.registry import ENVIRONMENTS, environment_class
 from flows.pipeline import load_parameters
 from tasks.artifact import check_store
+from tasks.learn import base_model
 from tasks.learn import pretrain as pretrain_base_model
 from tasks.progress import say
 
@@ -27,13 +28,14 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
 
     Args:
         params_file: The parameter file, relative to the project.
-        overrides: Further parameters as key=value, e.g. pretrain.reading_steps=1000.
+        overrides: Further parameters as key=value, e.g. pretrain.reading_tokens=4000000.
     """
     check_store()
     params = load_parameters(params_file, overrides=overrides)
     model = pretrain_base_model(
         settings=params.pretrain.model_copy(update={"precision": resolve_precision(params.pretrain.precision)}),
         env_versions={name: environment_class(name).version for name in sorted(ENVIRONMENTS)},  # it learns the format of all of them
+        start=base_model(params.pretrain.start_from) if params.pretrain.start_from else None,
     )
     with atomic_folder(TARGET) as folder:
         shutil.copytree(model.folder, folder, dirs_exist_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from agentevol.settings.effects import key_values
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.schema import FinetuneParams
@@ -79,12 +80,14 @@ def finetune(
     return TaskOutput(model_digest(model), "model", facts=facts, obsolete=[Path(checkpoint)] if checkpoint else [])
 
 
-@cached_task("model", version="1")
-def pretrain(out: Path, *, settings: PretrainParams, env_versions: dict[str, int]) -> TaskOutput:
+@cached_task("model", version="2", ignore=("settings.start_from",))
+def pretrain(out: Path, *, settings: PretrainParams, env_versions: dict[str, int], start: Artifact | None = None) -> TaskOutput:
     """The embedded base model, trained on text from the project's own generators.
 
     `env_versions`: the versions of the environments that the text comes from. Only the key needs them.
+    `start`: the model that the pretraining continues (`settings.start_from`); None: new weights.
     """
+    from agentevol.data.artifact_folder import digest_json
     from agentevol.models import model_digest
     from agentevol.pretraining.pretrain import pretrain as pretrain_base_model
     from agentevol.training.launch import ignore_launcher_variables
@@ -92,6 +95,8 @@ def pretrain(out: Path, *, settings: PretrainParams, env_versions: dict[str, int
     ignore_launcher_variables()
     model = out / "model"
     model.mkdir()
+    key = digest_json([key_values(settings), env_versions, start.digest if start else None])[:16]
+    work_dir = paths.root() / "runs" / "pretraining" / key
     with progress_bar("pretraining") as progress:
-        facts = pretrain_base_model(model, settings=settings, progress=progress)
-    return TaskOutput(model_digest(model), "model", facts=facts)
+        facts = pretrain_base_model(model, settings=settings, work_dir=work_dir, start=start.folder if start else None, progress=progress)
+    return TaskOutput(model_digest(model), "model", facts=facts, obsolete=[work_dir])

@@ -13,8 +13,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.padding import IGNORE_INDEX, PaddedBatch
+from agentevol.training.schedule import LossCurve
 
 CHUNK = (4, 12)
 """The shortest and the longest repeated chunk, in tokens."""
@@ -55,34 +57,44 @@ def batch(rng: np.random.Generator, rows: int, length: int, low: int, *highs: in
 
 def train_induction(
     optimizer: Optimizer,
-    rng: np.random.Generator,
+    seed: int,
     *,
     low: int,
     high: int,
     tokens_per_batch: int,
     max_steps: int,
     learning_rate: float,
+    checkpoint: Checkpoint,
     report: Callable[[int, int, float], None] | None = None,
 ) -> list[list[float]]:
     """Run the curriculum on token ids in [low, high) until the last length is mastered, or for `max_steps`.
 
+    Every step draws from a generator of its own, so a training that continues from `checkpoint` gives the same weights. The checkpoint
+    is also written at the end: a finished lesson is not repeated.
     Returns [step, length, loss] every 25 steps, the loss in nats per repeated token as a moving average; `report` gets the same three.
     """
-    curve: list[list[float]] = []
-    level, average_loss = 0, 10.0
+    curve = LossCurve(max_steps)
+    first_step = checkpoint.restore(optimizer, curve)
+    level, average_loss = checkpoint.facts.get("level", 0), checkpoint.facts.get("average_loss", 10.0)
+    points: list[list[float]] = checkpoint.facts.get("curve", [])
     highs = [*(min(low + size, high) for size in ALPHABETS), high]
-    for step in range(max_steps):
+    for step in range(first_step, max_steps):
+        if level == len(LENGTHS):
+            break
         length = LENGTHS[level]
         rows = max(4, tokens_per_batch // length)
         warmed_up_rate = learning_rate * min(1.0, (step + 1) / _WARMUP_STEPS)
-        loss = optimizer.step([batch(rng, rows, length, low, *highs)], warmed_up_rate)
+        loss = optimizer.step([batch(np.random.default_rng([seed, 0, step]), rows, length, low, *highs)], warmed_up_rate)
         average_loss = 0.9 * average_loss + 0.1 * loss
         if step % _REPORT_INTERVAL == 0:
-            curve.append([step, length, round(average_loss, 4)])
+            points.append([step, length, round(average_loss, 4)])
             if report is not None:
                 report(step, length, average_loss)
         if average_loss < MASTERY_LOSS:
             level, average_loss = level + 1, average_loss + 1.0
-            if level == len(LENGTHS):
-                break
-    return curve
+        checkpoint.facts = {"level": level, "average_loss": average_loss, "curve": points}
+        if level == len(LENGTHS) or step + 1 == max_steps:
+            checkpoint.save(step + 1, optimizer, curve)
+        else:
+            checkpoint.save_if_due(step + 1, optimizer, curve)
+    return points

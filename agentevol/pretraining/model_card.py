@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentevol.pretraining import exercises, induction
+from agentevol.pretraining import deduction, documents, exercises, induction, lucky_play
 from agentevol.settings.pretrain import PretrainParams
 
 _MAX_ROWS = 12
 
 
 def render(record: Mapping[str, Any], settings: PretrainParams) -> str:
-    """The card as Markdown. `record`: what `pretrain` returns."""
+    """The card as Markdown. `record`: what `pretrain` returns; `zero_shot` in it, if present, holds scores per environment."""
     kinds = ", ".join(f"{kind.__name__} ({weight})" for kind, weight in exercises.EXERCISES.items())
+    deductions = ", ".join(f"{kind.__name__} ({weight})" for kind, weight in deduction.EXERCISES.items())
+    shares = ", ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in documents.SHARES.items())
+    lucky = ", ".join(f"{name} ({weight})" for name, weight in lucky_play.WEIGHTS.items())
     alphabets = ", ".join(map(str, induction.ALPHABETS))
     return f"""---
 license: mit
@@ -28,24 +31,36 @@ pipeline_tag: text-generation
 
 A Llama of {record["parameters"]:,} parameters: {settings.num_layers} layers of width {settings.hidden_size},
 {settings.num_heads} query heads of width 64 with {settings.num_key_value_heads} key-value heads, {settings.vocab_size} tokens.
-It can copy from its context, read lists and descriptions, and knows the form of the text in text environments. Behavioural cloning
-starts from it. It has seen neither goals nor expert trajectories. Some exercises use the wording of the experts' thoughts
-("I see grey key 1.", "pattern _ a _ e _"): they teach to read the state, not what to do.
+Behavioural cloning starts from it.
 
-`make base-model` makes it again from the seed; nothing is downloaded.
+## What it has seen
+
+- **Copying**: random tokens.
+- **Exercises**: questions about invented lists, views and words, with the answer in the text, or deduced from it ("What is missing for
+  this item?", "Which word can it be?").
+- **Random play**, and **lucky play**: random play that happened to reach its goal, shortened to the actions that mattered. In ALFWorld,
+  TextCraft and WebShop the goal is chosen afterwards, among what was reached by chance. The thoughts in it were written afterwards:
+  they describe the state and what the next action is for.
+
+No expert played for it, and no instruction of AgentTraj, of exploration or of AgentEval is in it, by id and by text: TextCraft has
+invented recipes, MAZE random mazes, Wordle invented words, WebShop other products, BabyAI and ALFWorld other numbers. Many exercises and
+thoughts use the wording of the experts' thoughts ("I see grey key 1. I go to it.", "pattern _ a _ e _"), so the model knows the manner in
+which the expert writes.
+
+`make base-model` makes such a model from the seed; nothing is downloaded.
 
 ## How it was made
 
 1. Induction: random tokens in which chunks are repeated, in sequences of {induction.LENGTHS[0]} to {induction.LENGTHS[-1]} tokens;
    the next length follows once the model predicts the repeats. The rows alternate between alphabets of {alphabets} and all of the tokens.
-2. Reading: exercises with a question and an answer from the text, over invented names and letters (kinds and weights: {kinds});
-   every third document is random play on problems that no instruction uses; induction after every tenth batch.
-   {record["tokens"]:,} tokens in batches of {settings.batch_tokens:,}, AdamW, peak learning rate
-   {settings.learning_rate:g}, linear decay, {settings.precision}.
+2. Reading: {shares}. Exercises by kind and weight: {kinds}; deduction: {deductions}. Lucky play by environment and weight: {lucky}.
+   Induction follows every tenth batch. {record["tokens"]:,} tokens (padding included) in batches of {settings.batch_tokens:,}, AdamW,
+   peak learning rate {settings.learning_rate:g}, linear decay, {record["precision"]}.
 
-Seed {settings.seed}. SHA-256 of the reading batches: `{record["data_sha256"]}`. Time: {record["seconds"]:.0f} s.
+{_earlier(record)}Seed {settings.seed}. SHA-256 of the reading batches: `{record["data_sha256"]}`.
+Time: {record["seconds"] / 60:.0f} minutes on {record["hardware"]}.
 
-## Loss (nats per trained token)
+{_zero_shot(record)}## Loss (nats per trained token)
 
 | induction: step | length | loss | | reading: step | loss |
 |---|---|---|---|---|---|
@@ -53,6 +68,24 @@ Seed {settings.seed}. SHA-256 of the reading batches: `{record["data_sha256"]}`.
 
 The complete curves are in `pretraining.json`.
 """
+
+
+def _earlier(record: Mapping[str, Any]) -> str:
+    """The pretraining that this one continues."""
+    if not record["earlier"]:
+        return ""
+    rows = "\n".join(
+        f"| {run['tokens'] / 1e6:,.0f} million | {run['seconds'] / 60:.0f} minutes | {run.get('hardware', '')} | {run.get('note', '')} |"
+        for run in record["earlier"]
+    )
+    return f"It continues these, in this order:\n\n| tokens | time | hardware | |\n|---|---|---|---|\n{rows}\n\n"
+
+
+def _zero_shot(record: Mapping[str, Any]) -> str:
+    if not record.get("zero_shot"):
+        return ""
+    rows = "\n".join(f"| {name} | {scores['success']:.1f} % | {scores['n']} |" for name, scores in record["zero_shot"].items())
+    return f"## Without any fine-tuning\n\nSuccess on AgentEval, greedy:\n\n| environment | success | n |\n|---|---|---|\n{rows}\n\n"
 
 
 def _thinned(curve: Sequence[Sequence[float]]) -> list[Sequence[float]]:

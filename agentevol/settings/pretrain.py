@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import model_validator
 
-from agentevol.settings.types import Count, Positive, Precision, Section, Seed, parameter
+from agentevol.settings.types import Count, Natural, Positive, Precision, Section, Seed, Text, parameter
 
 
 class PretrainParams(Section):
@@ -19,12 +19,21 @@ class PretrainParams(Section):
     )
     vocab_size: Count = parameter(2048, "Tokens of the vocabulary.", formerly="vocabulary")
     context_length: Count = parameter(2048, "Tokens that the model can read.", formerly="context")
+    start_from: Text | None = parameter(
+        None,
+        "A folder with a model and tokenizer to continue from, e.g. models/base; null: new weights, and the lesson of copying first.",
+    )
     induction_steps: Count = parameter(6000, "Steps of the first lesson, copying, at most.")
     induction_tokens: Count = parameter(1536, "Tokens per step of that lesson.")
-    reading_steps: Count = parameter(2000, "Steps of the second lesson: reading exercises and random play.")
-    batch_tokens: Count = parameter(4096, "Tokens per step of that lesson.")
+    reading_tokens: Count = parameter(60_000_000, "Tokens of the second lesson, reading: lucky play, exercises and random play.")
+    max_minutes: Positive | None = parameter(None, "Minutes of the second lesson at most; null: `reading_tokens` alone decides.")
+    batch_tokens: Count = parameter(4096, "Tokens per step of that lesson; a GPU can take 32768.")
     learning_rate: Positive = parameter(1e-3, "Peak learning rate.")
     precision: Precision = parameter("auto", "Number format of the computation, as in finetune.")
+    num_workers: Natural | None = parameter(
+        None, "Processes that generate the text; null: half of the processors with a GPU, else one; 0: none of their own.", effect="none"
+    )
+    checkpoint_minutes: Positive = parameter(5.0, "Minutes between checkpoints: what a kill can cost at most.", effect="none")
 
     @model_validator(mode="after")
     def _heads_share_evenly(self) -> PretrainParams:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class Checkpoint:
     folder: Path
     interval_minutes: float
     last_written: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Further JSON values that belong to the training's state: written with it, and there again after `restore`."""
 
     def __post_init__(self) -> None:
         self.last_written = time.monotonic()
@@ -49,12 +51,16 @@ class Checkpoint:
         if "random, GPU" in tensors:
             torch.cuda.set_rng_state(tensors["random, GPU"])
         curve.points, curve.recent = progress["points"], progress["recent"]
+        self.facts = progress.get("facts", {})
         return int(progress["step"])
 
     def save_if_due(self, step: int, optimizer: Optimizer, curve: LossCurve) -> None:
         """Write a checkpoint after `step` steps if the last one is old enough. Every process calls this; the main one writes."""
-        if not optimizer.accelerator.is_main_process or time.monotonic() - self.last_written < 60 * self.interval_minutes:
-            return
+        if optimizer.accelerator.is_main_process and time.monotonic() - self.last_written >= 60 * self.interval_minutes:
+            self.save(step, optimizer, curve)
+
+    def save(self, step: int, optimizer: Optimizer, curve: LossCurve) -> None:
+        """Write a checkpoint after `step` steps. Only the main process may call this."""
         tensors = {"random": torch.get_rng_state()}
         if optimizer.accelerator.device.type == "cuda":  # a model with dropout uses the GPU's random state
             tensors["random, GPU"] = torch.cuda.get_rng_state()
@@ -63,7 +69,8 @@ class Checkpoint:
             tensors |= {f"{field}/{name}": value.cpu() for field, value in optimizer.adamw.state[parameter].items()}
         with atomic_folder(self.folder) as folder:
             save_file(tensors, folder / "state.safetensors")
-            (folder / "progress.json").write_text(json.dumps({"step": step, "points": curve.points, "recent": curve.recent}))
+            progress = {"step": step, "points": curve.points, "recent": curve.recent, "facts": self.facts}
+            (folder / "progress.json").write_text(json.dumps(progress))
             write_manifest(folder, "checkpoint")
         self.last_written = time.monotonic()
 

@@ -20,12 +20,12 @@ SIMPLE, LIGHT, CLEAN, HEAT, COOL, TWO = TASK_TYPES = (
     "pick_cool_then_place_in_recep",
     "pick_two_obj_and_place",
 )
-_REQUIRED_STATE = {CLEAN: "clean", HEAT: "hot", COOL: "cold"}
+REQUIRED_STATE = {CLEAN: "clean", HEAT: "hot", COOL: "cold"}
 _REQUIRED_PROPERTY = {CLEAN: "cleanable", HEAT: "heatable", COOL: "coolable"}
 _APPLIANCE = {CLEAN: "sinkbasin", HEAT: "microwave", COOL: "fridge"}
 _LAMPS = ("desklamp", "floorlamp")
 _LAMP_FURNITURE = ("desk", "sidetable", "dresser", "shelf", "coffeetable", "diningtable")
-_GOAL_TEMPLATES = {
+GOAL_TEMPLATES = {
     SIMPLE: ("put a {o} in {r}", "put some {o} on {r}"),
     LIGHT: ("look at {o} under the {r}", "examine the {o} with the {r}"),
     CLEAN: ("put a clean {o} in {r}", "clean some {o} and put it in {r}"),
@@ -66,7 +66,7 @@ class Game:
         return False
 
     def _has_required_state(self, household: Household, name: str) -> bool:
-        state = _REQUIRED_STATE.get(self.task_type)
+        state = REQUIRED_STATE.get(self.task_type)
         return state is None or state in household.states.get(name, ())
 
 
@@ -79,7 +79,7 @@ def generate_game(task_type: str, number: int, held_out: bool) -> Game:
         pairs = _object_target_pairs(task_type, room)
         if pairs:
             object_kind, target_kind = rng.choice(pairs)
-            goal = rng.choice(_GOAL_TEMPLATES[task_type]).format(o=object_kind, r=target_kind)
+            goal = rng.choice(GOAL_TEMPLATES[task_type]).format(o=object_kind, r=target_kind)
             contents = _place_objects(rng, room, task_type, object_kind, target_kind)
             if contents:
                 return Game(task_type, room.name, object_kind, target_kind, goal, contents)

@@ -83,6 +83,7 @@ class BabyAI(TextEnv):
         if not match:
             raise UnknownItem(f"babyai has no instruction {item_id!r}; ids are babyai_N, N >= 0 (level N mod 40, seed N div 40)")
         self.minigrid_env = make_level(*level_and_seed(int(match[1])))
+        self.minigrid_env.gen_obs = dict  # minigrid would draw its own observation after every primitive move; only `View` is read
         self._update_view()
         return f"Your goal: {self.mission}\n{self._observation_text()}"
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from envs.base import ExpertStuck
 from envs.textcraft.inventory import Inventory
-from envs.textcraft.planner import Requirement, next_step, requirement_chain
+from envs.textcraft.planner import describe, next_step, requirement_chain
 from envs.textcraft.recipes import Recipe
 
 
@@ -39,25 +39,4 @@ class TextCraftExpert:
             raise ExpertStuck(f"{episode.goal} is crafted already; reset the environment before you call the expert again")
         chain = requirement_chain(episode.listed_recipes, episode.inventory, episode.goal)
         step = next_step(chain)
-        inventory = ", ".join(f"{count} {item}" for item, count in episode.inventory.items()) or "nothing"
-        thought = " ".join([f"I have {inventory}.", _goal_sentence(chain[0]), *map(_ingredient_sentence, chain[1:])])
-        return thought, str(step) if isinstance(step, Recipe) else f"get {step[0]} {step[1]}"
-
-
-def _goal_sentence(goal: Requirement) -> str:
-    return f"Goal {goal.item}: {_command(goal)}."
-
-
-def _ingredient_sentence(ingredient: Requirement) -> str:
-    needed = f"{ingredient.need} {ingredient.item}: have {ingredient.have}"
-    if not ingredient.missing:
-        return f"{needed}."
-    if ingredient.recipe is None:
-        return f"{needed}, get {ingredient.missing}."
-    if ingredient.have:
-        return f"{needed}, {ingredient.missing} more: {_command(ingredient)}."
-    return f"{needed}, {_command(ingredient)}."
-
-
-def _command(requirement: Requirement) -> str:
-    return f"{requirement.recipe}" + (f", {requirement.times} times" if requirement.times > 1 else "")
+        return describe(chain, episode.inventory), str(step) if isinstance(step, Recipe) else f"get {step[0]} {step[1]}"

@@ -54,6 +54,12 @@ def next_step(chain: list[Requirement]) -> Recipe | Amount:
     return last.recipe or (last.missing, last.item)
 
 
+def describe(chain: list[Requirement], inventory: Mapping[str, int]) -> str:
+    """The inventory and the chain in words: `I have 1 oak log. Goal stick: craft 4 stick using 2 oak planks. 2 oak planks: have 0, ...`"""
+    contents = ", ".join(f"{count} {item}" for item, count in inventory.items()) or "nothing"
+    return " ".join([f"I have {contents}.", f"Goal {chain[0].item}: {_command(chain[0])}.", *map(_ingredient_sentence, chain[1:])])
+
+
 def count_rounds(book: RecipeBook, goal: str) -> int:
     """How many actions the plan takes from an empty inventory to the goal."""
     recipes = {recipe.output: recipe for recipe in book.needed(goal)}
@@ -73,3 +79,18 @@ def _requirement(recipes: Mapping[str, Recipe], inventory: Mapping[str, int], it
     have = inventory.get(item, 0)
     recipe = recipes.get(item)
     return Requirement(item, need, have, recipe, -(-max(0, need - have) // recipe.count) if recipe else 0)
+
+
+def _ingredient_sentence(ingredient: Requirement) -> str:
+    needed = f"{ingredient.need} {ingredient.item}: have {ingredient.have}"
+    if not ingredient.missing:
+        return f"{needed}."
+    if ingredient.recipe is None:
+        return f"{needed}, get {ingredient.missing}."
+    if ingredient.have:
+        return f"{needed}, {ingredient.missing} more: {_command(ingredient)}."
+    return f"{needed}, {_command(ingredient)}."
+
+
+def _command(requirement: Requirement) -> str:
+    return f"{requirement.recipe}" + (f", {requirement.times} times" if requirement.times > 1 else "")

@@ -42,6 +42,11 @@ def generate_goal(product: Product, number: int) -> Goal:
     rng = random.Random(f"wish {product.asin} {number}")
     attributes = tuple(rng.sample(product.attributes, min(len(product.attributes), rng.randrange(1, 4))))
     options = {name: rng.choice(values) for name, values in product.options.items()}
+    return goal_for_purchase(product, attributes, options, rng)
+
+
+def goal_for_purchase(product: Product, attributes: tuple[str, ...], options: Mapping[str, str], rng: random.Random) -> Goal:
+    """The goal to buy a product for these attributes, with these options, below a random limit above its price."""
     limits = [10 * step for step in range(1, 60) if 10 * step > product.price][:4]
     limit = float(rng.choice(limits))
     option_text = "".join(f", {name} {value}" for name, value in options.items())

@@ -5,16 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import envs
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.models import load_model, load_tokenizer, model_digest
-from agentevol.pretraining import exercises, induction, random_play
-from agentevol.pretraining.pretrain import encode_random_play, pretrain
+from agentevol.pretraining import documents, exercises, induction, problems, random_play
+from agentevol.pretraining.documents import encode_episode, window_reader
+from agentevol.pretraining.pretrain import pretrain
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.training.padding import IGNORE_INDEX
 from tests import ROOT
@@ -27,8 +28,10 @@ TINY = {
     "num_key_value_heads": 1,
     "induction_steps": 3,
     "induction_tokens": 96,
-    "reading_steps": 3,
+    "reading_tokens": 4096,
     "batch_tokens": 1024,
+    "num_workers": 0,
+    "checkpoint_minutes": 1e-9,
 }
 
 
@@ -78,31 +81,77 @@ def test_answers_about_recipes_are_lines_of_the_list() -> None:
 
 @pytest.mark.slow
 def test_random_play_meets_no_instruction() -> None:
-    """The first observation of random play is that of no AgentEval instruction of the environment that is played."""
     rng = random.Random(0)
-    openings = dict.fromkeys(envs.ENVIRONMENTS, "")
+    known = {text for name in ("babyai", "maze", "textcraft", "wordle") for text in problems.instruction_observations(name)}
     for _ in range(60):
-        opening = random_play.episode(rng)[0].content
-        (name,) = (name for name in openings if opening.startswith(envs.environment_class(name).prompt))
-        openings[name] += opening
-    played = {name: text for name, text in openings.items() if text}
-    assert len(played) == 4
-    for name, text in played.items():
-        env = envs.make(name)
-        for instruction in env.instructions("eval"):
-            assert env.reset(options={"item_id": instruction.item_id})[0] not in text
+        assert random_play.episode(rng)[0].content.partition("\n\n")[2] not in known
 
 
 @pytest.mark.slow
-def test_the_same_settings_give_the_same_tiny_base_model(tmp_path: Path) -> None:
+def test_a_window_of_documents_does_not_depend_on_the_process_that_generates_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    windows = []
+    for num_workers in (0, 1):
+        with window_reader(tmp_path / str(num_workers), BASE, seed=3, max_tokens=1000, num_workers=num_workers) as reader:
+            windows.append([reader.read(number) for number in (0, 1)])
+            reader.discard(0)
+            assert not (tmp_path / str(num_workers) / "window-0.npz").exists()
+    assert windows[0] == windows[1]
+    assert windows[0][0] != windows[0][1]
+    assert all(0 < sum(document.loss_mask) <= len(document.token_ids) <= 1000 for window in windows[0] for document in window)
+
+
+@pytest.mark.slow
+def test_the_same_settings_give_the_same_tiny_base_model_also_after_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One training at once, and one that is stopped in the lesson of copying and twice while reading."""
+    monkeypatch.setattr(documents, "DOCUMENTS_PER_WINDOW", 12)
+    settings = PretrainParams(**TINY)
     records = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        records.append(pretrain(tmp_path / name, settings=PretrainParams(**TINY)))
+    for name, stops in (("a", ()), ("b", (2, 3, 4))):
+        for stop in (*stops, None):
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            try:
+                records.append(pretrain(folder, settings=settings, work_dir=tmp_path / f"work-{name}", progress=_stop_after(stop)))
+            except KeyboardInterrupt:
+                assert stop is not None
+    assert len(records) == 2
     assert model_digest(tmp_path / "a") == model_digest(tmp_path / "b")
     assert records[0]["data_sha256"] == records[1]["data_sha256"]
-    assert len(records[0]["reading"]) == 3
+    assert records[0]["reading"] == records[1]["reading"]
+    assert records[0]["tokens"] >= settings.reading_tokens
     assert json.loads((tmp_path / "a" / "pretraining.json").read_text())["tokens"] == records[0]["tokens"]
+
+
+def _stop_after(steps: int | None) -> Callable[[int, int, float], None]:
+    """A progress callback that interrupts the training at its call number `steps`."""
+    calls = itertools.count(1)
+
+    def progress(done: int, total: int, loss: float) -> None:
+        if next(calls) == steps:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.slow
+def test_a_pretraining_can_continue_another_and_its_card_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "DOCUMENTS_PER_WINDOW", 12)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = pretrain(tmp_path / "first", settings=PretrainParams(**TINY), work_dir=tmp_path / "work-1")
+    second = pretrain(tmp_path / "second", settings=PretrainParams(**TINY), work_dir=tmp_path / "work-2", start=tmp_path / "first")
+    assert second["induction"] == []
+    assert second["earlier"][0]["tokens"] == first["tokens"]
+    assert model_digest(tmp_path / "first") != model_digest(tmp_path / "second")
+    assert "It continues these" in (tmp_path / "second" / "README.md").read_text()
+    assert "It continues these" not in (tmp_path / "first" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_minutes_bound_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "DOCUMENTS_PER_WINDOW", 4)
+    settings = PretrainParams(**TINY | {"reading_tokens": 10**9, "max_minutes": 1e-6})
+    assert pretrain(tmp_path, settings=settings, work_dir=tmp_path / "work")["tokens"] <= 4 * TINY["batch_tokens"]
 
 
 def test_the_shipped_base_model_is_small_and_its_tokens_are_long() -> None:
@@ -114,7 +163,7 @@ def test_the_shipped_base_model_is_small_and_its_tokens_are_long() -> None:
     messages = random_play.episode(random.Random(1))
     characters = sum(len(message.content) for message in messages)
     assert len(chat.tokenize_conversation(messages).token_ids) < characters / 4
-    assert sum(encode_random_play(chat, messages).loss_mask) > 0
+    assert sum(encode_episode(chat, messages).loss_mask) > 0
 
 
 def test_the_shipped_base_model_can_copy() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from agentevol.chat.tokenize import TokenizedExample
-from agentevol.pretraining import induction
+from agentevol.pretraining import documents, induction
 from agentevol.pretraining.documents import window_reader
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.training.checkpoints import Checkpoint
@@ -30,6 +30,8 @@ RESERVED_IDS = 8
 """The first token ids are not used in random sequences, because the special tokens are among them."""
 _INDUCTION_LENGTH = 384
 """The length, in tokens, of the random sequences between the documents."""
+_WINDOWS_BETWEEN_PASSES = 8
+"""A window is read again after this many others."""
 _TRIM_INTERVAL = 50
 
 
@@ -64,10 +66,18 @@ def read(
     step = checkpoint.restore(optimizer, curve)
     position = _Position(**checkpoint.facts)
     started = time.monotonic() - position.seconds
-    arguments = {"seed": settings.seed, "max_tokens": settings.context_length, "num_workers": _num_workers(settings)}
-    with window_reader(work_dir / "windows", tokenizer_folder, **arguments) as reader:
+    with window_reader(
+        work_dir / "windows",
+        tokenizer_folder,
+        seed=settings.seed,
+        max_tokens=settings.context_length,
+        num_workers=_num_workers(settings),
+        size=documents.DOCUMENTS_PER_WINDOW,
+    ) as reader:
         while (share := _share_done(position, settings)) < 1:
-            batches = list(window_batches(reader.read(position.window), position.window, vocab_size, settings))
+            lags = range(0, settings.passes * _WINDOWS_BETWEEN_PASSES, _WINDOWS_BETWEEN_PASSES)
+            read_now = [document for lag in lags if lag <= position.window for document in reader.read(position.window - lag)]
+            batches = list(window_batches(read_now, position.window, vocab_size, settings))
             for batch in batches[position.batch :]:
                 loss = optimizer.step([batch], schedule.at(min(total - 1, int(share * total))))
                 step += 1
@@ -85,7 +95,7 @@ def read(
                     trim_heap()
                 if (share := _share_done(position, settings)) >= 1:
                     break
-            reader.discard(position.window)
+            reader.discard(position.window - lags[-1])
             position.window, position.batch = position.window + 1, 0
     return Reading(curve.points, position.tokens, position.digest, position.seconds)
 
@@ -93,9 +103,9 @@ def read(
 def window_batches(window: Sequence[TokenizedExample], number: int, vocab_size: int, settings: PretrainParams) -> Iterator[PaddedBatch]:
     """The documents of a window in batches; a batch of random sequences to copy from follows every tenth."""
     rng = np.random.default_rng([settings.seed, 1, number])
-    documents = [(document, 1.0) for document in window]
+    examples = [(document, 1.0) for document in window]
     seed = int(rng.integers(1 << 30))
-    for index, batch in enumerate(padded_batches(documents, tokens=settings.batch_tokens, epochs=1, seed=seed, pad_id=0)):
+    for index, batch in enumerate(padded_batches(examples, tokens=settings.batch_tokens, epochs=1, seed=seed, pad_id=0)):
         yield batch
         if index % 10 == 9:
             rows = max(1, settings.batch_tokens // _INDUCTION_LENGTH)

@@ -11,9 +11,11 @@ from pathlib import Path
 from prefect import flow
 
 from agentevol.data.artifact_folder import atomic_folder
+from agentevol.pretraining import model_card
 from agentevol.training.precision import resolve_precision
 from envs.registry import ENVIRONMENTS, environment_class
-from flows.pipeline import load_parameters
+from flows.pipeline import Pipeline, load_parameters
+from flows.run_page import RunPage
 from tasks.artifact import check_store
 from tasks.learn import base_model
 from tasks.learn import pretrain as pretrain_base_model
@@ -24,7 +26,7 @@ TARGET = Path("models") / "base"
 
 @flow(name="pretrain", description="Rebuild the embedded base model.")
 def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> None:  # noqa: B006  (Prefect shows the default in its form)
-    """Pretrain, then replace models/base.
+    """Pretrain, score the model on AgentEval without any fine-tuning, and replace models/base.
 
     Args:
         params_file: The parameter file, relative to the project.
@@ -37,6 +39,11 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
         env_versions={name: environment_class(name).version for name in sorted(ENVIRONMENTS)},  # it learns the format of all of them
         start=base_model(params.pretrain.start_from) if params.pretrain.start_from else None,
     )
+    with RunPage() as page:
+        pipeline = Pipeline(params, page.gate_reports, with_baselines=False)
+        _, scores = pipeline.evaluate(f"model {model.digest[:8]}", model, 0)
+        page.show_table({"base model, zero-shot": scores.facts})
     with atomic_folder(TARGET) as folder:
         shutil.copytree(model.folder, folder, dirs_exist_ok=True)
+        model_card.add_scores(folder, params.pretrain, scores.facts)
     say(f"{TARGET}: sha256 {model.digest[:12]}, {model.facts.get('seconds', 0):.0f} s")

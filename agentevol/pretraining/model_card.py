@@ -5,12 +5,15 @@ Invariant: the card depends only on the record and the settings.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agentevol.pretraining import deduction, documents, exercises, induction, lucky_play
 from agentevol.settings.pretrain import PretrainParams
 
+RECORD = "pretraining.json"
 _MAX_ROWS = 12
 
 
@@ -70,6 +73,19 @@ The complete curves are in `pretraining.json`.
 """
 
 
+def add_scores(folder: Path, settings: PretrainParams, scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put the scores per environment of the model in `folder` into its record and its card."""
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    record["zero_shot"] = {name: {key: score[key] for key in ("successes", "n")} for name, score in scores.items() if score["n"]}
+    write(folder, record, settings)
+
+
+def write(folder: Path, record: Mapping[str, Any], settings: PretrainParams) -> None:
+    """Write the record and the card of the model in `folder`."""
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(render(record, settings), encoding="utf-8")
+
+
 def _earlier(record: Mapping[str, Any]) -> str:
     """The pretraining that this one continues."""
     if not record["earlier"]:
@@ -84,8 +100,11 @@ def _earlier(record: Mapping[str, Any]) -> str:
 def _zero_shot(record: Mapping[str, Any]) -> str:
     if not record.get("zero_shot"):
         return ""
-    rows = "\n".join(f"| {name} | {scores['success']:.1f} % | {scores['n']} |" for name, scores in record["zero_shot"].items())
-    return f"## Without any fine-tuning\n\nSuccess on AgentEval, greedy:\n\n| environment | success | n |\n|---|---|---|\n{rows}\n\n"
+    rows = "\n".join(
+        f"| {name} | {100 * score['successes'] / score['n']:.1f} % | {score['successes']} of {score['n']} |"
+        for name, score in record["zero_shot"].items()
+    )
+    return f"## Without any fine-tuning\n\nSuccess on AgentEval, greedy:\n\n| environment | success | |\n|---|---|---|\n{rows}\n\n"
 
 
 def _thinned(curve: Sequence[Sequence[float]]) -> list[Sequence[float]]:

@@ -26,7 +26,6 @@ from agentevol.settings.pretrain import PretrainParams
 from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.optimizer import Optimizer, Progress
 
-RECORD = "pretraining.json"
 INDUCTION_LEARNING_RATE = 7e-4
 """For a width of 256: at 3e-3 the model did not learn to copy in 2,900 steps."""
 
@@ -68,16 +67,15 @@ def pretrain(
         "precision": "bfloat16" if optimizer.uses_bfloat16 else "float32",
         "earlier": earlier_records(start),
     }
-    (output_dir / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (output_dir / "README.md").write_text(model_card.render(record, settings), encoding="utf-8")
+    model_card.write(output_dir, record, settings)
     return record
 
 
 def earlier_records(start: Path | None) -> list[dict[str, Any]]:
     """Tokens, seconds and hardware of every pretraining that led to the model `start`, the first one first."""
-    if start is None or not (start / RECORD).is_file():
+    if start is None or not (start / model_card.RECORD).is_file():
         return []
-    record = json.loads((start / RECORD).read_text(encoding="utf-8"))
+    record = json.loads((start / model_card.RECORD).read_text(encoding="utf-8"))
     own = {name: record[name] for name in ("tokens", "seconds", "hardware", "data_sha256", "note") if name in record}
     return [*record.get("earlier", []), own]
 

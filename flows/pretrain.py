@@ -40,7 +40,7 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
         start=base_model(params.pretrain.start_from) if params.pretrain.start_from else None,
     )
     with RunPage() as page:
-        pipeline = Pipeline(params, page.gate_reports, with_baselines=False)
+        pipeline = Pipeline(params, page.gate_reports, with_baselines=False, evaluated=model)
         _, scores = pipeline.evaluate(f"model {model.digest[:8]}", model, 0)
         page.show_table({"base model, zero-shot": scores.facts})
     with atomic_folder(TARGET) as folder:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agentevol.parent_process import end_with_parent
+from agentevol.python_process import module_command, module_environment
 from flows.prefect_database import DatabaseCreation, database_variables
 from flows.up.state import api_url, loopback
 
@@ -42,13 +43,13 @@ class LocalServer:
         self.url = f"http://127.0.0.1:{self.port}/api"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.prefect_server", str(self.port)],
+                [*module_command("flows.prefect_server"), str(self.port)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C goes to the flow; the child exits when its pipe closes
                 env={
-                    **os.environ,
+                    **module_environment(),
                     **database_variables(home),
                     "PREFECT_HOME": str(home),
                     "PREFECT_UI_ENABLED": "0",

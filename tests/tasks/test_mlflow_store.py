@@ -17,6 +17,7 @@ from tasks.mlflow_store import TrackingUnavailable, connect, get_or_create_exper
 from tests import ROOT
 from tests.servers import postgres
 from tests.servers.ports import free_port
+from tests.shared import copy_mlflow_database
 
 
 @pytest.mark.parametrize(
@@ -98,6 +99,23 @@ def test_an_unreachable_database_or_server_is_one_line(project: Path, monkeypatc
         connect()
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b", "ä b"])
+def test_a_project_folder_of_any_name_keeps_its_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    project = tmp_path / name
+    project.mkdir()
+    monkeypatch.chdir(project)
+    for variable in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    copy_mlflow_database(project)
+    client = connect()
+    run = client.create_run(get_or_create_experiment(client, "agentevol"))
+    client.log_text(run.info.run_id, "text", "file.txt")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(list(project.glob("mlruns/agentevol/*/artifacts/file.txt"))) == 1
+    with sqlite3.connect(project / "mlflow.db") as database:
+        assert ("agentevol",) in database.execute("select name from experiments").fetchall()
 
 
 def test_a_file_that_is_not_a_database_is_one_line(project: Path) -> None:

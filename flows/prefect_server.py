@@ -19,12 +19,17 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from agentevol.parent_process import end_with_parent
 from agentevol.python_process import module_command, module_environment
 from flows.prefect_database import DatabaseCreation, database_variables
 from flows.up.state import api_url, loopback
 
-STARTUP_SECONDS = 300.0  # the first time, Prefect creates its database, perhaps on a busy machine
+STARTUP_SECONDS = 120.0
+EXTENSION_SECONDS = 60.0
+"""On a busy machine the wait goes on by this much while the server works, up to MAX_PROCESSOR_SECONDS. A start needs about twelve."""
+MIN_PROCESSOR_SECONDS, MAX_PROCESSOR_SECONDS = 0.5, 300.0
 STOP_SECONDS = 5.0
 
 
@@ -60,9 +65,10 @@ class LocalServer:
         self.creation.started(self.process.pid)
 
     def wait(self) -> None:
-        """Return when the API answers. Raises ServerStartupError when the child ends first or does not answer in STARTUP_SECONDS."""
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while time.monotonic() < deadline:
+        """Return when the API answers. Raises ServerStartupError when the child ends first, or stops working before it answers."""
+        start = time.monotonic()
+        deadline, used = start + STARTUP_SECONDS, 0.0
+        while True:
             if self.process.poll() is not None:
                 raise ServerStartupError(f"Prefect's API ended with code {self.process.returncode} while starting; {self._log_tail()}")
             with contextlib.suppress(urllib.error.URLError, OSError), loopback.open(f"{self.url}/health", timeout=5) as response:
@@ -70,7 +76,13 @@ class LocalServer:
                     self.creation.finish()
                     return
             time.sleep(0.1)
-        raise ServerStartupError(f"Prefect's API did not answer at {self.url} within {STARTUP_SECONDS:.0f} s; {self._log_tail()}")
+            if time.monotonic() < deadline:
+                continue
+            before, used = used, self._processor_seconds()
+            if not before + MIN_PROCESSOR_SECONDS <= used <= MAX_PROCESSOR_SECONDS:
+                waited = time.monotonic() - start
+                raise ServerStartupError(f"Prefect's API did not answer at {self.url} within {waited:.0f} s; {self._log_tail()}")
+            deadline += EXTENSION_SECONDS
 
     def stop(self) -> None:
         if self.process.stdin:
@@ -81,6 +93,13 @@ class LocalServer:
             self.process.kill()
             self.process.wait()
         self.creation.release()
+
+    def _processor_seconds(self) -> float:
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+            return float(times.user + times.system)
+        except psutil.Error:
+            return 0.0
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows import prefect_server
 from flows.prefect_database import DatabaseCreation, database_variables
 from flows.prefect_server import LocalServer
 
@@ -96,3 +97,23 @@ def test_the_server_that_a_killed_process_left_is_ended(tmp_path: Path) -> None:
 def test_the_address_of_the_database_is_escaped(tmp_path: Path, folder: str, database: str | None) -> None:
     uri = database_variables(tmp_path / folder).get("PREFECT_SERVER_DATABASE_CONNECTION_URL")
     assert uri == (database and f"sqlite+aiosqlite:///{tmp_path}/{database}/prefect.db")
+
+
+@pytest.mark.parametrize(("code", "starts"), [("while True: pass", True), ("import time; time.sleep(600)", False)])
+def test_a_server_that_works_is_waited_for_and_one_that_hangs_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, starts: bool
+) -> None:
+    monkeypatch.setattr(prefect_server, "module_command", lambda _: [sys.executable, "-c", code])
+    monkeypatch.setattr(prefect_server, "STARTUP_SECONDS", 0.0)
+    monkeypatch.setattr(prefect_server, "EXTENSION_SECONDS", 0.0)
+    monkeypatch.setattr(prefect_server, "STOP_SECONDS", 0.1)
+    used = iter([1.0, 2.0, 3.0, 301.0])
+    if starts:  # the measured time of a busy process depends on the machine
+        monkeypatch.setattr(LocalServer, "_processor_seconds", lambda _: next(used))
+    server = LocalServer(tmp_path)
+    try:
+        with pytest.raises(prefect_server.ServerStartupError, match="did not answer"):
+            server.wait()
+    finally:
+        server.stop()
+    assert list(used) == ([] if starts else [1.0, 2.0, 3.0, 301.0])

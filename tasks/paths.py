@@ -49,11 +49,17 @@ def tracking_uri() -> str:
 
     A postgresql:// address without a driver gets the driver of the extra `postgres` if SQLAlchemy's default driver is not installed.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(root() / "mlflow.db")
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _own_database()
     scheme, separator, rest = uri.partition("://")
     if scheme in ("postgresql", "postgres"):
         scheme = "postgresql+pg8000" if find_spec("pg8000") and not find_spec("psycopg2") else "postgresql"
     return f"{scheme}{separator}{rest}"
+
+
+def _own_database() -> str:
+    uri = sqlite_uri(root() / "mlflow.db")
+    # MLflow also creates the parent folder, under its escaped name; a relative address has none.
+    return f"{_SQLITE}mlflow.db" if "%" in uri and root() == Path.cwd().resolve() else uri
 
 
 def sqlite_uri(file: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.engine import one_line_error
@@ -53,7 +54,8 @@ def check_rewards(episodes: Sequence[Trajectory], servers: Mapping[str, str], rn
 
 def replayed_reward(episode: Trajectory) -> float:
     """The reward of the recorded answers in a new environment of this process."""
-    with make(episode.env) as env:
+    env = make(episode.env)
+    with closing(env):
         env.reset(options={"item_id": episode.item_id})
         for message in episode.messages:
             if message.role == "assistant" and not env.done:

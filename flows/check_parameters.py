@@ -12,13 +12,18 @@ from agentevol.models import ModelNotFound, is_local_path, resolve_model
 from agentevol.settings.engines import EndpointParams
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
+from agentevol.training.launch import LaunchFailed, check_combinations
 
 
 def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselines: bool = True) -> None:
-    """Raise SettingsError if a model's folder or an API key is missing.
+    """Raise SettingsError if a model's folder or an API key is missing, or settings cannot work together.
 
     `models`: those that are needed besides the base model. `with_baselines`: whether hosted models are compared with.
     """
+    try:
+        check_combinations(params.finetune)
+    except LaunchFailed as error:
+        raise SettingsError(str(error)) from None
     for section, endpoint in _endpoints(params, with_baselines):
         variable = endpoint.api_key_env
         if variable and not os.environ.get(variable, "").strip():

@@ -109,7 +109,7 @@ class Pipeline:
         }
 
     def check_expert_data(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
-        """The gate for an expert set. It must cover every instruction of its split, or as many as its limit takes."""
+        """The gate for an expert set. Without a limit it must cover every instruction, with a limit its own instructions."""
         limits = self.params.data.limits
         data: Artifact = getattr(self.datasets, name)
         if not data.rows:
@@ -118,9 +118,8 @@ class Pipeline:
                 " allowed: at least one that has an expert; the others can be explored together with it,"
                 " and scored by `agentevol evaluate`"
             )
-        split, limit = ("train", limits.train) if name == "agenttraj" else ("train_large", limits.train_large)
-        expert_limits = {split: limit} if limit else None
-        self._check(EXPERT_SETS[name], data, expert=True, coverage_sets=[] if limit else None, expert_limits=expert_limits)
+        limit = limits.train if name == "agenttraj" else limits.train_large
+        self._check(EXPERT_SETS[name], data, expert=True, coverage_sets=[data] if limit else None)
 
     def finetune(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
         """The policy `name`: the base model (or `start`) fine-tuned on `data`. Iteration 0 is behavioural cloning."""
@@ -172,11 +171,10 @@ class Pipeline:
 
     def merge(self, kept: list[Artifact]) -> Artifact:
         """AgentTraj and the kept episodes, merged as `evolve.merge` says; the result must pass the gate."""
-        how, limit = self.params.evolve.merge, self.params.data.limits.train
+        how = self.params.evolve.merge
         merged = merge(initial=self.datasets.agenttraj, explored=kept, how=how)
-        coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" and not limit else [])]
-        expert_limits = {"train": limit} if how != "none" and limit else None
-        self._check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets, expert_limits=expert_limits)
+        coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" else [])]
+        self._check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets)
         return merged
 
     def evaluate(
@@ -271,15 +269,7 @@ class Pipeline:
         """The inference engine of the run's policies; None for the default, which is then part of no key."""
         return None if self.params.engine.kind == "transformers" else self.params.engine
 
-    def _check(
-        self,
-        name: str,
-        data: Artifact,
-        *,
-        coverage_sets: list[Artifact] | None,
-        expert: bool = False,
-        expert_limits: dict[str, int] | None = None,
-    ) -> None:
+    def _check(self, name: str, data: Artifact, *, coverage_sets: list[Artifact] | None, expert: bool = False) -> None:
         """Pass the dataset through the gate and record the gate's report. Raises GateFailed."""
         try:
             result = validate(
@@ -289,9 +279,8 @@ class Pipeline:
                 limit=self.params.gate,
                 tokenizer=self.base,
                 expert=expert,
-                environments=self._environments_with_expert() if expert or expert_limits else [],
+                environments=self._environments_with_expert() if expert else [],
                 coverage_sets=coverage_sets,
-                expert_limits=expert_limits,
                 env_versions=env_versions(data, *(coverage_sets or [])),
                 **self.chat,
             )

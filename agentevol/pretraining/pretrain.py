@@ -49,7 +49,7 @@ def pretrain(
     else:
         model, induction_curve = load_model(start), []
     induction_seconds = time.monotonic() - began
-    optimizer = Optimizer(model, precision=settings.precision, weight_decay=0.05, max_grad_norm=1.0)
+    optimizer = Optimizer(model, precision=settings.precision, weight_decay=0.05, max_grad_norm=1.0, master_weights=False)
     reading = read(optimizer, work_dir / "tokenizer", len(tokenizer), settings, work_dir, progress)
     model = optimizer.unwrapped_model()
     model.config.pad_token_id, model.config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
@@ -111,7 +111,7 @@ def new_model(settings: PretrainParams) -> Any:
 def _train_induction(settings: PretrainParams, work_dir: Path, progress: Progress | None) -> tuple[Any, list[list[float]]]:
     """The first lesson, over random ids and without a tokenizer; returns the model and the loss curve."""
     torch.manual_seed(settings.seed)
-    optimizer = Optimizer(new_model(settings), precision=settings.precision, weight_decay=0.1, max_grad_norm=1.0)
+    optimizer = Optimizer(new_model(settings), precision=settings.precision, weight_decay=0.1, max_grad_norm=1.0, master_weights=False)
     curve = induction.train_induction(
         optimizer,
         settings.seed,

@@ -170,6 +170,19 @@ class FinetuneParams(Section):
     precision: Precision = parameter(
         "auto", "Number format of the computation: auto is bfloat16 where the processor or GPU has it in hardware, else float32."
     )
+    optimizer: Literal["adamw", "adamw_8bit", "adamw_paged_8bit"] = parameter(
+        "adamw",
+        "adamw, or bitsandbytes' AdamW with moments of 8 bits (adamw_8bit; adamw_paged_8bit may move them off the GPU; extra `gpu`).",
+    )
+    gradient_checkpointing: bool = parameter(
+        False, "Compute activations again in the backward pass: less memory, about a third more time.", effect="numerics"
+    )
+    memory_gib: Positive | None = parameter(
+        None,
+        "Memory of a training step in GiB, which micro-batches are fitted to by an estimate; null: on a GPU 90 % of its memory."
+        " `micro_batch_tokens` overrides it.",
+        effect="numerics",
+    )
     max_tokens: Count = parameter(2048, "Longer trajectories, or longer than the model's own context, are left out and reported.")
     lora_rank: Count | None = parameter(None, "Train LoRA adapters of this rank instead of all weights (needs the extra `lora`).")
     lora_alpha: Positive | None = parameter(None, "LoRA's scale; null: twice the rank.")

@@ -1,12 +1,14 @@
 """Checkpoints of a training: a killed training continues from the last one and ends with the same weights.
 
 Invariant: a checkpoint holds everything that the rest of the training depends on (trained weights, AdamW's moments, random state, loss
-curve), lies in a folder that is named by the training's inputs, is written whole or not at all, and holds only safetensors and JSON.
+curve), lies in a folder that is named by the training's inputs, is written whole or not at all, and holds only safetensors and JSON. Where
+processes share a model (FSDP) each has a file of its own part; the number of processes is one of the inputs.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +16,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor
 
 from agentevol.data.artifact_folder import atomic_folder, is_complete, write_manifest
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.schedule import LossCurve
+
+_SMALL = 4096  # numbers
 
 
 @dataclass(slots=True)
@@ -38,15 +43,18 @@ class Checkpoint:
         if not is_complete(self.folder):
             return 0
         progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
-        tensors = load_file(self.folder / "state.safetensors")
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point()):
+        tensors = load_file(self.folder / _state_file(optimizer))
+        is_finite = all(bool(tensor.isfinite().all()) for tensor in tensors.values() if tensor.is_floating_point())
+        if not _every_process(optimizer, is_finite):
             return 0  # weights that are not finite cannot recover: start again
         with torch.no_grad():
-            for name, parameter in _trainable_parameters(optimizer).items():
-                parameter.copy_(tensors[f"weight/{name}"])
+            for name, parameter in optimizer.trained_tensors().items():
+                _local(parameter).copy_(tensors[f"weight/{name}"])
                 optimizer.adamw.state[parameter].update(
-                    {field: tensors[f"{field}/{name}"].to(parameter.device) for field in _state_fields(tensors, name)}
+                    {field: _unpacked(tensors[f"{field}/{name}"], field, parameter) for field in _state_fields(tensors, name)}
                 )
+        if optimizer.masters is not None:
+            optimizer.masters.copy_to_model()
         torch.set_rng_state(tensors["random"])
         if "random, GPU" in tensors:
             torch.cuda.set_rng_state(tensors["random, GPU"])
@@ -56,27 +64,78 @@ class Checkpoint:
 
     def save_if_due(self, step: int, optimizer: Optimizer, curve: LossCurve) -> None:
         """Write a checkpoint after `step` steps if the last one is old enough. Every process calls this; the main one writes."""
-        if optimizer.accelerator.is_main_process and time.monotonic() - self.last_written >= 60 * self.interval_minutes:
+        is_due = time.monotonic() - self.last_written >= 60 * self.interval_minutes
+        if optimizer.is_sharded:
+            is_due = _every_process(optimizer, is_due)  # they write together or not at all
+        if is_due and (optimizer.is_sharded or optimizer.accelerator.is_main_process):
             self.save(step, optimizer, curve)
 
     def save(self, step: int, optimizer: Optimizer, curve: LossCurve) -> None:
-        """Write a checkpoint after `step` steps. Only the main process may call this."""
+        """Write a checkpoint after `step` steps. Only the main process may call this; where processes share a model, all of them do."""
         tensors = {"random": torch.get_rng_state()}
         if optimizer.accelerator.device.type == "cuda":  # a model with dropout uses the GPU's random state
             tensors["random, GPU"] = torch.cuda.get_rng_state()
-        for name, parameter in _trainable_parameters(optimizer).items():
-            tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
-            tensors |= {f"{field}/{name}": value.cpu() for field, value in optimizer.adamw.state[parameter].items()}
-        with atomic_folder(self.folder) as folder:
-            save_file(tensors, folder / "state.safetensors")
-            progress = {"step": step, "points": curve.points, "recent": curve.recent, "facts": self.facts}
-            (folder / "progress.json").write_text(json.dumps(progress))
-            write_manifest(folder, "checkpoint")
+        for name, parameter in optimizer.trained_tensors().items():
+            tensors[f"weight/{name}"] = _local(parameter).detach().cpu().contiguous()
+            tensors |= {f"{field}/{name}": _packed(value) for field, value in optimizer.adamw.state[parameter].items()}
+        parts = self.folder.with_name(f".{self.folder.name}.parts")  # on a file system that all processes share
+        if optimizer.is_sharded:
+            parts.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, parts / _state_file(optimizer))
+            optimizer.accelerator.wait_for_everyone()
+        if optimizer.accelerator.is_main_process:
+            with atomic_folder(self.folder) as folder:
+                if optimizer.is_sharded:
+                    for part in parts.glob("*.safetensors"):
+                        shutil.move(part, folder / part.name)
+                    parts.rmdir()
+                else:
+                    save_file(tensors, folder / _state_file(optimizer))
+                progress = {"step": step, "points": curve.points, "recent": curve.recent, "facts": self.facts}
+                (folder / "progress.json").write_text(json.dumps(progress))
+                write_manifest(folder, "checkpoint")
+        if optimizer.is_sharded:
+            optimizer.accelerator.wait_for_everyone()
         self.last_written = time.monotonic()
 
 
-def _trainable_parameters(optimizer: Optimizer) -> dict[str, Any]:
-    return {name: parameter for name, parameter in optimizer.unwrapped_model().named_parameters() if parameter.requires_grad}
+def _state_file(optimizer: Optimizer) -> str:
+    return f"state-{optimizer.accelerator.process_index}.safetensors" if optimizer.is_sharded else "state.safetensors"
+
+
+def _every_process(optimizer: Optimizer, value: bool) -> bool:
+    """Whether it is true in all processes that share the model."""
+    if not optimizer.is_sharded:
+        return value
+    flag = torch.tensor([int(value)], device=optimizer.accelerator.device)
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MIN)
+    return bool(flag.item())
+
+
+def _local(tensor: Any) -> torch.Tensor:
+    """This process's part of a tensor that processes share; else the tensor."""
+    if isinstance(tensor, DTensor):
+        tensor = tensor.to_local()  # type: ignore[no-untyped-call]
+    assert isinstance(tensor, torch.Tensor)
+    return tensor
+
+
+def _packed(value: Any) -> torch.Tensor:
+    """A field of the optimizer's state; bitsandbytes counts steps in a number and shares small tables between parameters."""
+    if not isinstance(value, torch.Tensor):
+        return torch.tensor(value)
+    tensor = _local(value).cpu()
+    return tensor.clone() if tensor.numel() <= _SMALL else tensor
+
+
+def _unpacked(value: torch.Tensor, field: str, parameter: Any) -> Any:
+    if field == "step":
+        return value if value.is_floating_point() else int(value)
+    if isinstance(parameter, DTensor):
+        return DTensor.from_local(
+            value.to(parameter.device), parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()
+        )
+    return value.to(parameter.device)
 
 
 def _state_fields(tensors: dict[str, torch.Tensor], name: str) -> list[str]:

@@ -7,6 +7,7 @@ the same base model, data, settings and seed on the same machine give the same w
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import inf
@@ -26,6 +27,7 @@ from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.export import save_policy
 from agentevol.training.heap import limit_kernel_cache, trim_heap
 from agentevol.training.lora import add_lora_adapters, merge_lora_adapters
+from agentevol.training.memory import GIB, ModelSize, estimate_training
 from agentevol.training.micro_batch import MicroBatch, WeightedExample
 from agentevol.training.optimizer import Optimizer, Progress
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches, split_balanced
@@ -37,6 +39,17 @@ from agentevol.training.tokenized_dataset import tokenize_dataset
 _VERSION = 3
 """Part of the checkpoints' key: raise it when the same inputs lead to another training."""
 _TRIM_INTERVAL = 8  # steps; trimming the heap after every step would cost some per cent of the time
+
+
+_MEMORY_SHARE = 0.9
+"""Of a GPU's memory: what a training step is fitted to."""
+
+
+_REMEDY = "set finetune.gradient_checkpointing, finetune.lora_rank, finetune.optimizer=adamw_8bit or a lower finetune.micro_batch_tokens"
+
+
+class OutOfMemory(RuntimeError):
+    """A single example does not fit into the GPU's memory beside the model."""
 
 
 class NoTrainingData(ValueError):
@@ -66,7 +79,7 @@ def finetune(
 
     Returns JSON values: `loss` ([step, nats per trained token] pairs), `steps`, `sequences` (trajectories trained on), `trained_tokens` and
     `tokens` (in the loss, and all of them, over all steps), `too_long` (item ids), `max_tokens`, `precision`, `packed`, `processes`,
-    `seconds`, and `checkpoint`: the folder to remove once the model is stored (None where there is none).
+    `micro_batch_tokens`, `seconds`, and `checkpoint`: the folder to remove once the model is stored (None where there is none).
     Raises NoTrainingData, NonFiniteLoss, ModelNotFound, and ValueError unless exactly one of `epochs` and `max_steps` is given.
     """
     if (epochs is None) == (max_steps is None):
@@ -88,11 +101,23 @@ def finetune(
     lengths = [len(example.token_ids) for example, _ in examples]
     make_batches = pack_batches if packed else group_by_length
     batches = list(islice(make_batches(lengths, tokens=settings.batch_tokens, epochs=epochs or inf, seed=seed), max_steps))
-    optimizer = Optimizer(model, precision=settings.precision, weight_decay=settings.weight_decay, max_grad_norm=settings.max_grad_norm)
-    batcher = MicroBatcher(examples, None if packed else int(chat.tokenizer.pad_token_id or 0), settings.micro_batch_tokens, optimizer)
+    if settings.gradient_checkpointing:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # transformers renames this method
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    size = ModelSize.of(model)
+    optimizer = Optimizer(
+        model,
+        precision=settings.precision,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        kind=settings.optimizer,
+    )
+    micro_batch_tokens = settings.micro_batch_tokens or _fitting_tokens(settings, size, optimizer)
+    batcher = MicroBatcher(examples, None if packed else int(chat.tokenizer.pad_token_id or 0), micro_batch_tokens, optimizer)
     schedule = LearningRateSchedule(settings.learning_rate, len(batches), settings.warmup_ratio, settings.min_lr_ratio)
     checkpoint = None
-    if work_dir and settings.checkpoint_minutes is not None and not optimizer.is_sharded:
+    if work_dir and settings.checkpoint_minutes is not None:
         inputs = [model_digest(base), dataset.key, _settings_in_key(settings), epochs, max_steps, seed, rule]
         key = digest_json([_VERSION, *inputs, optimizer.num_processes, optimizer.uses_bfloat16])
         checkpoint = Checkpoint(work_dir / "checkpoints" / key[:16], settings.checkpoint_minutes)
@@ -109,6 +134,7 @@ def finetune(
         "precision": "bfloat16" if optimizer.uses_bfloat16 else "float32",
         "packed": packed,
         "processes": optimizer.num_processes,
+        "micro_batch_tokens": batcher.micro_batch_tokens,
         "checkpoint": str(checkpoint.folder) if checkpoint else None,
         "seconds": round(time.perf_counter() - started, 2),
     }
@@ -153,7 +179,7 @@ def _train(
     curve = LossCurve(len(batches))
     first_step = checkpoint.restore(optimizer, curve) if checkpoint else 0
     for step, batch in enumerate(batches[first_step:], start=first_step):
-        loss = optimizer.step(batcher.split(batch), schedule.at(step), trained_tokens=batcher.trained_tokens(batch))
+        loss = _fitting_step(optimizer, batcher, batch, schedule.at(step))
         curve.add(step + 1, loss)
         if progress is not None:
             progress(step + 1, len(batches), loss)
@@ -164,12 +190,47 @@ def _train(
     return curve
 
 
+def _fitting_step(optimizer: Optimizer, batcher: MicroBatcher, batch: Sequence[int], learning_rate: float) -> float:
+    """A step; where a GPU has too little memory for it, the same step with micro-batches of half the size, from then on."""
+    while True:
+        try:
+            return optimizer.step(batcher.split(batch), learning_rate, trained_tokens=batcher.trained_tokens(batch))
+        except torch.OutOfMemoryError as error:
+            optimizer.discard_gradients()
+            lengths = [len(batcher.examples[i][0].token_ids) for i in batch]
+            tokens = min(batcher.micro_batch_tokens or sum(lengths), sum(lengths))
+            if optimizer.num_processes > 1 or tokens <= max(lengths):
+                reason = str(error).splitlines()[0]
+                raise OutOfMemory(f"a training step with micro-batches of {tokens} tokens does not fit ({reason}); {_REMEDY}") from None
+            batcher.micro_batch_tokens = max(1, tokens // 2)
+        # Outside of the handler, where the error holds the tensors of the step no more.
+        torch.cuda.empty_cache()
+
+
+def _fitting_tokens(settings: FinetuneParams, size: ModelSize, optimizer: Optimizer) -> int | None:
+    """The tokens of a micro-batch that fits the memory by estimate; None: no limit (a CPU without `memory_gib`)."""
+    device = optimizer.accelerator.device
+    if settings.memory_gib is None and device.type != "cuda":
+        return None
+    available = settings.memory_gib * GIB if settings.memory_gib else _MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
+    memory = estimate_training(
+        size,
+        bfloat16=optimizer.uses_bfloat16,
+        optimizer=settings.optimizer,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        num_shards=optimizer.num_processes if optimizer.is_sharded else 1,
+    )
+    return memory.fitting_tokens(int(available))
+
+
 def _settings_in_key(settings: FinetuneParams) -> dict[str, Any]:
     """The settings that the weights depend on, as JSON values; `epochs` and `max_steps` are arguments of `finetune`."""
     return {name: value for name, value in key_values(settings).items() if name not in ("epochs", "max_steps")}
 
 
 def _save(optimizer: Optimizer, chat: ChatTokenizer, base: Path, output_dir: Path) -> None:
+    if optimizer.masters is not None:
+        optimizer.masters.give_to_model()
     state = optimizer.accelerator.get_state_dict(optimizer.model) if optimizer.is_sharded else None
     if optimizer.accelerator.is_main_process:
         save_policy(merge_lora_adapters(optimizer.unwrapped_model()), chat, base, output_dir, state)

@@ -6,6 +6,7 @@ Invariant: the processes end when the process that started them does, however th
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -18,7 +19,6 @@ from typing import Any
 import yaml
 
 from agentevol.parent_process import end_with_parent
-from agentevol.python_process import module_command, module_environment
 from agentevol.settings.schema import FinetuneParams
 
 _PROGRESS_PREFIX = "@step "
@@ -27,7 +27,17 @@ _LAUNCHER_VARIABLES = (
     *("MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"),
 )
 _LAUNCHER_PREFIXES = ("TORCHELASTIC_", "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")
-_KNOWN_ERRORS = ("NoTrainingData", "NonFiniteLoss", "ModelNotFound", "IncompleteFolder", "PeftNotInstalled", "ChatTemplateError")
+_DISTRIBUTED_TYPES = ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP")
+_KNOWN_ERRORS = (
+    "NoTrainingData",
+    "OutOfMemory",
+    "OptimizerNotInstalled",
+    "NonFiniteLoss",
+    "ModelNotFound",
+    "IncompleteFolder",
+    "PeftNotInstalled",
+    "ChatTemplateError",
+)
 
 
 class LaunchFailed(RuntimeError):
@@ -53,6 +63,7 @@ def finetune(
     Raises LaunchFailed, and without `accelerate_config` the errors of that function.
     """
     ignore_launcher_variables()
+    check_combinations(settings)
     options: dict[str, Any] = {"epochs": epochs, "max_steps": max_steps, "seed": seed, "rule": rule}
     options |= {"template_kwargs": dict(template_kwargs)} if template_kwargs else {}
     if settings.accelerate_config is None:
@@ -60,14 +71,7 @@ def finetune(
 
         return in_process.finetune(base, data, output_dir, settings=settings, work_dir=work_dir, progress=progress, **options)
     config_file = Path(settings.accelerate_config)
-    if not config_file.is_file():
-        raise LaunchFailed(
-            f"finetune.accelerate_config: there is no file {config_file}; make one with `accelerate config --config_file {config_file}`"
-        )
-    if settings.lora_rank and "FSDP" in config_file.read_text(encoding="utf-8"):
-        raise LaunchFailed(
-            f"finetune.lora_rank cannot be used with FSDP ({config_file}): a model with adapters is small enough for a copy in each process"
-        )
+    _free_gpu_memory()
     folders = {"base": str(base), "data": str(data), "output_dir": str(output_dir), "work_dir": str(work_dir)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -75,6 +79,49 @@ def finetune(
         _launch(config_file, folder, progress)
         facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
         return facts
+
+
+def check_combinations(settings: FinetuneParams) -> None:
+    """Raises LaunchFailed, which names the parameter, if these settings cannot work together; nothing is loaded for that."""
+    if settings.accelerate_config is None:
+        return
+    file = Path(settings.accelerate_config)
+    if not file.is_file():
+        raise LaunchFailed(f"finetune.accelerate_config: there is no file {file}; make one with `accelerate config --config_file {file}`")
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(config, dict):
+        raise LaunchFailed(f"finetune.accelerate_config: {file} is no configuration of accelerate; make one with `accelerate config`")
+    kind = config.get("distributed_type") or "NO"
+    if kind not in _DISTRIBUTED_TYPES:
+        raise LaunchFailed(f"{file}: distributed_type {kind} is not supported; allowed: {', '.join(_DISTRIBUTED_TYPES)}")
+    if int(config.get("num_machines") or 1) > 1:
+        raise LaunchFailed(f"{file}: num_machines is {config['num_machines']}; allowed: 1, because each machine has a store of its own")
+    if kind != "FSDP":
+        return
+    if settings.lora_rank:
+        raise LaunchFailed(
+            f"finetune.lora_rank cannot be used with FSDP ({file}): a model with adapters is small enough for a copy in each process"
+        )
+    if settings.optimizer != "adamw":
+        raise LaunchFailed(
+            f"finetune.optimizer {settings.optimizer} cannot be used with FSDP ({file}): its moments cannot be sharded; use adamw"
+        )
+    if config.get("use_cpu"):
+        raise LaunchFailed(
+            f"{file}: accelerate shards a model only on GPUs; on CPUs each process would hold the whole model; use MULTI_CPU"
+        )
+    if int((config.get("fsdp_config") or {}).get("fsdp_version") or 1) != 2:
+        raise LaunchFailed(
+            f"{file}: fsdp_config.fsdp_version must be 2, because only sharded parameters of version 2 have checkpoints here"
+        )
+
+
+def _free_gpu_memory() -> None:
+    """Return what this process keeps of a GPU's memory: the processes that it starts need it."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def ignore_launcher_variables() -> None:
@@ -93,13 +140,9 @@ def ignore_launcher_variables() -> None:
 
 def _launch(config_file: Path, folder: Path, progress: Callable[[int, int, float], None] | None) -> None:
     """Run the training that `folder`/spec.json describes under `accelerate launch`; its facts are then in `folder`/facts.json."""
-    command = [*module_command("accelerate.commands.launch"), "--config_file", str(config_file)]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config_file)]
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    environment = module_environment()
-    if config.get("use_cpu") and config.get("distributed_type") == "FSDP":
-        raise LaunchFailed(
-            f"{config_file}: accelerate shards a model only on GPUs; on CPUs each process would hold the whole model; use MULTI_CPU"
-        )
+    environment = dict(os.environ)
     if config.get("use_cpu") and int(config.get("num_processes") or 1) > 1:
         # On CPUs accelerate itself starts several processes only with MPI; torch's launcher, which it uses for GPUs, works there as well.
         environment["ACCELERATE_USE_CPU"] = "true"

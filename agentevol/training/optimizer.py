@@ -15,8 +15,27 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from agentevol.training.master_weights import MasterWeights
 from agentevol.training.micro_batch import MicroBatch
 from agentevol.training.precision import resolve_precision
+
+
+class OptimizerNotInstalled(ImportError):
+    """An optimizer of bitsandbytes is configured, but bitsandbytes is not installed."""
+
+
+def create_adamw(kind: str, groups: list[dict[str, Any]], betas: tuple[float, float]) -> Any:
+    """AdamW of PyTorch, or of bitsandbytes with moments of 8 bits (paged: they may leave the GPU). Raises OptimizerNotInstalled."""
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-8, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit, PagedAdamW8bit
+    except ImportError:
+        raise OptimizerNotInstalled(
+            f"finetune.optimizer {kind} needs the library bitsandbytes: pip install 'agentevol[gpu]', or set it to adamw"
+        ) from None
+    return (PagedAdamW8bit if kind == "adamw_paged_8bit" else AdamW8bit)(groups, lr=0.0, betas=betas, eps=1e-8)
+
 
 Progress = Callable[[int, int, float], None]
 """Called after each step with its number (from 1), the number of steps, and the loss in nats per trained token."""
@@ -30,19 +49,32 @@ class Optimizer:
     """A model with its AdamW and its precision. `step` updates the weights; `evaluate_loss` only measures the loss."""
 
     def __init__(
-        self, model: Any, *, precision: str, weight_decay: float, max_grad_norm: float, betas: tuple[float, float] = (0.9, 0.95)
+        self,
+        model: Any,
+        *,
+        precision: str,
+        weight_decay: float,
+        max_grad_norm: float,
+        betas: tuple[float, float] = (0.9, 0.95),
+        kind: str = "adamw",
+        master_weights: bool | None = None,
     ) -> None:
+        """`kind`: adamw, or adamw_8bit and adamw_paged_8bit of bitsandbytes. `master_weights`: weights of 16 bits with float32 masters;
+        None: with bfloat16 on one GPU. Elsewhere bfloat16 is autocast over float32 weights."""
         # Accelerate allows one precision per process; autocast here lets a float32 training follow a bfloat16 one in the same process.
         # "no" also overrides the precision in an accelerate configuration, which would otherwise silently win over `precision`.
         self.accelerator = Accelerator(mixed_precision="no")
         self.uses_bfloat16 = resolve_precision(precision) == "bfloat16"
+        if master_weights is None:
+            master_weights = self.uses_bfloat16 and self.accelerator.device.type == "cuda" and self.num_processes == 1
+        self.masters = MasterWeights(model.to(self.accelerator.device)) if master_weights else None
         trainable = [p for p in model.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [self._updated(p) for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [self._updated(p) for p in trainable if p.ndim < 2], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        self.model, self.adamw = self.accelerator.prepare(model, torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=1e-8, fused=True))
+        self.model, self.adamw = self.accelerator.prepare(model, create_adamw(kind, groups, betas))
         self.max_grad_norm = max_grad_norm
 
     @property
@@ -76,12 +108,30 @@ class Optimizer:
         value = float(self.accelerator.reduce(total, reduction="sum") if self.num_processes > 1 else total)
         if not math.isfinite(value):
             self._raise_not_finite(f"the loss is {value}", learning_rate)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        norm: Any
+        if self.masters is not None:
+            norm = torch.nn.utils.clip_grad_norm_(self.masters.masters.values(), self.max_grad_norm)
+        else:
+            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         if norm is not None and not math.isfinite(norm := float(norm)):  # a finite loss can have such a gradient
             self._raise_not_finite(f"the gradient's norm is {norm}", learning_rate)
         self.adamw.step()
+        if self.masters is not None:
+            self.masters.copy_to_model()
         self.adamw.zero_grad(set_to_none=True)
         return value
+
+    def discard_gradients(self) -> None:
+        """Forget what an unfinished step has left, so that it can be done again."""
+        self.adamw.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
+
+    def trained_tensors(self) -> dict[str, Any]:
+        """What the optimizer updates, by the names of the parameters."""
+        return {name: self._updated(p) for name, p in self.unwrapped_model().named_parameters() if p.requires_grad}
+
+    def _updated(self, parameter: Any) -> Any:
+        return parameter if self.masters is None else self.masters.of(parameter)
 
     @torch.no_grad()
     def evaluate_loss(self, micro_batch: MicroBatch) -> float:
@@ -99,5 +149,5 @@ class Optimizer:
 
     def _nll(self, micro_batch: MicroBatch) -> Tensor:
         device = self.accelerator.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.uses_bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.uses_bfloat16 and self.masters is None):
             return micro_batch.nll(self.model, device)

@@ -21,6 +21,7 @@ from transformers import AttentionInterface
 
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.training.cpu_attention import cpu_packed_attention
+from agentevol.training.gpu_attention import packed_kernel_attention
 from agentevol.training.micro_batch import WeightedExample
 from agentevol.training.padding import shuffled_epochs
 
@@ -123,6 +124,12 @@ def packed_attention(
     if query.device.type == "cpu" and not window and not dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return cpu_packed_attention(query[0], key[0], value[0], lengths, scale).transpose(0, 1)[None].contiguous(), None
+    if query.device.type == "cuda" and not dropout:
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        out = packed_kernel_attention(q, k, v, tuple(lengths), scale, window)
+        if out is not None:
+            return out[None], None
     group_size = query.shape[1] // key.shape[1]
     if group_size > 1:
         key, value = key.repeat_interleave(group_size, dim=1), value.repeat_interleave(group_size, dim=1)

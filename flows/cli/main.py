@@ -287,16 +287,7 @@ def doctor(
 
 
 def main() -> None:
-    try:
-        app()
-    except Exception as error:
-        from flows.cli.machine_errors import machine_error
-
-        message = machine_error(error)
-        if message is None:
-            raise
-        print(f"agentevol: {message}", file=sys.stderr)
-        sys.exit(1)
+    app()
 
 
 def _print_report(folder: Path) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import psutil
 
-from flows.prefect_database import DatabaseCreation, database_variables
 from flows.up import mlflow_ui
 from flows.up.state import HOME_VARIABLE, Record, Service, StartupError, loopback, process_tree, responds, terminate
 
@@ -35,7 +34,6 @@ class StartingService:
 
     def __init__(self, service: Service, process: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> None:
         self.service, self.process, self.is_ready = service, process, is_ready
-        self.creation: DatabaseCreation | None = None
 
     def wait(self) -> None:
         """Return when it is ready. Raises StartupError if it exits first or takes too long."""
@@ -44,8 +42,6 @@ class StartingService:
             if self.process.poll() is not None:
                 raise StartupError(f"{self.service.name} ended with code {self.process.returncode} while starting; {self._log_tail()}")
             if self.is_ready():
-                if self.creation:
-                    self.creation.finish()
                 return
             time.sleep(0.2)
         raise StartupError(f"{self.service.name} was not ready within {STARTUP_SECONDS:.0f} s; {self._log_tail()}")
@@ -57,15 +53,9 @@ class StartingService:
 def start_server(record: Record, port: int) -> StartingService:
     """Prefect's server with its pages. The port is set by a variable: with --port, the pages would still connect to 4200."""
     check_port(port, "--port")
-    home = record.folder.parent
-    environment = {"PREFECT_SERVER_API_HOST": HOST, "PREFECT_SERVER_API_PORT": str(port), **database_variables(home)}
+    environment = {"PREFECT_SERVER_API_HOST": HOST, "PREFECT_SERVER_API_PORT": str(port)}
     url = f"http://{HOST}:{port}"
-    creation = DatabaseCreation(home)
-    creation.begin()
-    starting = _start(record, "server", ["-m", "prefect", "server", "start"], environment, url, f"{url}/api/health")
-    creation.started(starting.service.pid)
-    starting.creation = creation
-    return starting
+    return _start(record, "server", ["-m", "prefect", "server", "start"], environment, url, f"{url}/api/health")
 
 
 def start_mlflow(record: Record, port: int) -> StartingService:

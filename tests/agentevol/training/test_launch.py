@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,6 +113,107 @@ def test_the_error_of_a_launched_process_is_reported(small_models: dict[str, Pat
     config.write_text(TWO_PROCESSES)
     with pytest.raises(LaunchFailed, match="longer than 10 tokens"):
         launched(config, max_tokens=10)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        (FSDP, {"lora_rank": 4}, "lora_rank cannot be used with FSDP"),
+        (FSDP, {"optimizer": "adamw_8bit"}, "optimizer adamw_8bit cannot be used with FSDP"),
+        (FSDP, {}, "shards a model only on GPUs"),
+        (FSDP.replace("use_cpu: true", "use_cpu: false"), {}, "fsdp_version must be 2"),
+        (TWO_PROCESSES.replace("MULTI_CPU", "DEEPSPEED"), {}, "distributed_type DEEPSPEED is not supported; allowed: NO, MULTI_CPU"),
+        (TWO_PROCESSES.replace("num_machines: 1", "num_machines: 2"), {}, "num_machines is 2; allowed: 1"),
+        ("- a list\n", {}, "is no configuration of accelerate"),
+    ],
+)
+def test_what_cannot_work_is_named_before_anything_starts(config: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    from agentevol.settings.load import SettingsError
+    from agentevol.settings.schema import Params
+    from flows.check_parameters import check_parameters
+
+    (tmp_path / "accelerate.yaml").write_text(config)
+    settings = SETTINGS.model_copy(update={"accelerate_config": str(tmp_path / "accelerate.yaml"), **changes})
+    with pytest.raises(LaunchFailed, match=message):
+        launch.check_combinations(settings)
+    with pytest.raises(SettingsError, match=message):
+        check_parameters(Params().model_copy(update={"finetune": settings}))
+
+
+def _train_shards(rank: int, port: int, folder: str) -> None:
+    """One of two processes that share a model: three steps, a checkpoint, three more; then the same from the checkpoint."""
+    import torch.distributed as dist
+    from torch.distributed.fsdp import fully_shard
+
+    from agentevol.training.checkpoints import Checkpoint
+    from agentevol.training.schedule import LossCurve
+
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+
+    class Sharded:
+        """What a checkpoint needs of an Optimizer."""
+
+        is_sharded, masters = True, None
+
+        def __init__(self) -> None:
+            torch.manual_seed(0)
+            self.model = torch.nn.Sequential(torch.nn.Linear(7, 5), torch.nn.Linear(5, 3))
+            fully_shard(self.model)
+            self.adamw = torch.optim.AdamW(self.model.parameters(), lr=0.1)
+            self.accelerator = SimpleNamespace(
+                process_index=rank, is_main_process=rank == 0, device=torch.device("cpu"), wait_for_everyone=dist.barrier
+            )
+
+        def trained_tensors(self) -> dict[str, Any]:
+            return dict(self.model.named_parameters())
+
+        def steps(self, first: int, last: int) -> None:
+            for step in range(first, last):
+                self.adamw.zero_grad()
+                self.model(torch.full((2, 7), float(step))).square().mean().backward()
+                self.adamw.step()
+
+        def weights(self) -> list[torch.Tensor]:
+            return [parameter.full_tensor() for parameter in self.model.parameters()]
+
+    whole: Any = Sharded()
+    whole.steps(0, 3)
+    Checkpoint(Path(folder) / "checkpoint", 0.0).save_if_due(3, whole, LossCurve(6))
+    whole.steps(3, 6)
+    resumed: Any = Sharded()
+    assert Checkpoint(Path(folder) / "checkpoint", 0.0).restore(resumed, LossCurve(6)) == 3
+    resumed.steps(3, 6)
+    assert all(torch.equal(ours, expected) for ours, expected in zip(resumed.weights(), whole.weights(), strict=True))
+    dist.destroy_process_group()
+    Path(folder, f"done-{rank}").touch()
+
+
+@pytest.mark.slow
+def test_a_sharded_training_resumes_from_the_parts_of_its_processes(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_train_shards, (free_port(), str(tmp_path)), nprocs=2)
+    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint", "done-0", "done-1"}
+    assert {file.name for file in (tmp_path / "checkpoint").glob("state*")} == {"state-0.safetensors", "state-1.safetensors"}
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("kind", ["MULTI_GPU", "FSDP"])
+def test_two_gpus_train_as_one_does(kind: str, small_models: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"precision": "float32"})
+    single = finetune(small_models["llama"], data, tmp_path / "one", settings=settings, **OPTIONS)
+    config = TWO_PROCESSES.replace("MULTI_CPU", kind).replace("use_cpu: true", "use_cpu: false")
+    fsdp = "fsdp_config:\n  fsdp_version: 2\n  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP\n  fsdp_state_dict_type: FULL_STATE_DICT\n"
+    (tmp_path / "accelerate.yaml").write_text(config + (fsdp if kind == "FSDP" else ""))
+    settings = settings.model_copy(update={"accelerate_config": str(tmp_path / "accelerate.yaml"), "micro_batch_tokens": 100})
+    double = launch.finetune(small_models["llama"], data, tmp_path / "two", settings=settings, work_dir=tmp_path / "work", **OPTIONS)
+    assert double["processes"] == 2
+    assert losses(double) == pytest.approx(losses(single), rel=1e-3)
 
 
 def test_variables_of_another_launcher_are_ignored(

@@ -208,7 +208,7 @@ def test_a_comparison_says_what_the_experts_actions_solve_on_a_server() -> None:
     with replica.serve(replica.TextCraft()) as url:
         lost, missing = compare("textcraft", url, [boots, other])
     assert (lost.outcome, missing.outcome) == ("lost", "other problem")
-    assert "the server says 'Could not execute get" in lost.reason
+    assert "the server says 'Could not execute craft" in lost.reason
     assert summary("textcraft", [lost, missing]) == "textcraft: 0 of 2 solved; 1 lost, 1 other problem"
     with pytest.raises(ServerFailed, match="does not answer"):
         compare("textcraft", url, [boots, other])

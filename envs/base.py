@@ -88,6 +88,8 @@ class TextEnv(gymnasium.Env[str, str]):
     highest_reward: ClassVar[float] = 1.0
     waiting_actions: ClassVar[frozenset[str]] = frozenset()
     """Actions that only let time pass: repeating them is no sign of a loop."""
+    deterministic: ClassVar[bool] = True
+    """The same actions give the same episode. False where a live service decides: its episodes are not played again as a check."""
 
     # --- hooks: override these -------------------------------------------------------------------------------------
     @classmethod

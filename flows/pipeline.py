@@ -109,7 +109,7 @@ class Pipeline:
         }
 
     def check_expert_data(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
-        """The gate for an expert set. Without a limit it must cover every instruction, with a limit its own instructions."""
+        """The gate for an expert set. It must cover every instruction of its split, or as many as its limit takes."""
         limits = self.params.data.limits
         data: Artifact = getattr(self.datasets, name)
         if not data.rows:
@@ -118,8 +118,9 @@ class Pipeline:
                 " allowed: at least one that has an expert; the others can be explored together with it,"
                 " and scored by `agentevol evaluate`"
             )
-        limit = limits.train if name == "agenttraj" else limits.train_large
-        self._check(EXPERT_SETS[name], data, expert=True, coverage_sets=[data] if limit else None)
+        split, limit = ("train", limits.train) if name == "agenttraj" else ("train_large", limits.train_large)
+        expert_limits = {split: limit} if limit else None
+        self._check(EXPERT_SETS[name], data, expert=True, coverage_sets=[] if limit else None, expert_limits=expert_limits)
 
     def finetune(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
         """The policy `name`: the base model (or `start`) fine-tuned on `data`. Iteration 0 is behavioural cloning."""
@@ -171,10 +172,11 @@ class Pipeline:
 
     def merge(self, kept: list[Artifact]) -> Artifact:
         """AgentTraj and the kept episodes, merged as `evolve.merge` says; the result must pass the gate."""
-        how = self.params.evolve.merge
+        how, limit = self.params.evolve.merge, self.params.data.limits.train
         merged = merge(initial=self.datasets.agenttraj, explored=kept, how=how)
-        coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" else [])]
-        self._check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets)
+        coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" and not limit else [])]
+        expert_limits = {"train": limit} if how != "none" and limit else None
+        self._check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets, expert_limits=expert_limits)
         return merged
 
     def evaluate(
@@ -269,7 +271,15 @@ class Pipeline:
         """The inference engine of the run's policies; None for the default, which is then part of no key."""
         return None if self.params.engine.kind == "transformers" else self.params.engine
 
-    def _check(self, name: str, data: Artifact, *, coverage_sets: list[Artifact] | None, expert: bool = False) -> None:
+    def _check(
+        self,
+        name: str,
+        data: Artifact,
+        *,
+        coverage_sets: list[Artifact] | None,
+        expert: bool = False,
+        expert_limits: dict[str, int] | None = None,
+    ) -> None:
         """Pass the dataset through the gate and record the gate's report. Raises GateFailed."""
         try:
             result = validate(
@@ -279,8 +289,9 @@ class Pipeline:
                 limit=self.params.gate,
                 tokenizer=self.base,
                 expert=expert,
-                environments=self._environments_with_expert() if expert else [],
+                environments=self._environments_with_expert() if expert or expert_limits else [],
                 coverage_sets=coverage_sets,
+                expert_limits=expert_limits,
                 env_versions=env_versions(data, *(coverage_sets or [])),
                 **self.chat,
             )

@@ -1,8 +1,8 @@
 """The Prefect API that a command starts for itself: a child process with the database `.prefect/prefect.db`.
 
 Invariant: the child never outlives its parent, however the parent ends (kill -9 included): it reads a pipe that only the parent holds open
-and exits when the pipe closes. On a new database, one child starts at a time, because two migrations of the same tables would conflict. Its
-output goes to `.prefect/server.log`. If the user has set PREFECT_API_URL, or `agentevol up` is running, that server is used and nothing is
+and exits when the pipe closes. On a new database, one child starts at a time (flows/prefect_database.py). Its output goes to
+`.prefect/server.log`. If the user has set PREFECT_API_URL, or `agentevol up` is running, that server is used and nothing is
 started.
 """
 
@@ -17,15 +17,19 @@ import sys
 import time
 import urllib.error
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
+import psutil
 
 from agentevol.parent_process import end_with_parent
+from agentevol.python_process import module_command, module_environment
+from flows.prefect_database import DatabaseCreation, database_variables
 from flows.up.state import api_url, loopback
 
 STARTUP_SECONDS = 120.0
+EXTENSION_SECONDS = 60.0
+"""On a busy machine the wait goes on by this much while the server works, up to MAX_PROCESSOR_SECONDS. A start needs about twelve."""
+MIN_PROCESSOR_SECONDS, MAX_PROCESSOR_SECONDS = 0.5, 300.0
 STOP_SECONDS = 5.0
 
 
@@ -37,46 +41,50 @@ class LocalServer:
     """A starting child process; `wait()` returns once it answers. Imports between the two cost no extra time."""
 
     def __init__(self, home: Path) -> None:
-        home.mkdir(parents=True, exist_ok=True)
-        self.migrated_marker = home / f"made-by-prefect-{version('prefect')}"
-        self.migration_lock = FileLock(home / "first.lock")
-        if not (self.migrated_marker.exists() and (home / "prefect.db").exists()):
-            self.migration_lock.acquire()
+        self.creation = DatabaseCreation(home)
+        self.creation.begin()
         self.log = home / "server.log"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "flows.prefect_server", str(self.port)],
+                [*module_command("flows.prefect_server"), str(self.port)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C goes to the flow; the child exits when its pipe closes
                 env={
-                    **os.environ,
+                    **module_environment(),
+                    **database_variables(home),
                     "PREFECT_HOME": str(home),
                     "PREFECT_UI_ENABLED": "0",
                     "PREFECT__SERVER_EPHEMERAL": "1",
                     "PREFECT__SERVER_FINAL": "1",
                 },
             )
+        self.creation.started(self.process.pid)
 
     def wait(self) -> None:
-        """Return when the API answers. Raises ServerStartupError when the child ends first or does not answer in STARTUP_SECONDS."""
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while time.monotonic() < deadline:
+        """Return when the API answers. Raises ServerStartupError when the child ends first, or stops working before it answers."""
+        start = time.monotonic()
+        deadline, used = start + STARTUP_SECONDS, 0.0
+        while True:
             if self.process.poll() is not None:
                 raise ServerStartupError(f"Prefect's API ended with code {self.process.returncode} while starting; {self._log_tail()}")
             with contextlib.suppress(urllib.error.URLError, OSError), loopback.open(f"{self.url}/health", timeout=5) as response:
                 if response.status == 200:
-                    self.migrated_marker.touch()
-                    self.migration_lock.release()
+                    self.creation.finish()
                     return
             time.sleep(0.1)
-        raise ServerStartupError(f"Prefect's API did not answer at {self.url} within {STARTUP_SECONDS:.0f} s; {self._log_tail()}")
+            if time.monotonic() < deadline:
+                continue
+            before, used = used, self._processor_seconds()
+            if not before + MIN_PROCESSOR_SECONDS <= used <= MAX_PROCESSOR_SECONDS:
+                waited = time.monotonic() - start
+                raise ServerStartupError(f"Prefect's API did not answer at {self.url} within {waited:.0f} s; {self._log_tail()}")
+            deadline += EXTENSION_SECONDS
 
     def stop(self) -> None:
-        self.migration_lock.release()
         if self.process.stdin:
             self.process.stdin.close()
         try:
@@ -84,6 +92,14 @@ class LocalServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.creation.release()
+
+    def _processor_seconds(self) -> float:
+        try:
+            times = psutil.Process(self.process.pid).cpu_times()
+            return float(times.user + times.system)
+        except psutil.Error:
+            return 0.0
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()

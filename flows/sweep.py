@@ -19,6 +19,7 @@ from prefect import flow
 
 from agentevol.data.artifact_folder import digest_json
 from agentevol.parent_process import end_with_parent
+from agentevol.python_process import module_command, module_environment
 from agentevol.report.sweep.model import Setting, SweepRun
 from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, first_difference, recorded_parameters
 from agentevol.settings.effects import comparable_parameters
@@ -155,8 +156,8 @@ def _run_in_parallel(grid: Sequence[SweepRun], concurrency: int, params_file: st
         finished = []
         for cell in chain:
             arguments = {"params_file": params_file, "overrides": [*overrides, *_cell_overrides(cell)], "experiment": name}
-            command = [sys.executable, "-m", "flows.sweep", json.dumps(arguments)]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            command = [*module_command("flows.sweep"), json.dumps(arguments)]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=module_environment())
             processes.append(process)
             assert process.stdout is not None
             output = process.stdout.read()

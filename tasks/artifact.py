@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agentevol.data.artifact_folder import MANIFEST, IncompleteFolder, read_manifest
+from agentevol.data.artifact_folder import MANIFEST, IncompleteFolder, digest_json, read_manifest
 from tasks import paths
 
 PRODUCT = f"agentevol {version('agentevol')}"
 SCHEMA = 2
 """The schema of the manifests in the store. Raised when task names, inputs or facts change their names or meaning."""
+KEY_DIGITS = 16
+_PARTS_OF_A_FOLDER = len(paths.STORE.parts) + 1
 _SCHEMA_WITHOUT_NUMBER = 1
 """The first manifests had no schema number."""
 
@@ -51,17 +53,41 @@ class Artifact(BaseModel):
 
 
 def artifact_of(manifest: Mapping[str, Any], folder: Path) -> Artifact:
-    """The artifact that a manifest in the store describes. Raises IncompatibleSchema if another version of the product wrote it."""
+    """The artifact that a manifest in the store describes.
+
+    Raises IncompatibleSchema if another version of the product wrote it, IncompleteFolder if its path leads out of the folder.
+    """
     schema = manifest.get("schema", _SCHEMA_WITHOUT_NUMBER)
     try:
         if schema == SCHEMA:
-            return Artifact.model_validate(manifest["artifact"])
+            artifact = Artifact.model_validate(manifest["artifact"])
+            if not _is_inside(artifact.path, folder.name):
+                raise IncompleteFolder(
+                    f"{folder}: its {MANIFEST} names {artifact.path}, which is not in it. Remove the folder; its step runs again"
+                )
+            return artifact
     except (KeyError, ValidationError):
         schema = "unknown"
     raise IncompatibleSchema(
         f"{folder} was written by {manifest.get('created_by', 'an unknown version')} (schema {schema}; {PRODUCT} reads {SCHEMA}):"
         " use that version, or move runs/store away and run again; missing results are computed again"
     )
+
+
+def result_folder(artifact: Artifact) -> PurePosixPath:
+    """The result's place inside its folder of the store."""
+    return PurePosixPath(*PurePosixPath(artifact.path).parts[_PARTS_OF_A_FOLDER:])
+
+
+def store_key(task: str, version: str, inputs: Any) -> str:
+    """The name of a result's folder. `inputs`: the content of the inputs, as a JSON value."""
+    digest = digest_json({"task": task, "version": version, "inputs": inputs})
+    return f"{task.replace('_', '-')}-v{version}-{digest[:KEY_DIGITS]}"
+
+
+def _is_inside(path: str, folder_name: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return parts[:_PARTS_OF_A_FOLDER] == (*paths.STORE.parts, folder_name) and ".." not in parts
 
 
 def check_store() -> None:

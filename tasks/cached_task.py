@@ -17,12 +17,10 @@ from typing import Any
 from prefect import Task
 from pydantic import BaseModel
 
-from agentevol.data.artifact_folder import atomic_folder, digest_json, folder_digest, is_complete, read_manifest, write_manifest
+from agentevol.data.artifact_folder import atomic_folder, folder_digest, is_complete, read_manifest, write_manifest
 from agentevol.settings.effects import key_values
 from tasks import paths
-from tasks.artifact import PRODUCT, SCHEMA, Artifact, artifact_of
-
-KEY_DIGITS = 16
+from tasks.artifact import PRODUCT, SCHEMA, Artifact, artifact_of, store_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +114,7 @@ class CachedTask:
 
     def key(self, inputs: Mapping[str, Any]) -> str:
         """The folder's name. Raises TypeError for an input without content, such as a path."""
-        digest = digest_json({"task": self.name, "version": self.version, "inputs": self._identity(inputs)})
-        return f"{self.name.replace('_', '-')}-v{self.version}-{digest[:KEY_DIGITS]}"
+        return store_key(self.name, self.version, self._identity(inputs))
 
     def _identity(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         bound = inspect.signature(self.task.fn).bind(**inputs)

@@ -9,11 +9,11 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from agentevol.data.dataset import read_instruction_list, stream_dataset
 from agentevol.settings.schema import GateParams
-from envs.base import Instruction
+from envs.base import Instruction, Split
 from envs.registry import environment_class
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
@@ -37,14 +37,16 @@ def validate(
     template_kwargs: dict[str, Any] | None = None,
     chat_format: str | None = None,
     validation: Artifact | None = None,
+    expert_limits: dict[str, int] | None = None,
 ) -> TaskOutput:
     """Check a training set. Raises GateFailed, which names the check, the rows, the reason and the remedy; then nothing is stored.
 
     `evaluation`: all of AgentEval, even if the run evaluates on a part of it. `validation`: the validation split, which must not be
     trained on either; None if the run has none. `expert`: expert trajectories, which must replay and must
     contain all `environments`. `coverage_sets`: the datasets whose instructions the set should cover; None: all instructions of the splits
-    that its rows come from. `env_versions`: the versions of the environments, which define reward, success and replay.
-    `template_kwargs`, `chat_format`: as in tasks.learn.finetune.
+    that its rows come from. `expert_limits`: splits of which the set should cover the first instructions of `environments`, with their
+    number. `env_versions`: the versions of the environments, which define reward, success and replay. `template_kwargs`, `chat_format`: as
+    in tasks.learn.finetune.
     """
     from agentevol.chat.load import load_chat_tokenizer
     from agentevol.gate import gate
@@ -61,7 +63,7 @@ def validate(
             token_count=lambda row: len(chat.tokenize_conversation(row.messages).token_ids if row.token_ids is None else row.token_ids),
             expert=expert,
             required_environments=environments,
-            instructions=None if coverage_sets is None else _distinct_instructions(coverage_sets),
+            instructions=None if coverage_sets is None else _distinct_instructions(coverage_sets, expert_limits or {}, environments),
         )
     report.raise_if_failed()
     (out / "gate.md").write_text(report.markdown(), encoding="utf-8")
@@ -69,8 +71,12 @@ def validate(
     return TaskOutput(facts={"markdown": report.markdown()})
 
 
-def _distinct_instructions(datasets: list[Artifact]) -> list[Instruction]:
-    return list({item.item_id: item for dataset in datasets for item in _instructions(dataset)}.values())
+def _distinct_instructions(datasets: list[Artifact], expert_limits: dict[str, int], environments: list[str]) -> list[Instruction]:
+    """Those of the datasets, and the first ones of the splits, which the environments know: a set says nothing about what it lacks."""
+    listed = [item for dataset in datasets for item in _instructions(dataset)]
+    for split, limit in expert_limits.items():
+        listed += [item for env in environments for item in environment_class(env).instructions(cast(Split, split))[:limit]]
+    return list({item.item_id: item for item in listed}.values())
 
 
 def _instructions(data: Artifact) -> list[Instruction]:

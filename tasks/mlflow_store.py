@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 
-from tasks import paths
+from tasks import mlflow_database, paths
 from tasks.progress import say
 
 HEALTH_TIMEOUT = 10.0
@@ -43,8 +43,7 @@ def connect() -> MlflowClient:
         _check_server(uri)
     else:
         with _database_lock():
-            if _check_database(uri):
-                MlflowClient(uri).search_experiments(max_results=1)  # creates the tables, which two processes cannot do at once
+            _prepare_database(uri)
     if mlflow.get_tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
         mlflow.tracing.reset()  # type: ignore[no-untyped-call]  # its exporter would keep writing to the previous database
@@ -120,21 +119,25 @@ def _check_server(uri: str) -> None:
         ) from None
 
 
-def _check_database(uri: str) -> bool:
-    """Whether the database is still empty. Raises TrackingUnavailable if it has another schema version, or cannot be opened."""
-    file = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
-    if file and not file.exists():
-        say("creating MLflow's database, the first time only (about ten seconds)")
+def _prepare_database(uri: str) -> None:
+    """Create the database if there is none. Raises TrackingUnavailable if it has another schema version, or cannot be used."""
+    file = paths.sqlite_file(uri)
+    known = _known_revisions()
     try:
+        if file and file.exists() and _schema_revision(uri) in known[1:]:
+            mlflow_database.set_unfinished_aside(file, is_finished=lambda: _schema_revision(uri) == known[0])
+        if file and not file.exists():
+            mlflow_database.create(file)
         if file:
             with sqlite3.connect(file, timeout=30) as database:
                 database.execute("PRAGMA journal_mode=WAL")  # writers do not wait for readers
         revision = _schema_revision(uri)
-    except Exception as error:  # of sqlite3, SQLAlchemy or the database's driver, which share no base class
+        if revision is None:
+            MlflowClient(uri).search_experiments(max_results=1)  # creates the tables, which two processes cannot do at once
+    except Exception as error:  # of sqlite3, SQLAlchemy, MLflow or the database's driver, which share no base class
         raise TrackingUnavailable(_unavailable_message(uri, error)) from None
-    known = _known_revisions()
     if revision is None or revision == known[0]:
-        return revision is None
+        return
     version, address = mlflow.__version__, without_password(uri)
     if revision in known:
         raise TrackingUnavailable(

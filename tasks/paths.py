@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 from filelock import FileLock
 
 STORE = Path("runs") / "store"
+_SQLITE = "sqlite:///"
 
 
 def root() -> Path:
@@ -47,11 +49,30 @@ def tracking_uri() -> str:
 
     A postgresql:// address without a driver gets the driver of the extra `postgres` if SQLAlchemy's default driver is not installed.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _own_database()
     scheme, separator, rest = uri.partition("://")
     if scheme in ("postgresql", "postgres"):
         scheme = "postgresql+pg8000" if find_spec("pg8000") and not find_spec("psycopg2") else "postgresql"
     return f"{scheme}{separator}{rest}"
+
+
+def _own_database() -> str:
+    uri = sqlite_uri(root() / "mlflow.db")
+    # MLflow also creates the parent folder, under its escaped name; a relative address has none.
+    return f"{_SQLITE}mlflow.db" if "%" in uri and root() == Path.cwd().resolve() else uri
+
+
+def sqlite_uri(file: Path) -> str:
+    """The address of a database file. Characters that have a meaning in an address are escaped: a folder may be named `a%20b` or `a?b`."""
+    path = str(file)
+    for character in "%?#":  # the percent sign first
+        path = path.replace(character, f"%{ord(character):02X}")
+    return f"{_SQLITE}{path}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a database's address; None for a server or another kind of database."""
+    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
 
 
 def artifact_root() -> str:

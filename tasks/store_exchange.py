@@ -8,17 +8,29 @@ writers push at once; nothing there is ever changed or removed. What is pulled i
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from agentevol.data.artifact_folder import MANIFEST, atomic_folder, incomplete_folder_error, is_complete, read_manifest, sha256_file
+from agentevol.data.artifact_folder import (
+    MANIFEST,
+    IncompleteFolder,
+    atomic_folder,
+    incomplete_folder_error,
+    is_complete,
+    read_manifest,
+    sha256_file,
+)
 from tasks import paths
 from tasks.artifact import PRODUCT, SCHEMA, check_store
 from tasks.progress import progress_bar
 from tasks.store_catalogue import Entry, resolve_prefix
+from tasks.store_verification import NotAsDescribed, verify_result
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "ssh": "ssh", "sftp": "ssh"}
+
+_FOLDER_NAME = re.compile(r"[a-z][a-z0-9-]*-v[A-Za-z0-9.]+-[0-9a-f]{16}")
 
 
 class RemoteError(RuntimeError):
@@ -49,14 +61,19 @@ class Remote:
             index.setdefault(digest, []).append(f"{folder}/{manifest_hash}")
         return index
 
-    def pull(self, folders: Iterable[str]) -> int:
-        """Copy folders into the store that are missing or incomplete there; returns how many. Raises IncompatibleSchema."""
+    def pull(self, selected: Mapping[str, Sequence[str]]) -> int:
+        """Copy folders into the store that are missing or incomplete there; returns how many. Raises IncompatibleSchema.
+
+        `selected`: digests, each with the folders that hold it (a part of the index).
+        """
         check_store()
-        by_name = {folder.partition("/")[0]: folder for folder in folders}
-        missing = [folder for name, folder in by_name.items() if not is_complete(paths.store() / name)]
+        by_name = {folder.partition("/")[0]: (folder, digest) for digest, folders in selected.items() for folder in folders}
+        if unknown := [name for name in by_name if not _FOLDER_NAME.fullmatch(name)]:
+            raise RemoteError(f"{self.url}: the index names {unknown[0]}, which is no folder of a store")
+        missing = [entry for name, entry in by_name.items() if not is_complete(paths.store() / name)]
         with progress_bar("pulling") as progress:
-            for done, folder in enumerate(missing, 1):
-                self._pull(folder)
+            for done, (folder, digest) in enumerate(missing, 1):
+                self._pull(folder, digest)
                 progress(done, len(missing))
         return len(missing)
 
@@ -73,9 +90,11 @@ class Remote:
         self._call("write", self.files.pipe_file, f"{index_folder}/{manifest_hash}", b"")
         return True
 
-    def _pull(self, folder: str) -> None:
-        with atomic_folder(paths.store() / folder.partition("/")[0]) as out:
+    def _pull(self, folder: str, digest: str) -> None:
+        name = folder.partition("/")[0]
+        with atomic_folder(paths.store() / name) as out:
             self._get(self._path("store", folder, MANIFEST), out / MANIFEST)
+            remedy = f"remove it and index/*/{folder} there, and push it again"
             manifest = read_manifest(out)
             if manifest.get("schema") != SCHEMA:
                 raise RemoteError(
@@ -88,7 +107,14 @@ class Remote:
                 (out / file).parent.mkdir(parents=True, exist_ok=True)
                 self._get(self._path("store", folder, file), out / file)
             if not is_complete(out):
-                raise RemoteError(f"{self.url}: store/{folder} is damaged there; remove it and index/*/{folder} there, and push it again")
+                raise RemoteError(f"{self.url}: store/{folder} is damaged there; {remedy}")
+            try:
+                verify_result(out, name, digest)
+            except (NotAsDescribed, IncompleteFolder) as error:
+                raise RemoteError(
+                    f"{self.url}: store/{folder} is not what it claims to be: {error}. Nothing of it was kept; ask whoever wrote it,"
+                    f" or {remedy}"
+                ) from None
 
     def _find(self, folder: str) -> list[str]:
         try:

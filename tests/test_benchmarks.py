@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from agentevol.settings.load import load_params
-from benchmarks import check, experiment
+from benchmarks import check, experiment, kills
 from benchmarks.results import record
 from benchmarks.sweep import needed_results, totals
 from flows.sweep import cells
@@ -127,3 +129,60 @@ def test_of_a_setting_and_seed_the_longest_run_is_kept_in_whatever_order_they_co
         (tmp_path / f"{name}.json").write_text("{}")
         experiment.keep(tmp_path / f"{name}.json")
     assert {file.stem for file in experiment.RECORDS.iterdir()} == {"M6-K1-initial-s0", "M4-K1-initial-s1", "M4-K3-initial-s0"}
+
+
+RESUMABLE = """
+import json, pathlib, sys, time
+store = pathlib.Path("runs/store")
+for number in range(6):
+    folder = store / f"step-v1-{number}"
+    if not folder.exists():
+        time.sleep(0.1)
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"artifact": {"digest": str(number)}}))
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> kills.Job:
+    (tmp_path / "inputs").mkdir()
+    return kills.Job([sys.executable, "-c", RESUMABLE], tmp_path / "inputs")
+
+
+def test_a_job_that_continues_passes_and_the_benchmark_itself_continues(job: kills.Job, tmp_path: Path) -> None:
+    first = kills.run(job, tmp_path / "kills", 2, minutes=10, seed=0)
+    assert [trial.number for trial in first] == [1, 2]
+    assert all(trial.passed for trial in first)
+    assert [trial.whole_tree for trial in first] == [False, True]
+    later = kills.run(job, tmp_path / "kills", 3, minutes=10, seed=0)
+    assert later[:2] == first
+    assert len(later) == 3
+    assert kills.run(job, tmp_path / "kills", 9, minutes=0, seed=0) == later  # no time for more
+
+
+@pytest.mark.parametrize(("change", "verdict"), [("raise SystemExit('broken')", "FAILED (1: broken)"), ("pass", "DIFFERENT")])
+def test_a_job_that_does_not_continue_fails(
+    job: kills.Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, verdict: str
+) -> None:
+    """The second run finds the file that the first one left, which is killed when it has left it."""
+    kill = kills.kill
+
+    def kill_later(process: subprocess.Popen[bytes], *, whole_tree: bool) -> None:
+        while process.poll() is None and not (tmp_path / "kills" / "trial" / "began").exists():
+            time.sleep(0.01)
+        kill(process, whole_tree=whole_tree)
+
+    monkeypatch.setattr(kills, "kill", kill_later)
+    again = f"""
+import pathlib
+if pathlib.Path("began").exists():
+    pathlib.Path("runs/store/other").mkdir(parents=True, exist_ok=True)
+    pathlib.Path("runs/store/other/manifest.json").write_text('{{"artifact": {{"digest": "x"}}}}')
+    {change}
+pathlib.Path("began").touch()
+"""
+    broken = kills.Job([sys.executable, "-c", again + RESUMABLE], job.inputs)
+    [trial] = kills.run(broken, tmp_path / "kills", 1, minutes=10, seed=1)
+    assert not trial.passed
+    assert verdict in kills.row(trial)
+    assert (tmp_path / "kills" / "failed-1" / "began").exists()

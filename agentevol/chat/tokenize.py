@@ -43,6 +43,8 @@ class ChatTokenizer:
         )
         eos = tokenizer.eos_token_id
         end = self._controls.first(template.answer_suffix)
+        if end is not None and eos is not None and end[0] == tokenizer.bos_token != tokenizer.eos_token:
+            end = None  # it begins the next turn, as in templates that write BOS before each of them
         if end is not None and not template.answer_suffix[: end.start()].strip():
             self.end_text = end[0]
             self.closing_space = template.answer_suffix[: end.start()]

@@ -7,6 +7,7 @@ its final name by one rename after all files are synced to disk. Any other folde
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -155,7 +156,7 @@ def _replace(temporary: Path, final: Path) -> None:
     for attempt in range(10):
         backup = _temporary_name(final, BACKUP_SUFFIX)
         with contextlib.suppress(FileNotFoundError):
-            final.rename(backup)
+            _move_away(final, backup)
         try:
             temporary.rename(final)
         except OSError:
@@ -168,3 +169,15 @@ def _replace(temporary: Path, final: Path) -> None:
             shutil.rmtree(backup, ignore_errors=True)
         break
     _fsync(final.parent)
+
+
+def _move_away(folder: Path, backup: Path) -> None:
+    """Rename the folder. One that a container's image brought (a lower layer of an overlay) cannot be renamed: it is copied and removed."""
+    try:
+        folder.rename(backup)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(folder, backup, symlinks=True)
+        (folder / MANIFEST).unlink(missing_ok=True)  # first, so that a folder that a kill leaves half removed counts as unfinished
+        shutil.rmtree(folder)

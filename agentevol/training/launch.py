@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from agentevol.parent_process import end_with_parent
+from agentevol.python_process import module_command, module_environment
 from agentevol.settings.schema import FinetuneParams
 
 _PROGRESS_PREFIX = "@step "
@@ -140,9 +141,9 @@ def ignore_launcher_variables() -> None:
 
 def _launch(config_file: Path, folder: Path, progress: Callable[[int, int, float], None] | None) -> None:
     """Run the training that `folder`/spec.json describes under `accelerate launch`; its facts are then in `folder`/facts.json."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config_file)]
+    command = [*module_command("accelerate.commands.launch"), "--config_file", str(config_file)]
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
-    environment = dict(os.environ)
+    environment = module_environment()
     if config.get("use_cpu") and int(config.get("num_processes") or 1) > 1:
         # On CPUs accelerate itself starts several processes only with MPI; torch's launcher, which it uses for GPUs, works there as well.
         environment["ACCELERATE_USE_CPU"] = "true"

@@ -17,8 +17,7 @@ WHOLE_TEXT_ENVIRONMENTS = (*TOOL_ENVIRONMENTS, "webarena")
 """The environments whose servers parse the policy's whole text."""
 
 _TOOL_CALL = re.compile(r"[`'\" ]*([A-Za-z_]\w*)[`'\" ]*(?:with\s+Action Input:\s*(.*))?", re.DOTALL)
-_CALL_AT_THE_END = re.compile(r"([^\n]*?)\s*with\s*Action Input:\s*([^\n]*)\n?\Z")
-_CODE_BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
+_INPUT_MARKER = "Action Input:"
 _MOVE = re.compile(r"move (.+) to (.+)")
 _PUT = re.compile(r"put (.+?) (?:in/on|in|on) (.+)")
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9, ]+")
@@ -85,19 +84,40 @@ def parse_answer(name: str, text: str) -> str:
     between ``` and ```. Raises Misunderstood.
     """
     if name == "webarena":
-        block = _CODE_BLOCK.search(text)
-        if block is None:
+        parts = text.split("```", 2)
+        if len(parts) < 3:
             raise Misunderstood(NO_BLOCK)
-        return block[1].strip()
-    call = _CALL_AT_THE_END.search(text)
+        return parts[1].strip()
+    call = _call_at_the_end(text)
     if call is None:
         raise Misunderstood(NO_CALL)
-    _, marker, tool = call[1].partition("Action:")
+    _, marker, tool = call[0].partition("Action:")
     if not marker:
         raise Misunderstood(NO_MARKER)
-    if not _is_python_literal(call[2]):
+    if not _is_python_literal(call[1]):
         raise Misunderstood(INVALID_INPUT)
-    return f"{tool.strip()} with Action Input: {call[2]}"
+    return f"{tool.strip()} with Action Input: {call[1]}"
+
+
+def _call_at_the_end(text: str) -> tuple[str, str] | None:
+    """(the line before `with Action Input:`, the input) if the input is the end of the text and has no line break. In linear time."""
+    text = text.removesuffix("\n")
+    last_line = text.rfind("\n") + 1
+    before = text[:last_line].rstrip()
+    marker = len(before) - len(_INPUT_MARKER) if before.endswith(_INPUT_MARKER) else text.find(_INPUT_MARKER, last_line)
+    while marker >= 0:
+        end = _skip_spaces_back(text, marker)
+        if text.endswith("with", 0, end):
+            end = _skip_spaces_back(text, end - len("with"))
+            return text[text.rfind("\n", 0, end) + 1 : end], text[marker + len(_INPUT_MARKER) :].strip()
+        marker = text.find(_INPUT_MARKER, marker + 1)
+    return None
+
+
+def _skip_spaces_back(text: str, end: int) -> int:
+    while end > 0 and text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def _tool_call(action: str) -> OutgoingAction:

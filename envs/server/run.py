@@ -37,7 +37,7 @@ def run(host: str, port: int, environments: list[str], limits: Limits, token_fil
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise CannotStart(f"cannot listen on {host}:{port}: {error.strerror}; give another --port") from None
+        raise CannotStart(f"cannot listen on {_in_url(host)}:{port}: {error.strerror}; give another --port") from None
     app = make_app(environments or None, limits, token)
     config = uvicorn.Config(
         app,
@@ -49,8 +49,13 @@ def run(host: str, port: int, environments: list[str], limits: Limits, token_fil
     )
     with listener:
         print(f"serving {', '.join(sorted(environments or ENVIRONMENTS))}", flush=True)
-        print(f"http://{host}:{listener.getsockname()[1]}  (requests are described at /docs; stop with Ctrl-C)", flush=True)
+        print(f"http://{_in_url(host)}:{listener.getsockname()[1]}  (requests are described at /docs; stop with Ctrl-C)", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _in_url(host: str) -> str:
+    """The host as an address writes it: IPv6 numbers in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _token(file: Path | None) -> str | None:

@@ -42,6 +42,7 @@ EXPECTED_ERRORS = (
     "agentevol.data.artifact_folder.IncompleteFolder",
     "agentevol.rollout.engine.EngineError",
     "agentevol.rollout.workers.WorkerLost",
+    "agentevol.rollout.reward_check.RewardMismatch",
     "tasks.artifact.IncompatibleSchema",
     "tasks.rollout.RolloutFailed",
     "tasks.rollout.PolicyChanged",

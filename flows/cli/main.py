@@ -287,7 +287,16 @@ def doctor(
 
 
 def main() -> None:
-    app()
+    try:
+        app()
+    except Exception as error:
+        from flows.cli.machine_errors import machine_error
+
+        message = machine_error(error)
+        if message is None:
+            raise
+        print(f"agentevol: {message}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _print_report(folder: Path) -> None:

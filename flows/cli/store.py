@@ -83,7 +83,7 @@ def pull(url: Url, digests: Digests = None) -> None:
 
         remote = Remote(url)
         selected = select_remote(remote.read_index(), digests or [], url)
-        new = remote.pull(folder for folders in selected.values() for folder in folders)
+        new = remote.pull(selected)
     typer.echo(f"{new} results pulled from {url}; agentevol data list --all shows them")
 
 

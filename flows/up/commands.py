@@ -42,6 +42,8 @@ def up(home: Path, port: int | None, ui_port: int | None, concurrency: int | Non
             if "server" not in running:
                 started.append(services.start_server(record, port or PREFECT_PORT))
             if "mlflow" not in running and not _external_mlflow():
+                _write(record, running, started)
+                mlflow_ui.create_database()  # completely or not at all, which MLflow's server does not do
                 started.append(services.start_mlflow(record, ui_port or MLFLOW_PORT))
             _write(record, running, started)
             titles = [TITLES[starting.service.name] for starting in started] + ([TITLES["worker"]] if "worker" not in running else [])

@@ -9,11 +9,10 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 
-from flows.up.state import process_tree, terminate
+from flows.up.state import StartupError, process_tree, terminate
 from tasks import paths
 
 READY = "(ready in about ten seconds; Ctrl-C stops it)"
@@ -24,7 +23,7 @@ def serve(port: int) -> int:
     from tasks.mlflow_store import TrackingUnavailable, is_server, without_password
 
     uri = paths.tracking_uri()
-    if not is_server(uri) and uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if (file := paths.sqlite_file(uri)) and not file.exists():
         return _no_runs_yet()
     try:
         found = links(without_password(uri.rstrip("/")) if is_server(uri) else f"http://127.0.0.1:{port}")
@@ -47,6 +46,16 @@ def serve(port: int) -> int:
         return 0
     finally:
         terminate(process_tree(psutil.Process(server.pid)) if server.poll() is None else [])
+
+
+def create_database() -> None:
+    """MLflow's database, if there is none. Raises StartupError if it cannot be used."""
+    from tasks.mlflow_store import TrackingUnavailable, connect
+
+    try:
+        connect()
+    except TrackingUnavailable as error:
+        raise StartupError(str(error)) from None
 
 
 def command(port: int) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from flows.prefect_database import DatabaseCreation, database_variables
 from flows.up import mlflow_ui
 from flows.up.state import HOME_VARIABLE, Record, Service, StartupError, loopback, process_tree, responds, terminate
 
@@ -34,6 +35,7 @@ class StartingService:
 
     def __init__(self, service: Service, process: subprocess.Popen[bytes], is_ready: Callable[[], bool]) -> None:
         self.service, self.process, self.is_ready = service, process, is_ready
+        self.creation: DatabaseCreation | None = None
 
     def wait(self) -> None:
         """Return when it is ready. Raises StartupError if it exits first or takes too long."""
@@ -42,6 +44,8 @@ class StartingService:
             if self.process.poll() is not None:
                 raise StartupError(f"{self.service.name} ended with code {self.process.returncode} while starting; {self._log_tail()}")
             if self.is_ready():
+                if self.creation:
+                    self.creation.finish()
                 return
             time.sleep(0.2)
         raise StartupError(f"{self.service.name} was not ready within {STARTUP_SECONDS:.0f} s; {self._log_tail()}")
@@ -53,9 +57,15 @@ class StartingService:
 def start_server(record: Record, port: int) -> StartingService:
     """Prefect's server with its pages. The port is set by a variable: with --port, the pages would still connect to 4200."""
     check_port(port, "--port")
-    environment = {"PREFECT_SERVER_API_HOST": HOST, "PREFECT_SERVER_API_PORT": str(port)}
+    home = record.folder.parent
+    environment = {"PREFECT_SERVER_API_HOST": HOST, "PREFECT_SERVER_API_PORT": str(port), **database_variables(home)}
     url = f"http://{HOST}:{port}"
-    return _start(record, "server", ["-m", "prefect", "server", "start"], environment, url, f"{url}/api/health")
+    creation = DatabaseCreation(home)
+    creation.begin()
+    starting = _start(record, "server", ["-m", "prefect", "server", "start"], environment, url, f"{url}/api/health")
+    creation.started(starting.service.pid)
+    starting.creation = creation
+    return starting
 
 
 def start_mlflow(record: Record, port: int) -> StartingService:

@@ -13,6 +13,7 @@ import pytest
 
 from envs import make
 from envs.protocols.agentgym import PROTOCOLS, TOOL_ENVIRONMENTS, item_id_of
+from envs.protocols.agentgym_actions import to_agentgym
 from tests.envs.served import start, stop
 from tests.envs.test_agentgym_protocol import PLAYABLE
 
@@ -64,7 +65,7 @@ def test_its_client_plays_the_experts_episode(name: str, number: int, server: st
         if name == "bird":
             answer = f"Thought: {thought}\n\nAction: ```sql\n{action}\n```"
         if name in TOOL_ENVIRONMENTS:
-            answer = f"Thought: {thought}\n\nAction: {action}"
+            answer = f"Thought: {thought}\n\n{to_agentgym(name, action).text}"
         output = client.step(answer)
         observation, *_ = local.step(action)
         assert output.state == observation

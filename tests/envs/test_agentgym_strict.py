@@ -46,6 +46,14 @@ def test_what_agentgyms_tool_servers_cannot_parse_is_not_parsed_here(text: str, 
         parse_answer("todo", text)
 
 
+def test_a_call_may_be_broken_before_its_input_and_is_parsed_in_linear_time() -> None:
+    assert parse_answer("todo", "Action: get_projects\nwith Action Input:\n{}\n") == "get_projects with Action Input: {}"
+    spaces = " " * 50_000
+    for text in (f"Action: x{spaces}", f"Action:{spaces}with{spaces}Action Input:{spaces}\n{spaces}x", "Action Input:" * 5_000):
+        with pytest.raises(Misunderstood):
+            parse_answer("todo", text)
+
+
 def test_webarenas_answer_needs_fences_and_its_first_block_counts() -> None:
     with pytest.raises(Misunderstood):
         parse_answer("webarena", "Thought: hm\nAction: click [12]")

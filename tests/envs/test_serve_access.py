@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,22 @@ def test_serving_other_machines_requires_a_token(monkeypatch: pytest.MonkeyPatch
         run("0.0.0.0", 0, [], LIMITS)
     with pytest.raises(CannotStart, match="no such environment: atlantis"):
         run("127.0.0.1", 0, ["atlantis"], LIMITS)
+
+
+def test_the_printed_address_can_be_opened_also_with_ipv6() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    command = [sys.executable, "-m", "flows.cli", "serve", "--host", "::1", "--port", "0", "--environment", "maze"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        url = process.stdout.readline().split()[0]
+        try:
+            assert httpx.get(f"{url}/health", timeout=60).status_code == 200
+        finally:
+            process.terminate()
 
 
 def test_the_token_may_be_in_a_file(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from agentevol.gate.gate import GateFailed
 from agentevol.settings.load import SettingsError
 from envs import registry
 from envs.base import Sizes
+from tasks.collect import subset
 from tests.flows.tiny import Pushing, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
@@ -79,6 +80,23 @@ def test_an_exploration_without_a_success_stops_the_flow_only_if_coverage_is_req
     with pytest.raises(GateFailed, match=r"the set is empty(.|\n)*0 of 3 covered, below 0.1"):
         evolve(iterations=1, overrides=["gate.min_coverage=0.1", "data.limits.explore=4", "data.limits.train=4"])
     assert not stored(tiny, "merge")
+
+
+def test_the_limits_of_the_data_do_not_lower_the_required_coverage(tiny: Path) -> None:
+    """Two trajectories where the limit takes eight: the set may not be compared with itself."""
+    from flows.pipeline import Pipeline, load_parameters
+
+    pipeline = Pipeline(load_parameters(overrides=["data.limits.train=8", "gate.min_coverage=1"]))
+    pipeline.check_expert_data("agenttraj")
+    complete = pipeline.datasets.agenttraj
+    few = subset(complete, split="train", environments=["pushing"], limit=2)
+    pipeline.datasets = replace(pipeline.datasets, agenttraj=few)
+    with pytest.raises(GateFailed, match="of 4 covered, below 1"):
+        pipeline.check_expert_data("agenttraj")
+    few_explored = replace(pipeline.datasets, explore=subset(pipeline.datasets.explore, split="explore", environments=["pushing"], limit=1))
+    pipeline.datasets = few_explored
+    with pytest.raises(GateFailed, match="of 4 covered, below 1"):
+        pipeline.merge([few])
 
 
 def test_environments_without_an_expert_are_scored_and_not_cloned(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,5 +82,5 @@ def test_results_of_the_previous_version_are_not_pulled(project: Path, tmp_path:
         manifest.write_text(manifest.read_text().replace(f'"schema": {SCHEMA}', '"schema": 1'))
     paths.store().rename(project / "away")
     with pytest.raises(RemoteError, match=r"written by agentevol 0\.1\.0 \(schema 1; agentevol \S+ reads 2\): use that version"):
-        remote.pull(folder for folders in remote.read_index().values() for folder in folders)
+        remote.pull(remote.read_index())
     assert not list(paths.store().glob("gather-*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks import mlflow_store, paths
+from tasks import mlflow_database, mlflow_store, paths
+from tasks.mlflow_database import set_unfinished_aside
 from tasks.mlflow_store import TrackingUnavailable, connect, get_or_create_experiment, without_password
 from tests import ROOT
 from tests.servers import postgres
 from tests.servers.ports import free_port
+from tests.shared import copy_mlflow_database
 
 
 @pytest.mark.parametrize(
@@ -28,10 +31,58 @@ def test_a_database_of_another_mlflow_version_is_reported_and_not_changed(projec
     with sqlite3.connect("mlflow.db") as database:
         database.execute("create table alembic_version (version_num varchar(32) not null)")
         database.execute("insert into alembic_version values (?)", [revision])
+        database.execute("create table experiments (name varchar)")
+        database.execute("insert into experiments values ('Default')")
     with pytest.raises(TrackingUnavailable, match=message):
         connect()
     with sqlite3.connect("mlflow.db") as database:
-        assert database.execute("select count(*) from sqlite_master where type = 'table'").fetchone() == (1,)
+        assert database.execute("select count(*) from sqlite_master where type = 'table'").fetchone() == (2,)
+
+
+KILLED_WHILE_CREATING = """
+import os, signal
+from alembic.runtime.migration import HeadMaintainer
+from tasks.mlflow_store import connect
+
+steps = 0
+original = HeadMaintainer.update_to_step
+
+def update_to_step(self, step):
+    global steps
+    steps += 1
+    if steps == 20:  # of about 50
+        os.kill(os.getpid(), signal.SIGKILL)
+    original(self, step)
+
+HeadMaintainer.update_to_step = update_to_step
+connect()
+"""
+
+
+def test_a_kill_while_the_database_is_created_leaves_none(project: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_CREATING], cwd=project, env={**environment, "PYTHONPATH": str(ROOT)})
+    assert killed.returncode == -signal.SIGKILL
+    assert not Path("mlflow.db").exists()
+    assert [experiment.name for experiment in connect().search_experiments()] == ["Default"]
+    assert [path.name for path in project.glob("*mlflow.db*.tmp*")] == []
+
+
+def test_a_database_that_another_program_left_unfinished_is_set_aside(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mlflow server`, or a former version of this product, creates the tables one by one."""
+    file = Path("mlflow.db")
+    with sqlite3.connect(file) as database:
+        database.execute("create table experiments (name varchar)")
+    assert set_unfinished_aside(file, is_finished=lambda: True) is False  # the other program has completed it meanwhile
+    monkeypatch.setattr(mlflow_database, "_UNCHANGED_SECONDS", 0.0)
+    assert set_unfinished_aside(file, is_finished=lambda: False) is True
+    assert not file.exists()
+    assert Path("mlflow.db.unfinished").exists()
+    with sqlite3.connect(file) as database:
+        database.execute("create table experiments (name varchar)")
+        database.execute("insert into experiments values ('Default')")
+    assert set_unfinished_aside(file, is_finished=lambda: False) is False
+    assert file.exists()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +99,23 @@ def test_an_unreachable_database_or_server_is_one_line(project: Path, monkeypatc
         connect()
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b", "ä b"])
+def test_a_project_folder_of_any_name_keeps_its_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    project = tmp_path / name
+    project.mkdir()
+    monkeypatch.chdir(project)
+    for variable in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    copy_mlflow_database(project)
+    client = connect()
+    run = client.create_run(get_or_create_experiment(client, "agentevol"))
+    client.log_text(run.info.run_id, "text", "file.txt")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert len(list(project.glob("mlruns/agentevol/*/artifacts/file.txt"))) == 1
+    with sqlite3.connect(project / "mlflow.db") as database:
+        assert ("agentevol",) in database.execute("select name from experiments").fetchall()
 
 
 def test_a_file_that_is_not_a_database_is_one_line(project: Path) -> None:

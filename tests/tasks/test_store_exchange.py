@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agentevol.data.artifact_folder import folder_digest, write_manifest
-from agentevol.data.dataset import read_dataset, write_dataset
+from agentevol.data.artifact_folder import MANIFEST, IncompleteFolder, folder_digest, sha256_file, write_manifest
+from agentevol.data.dataset import Dataset, read_dataset, write_dataset
 from agentevol.data.trajectory import Message, Trajectory
+from agentevol.models import model_digest
 from tasks import paths
-from tasks.artifact import SCHEMA, Artifact, IncompatibleSchema
+from tasks.artifact import SCHEMA, Artifact, IncompatibleSchema, store_key
 from tasks.store_catalogue import DATA, MODEL, NotFound, ancestry, copy_content, find, select
 from tasks.store_exchange import Remote, RemoteError, select_remote
 from tests.servers import s3, ssh
@@ -37,10 +41,14 @@ def digests(project: Path) -> dict[str, str]:
 
 
 def keep(task: str, kind: str, write: object, inputs: dict[str, object], **manifest: object) -> str:
-    root = paths.store() / f"{task}-v1-0123456789abcdef"
+    root = paths.store() / store_key(task, "1", inputs)
     (root / "part").mkdir(parents=True)
-    write(root / "part")  # type: ignore[operator]
-    artifact = Artifact(kind=kind, path=paths.record(root / "part"), digest=folder_digest(root / "part"))
+    dataset = write(root / "part")  # type: ignore[operator]
+    if isinstance(dataset, Dataset):
+        digest, counts = dataset.digest, dataset.counts
+    else:
+        digest, counts = model_digest(root / "part") if kind == "model" else folder_digest(root / "part"), {}
+    artifact = Artifact(kind=kind, path=paths.record(root / "part"), digest=digest, counts=counts)
     write_manifest(
         root, kind, **{"schema": SCHEMA, "task": task, "version": "1", "inputs": inputs, "artifact": artifact.model_dump()} | manifest
     )
@@ -91,9 +99,9 @@ def test_pushed_results_are_pulled_byte_for_byte(digests: dict[str, str], locati
     there = remote.read_index()
     assert set(there) == set(digests.values())
     wanted = select_remote(there, [digests["episodes"][:8]], location)
-    assert remote.pull(path for paths in wanted.values() for path in paths) == 1
+    assert remote.pull(wanted) == 1
     assert find(digests["episodes"][:8], DATA).artifact.digest == digests["episodes"]
-    assert remote.pull(path for paths in there.values() for path in paths) == 1  # the model; the other one is whole
+    assert remote.pull(there) == 1  # the model; the other one is whole
     assert folder_digest(paths.store()) == before
 
 
@@ -101,10 +109,101 @@ def test_damaged_results_are_not_pulled(digests: dict[str, str], tmp_path: Path)
     remote = Remote(str(tmp_path / "shared"))
     remote.push(select([]))
     shutil.rmtree(paths.store())
-    next((tmp_path / "shared").glob("store/concatenate_chunks-*/*/part/*.parquet")).write_bytes(b"other")
+    next((tmp_path / "shared").glob("store/concatenate-chunks-*/*/part/*.parquet")).write_bytes(b"other")
     with pytest.raises(RemoteError, match="damaged there"):
-        remote.pull(path for paths in remote.read_index().values() for path in paths)
+        remote.pull(remote.read_index())
     assert not [entry for entry in select([]) if entry.artifact.digest == digests["episodes"]]
+
+
+def reseal(folder: Path, **changes: object) -> None:
+    """Write the manifest of a changed result anew, as someone does who wants it to be believed."""
+    manifest = json.loads((folder / MANIFEST).read_text()) | changes
+    kind = manifest.pop("kind")
+    del manifest["files"]
+    write_manifest(folder, kind, **manifest)
+
+
+def poison(root: Path, artifact: dict[str, Any]) -> None:
+    """Other thoughts in the same episodes, with the former digest."""
+    rows = read_dataset(root / "part")
+    rows[0].messages[1] = Message("assistant", "poisoned", True)
+    former = json.loads((root / "part" / MANIFEST).read_text())["digest"]
+    write_dataset(root / "part", rows, {})
+    reseal(root / "part", digest=former)
+    reseal(root)
+
+
+def name_another_key(root: Path, artifact: dict[str, Any]) -> None:
+    reseal(root, inputs={"seed": 4})
+
+
+def count_more(root: Path, artifact: dict[str, Any]) -> None:
+    reseal(root, artifact=artifact | {"counts": {"maze": 2}})
+
+
+def leave_the_store(root: Path, artifact: dict[str, Any]) -> None:
+    reseal(root, artifact=artifact | {"path": "/etc/apt"})
+
+
+def climb_out(root: Path, artifact: dict[str, Any]) -> None:
+    reseal(root, artifact=artifact | {"path": f"runs/store/{root.name}/../../.."})
+
+
+def change_the_kind(root: Path, artifact: dict[str, Any]) -> None:
+    reseal(root, kind="model")
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        (poison, "its content has the digest"),
+        (name_another_key, "describes another result, concatenate-chunks-v1-"),
+        (count_more, "it holds {'maze': 1} rows, its manifest says {'maze': 2}"),
+        (leave_the_store, "names /etc/apt, which is not in it"),
+        (climb_out, "which is not in it"),
+        (change_the_kind, "says both model and trajectories"),
+    ],
+)
+def test_a_result_that_is_not_what_it_claims_is_not_pulled(
+    digests: dict[str, str], tmp_path: Path, attack: Callable[[Path, dict[str, Any]], None], message: str
+) -> None:
+    [root] = paths.store().glob("concatenate-chunks-*")
+    attack(root, json.loads((root / MANIFEST).read_text())["artifact"])
+    manifest_hash = sha256_file(root / MANIFEST)[:16]
+    shared = tmp_path / "shared"
+    shutil.copytree(root, shared / "store" / root.name / manifest_hash)
+    index = shared / "index" / digests["episodes"] / root.name
+    index.mkdir(parents=True)
+    (index / manifest_hash).touch()
+    shutil.rmtree(paths.store())
+    remote = Remote(str(shared))
+    with pytest.raises(RemoteError, match=re.escape(message)) as caught:
+        remote.pull(remote.read_index())
+    assert "\n" not in str(caught.value)
+    assert list(paths.store().iterdir()) == []
+
+
+def test_content_is_pulled_under_its_own_digest_only(digests: dict[str, str], tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    Remote(str(shared)).push(select([]))
+    (shared / "index" / digests["episodes"]).rename(shared / "index" / ("0" * 64))
+    shutil.rmtree(paths.store())
+    remote = Remote(str(shared))
+    with pytest.raises(RemoteError, match="the index says 0000000000000000"):
+        remote.pull(select_remote(remote.read_index(), ["0000"], str(shared)))
+
+
+def test_a_path_out_of_the_store_is_not_followed(digests: dict[str, str]) -> None:
+    """Also in a store that was copied by other means than `agentevol data pull`."""
+    [root] = paths.store().glob("concatenate-chunks-*")
+    leave_the_store(root, json.loads((root / MANIFEST).read_text())["artifact"])
+    with pytest.raises(IncompleteFolder, match="names /etc/apt, which is not in it"):
+        find(digests["episodes"], DATA)
+
+
+def test_names_that_lead_out_of_the_store_are_not_pulled(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(RemoteError, match="no folder of a store"):
+        Remote(str(tmp_path / "shared")).pull({"0" * 64: ["../0123456789abcdef"]})
 
 
 def test_a_copy_has_the_same_content_and_a_known_ancestry(digests: dict[str, str], tmp_path: Path) -> None:
@@ -121,8 +220,8 @@ def test_a_copy_has_the_same_content_and_a_known_ancestry(digests: dict[str, str
 
 
 def test_a_merge_that_added_nothing_is_not_the_origin_of_its_content(project: Path) -> None:
-    def write(to: Path) -> None:
-        (to / "rows").write_text("the same")
+    def write(to: Path) -> Dataset:
+        return write_dataset(to, [], {})
 
     subset = keep("subset_trajectories", "trajectories", write, {"split": "train"})
     merged = keep("merge", "trajectories", write, {"initial": {"kind": "trajectories", "digest": subset}})

@@ -135,6 +135,14 @@ def test_white_space_before_the_end_token_belongs_to_the_answer() -> None:
     assert len(chat.closing_ids) == 2
 
 
+def test_the_bos_token_of_the_next_turn_ends_no_answer() -> None:
+    tokens = tokenizer("llama2_template")
+    tokens.chat_template = tokens.chat_template.replace(" + ' ' + eos_token", "")
+    chat = ChatTokenizer(tokens)
+    assert chat.end_token_id == tokens.eos_token_id
+    assert {difference.kind for difference in differences(chat)} == {"end"}
+
+
 def test_a_policys_own_template_may_ask_for_unknown_characters() -> None:
     """The unknown token is no control token: a text with unknown characters keeps its token boundaries."""
     chat = ChatTokenizer(tokenizer("llama2_template"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -171,6 +172,21 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     with artifact_folder.atomic_folder(tmp_path / "set") as folder:
         assert dataset.read_dataset(tmp_path / "set") == ROWS
         (folder / "new").write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_folder_of_a_container_image_is_replaced_although_it_cannot_be_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    rename = Path.rename
+
+    def rename_in_an_overlay(path: Path, target: Path) -> Path:
+        if path == tmp_path / "set":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_in_an_overlay)
+    dataset.write_dataset(tmp_path / "set", ROWS[:1], {})
+    assert dataset.read_dataset(tmp_path / "set") == ROWS[:1]
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 

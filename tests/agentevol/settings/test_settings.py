@@ -221,7 +221,7 @@ def test_a_secret_in_the_parameters_is_refused_and_not_repeated(file: Path, over
 
 
 def test_an_address_of_a_server_is_kept_as_it_is_given(file: Path) -> None:
-    servers = {"maze": "http://127.0.0.1:36001/", "wordle": "agentgym+https://host:8000/wordle", "babyai": "http://[::1]:36001"}
+    servers = {"maze": "http://127.0.0.1:36001/", "agentgym-wordle": "agentgym+https://host:8000/wordle", "babyai": "http://[::1]:36001"}
     assert load_params(file, [f"rollout.servers={servers}"]).rollout.servers == servers
 
 

@@ -14,7 +14,7 @@ from contextlib import closing
 from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.engine import one_line_error
 from envs.factory import make
-from envs.registry import environment_class
+from envs.registry import UnknownEnvironment, environment_class
 
 SAMPLE_SIZE = 8
 """Episodes per environment that are played again; half of them at least are successes, if there are so many."""
@@ -67,7 +67,10 @@ def _obstacle(env: str, url: str) -> str | None:
     """Why episodes of this environment cannot be played again here, or None."""
     if url.startswith("agentgym+"):
         return "AgentGym's servers play another implementation"
-    cls = environment_class(env)
+    try:
+        cls = environment_class(env)
+    except UnknownEnvironment:
+        return "only the server has it"
     if not cls.deterministic:
         return "its episodes are not deterministic"
     return cls.missing()

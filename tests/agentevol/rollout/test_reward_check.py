@@ -68,6 +68,8 @@ def test_what_cannot_be_checked_is_named(monkeypatch: pytest.MonkeyPatch, capsys
     assert check_rewards(EPISODES, {"maze": "agentgym+http://127.0.0.1:1"}) == {"maze": "AgentGym's servers play another implementation"}
     monkeypatch.setattr(Maze, "missing", classmethod(lambda cls: "maze is not installed"))
     assert check_rewards(EPISODES, SERVERS) == {"maze": "maze is not installed"}
+    foreign = [replace(episode, env="foreign") for episode in EPISODES]
+    assert check_rewards(foreign, {"foreign": "http://127.0.0.1:1"}) == {"foreign": "only the server has it"}
     _say_unchecked.cache_clear()
     _check_rewards(EPISODES, SERVERS)
     _check_rewards(EPISODES, SERVERS)

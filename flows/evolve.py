@@ -101,7 +101,7 @@ def evolve(
             page.show_scores([policy for policy in (zero_shot, *policies, bc_large, *hosted) if policy], selected)
             references = References(bc_large, zero_shot, hosted, random_baseline)
             folder = report(params, pipeline.base, policies, selected, tracker.folder_name, references)
-            tracker.log_report(folder, policies[0], selected)
+            tracker.log_report(folder, policies[0], selected, bc_large)
             tracker.challenge_champion(selected, pipeline.random_on_validation(), data.validation, provenance["env_versions"])
             page.show_links(experiment=tracker.experiment, run=tracker.id, folder=folder)
     return str(folder)

@@ -18,6 +18,7 @@ from agentevol.report.formatting import format_rate
 from flows.up.state import MLFLOW_PORT, mlflow_ui_url
 from tasks import paths
 from tasks.mlflow_store import is_server, without_password
+from tasks.mlflow_views import experiment_links
 from tasks.policy_record import PolicyRecord
 
 SCORES, GATE, LINKS = "scores", "gate", "links"
@@ -53,10 +54,7 @@ class RunPage:
         base = mlflow_url()
         lines = [f"- [This run in MLflow: metrics, data, models]({base}/#/experiments/{experiment}/runs/{run})"] if run else []
         if experiment:
-            lines += [
-                f"- [The curves of all runs]({base}/#/experiments/{experiment}/runs?compareRunsMode=CHART)",
-                f"- [Sampled trajectories]({base}/#/experiments/{experiment}/traces)",
-            ]
+            lines += [f"- [{title}]({link})" for title, link in experiment_links(f"{base}/#/experiments/{experiment}")]
         if folder is not None and run:
             lines += [f"- The report: `{folder}/table.md`", f"- Its episodes, to read: `agentevol view {folder}`"]
         elif folder is not None:

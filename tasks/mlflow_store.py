@@ -23,12 +23,12 @@ from tasks import mlflow_database, paths
 from tasks.progress import say
 
 HEALTH_TIMEOUT = 10.0
-TRACKING_SCHEMA = "2"
+TRACKING_SCHEMA = "3"
 """The scheme of the names of metrics, parameters and tags; raised when names change."""
 SCHEMA_TAG = "agentevol.tracking_schema"
 """On every run, and on every experiment that this version has checked for runs with former names."""
-_FORMER_KEY_TAG = "run_key"
-"""Schema 1 had no schema tag; its runs carry this one."""
+_KEY_TAGS = ("run_key", "agentevol.run_key")
+"""On every run: the first one of schema 1, which had no schema tag, the second one since schema 2."""
 
 
 class TrackingUnavailable(RuntimeError):
@@ -92,8 +92,12 @@ def silence_logs() -> None:
 def _report_former_runs(client: MlflowClient, experiment: Experiment) -> None:
     if experiment.tags.get(SCHEMA_TAG) == TRACKING_SCHEMA:
         return
-    runs = client.search_runs([experiment.experiment_id], f"tags.{_FORMER_KEY_TAG} LIKE '%'", max_results=1000)
-    if former := [run for run in runs if SCHEMA_TAG not in run.data.tags]:
+    runs = [
+        run
+        for key_tag in _KEY_TAGS
+        for run in client.search_runs([experiment.experiment_id], f"tags.`{key_tag}` LIKE '%'", max_results=1000)
+    ]
+    if former := [run for run in runs if run.data.tags.get(SCHEMA_TAG) != TRACKING_SCHEMA]:
         count = f"{len(former)} run{'s' if len(former) > 1 else ''}"
         say(
             f"MLflow's experiment {experiment.name} holds {count} of a previous version: they stay readable,"

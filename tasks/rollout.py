@@ -177,7 +177,7 @@ def roll_out_chunk(
     _check_rewards(episodes, settings.servers)
     if policy.kind == "model" and any(episode.policy_hash != policy.digest for episode in episodes if episode.status != "error"):
         raise PolicyChanged(f"{policy.path} was replaced during the rollout of {name}; run the same command again")
-    dataset = write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest})
+    dataset = write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest}, with_times=True)
     facts: dict[str, Any] = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
     facts |= asdict(usage) if usage.requests else {}
     facts |= {"errors": sum(episode.status == "error" for episode in episodes), "retry_policy": _retry_policy(settings, engine)}
@@ -200,7 +200,7 @@ def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
                 successes += row.success and row.status != "error"
                 yield row
 
-    dataset = write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]})
+    dataset = write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]}, with_times=True)
     facts: dict[str, Any] = {name: sum(chunk.facts[name] for chunk in chunks) for name in COST_FIELDS}
     facts |= {
         name: sum(chunk.facts.get(name, 0) for chunk in chunks) for name in USAGE_FIELDS if any(name in chunk.facts for chunk in chunks)

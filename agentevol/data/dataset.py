@@ -40,15 +40,15 @@ class Dataset:
     lineage: dict[str, Any] = field(default_factory=dict)
 
 
-def write_dataset(folder: Path, trajectories: Iterable[Trajectory], lineage: Mapping[str, Any]) -> Dataset:
+def write_dataset(folder: Path, trajectories: Iterable[Trajectory], lineage: Mapping[str, Any], *, with_times: bool = False) -> Dataset:
     """Write trajectories as one Parquet file (zstd) with its manifest, replacing an existing folder. Equal rows give equal bytes.
 
     The rows are written as the iterator yields them; if it raises, the folder stays as it was. The digest is
-    `trajectory.content_digest`, which ignores `seconds`; the file has them.
+    `trajectory.content_digest`, which ignores `seconds`; the file has them. `with_times`: also keep `message_seconds`, for rollouts.
     """
     digest, counts = ContentDigest(), Counter[str]()
     with atomic_folder(folder) as temporary:
-        _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts))
+        _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts), with_times)
         dataset = _describe(folder, digest.hexdigest(), counts, lineage)
         _write_dataset_manifest(temporary, "trajectories", dataset)
     return dataset
@@ -70,7 +70,8 @@ def stream_dataset(folder: Path) -> Iterator[Trajectory]:
         if sha256_file(path) != manifest["files"].get(TRAJECTORIES):
             raise incomplete_folder_error(folder, "its rows do not agree with its manifest")
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=schema().names):
+            known = set(schema(with_times=True).names)
+            for batch in file.iter_batches(_BATCH_ROWS, columns=[name for name in file.schema_arrow.names if name in known]):
                 yield from from_batch(batch)
     except (OSError, pa.ArrowException) as error:
         raise incomplete_folder_error(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
@@ -134,17 +135,17 @@ def _counted(trajectories: Iterable[Trajectory], digest: ContentDigest, counts: 
         yield trajectory
 
 
-def _write_rows(path: Path, trajectories: Iterator[Trajectory]) -> None:
+def _write_rows(path: Path, trajectories: Iterator[Trajectory], with_times: bool) -> None:
     """Write row groups of ROW_GROUP rows. Each is collected as columns, which need a tenth of the memory of the Python objects."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, schema(), compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema(with_times=with_times), compression="zstd") as writer:
         group = None
         while group is None or group.num_rows == ROW_GROUP:
-            parts = [to_table([])]
+            parts = [to_table([], with_times=with_times)]
             while rows := list(islice(trajectories, min(_BATCH_ROWS, ROW_GROUP - sum(part.num_rows for part in parts)))):
-                parts.append(to_table(rows))
+                parts.append(to_table(rows, with_times=with_times))
             first, group = group is None, pa.concat_tables(parts).combine_chunks()
             if first or group.num_rows:
                 writer.write_table(group, row_group_size=ROW_GROUP)

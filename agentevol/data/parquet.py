@@ -13,14 +13,20 @@ from typing import Any
 from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory, columns
 
 _MESSAGE_COLUMNS = columns(Message)
+_TIMES = Column("message_seconds", list, float, optional=True)
+"""The column that only the files of rollouts have: a time would change the bytes of a dataset that is rebuilt."""
 
 
-@lru_cache(maxsize=1)
-def schema() -> Any:
+@lru_cache(maxsize=2)
+def schema(*, with_times: bool = False) -> Any:
     """The columns of a trajectory file, as Arrow types; a column is nullable only if the Trajectory's field may be None."""
     import pyarrow as pa
 
-    return pa.schema([pa.field(column.name, _arrow_type(column), nullable=column.optional) for column in COLUMNS])
+    return pa.schema([pa.field(column.name, _arrow_type(column), nullable=column.optional) for column in _columns(with_times)])
+
+
+def _columns(with_times: bool) -> tuple[Column, ...]:
+    return (*COLUMNS, _TIMES) if with_times else COLUMNS
 
 
 def _arrow_type(column: Column) -> Any:
@@ -34,7 +40,7 @@ def _arrow_type(column: Column) -> Any:
     return {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}[column.python_type]
 
 
-def to_table(trajectories: Sequence[Trajectory]) -> Any:
+def to_table(trajectories: Sequence[Trajectory], *, with_times: bool = False) -> Any:
     """A table of these rows. Raises pyarrow.ArrowException if a value does not fit the type of its column."""
     import pyarrow as pa
 
@@ -42,15 +48,16 @@ def to_table(trajectories: Sequence[Trajectory]) -> Any:
         _messages(trajectories)
         if column.element_type is Message
         else pa.array([getattr(trajectory, column.name) for trajectory in trajectories], _arrow_type(column))
-        for column in COLUMNS
+        for column in _columns(with_times)
     ]
-    return pa.Table.from_arrays(arrays, schema=schema())
+    return pa.Table.from_arrays(arrays, schema=schema(with_times=with_times))
 
 
 def from_batch(batch: Any) -> Iterator[Trajectory]:
-    """The rows of a record batch that has the schema's columns, in order."""
-    names = [column.name for column in COLUMNS]
-    for values in zip(*(_values(column, batch.column(column.name)) for column in COLUMNS), strict=True):
+    """The rows of a record batch that has the schema's columns, with or without times, in order."""
+    present = _columns(with_times=_TIMES.name in batch.schema.names)
+    names = [column.name for column in present]
+    for values in zip(*(_values(column, batch.column(column.name)) for column in present), strict=True):
         yield Trajectory(**dict(zip(names, values, strict=True)))
 
 

@@ -2,6 +2,7 @@
 
 Invariant: the fields of `Trajectory` are the only place that lists the columns; the Parquet schema and the gate's type check derive from
 `COLUMNS`. The content digest covers all columns except `seconds`, so the same episodes have the same digest on a slower machine.
+`message_seconds` is no column: only the datasets of rollouts keep it (dataset.write_dataset).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -33,7 +34,8 @@ class Trajectory:
     `reward`: the sum of the step rewards; `rounds`: the number of actions; `status`: finished (ended by the environment), truncated (by
     the limit of rounds, of the context, or of repeated answers) or error (never trained on or scored). `error`: the reason of an error,
     and of a truncation by anything but the limit of rounds. `token_ids` and `loss_mask` (same length): the prompt and generated tokens,
-    None if the engine does not return them; `tokens`: their number.
+    None if the engine does not return them; `tokens`: their number. `message_seconds`: when each message was complete, in seconds since the
+    episode began; None if nobody measured it.
     """
 
     item_id: str
@@ -54,9 +56,10 @@ class Trajectory:
     seconds: float = 0.0
     token_ids: list[int] | None = None
     loss_mask: list[bool] | None = None
+    message_seconds: list[float] | None = field(default=None, compare=False, metadata={"column": False})
 
     def to_row(self) -> dict[str, Any]:
-        """All fields by name, as JSON values; lists and dictionaries are copies."""
+        """All columns by name, as JSON values; lists and dictionaries are copies."""
         row = {name: getattr(self, name) for name in _FIELDS}  # `asdict` copies every value, which takes ten times as long
         row["messages"] = [{"role": message.role, "content": message.content, "loss": message.loss} for message in self.messages]
         for name in _SCALAR_LISTS:
@@ -89,7 +92,7 @@ class Column:
 def columns(record: type) -> tuple[Column, ...]:
     """The fields of a dataclass as columns, in order, by their annotations. A Literal of strings is a str."""
     hints = get_type_hints(record)
-    return tuple(_column(field.name, hints[field.name]) for field in fields(record))
+    return tuple(_column(part.name, hints[part.name]) for part in fields(record) if part.metadata.get("column", True))
 
 
 def _column(name: str, annotation: Any) -> Column:

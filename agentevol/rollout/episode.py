@@ -40,6 +40,7 @@ class Episode:
     started: float = field(default_factory=time.perf_counter)
     env: envs.TextEnv | None = None
     messages: list[Message] = field(default_factory=list)
+    message_seconds: list[float] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     loss_mask: list[bool] = field(default_factory=list)
     engine_tokens: int = 0
@@ -53,7 +54,7 @@ class Episode:
             self.thread = EnvironmentThread(self.step_timeout)
         try:
             self.env = self._call(lambda: envs.make(self.instruction.env, server=server))
-            self.messages.append(Message("user", self._call(self._reset)))
+            self._add_message(Message("user", self._call(self._reset)))
         except CallFailed as failure:
             self.fail(f"environment: {one_line_error(failure.cause)}")
 
@@ -61,7 +62,7 @@ class Episode:
         """Pass the policy's answer to the environment, and record both the answer and the observation."""
         assert self.env is not None, "an episode without an environment has ended as an error"
         text = replace_surrogates(answer.text)
-        self.messages.append(Message("assistant", text, loss=True))
+        self._add_message(Message("assistant", text, loss=True))
         self.add_tokens(answer.token_ids, loss=True)
         self.engine_tokens = answer.total_tokens
         try:
@@ -69,9 +70,13 @@ class Episode:
         except CallFailed as failure:
             self.fail(f"environment: {one_line_error(failure.cause)}")
             return
-        self.messages.append(Message("user", observation))
+        self._add_message(Message("user", observation))
         if terminated or truncated:
             self.status = "finished" if terminated else "truncated"
+
+    def _add_message(self, message: Message) -> None:
+        self.messages.append(message)
+        self.message_seconds.append(round(time.perf_counter() - self.started, 4))
 
     def add_tokens(self, token_ids: Sequence[int], *, loss: bool) -> None:
         self.token_ids += token_ids
@@ -163,6 +168,7 @@ class Episode:
             seconds=round(time.perf_counter() - self.started, 3),
             token_ids=self.token_ids if engine.chat else None,
             loss_mask=self.loss_mask if engine.chat else None,
+            message_seconds=self.message_seconds,
         )
 
 

@@ -1,6 +1,6 @@
 """The page of everything that a run logs to MLflow.
 
-Invariant: every name that tasks/mlflow_run.py can log matches a row (tests/test_documentation.py).
+Invariant: every name that a run or an experiment can get matches a row (tests/tasks/test_mlflow_run.py).
 """
 
 from __future__ import annotations
@@ -13,51 +13,55 @@ METRICS = {
         ("success_low/<environment>", "share", "Lower end of its 95 % Wilson interval."),
         ("success_high/<environment>", "share", "Upper end of its 95 % Wilson interval."),
         ("reward/<environment>", "reward", "Mean reward of an episode."),
-        ("reward_low/<environment>", "reward", "Lower end of its 95 % bootstrap interval."),
-        ("reward_high/<environment>", "reward", "Upper end of its 95 % bootstrap interval."),
-        ("n/<environment>", "episodes", "Episodes that were scored."),
-        ("errors/<environment>", "episodes", "Episodes that ended in an error and were not scored."),
-        ("success_errors_failed/<environment>", "share", "Success rate with errors counted as failures, where there were errors."),
+        (
+            "errors/<environment>",
+            "episodes",
+            "Episodes that ended in an error and were not scored; of an environment only if there were any.",
+        ),
+        (
+            "success_errors_failed/<environment>",
+            "share",
+            "Success rate with errors counted as failures, where there were errors.",
+        ),
     ],
     "Scores on the validation split": [
-        ("validation/<metric>", "", "The same scores on the validation split, which selects the best iteration."),
+        ("success_validation/<environment>", "share", "Success on the validation split, which selects the best iteration."),
     ],
-    "Cost of each phase": [
-        ("<phase>/seconds", "s", "Time of the phase. A result from the store keeps the time that it first took."),
-        ("<phase>/episodes", "episodes", "Episodes played (explore, validate, evaluate)."),
-        ("<phase>/tokens", "tokens", "Tokens read and generated (explore, validate, evaluate), or passed through training (learn)."),
-        ("<phase>/trained_tokens", "tokens", "Tokens with a loss, over all epochs (learn)."),
-        ("<phase>/steps", "steps", "Optimizer steps (learn)."),
-        ("<phase>/requests", "requests", "Requests to an endpoint, where one generated the answers."),
-        ("<phase>/repeated", "requests", "Requests among them that were retries."),
-        ("<phase>/tokens_in", "tokens", "Prompt tokens that the endpoint counted."),
-        ("<phase>/tokens_out", "tokens", "Generated tokens that the endpoint counted."),
-        ("<phase>/truncated_context", "episodes", "Episodes cut because `rollout.context_length` tokens were full."),
-        ("<phase>/truncated_loop", "episodes", "Episodes cut because the policy repeated itself (`rollout.max_repeats`)."),
-        ("explore/errors", "episodes", "Explored episodes that ended in an error."),
+    "Cost": [
+        ("time/<phase>", "s", "Time of the phase. A result from the store keeps the time that it first took."),
+        ("tokens/<phase>", "tokens", "Tokens read and generated (exploration, evaluation), or passed through training."),
+        ("tokens/with_loss", "tokens", "Tokens with a loss, over all epochs of the training."),
+        ("endpoint_<phase>/requests", "requests", "Requests to an endpoint, where one generated the answers."),
+        ("endpoint_<phase>/repeated", "requests", "Requests among them that were retries."),
+        ("endpoint_<phase>/tokens_in", "tokens", "Prompt tokens that the endpoint counted."),
+        ("endpoint_<phase>/tokens_out", "tokens", "Generated tokens that the endpoint counted."),
     ],
-    "Data of each iteration": [
-        ("data/explored", "episodes", "Episodes explored in the iteration."),
-        ("data/kept", "trajectories", "Explored trajectories that passed the filter."),
-        ("data/dropped/<reason>", "trajectories", "Dropped by the filter: failed, truncated, error, duplicate, over_the_cap."),
-        ("data/trained_on", "trajectories", "Trajectories in the training set."),
-        ("data/too_long", "trajectories", "Trajectories in it with more tokens than `finetune.max_tokens`; they were left out."),
-    ],
-    "Training": [
+    "Exploration, evaluation and training": [
+        ("exploration/episodes", "episodes", "Episodes explored in the iteration."),
+        ("exploration/kept", "trajectories", "Explored trajectories that passed the filter."),
+        ("exploration/errors", "episodes", "Explored episodes that ended in an error. *"),
+        ("exploration/dropped_<reason>", "trajectories", "Dropped by the filter: failed, truncated, error, duplicate, over_the_cap. *"),
+        ("exploration/truncated_<cause>", "episodes", "Cut: `context`: `rollout.context_length` tokens; `loop`: `rollout.max_repeats`. *"),
+        ("evaluation/truncated_<cause>", "episodes", "The same on AgentEval. *"),
+        ("training/trajectories", "trajectories", "Trajectories in the training set."),
+        ("training/too_long", "trajectories", "Those with more tokens than `finetune.max_tokens`, which were left out. *"),
+        ("training/steps", "steps", "Optimizer steps."),
         ("loss/<policy>", "nats", "Training loss of a policy; the step is the optimizer step."),
     ],
     "Single values, for tables and parallel coordinates": [
+        ("gain/over_bc_base", "share", "Success of the selected policy minus success of BC-Base."),
+        ("gain/over_bc_large", "share", "Success of the selected policy minus success of BC-Large."),
+        ("success_bc_large/<environment>", "share", "Success of BC-Large."),
+        ("success_random/<environment>", "share", "Success of a random player, in environments that list their actions."),
+        ("success_baseline/<name>/<environment>", "share", "Success of a hosted model (`evaluate.baselines`)."),
+        ("time/bc_large", "s", "Training time of BC-Large."),
         (
-            "final/<metric>",
+            "endpoint_baseline/<name>/<usage>",
             "",
-            "The scores on AgentEval of the selected policy (without a validation split: of the last iteration).",
+            "Requests and tokens of a hosted model: `requests`, `repeated`, `tokens_in`, `tokens_out`.",
         ),
-        ("final/gain", "share", "Its success minus success of BC-Base."),
-        ("final/iteration", "", "Its iteration; 0 is BC-Base."),
-        ("bc_large/<metric>", "", "Scores, cost and data of BC-Large."),
-        ("zero_shot/<metric>", "", "Scores and cost of the base model before any training."),
-        ("random/<metric>", "", "Scores of a random player, in environments that list their actions."),
-        ("baseline/<name>/<metric>", "", "Scores and cost of a hosted model (`evaluate.baselines`)."),
+        ("gain/selected_iteration", "", "The iteration of the selected policy (without a validation split: the last); 0 is BC-Base."),
+        ("success_zero_shot/<environment>", "share", "Success of the base model before any training."),
     ],
 }
 TAGS = [
@@ -75,21 +79,26 @@ TAGS = [
     ("agentevol.selected", "The policy that is the result of the run, and how it was selected."),
     ("agentevol.champion", "Whether the selected policy became the champion, and why."),
     ("agentevol.champion_model", "The registered model and version it was compared with."),
-    ("agentevol.logged.input.<dataset>", "SHA-256 of a dataset."),
-    ("agentevol.logged.metrics.<policy>", "Internal: the metrics of this policy are complete."),
-    ("agentevol.logged.traces.<policy>", "Internal: the number of episodes logged as traces."),
-    ("agentevol.logged.report", "Internal: digest of the report that was uploaded."),
+    ("mlflow.agentevol.logged.<group>", "Internal, hidden in the pages: what of the run is in MLflow already."),
     ("mlflow.source.name", "The command."),
     ("mlflow.source.type", "Always LOCAL."),
     ("mlflow.source.git.commit", "The commit of the code."),
+]
+EXPERIMENT_TAGS = [
+    ("mlflow.note.content", "The description. One that you edit stays."),
+    ("mlflow.experimentKind", "So that the pages open on the runs. One that you choose stays."),
+    ("mlflow.sharedViewState.<id>", "A saved view of the runs: `agentevol-compare`, `agentevol-curves`."),
+    ("mlflow.agentevol.views", "Internal: the digest of the views and the description."),
+    ("mlflow.agentevol.views.<part>", "Internal: the environments of the views, and the description as it was written."),
+    ("agentevol.tracking_schema", "The version of the names that the experiment was checked for."),
 ]
 _INTRODUCTION = """\
 # MLflow metrics and tags
 
 One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
 and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or
-`overall`. `<phase>` is `explore`, `learn`, `validate` or `evaluate`. `<policy>` is `bc-base`, `bc-large`, `zero-shot`,
-`iteration-1` and so on. Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`.
+`overall`. `<phase>` is `exploration`, `training`, `validation` or `evaluation`. `<policy>` is `bc-base`, `bc-large`, `iteration-1` and so on.
+Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`. Counts marked * are logged only where they are not zero.
 """
 
 
@@ -97,10 +106,11 @@ def page() -> str:
     parts = [_INTRODUCTION]
     for title, rows in METRICS.items():
         parts += [f"## {title}", table(["metric", "unit", "meaning"], [(code(name), unit, meaning) for name, unit, meaning in rows])]
-    parts += ["## Tags", table(["tag", "meaning"], [(code(name), meaning) for name, meaning in TAGS])]
+    for title, tags in (("Tags of a run", TAGS), ("Tags of an experiment", EXPERIMENT_TAGS)):
+        parts += [f"## {title}", table(["tag", "meaning"], [(code(name), meaning) for name, meaning in tags])]
     return "\n\n".join(parts) + "\n"
 
 
 def names() -> list[str]:
     """The documented metrics and tags, with placeholders in angle brackets."""
-    return [name for rows in METRICS.values() for name, *_ in rows] + [name for name, _ in TAGS]
+    return [name for rows in METRICS.values() for name, *_ in rows] + [name for name, _ in (*TAGS, *EXPERIMENT_TAGS)]

@@ -69,26 +69,25 @@ def environment() -> dict[str, str]:
 
 
 def links(url: str) -> list[tuple[str, str]]:
-    """The available pages as (title, link): charts and trajectories of the main experiment, then of each sweep, and the champions.
+    """The pages worth opening as (title, link): views, policies and trajectories of the main experiment, then of each sweep; champions.
 
     Raises TrackingUnavailable.
     """
     from tasks.mlflow_champion import ALIAS
     from tasks.mlflow_run import EXPERIMENT
     from tasks.mlflow_store import connect
+    from tasks.mlflow_views import experiment_links, install_missing_views
 
     client = connect()
     experiments = [experiment for experiment in client.search_experiments() if experiment.name != "Default"]
     found = []
     for experiment in sorted(experiments, key=lambda experiment: experiment.name != EXPERIMENT):
+        install_missing_views(client, experiment)
         suffix = "" if experiment.name == EXPERIMENT else f" (sweep {experiment.name})"
         page = f"{url}/#/experiments/{experiment.experiment_id}"
-        found += [
-            (f"curves of all runs{suffix}", f"{page}/runs?compareRunsMode=CHART"),
-            (f"sampled trajectories{suffix}", f"{page}/traces"),
-        ]
+        found += [(f"{title}{suffix}", link) for title, link in experiment_links(page)]
     champions = [model.name for model in client.search_registered_models() if ALIAS in model.aliases]
-    return found + [(f"champion of {name}", f"{url}/#/models/{name}") for name in champions]
+    return found + [(f"Champion of {name}", f"{url}/#/models/{name}") for name in champions]
 
 
 def _no_runs_yet() -> int:

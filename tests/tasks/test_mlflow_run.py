@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from agentevol.data.dataset import write_dataset
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.settings.schema import EvolveParams, Params
+from docs.generate import metrics as documented
 from tasks.artifact import Artifact
 from tasks.git_commit import commit
-from tasks.mlflow_run import EXPERIMENT, RunTracker, retry_once
+from tasks.mlflow_metrics import LOSS, bc_large_metrics, final_metrics, hosted_metrics, policy_metrics, random_metrics
+from tasks.mlflow_run import EXPERIMENT, LOGGED, RunTracker, retry_once
 from tasks.mlflow_store import SCHEMA_TAG, TRACKING_SCHEMA, connect
-from tasks.policy_record import PolicyRecord
+from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, PolicyRecord
 from tasks.run_identity import group_tags, run_key, run_name
 from tests import ROOT
 
@@ -25,10 +30,14 @@ BASE = Artifact(kind="model", path="models/base", digest="base")
 PROVENANCE = {"datasets": {"agenteval": "a"}, "env_versions": {"maze": 1}, "tasks": {"roll_out_chunk": "1"}, "precision": "float32"}
 EPISODES = [
     Trajectory(
-        f"maze_{number}", "maze", "maze", "eval", "bc-large", "h", 0, 0,
-        [Message("user", "?"), Message("assistant", "left", True), Message("user", "no")], 0.0, False, 1, "truncated", error=cause,
+        f"maze_{number}", "maze", "maze", "eval", "bc-base", "h", 0, 0,
+        [Message("user", "?"), Message("assistant", "left", True), Message("user", "no")], reward, reward > 0, 1, status, error=cause,
+        seconds=4.5, message_seconds=[1.0, 4.0, 4.5],
     )
-    for number, cause in enumerate([None, "the context of 9 tokens is full", None])
+    for number, (status, cause, reward) in enumerate([
+        ("truncated", None, 0.0), ("truncated", "the context of 9 tokens is full", 0.0), ("finished", None, 1.0),
+        ("error", "environment: OSError: gone", 0.0),
+    ])
 ]  # fmt: skip
 
 
@@ -98,37 +107,99 @@ def test_a_policy_logged_again_after_a_kill_is_there_once(mlflow_project: Path) 
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def log_twice(project: Path) -> None:
-    write_dataset(project / "episodes", EPISODES, {})
-    evaluated = {"seconds": 2.0, "episodes": 3, "tokens": 30, "truncated": {"context": 1, "loop": 2}, "errors": 0}
+def policy_record(name: str = BC_LARGE_NAME, iteration: int = 0, episodes: str = "episodes") -> PolicyRecord:
+    """A policy with every kind of cost, count and score."""
+    usage = {"requests": 5, "repeated": 1, "tokens_in": 40, "tokens_out": 9}
+    evaluated = {"seconds": 2.0, "episodes": 3, "tokens": 30, "truncated": {"context": 1, "loop": 2}, "errors": 0, **usage}
     trained = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
     scores = dict.fromkeys(("success", "success_low", "success_high", "reward", "reward_low", "reward_high"), 0.5) | {"errors": 0, "n": 3}
-    policy = PolicyRecord(
-        "bc-large", 0,
+    facts = {"maze": scores | {"errors": 1}, "wordle": scores, "overall": scores | {"errors": 1}}
+    explored = evaluated | {"errors": 2}
+    kept = {"dropped": {"failed": 2, "over the cap": 1, "error": 0}}
+    return PolicyRecord(
+        name, iteration,
         BASE.model_copy(update={"facts": trained}),
         Artifact(kind="trajectories", path="data", digest="d", counts={"maze": 7}),
-        Artifact(kind="trajectories", path="episodes", digest="e", counts={"maze": 3}, facts=evaluated),
-        Artifact(kind="scores", path="scores", digest="s", facts={"overall": scores}),
+        Artifact(kind="trajectories", path=episodes, digest="e", counts={"maze": 3}, facts=evaluated),
+        Artifact(kind="scores", path="scores", digest="s", facts=facts),
+        Artifact(kind="trajectories", path="explored", digest="x", counts={"maze": 9}, facts=explored) if iteration else None,
+        Artifact(kind="trajectories", path="kept", digest="k", counts={"maze": 6}, facts=kept) if iteration else None,
     )  # fmt: skip
+
+
+def log_both(tracker: RunTracker) -> None:
+    tracker.log_policy(policy_record(BC_BASE_NAME))
+    tracker.log_bc_large(policy_record())
+
+
+def log_twice(project: Path) -> None:
+    write_dataset(project / "episodes", EPISODES, {}, with_times=True)
     with RunTracker(Params(), BASE, PROVENANCE) as tracker:
-        tracker.log_bc_large(policy)
-        for kind in ("traces", "metrics"):
-            tracker.client.delete_tag(tracker.id, f"agentevol.logged.{kind}.bc-large")  # as if it was killed before it was set
+        log_both(tracker)
+        for name in ("bc-base", "bc-large"):
+            for kind in ("traces", "metrics", "model"):
+                tracker.client.delete_tag(tracker.id, f"{LOGGED}.{kind}.{name}")  # as if it was killed before it was set
     for _ in range(2):
         with RunTracker(Params(), BASE, PROVENANCE) as tracker:
-            tracker.log_bc_large(policy)
+            log_both(tracker)
     client = connect()
-    traces = client.search_traces(locations=[tracker.experiment], include_spans=False)
-    assert sorted(trace.info.tags["mlflow.traceName"] for trace in traces) == ["maze_0", "maze_1", "maze_2"]
-    data = client.get_run(tracker.id).data
-    metrics = data.metrics
+    run = client.get_run(tracker.id)
+    data, metrics = run.data, run.data.metrics
     assert all(len(client.get_metric_history(tracker.id, name)) == 1 for name in metrics)
     assert data.tags["agentevol.setting"].startswith("K1 initial base reward_weighted ")
     assert data.tags["mlflow.source.git.commit"] == commit()  # which code it was
-    expected = {"learn/seconds": 5, "learn/trained_tokens": 60, "evaluate/tokens": 30, "data/too_long": 1, "evaluate/truncated_context": 1}
-    assert {name: metrics[f"bc_large/{name}"] for name in expected} == expected
+    expected = {"time/training": 5, "tokens/with_loss": 60, "tokens/evaluation": 30, "training/too_long": 1, "success_bc_large/maze": 0.5}
+    assert {name: metrics[name] for name in expected} == expected
     remark = "BC-Large exclusions: 1 too long for training, 1 truncated by context (evaluate), 2 truncated by loop (evaluate)"
-    assert policy.exclusion_remark() == remark
+    assert policy_record().exclusion_remark() == remark
+
+    models = {model.name: model for model in client.search_logged_models([tracker.experiment])}
+    assert set(models) == {"bc-base", "bc-large"}
+    assert len(client.search_logged_models([tracker.experiment])) == 2
+    assert len(run.outputs.model_outputs) == 2
+    base = models["bc-base"]
+    assert (base.source_run_id, base.status, base.model_type) == (tracker.id, "READY", "policy")
+    assert base.params["policy"] == "BC-Base"
+    assert base.tags["sha256"] == BASE.digest
+    assert {metric.key: metric.value for metric in base.metrics}["success/overall"] == 0.5
+    check_traces(client, tracker.experiment, base.model_id)
+
+
+def check_traces(client: MlflowClient, experiment: str, model: str) -> None:
+    """The rollout's durations; failures with their reason."""
+    traces = [trace for trace in client.search_traces(locations=[experiment]) if trace.info.trace_metadata["mlflow.modelId"] == model]
+    traces.sort(key=lambda trace: trace.info.tags["mlflow.traceName"])
+    assert [trace.info.tags["mlflow.traceName"] for trace in traces] == ["maze_0", "maze_1", "maze_2", "maze_3"]
+    assert [trace.info.state for trace in traces] == ["ERROR", "ERROR", "OK", "ERROR"]
+    roots = [next(span for span in trace.data.spans if span.parent_id is None) for trace in traces]
+    assert [root.status.description for root in roots] == [
+        "failure: reward 0 after 1 round (truncated: the limit of rounds)",
+        "failure: reward 0 after 1 round (truncated: the context of 9 tokens is full)",
+        "",
+        "error: environment: OSError: gone",
+    ]
+    durations = {span.name: (span.end_time_ns - span.start_time_ns) / 1e9 for span in traces[2].data.spans}
+    assert {name: round(seconds, 3) for name, seconds in durations.items()} == {"maze_2": 4.5, "round 1": 3.0, "environment": 0.5}
+
+
+def test_every_metric_is_documented() -> None:
+    names = {*policy_metrics(policy_record("iteration-1", 1)), *bc_large_metrics(policy_record())}
+    names |= {*hosted_metrics(replace(policy_record("GPT-4"), training_data=None)), *random_metrics(policy_record().scores)}
+    names |= {*final_metrics(policy_record(), policy_record("iteration-1", 1), policy_record()), f"{LOSS}/bc-base"}
+    patterns = [re.sub(r"<[a-z_]+>", "[^/]+", name) for name in documented.names()]
+    assert not sorted(name for name in names if not any(re.fullmatch(pattern, name) for pattern in patterns))
+    unused = [
+        pattern
+        for pattern in patterns
+        if not pattern.startswith(("agentevol", "mlflow")) and not any(re.fullmatch(pattern, name) for name in names)
+    ]
+    assert not unused
+
+
+def test_what_is_not_unusual_is_not_logged() -> None:
+    names = set(policy_metrics(policy_record("iteration-1", 1)))
+    assert {"errors/overall", "errors/maze", "exploration/dropped_over_the_cap", "exploration/errors"} <= names
+    assert not {"errors/wordle", "exploration/dropped_error"} & names
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""The names and values of the metrics of a run in MLflow.
+
+Invariant: the part of a name before its last slash is a section of charts in MLflow, so metrics that are compared with each other share it.
+A count of something unusual (dropped, too long, truncated, errors of one environment) is logged only where it is not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentevol.evaluation.scores import success_with_errors_failed
+from agentevol.report.model import RANDOM
+from tasks.artifact import Artifact
+from tasks.policy_record import BC_LARGE_NAME, PolicyRecord
+from tasks.rollout import USAGE_FIELDS
+
+SUCCESS, REWARD, ERRORS, LOSS = "success", "reward", "errors", "loss"
+BOUNDS = ("low", "high")
+BC_LARGE_PREFIX = BC_LARGE_NAME.replace("-", "_")
+PHASE_NAMES = {"explore": "exploration", "learn": "training", "validate": "validation", "evaluate": "evaluation"}
+
+
+def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
+    """The metrics of BC-Base or of an iteration, for the step of its iteration: scores with their intervals, cost, data."""
+    metrics = success_metrics(policy.scores, SUCCESS)
+    for env, score in policy.scores.facts.items():
+        metrics |= {f"{SUCCESS}_{bound}/{env}": score[f"success_{bound}"] for bound in BOUNDS}
+        metrics[f"{REWARD}/{env}"] = score["reward"]
+        if score["errors"] or env == "overall":
+            metrics[f"{ERRORS}/{env}"] = score["errors"]
+        metrics[f"{SUCCESS}_errors_failed/{env}"] = success_with_errors_failed(score)
+    if policy.validation_scores:
+        metrics |= success_metrics(policy.validation_scores, f"{SUCCESS}_validation")
+    metrics |= _cost_metrics(policy) | _unusual_counts(policy)
+    if policy.training_data:
+        metrics["training/trajectories"] = policy.training_data.rows
+    if policy.explored and policy.kept:
+        metrics |= {"exploration/episodes": policy.explored.rows, "exploration/kept": policy.kept.rows}
+        if errors := policy.explored.facts["errors"]:
+            metrics["exploration/errors"] = errors
+    return _known(metrics)
+
+
+def bc_large_metrics(policy: PolicyRecord) -> dict[str, float]:
+    """The scores and the training time of BC-Large, which belongs to no iteration: single values."""
+    return _known(
+        success_metrics(policy.scores, f"{SUCCESS}_{BC_LARGE_PREFIX}") | {f"time/{BC_LARGE_PREFIX}": policy.model.facts["seconds"]}
+    )
+
+
+def hosted_metrics(policy: PolicyRecord) -> dict[str, float]:
+    """The scores and the usage of a hosted model, as single values under its name."""
+    usage = {f"endpoint_baseline/{policy.name}/{name}": policy.episodes.facts.get(name) for name in USAGE_FIELDS}
+    return _known(success_metrics(policy.scores, f"{SUCCESS}_baseline/{policy.name}") | usage)
+
+
+def random_metrics(scores: Artifact) -> dict[str, float]:
+    """The random policy's success, as single values."""
+    return _known(success_metrics(scores, f"{SUCCESS}_{RANDOM}"))
+
+
+def zero_shot_metrics(policy: PolicyRecord) -> dict[str, float]:
+    """The success of the base model before any training, as single values."""
+    return _known(success_metrics(policy.scores, f"{SUCCESS}_zero_shot"))
+
+
+def final_metrics(bc_base: PolicyRecord, selected: PolicyRecord, bc_large: PolicyRecord | None) -> dict[str, float]:
+    """What the selected policy gained, as single values: against BC-Base and against BC-Large; and its iteration."""
+    gains = {"gain/over_bc_base": selected.success - bc_base.success, "gain/selected_iteration": float(selected.iteration)}
+    if bc_large:
+        gains[f"gain/over_{BC_LARGE_PREFIX}"] = selected.success - bc_large.success
+    return gains
+
+
+def success_metrics(scores: Artifact, prefix: str) -> dict[str, Any]:
+    return {f"{prefix}/{env}": score["success"] for env, score in scores.facts.items()}
+
+
+def _cost_metrics(policy: PolicyRecord) -> dict[str, Any]:
+    metrics: dict[str, Any] = {}
+    for phase, facts in policy.phases():
+        name = PHASE_NAMES[phase]
+        metrics |= {f"{quantity}/{name}": facts.get(fact) for quantity, fact in (("time", "seconds"), ("tokens", "tokens"))}
+        metrics |= {f"endpoint_{name}/{usage}": facts.get(usage) for usage in USAGE_FIELDS}
+    facts = policy.model.facts if policy.training_data else {}
+    return metrics | {"tokens/with_loss": facts.get("trained_tokens"), "training/steps": facts.get("steps")}
+
+
+def _unusual_counts(policy: PolicyRecord) -> dict[str, Any]:
+    counts: dict[str, Any] = {"training/too_long": policy.too_long()}
+    counts |= {f"exploration/dropped_{reason.replace(' ', '_')}": count for reason, count in policy.dropped().items()}
+    counts |= {f"{PHASE_NAMES[phase]}/truncated_{cause}": count for (cause, phase), count in policy.truncated().items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _known(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items() if value is not None}

@@ -6,12 +6,16 @@ Invariant: the page of a run is made from its lineage (run.json) and the store; 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from agentevol.data.artifact_folder import IncompleteFolder
 from agentevol.data.dataset import read_dataset
 from agentevol.report.viewer.page import EpisodeGroup, write_page
+from envs.base import UnknownItem
+from envs.registry import ENVIRONMENTS, environment_class
 from tasks import paths
 
 PAGES = Path("runs") / "views"
@@ -30,7 +34,7 @@ def write_episode_page(folders: Sequence[Path], out: Path | None = None) -> Path
     file = out or PAGES / f"{'+'.join(_name(folder) for folder in folders)}.html"
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return write_page(file, sets, title)
+        return write_page(file, sets, title, _goals(sets))
     except ValueError:
         raise NoEpisodesFound(f"{', '.join(map(str, folders))}: no episodes found") from None
 
@@ -54,6 +58,17 @@ def _episode_sets(folder: Path, with_name: bool) -> list[EpisodeGroup]:
         EpisodeGroup(f"{prefix}{policy}", split, [row for row in rows if (row.split, row.policy) == (split, policy)])
         for split, policy in groups
     ]
+
+
+def _goals(groups: Sequence[EpisodeGroup]) -> dict[str, str]:
+    """What each instruction asks for, by item id, where its environment is registered on this machine."""
+    goals = {}
+    for item, env in {
+        episode.item_id: episode.env for group in groups for episode in group.episodes if episode.env in ENVIRONMENTS
+    }.items():
+        with suppress(UnknownItem):  # of another version of the environment
+            goals[item] = re.sub(r" \[[^]]*\]$", "", environment_class(env).instruction(item).text)  # without the digest that BabyAI adds
+    return goals
 
 
 def _name(folder: Path) -> str:

@@ -86,7 +86,7 @@ def test_the_view_of_m_and_k_draws_parallel_coordinates_first(links: dict[str, s
     text = page.inner_text("body")
     assert "does not exist" not in text
     assert "share key is invalid" not in text
-    assert text.index("Parallel Coordinates") < text.index("exploration"), "sections of other metrics come below"
+    assert text.index("Parallel Coordinates") < text.rindex("exploration"), "sections of other metrics come below"
     page.get_by_role("button", name="Compare M and K").click()  # the menu of views
     assert page.get_by_text("Learning curves").count()
 

@@ -17,11 +17,12 @@ function element(tag, properties = {}, ...children) {
 async function read() {
   const bytes = Uint8Array.from(atob($("data").textContent.trim()), (letter) => letter.charCodeAt(0));
   data = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-  const fields = ["group", "env", "item", "type", "policy", "sample", "outcome", "reward", "rounds", "tokens", "error", "roles", "messages"];
+  const fields = ["group", "env", "item", "type", "policy", "sample", "outcome", "reward", "rounds", "tokens", "cause", "ending", "roles", "messages"];
   episodes = data.episodes.map((values) => Object.fromEntries(values.map((value, index) => [fields[index], value])));
   for (const episode of episodes) {
     episode.env = data.environments[episode.env];
     episode.outcome = data.outcomes[episode.outcome];
+    episode.goal = data.goals[episode.item] ?? "";
     Object.assign(episode, data.groups[episode.group]);
     const key = `${episode.phase}\n${episode.item}`;
     if (!byInstruction.has(key)) byInstruction.set(key, []);
@@ -56,12 +57,27 @@ function setUp() {
   const all = labels(), iterations = all.filter((label) => label.startsWith("Iteration"));
   $("label").value = iterations.at(-1) ?? all[0];
   if (all.length > 1) $("compare").value = all.find((label) => label !== $("label").value);
+  readAddress();
+}
+
+const keyOf = (episode) => [episode.label, episode.item, episode.sample].join("~");
+
+// The filters of the address; returns the key of the episode that it names.
+function readAddress() {
   const saved = new URLSearchParams(location.hash.slice(1));
   for (const id of ["phase", ...selects]) {
     if (id === "label") setLabelOptions();
     if (saved.has(id) && [...$(id).options].some((option) => option.value === saved.get(id))) $(id).value = saved.get(id);
   }
   search.value = saved.get("search") ?? "";
+  return saved.get("episode");
+}
+
+function writeAddress() {
+  const state = new URLSearchParams([...selects, "search"].filter((id) => $(id).value && $(id).value !== ALL).map((id) => [id, $(id).value]));
+  if (!state.has("compare")) state.set("compare", "");
+  if (filtered[selected]) state.set("episode", keyOf(filtered[selected]));
+  history.replaceState(null, "", `#${state}`);
 }
 
 // The episode of the other policy on the same instruction: the one with the same sample number if there is one.
@@ -73,7 +89,7 @@ function counterpart(episode) {
 }
 
 function matches(episode, query) {
-  return !query || episode.item.toLowerCase().includes(query) || episode.type.toLowerCase().includes(query)
+  return !query || episode.item.toLowerCase().includes(query) || episode.goal.toLowerCase().includes(query) || episode.type.toLowerCase().includes(query)
     || episode.messages.some((index) => textContains(index, query));
 }
 
@@ -83,8 +99,8 @@ function textContains(index, query) {
   return lowerCase.get(index).includes(query);
 }
 
-function filter(keepSelection) {
-  const previous = keepSelection ? filtered[selected] : undefined;
+// `key`: the episode to select, if it passes the filters.
+function filter(key) {
   const [environment, phase, label, outcome] = selects.map((id) => $(id).value);
   const query = search.value.trim().toLowerCase();
   const all = episodes.filter((episode) => (environment === ALL || episode.env === environment) && (phase === ALL || episode.phase === phase)
@@ -97,11 +113,10 @@ function filter(keepSelection) {
     : outcome === "lost" ? all.filter((episode) => successIs(episode, false, true)) : all.filter((episode) => episode.outcome === outcome);
   summarise(all);
   spacer.style.height = `${filtered.length * ROW_HEIGHT}px`;
-  select(previous && filtered.includes(previous) ? filtered.indexOf(previous) : 0);
-  const state = new URLSearchParams([...selects, "search"].filter((id) => $(id).value && $(id).value !== ALL).map((id) => [id, $(id).value]));
-  if (!state.has("compare")) state.set("compare", "");
-  history.replaceState(null, "", `#${state}`);
+  select(key ? filtered.findIndex((episode) => keyOf(episode) === key) : 0);
 }
+
+const selectedKey = () => filtered[selected] && keyOf(filtered[selected]);
 
 function summarise(all) {
   const counts = data.outcomes.map((name) => [name, all.filter((episode) => episode.outcome === name).length]);
@@ -119,6 +134,8 @@ function summarise(all) {
   $("summary").replaceChildren(element("strong", { id: "count", textContent: counted }), bar, element("span", { textContent: rate }), ...parts);
 }
 
+const outcomeOf = (episode) => episode.outcome + (episode.cause ? ` (${episode.cause})` : "");
+
 // --- the list
 
 function draw() {
@@ -127,9 +144,9 @@ function draw() {
   for (let index = first; index < last; index++) {
     const episode = filtered[index];
     const label = episode.label + (episode.phase === "exploring" ? " (exploring)" : "");
-    const row = element("div", { className: `row is-${episode.outcome}`, id: `row-${index}`, role: "option" },
+    const row = element("div", { className: `row is-${episode.outcome}`, id: `row-${index}`, role: "option", title: episode.goal },
       element("b", { textContent: episode.item + (episode.sample ? ` · sample ${episode.sample + 1}` : "") }),
-      element("span", { textContent: `${episode.outcome} · ${label} · ${plural(episode.rounds, "round")} · ${episode.type}` }));
+      element("span", { textContent: `${outcomeOf(episode)} · ${label} · ${plural(episode.rounds, "round")} · ${episode.type}` }));
     row.setAttribute("aria-selected", index === selected);
     row.style.top = `${index * ROW_HEIGHT}px`;
     row.onclick = () => select(index);
@@ -147,6 +164,7 @@ function select(index) {
   else if (top + ROW_HEIGHT > list.scrollTop + list.clientHeight) list.scrollTop = top + ROW_HEIGHT - list.clientHeight;
   draw();
   show(filtered[selected]);
+  writeAddress();
 }
 
 // --- the episode; messages that both episodes share are shown once, over both columns
@@ -165,25 +183,57 @@ function show(episode) {
     const same = other !== undefined && episode.messages[index] === other.messages[index];
     if (other && !same && firstDifference < 0) firstDifference = index;
     if (same) turns.append(message(episode, index, true, false));
-    else for (const column of columns) turns.append(message(column, index, false, index === firstDifference));
+    else {
+      const differences = other ? differingWords(textOf(episode, index), textOf(other, index)) : [];
+      columns.forEach((column, side) => turns.append(message(column, index, false, index === firstDifference, differences[side])));
+    }
   }
-  if (episode.error || (other && other.error)) for (const column of columns) turns.append(ending(column));
+  if (episode.ending || (other && other.ending)) for (const column of columns) turns.append(ending(column));
   article.replaceChildren(turns);
 }
 
 function head(episode) {
   const facts = [`reward ${+episode.reward.toFixed(3)}`, plural(episode.rounds, "round"), plural(episode.tokens, "token"), `policy ${episode.policy}`, episode.type];
-  return element("div", { className: "head" }, element("strong", { textContent: episode.item }), element("br"),
-    element("span", { className: `is-${episode.outcome}`, textContent: episode.outcome }), element("span", { textContent: episode.label }),
+  const goal = episode.goal ? [element("div", { className: "goal", textContent: `Goal: ${episode.goal}`, title: episode.goal })] : [];
+  return element("div", { className: "head" }, element("strong", { textContent: episode.item }), ...goal, ...(goal.length ? [] : [element("br")]),
+    element("span", { className: `is-${episode.outcome}`, textContent: outcomeOf(episode) }), element("span", { textContent: episode.label }),
     element("span", { className: "muted", textContent: facts.join(" · ") }));
 }
 
-function message(episode, index, same, first) {
+const textOf = (episode, index) => (index < episode.messages.length ? data.texts[episode.messages[index]] : undefined);
+
+// The words of two texts, each as [words, whether it is missing in the other text]; nothing for texts that are too long or too different.
+function differingWords(left, right) {
+  if (left === undefined || right === undefined) return [];
+  const [a, b] = [left, right].map((text) => text.split(/(\s+)/)), width = b.length + 1;
+  if (a.length * b.length > 4e6) return [];
+  const common = new Uint16Array((a.length + 1) * width); // the length of the longest common subsequence of a[i:] and b[j:]
+  for (let i = a.length - 1; i >= 0; i--) for (let j = b.length - 1; j >= 0; j--)
+    common[i * width + j] = a[i] === b[j] ? common[(i + 1) * width + j + 1] + 1 : Math.max(common[(i + 1) * width + j], common[i * width + j + 1]);
+  const parts = [[], []], add = (side, word, differs) => {
+    const last = parts[side].at(-1);
+    if (last && (last[1] === differs || !word.trim())) last[0] += word; else parts[side].push([word, differs && Boolean(word.trim())]);
+  };
+  let i = 0, j = 0;
+  while (i < a.length || j < b.length) {
+    if (i < a.length && j < b.length && a[i] === b[j]) { add(0, a[i++], false); add(1, b[j++], false); }
+    else if (j >= b.length || (i < a.length && common[(i + 1) * width + j] >= common[i * width + j + 1])) add(0, a[i++], true);
+    else add(1, b[j++], true);
+  }
+  return parts;
+}
+
+// `words`: the result of differingWords for this text.
+function message(episode, index, same, first, words) {
   if (!episode || index >= episode.messages.length) return element("div");
-  const role = episode.roles[index], text = data.texts[episode.messages[index]], policy = role !== "u";
+  const role = episode.roles[index], text = textOf(episode, index), policy = role !== "u";
   const name = !policy ? (index ? "environment" : "instruction") : role === "g" ? "given answer" : same ? "both" : episode.label;
   const body = element("pre"), long = text.length > 700 || text.split("\n").length > 14;
-  highlight(body, text);
+  for (const [part, differs] of words ?? [[text, false]]) {
+    const target = differs ? element("span", { className: "differs" }) : body;
+    highlight(target, part);
+    if (differs) body.append(target);
+  }
   const box = element("div", { className: `message ${policy ? "policy" : "environment"}${same ? " same" : ""}${first ? " first" : ""}` },
     element("div", { className: "caption" }, element("span", { textContent: name }), element("span", { textContent: first ? `first difference · ${index + 1}` : index + 1 })), body);
   box.dataset.index = index;
@@ -207,7 +257,7 @@ function highlight(body, text) {
 }
 
 function ending(episode) {
-  return episode && episode.error ? element("div", { className: "ending", textContent: `ended: ${episode.error}` }) : element("div");
+  return episode && episode.ending ? element("div", { className: `ending is-${episode.outcome}`, textContent: `${episode.outcome}: ${episode.ending}` }) : element("div");
 }
 
 function goToTurn(number) {
@@ -221,7 +271,7 @@ function goToTurn(number) {
 function nextOption(id) {
   const field = $(id);
   field.selectedIndex = (field.selectedIndex + 1) % field.options.length;
-  filter(true);
+  filter(selectedKey());
 }
 
 const keys = {
@@ -232,7 +282,7 @@ const keys = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") { search.value = ""; search.blur(); list.focus(); filter(true); return; }
+  if (event.key === "Escape") { search.value = ""; search.blur(); list.focus(); filter(selectedKey()); return; }
   if (event.ctrlKey || event.metaKey || event.altKey || ["INPUT", "SELECT"].includes(event.target.tagName)) return;
   if (event.target === article && event.key.length > 1) return;
   const action = keys[event.key];
@@ -241,13 +291,14 @@ document.addEventListener("keydown", (event) => {
 
 read().then(() => {
   setUp();
-  for (const id of selects) $(id).onchange = () => { if (id === "phase") setLabelOptions(); filter(true); };
+  for (const id of selects) $(id).onchange = () => { if (id === "phase") setLabelOptions(); filter(selectedKey()); };
   let timer;
-  search.oninput = () => { clearTimeout(timer); timer = setTimeout(() => filter(true), 150); };
+  search.oninput = () => { clearTimeout(timer); timer = setTimeout(() => filter(selectedKey()), 150); };
   $("filters").onsubmit = (event) => { event.preventDefault(); list.focus(); };
   list.onscroll = () => requestAnimationFrame(draw);
   addEventListener("resize", draw);
-  filter(false);
+  addEventListener("hashchange", () => filter(readAddress()));
+  filter(new URLSearchParams(location.hash.slice(1)).get("episode"));
   list.focus();
   document.body.dataset.ready = "true";
 }).catch((error) => article.replaceChildren(element("p", { textContent: `This page cannot be read: ${error}` })));

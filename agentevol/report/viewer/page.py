@@ -12,7 +12,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,13 @@ class EpisodeGroup:
     episodes: Sequence[Trajectory]
 
 
-def write_page(path: Path, groups: Sequence[EpisodeGroup], title: str) -> Path:
-    """Write the page; returns `path`. Raises ValueError if there is no episode to show."""
+def write_page(path: Path, groups: Sequence[EpisodeGroup], title: str, goals: Mapping[str, str] | None = None) -> Path:
+    """Write the page; returns `path`. `goals`: what to achieve, by item id. Raises ValueError if there is no episode to show."""
     if not any(group.episodes for group in groups):
         raise ValueError("there are no episodes to show")
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    data = gzip.compress(json.dumps(_data(groups), ensure_ascii=False, separators=(",", ":")).encode(), mtime=0)
+    data = gzip.compress(json.dumps(_data(groups, goals or {}), ensure_ascii=False, separators=(",", ":")).encode(), mtime=0)
     parts = {
         "TITLE": html.escape(title),
         "STYLE": (_FOLDER / "page.css").read_text(encoding="utf-8"),
@@ -55,7 +55,7 @@ def write_page(path: Path, groups: Sequence[EpisodeGroup], title: str) -> Path:
 
 
 def outcome(episode: Trajectory) -> str:
-    """The outcome in one word. "truncated" is a failure at a limit: of rounds, of the context length, or of repeated answers."""
+    """The outcome in one word. "truncated" is a failure at a limit: of rounds, of the context length, or of repeated answers (`ending`)."""
     if episode.status == "error":
         return "error"
     if episode.success:
@@ -63,7 +63,17 @@ def outcome(episode: Trajectory) -> str:
     return "truncated" if episode.status == "truncated" else "failure"
 
 
-def _data(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
+def ending(episode: Trajectory) -> tuple[str, str]:
+    """Why an episode was truncated or ended with an error: in one word (of a truncation), and in words. Empty for the others."""
+    if episode.status == "error":
+        return "", episode.error or "the cause is not recorded"
+    if episode.status != "truncated" or episode.success:
+        return "", ""
+    reason = episode.error or f"the limit of {episode.rounds} round{'' if episode.rounds == 1 else 's'} was reached"
+    return episode.truncated_by or "rounds", reason
+
+
+def _data(groups: Sequence[EpisodeGroup], goals: Mapping[str, str]) -> dict[str, Any]:
     """The data of the page. Every text is stored once, because prompts and answers repeat; page.js names the values of an episode."""
     texts: dict[str, int] = {}
     environments: dict[str, int] = {}
@@ -82,7 +92,7 @@ def _data(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
                     episode.reward,
                     episode.rounds,
                     episode.tokens,
-                    episode.error or "",
+                    *ending(episode),
                     "".join(_role(message) for message in episode.messages),
                     [texts.setdefault(message.content, len(texts)) for message in episode.messages],
                 ]
@@ -92,6 +102,9 @@ def _data(groups: Sequence[EpisodeGroup]) -> dict[str, Any]:
         "environments": list(environments),
         "outcomes": list(OUTCOMES),
         "texts": list(texts),
+        "goals": {
+            item: goals[item] for item in dict.fromkeys(episode.item_id for group in groups for episode in group.episodes) if item in goals
+        },
         "episodes": episodes,
     }
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,8 @@ import pytest
 
 from agentevol.data.dataset import write_dataset
 from agentevol.data.trajectory import Message, Trajectory
-from agentevol.report.viewer.page import OUTCOMES, EpisodeGroup, outcome, write_page
+from agentevol.report.viewer.page import OUTCOMES, EpisodeGroup, ending, outcome, write_page
+from envs.textcraft.environment import TextCraft
 from tasks.episode_page import NoEpisodesFound, write_episode_page
 
 CHROMIUM = shutil.which("chromium")
@@ -67,6 +73,22 @@ def test_thousands_of_episodes_make_a_small_file_and_their_markup_is_not_in_it(t
     assert page.count("<script") == 2
 
 
+def test_every_end_that_is_no_success_and_no_plain_failure_has_a_reason() -> None:
+    cut = episode(0, "p", "truncated", "stay")
+    assert ending(cut) == ("rounds", "the limit of 1 round was reached")
+    cut.error = "the context of 9 tokens is full"
+    assert ending(cut) == ("context", cut.error)
+    assert ending(episode(0, "p", "error")) == ("", "the server went away")
+    assert ending(episode(0, "p")) == ending(episode(0, "p", answer="stay")) == ("", "")
+
+
+def test_the_goals_are_those_of_the_environments(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "set", [replace(episode(0, "p"), item_id="textcraft_31", env="textcraft")], {})
+    page = write_episode_page([tmp_path / "set"], tmp_path / "page.html").read_text()
+    data = json.loads(gzip.decompress(base64.b64decode(re.search(r'id="data">([^<]+)<', page)[1])))
+    assert data["goals"] == {"textcraft_31": TextCraft.instruction("textcraft_31").text}
+
+
 def test_a_page_without_episodes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NoEpisodesFound, match="nowhere"):
         write_episode_page([tmp_path / "nowhere"])
@@ -88,7 +110,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    file = write_page(tmp_path / "page.html", groups(), f"Episodes {MARKUP}")
+    goals = {f"{('maze', 'wordle')[n % 2]}_{n}": f"Reach room {n}. {MARKUP}" for n in range(EPISODES)}
+    file = write_page(tmp_path / "page.html", groups(), f"Episodes {MARKUP}", goals)
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     page.requested_urls, page.errors = [], []
     page.on("request", lambda request: page.requested_urls.append(request.url))
@@ -122,7 +145,7 @@ def test_filters_by_environment_iteration_and_outcome(page: Any) -> None:
     page.select_option("#phase", "AgentEval")
     page.select_option("#environment", "all")
     page.select_option("#outcome", "error")
-    assert "ended: the server went away" in page.locator("#episode").inner_text()
+    assert "error: the server went away" in page.locator("#episode").inner_text()
 
 
 @pytest.mark.slow
@@ -151,6 +174,54 @@ def test_two_policies_side_by_side_and_the_keyboard(page: Any) -> None:
     page.wait_for_selector("body[data-ready]")
     assert count(page) == f"20 of {EPISODES} episodes", "a link keeps its filters"
     page.requested_urls = page.requested_urls[:1]
+
+
+@pytest.mark.slow
+def test_the_goal_and_the_reason_of_an_end_are_shown_at_once(page: Any) -> None:
+    page.select_option("#outcome", "truncated")
+    assert page.locator(".head .goal").first.inner_text().startswith(f"Goal: Reach room {EPISODES - 1}.")
+    assert page.locator(".goal").first.is_visible()
+    assert "truncated: the limit of 1 round was reached" in page.locator("#episode").inner_text()
+    assert "truncated (rounds)" in page.locator(".row span").first.inner_text()
+
+
+@pytest.mark.slow
+def test_words_that_differ_are_highlighted_on_both_sides(page: Any) -> None:
+    page.select_option("#outcome", "gained")
+    assert page.locator(".message.policy .differs").all_inner_texts() == ["go", "stay"]
+    assert page.locator(".message.same .differs").count() == 0
+    words = page.evaluate("differingWords('take the red ball now', 'take the blue box now')")
+    assert [[part for part in side if part[1]] for side in words] == [[["red ball ", True]], [["blue box ", True]]]
+    assert ["".join(part[0] for part in side) for side in words] == ["take the red ball now", "take the blue box now"]
+    assert page.evaluate("differingWords('a '.repeat(5000), 'b '.repeat(5000))") == [], "too long to compare"
+
+
+@pytest.mark.slow
+def test_a_link_keeps_the_episode(page: Any) -> None:
+    page.select_option("#outcome", "gained")
+    page.focus("#list")
+    for _ in range(3):
+        page.keyboard.press("j")
+    selected = page.locator(".row[aria-selected=true] b").inner_text()
+    assert selected == "wordle_3"
+    link = page.url
+    page.keyboard.press("j")
+    assert page.url != link
+    page.evaluate(f"location.hash = {link.partition('#')[2]!r}")
+    page.wait_for_function("document.querySelector('.row[aria-selected=true] b').textContent === 'wordle_3'")
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
+    assert page.locator(".row[aria-selected=true] b").inner_text() == "wordle_3"
+    assert page.locator(".head strong").first.inner_text() == "wordle_3"
+    page.requested_urls = page.requested_urls[:1]
+
+
+@pytest.mark.slow
+def test_on_a_phone_the_list_is_above_the_episode_and_nothing_is_cut_off(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    boxes = [page.locator(name).bounding_box() for name in ("#list", "#episode")]
+    assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"] + 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def count(page: Any) -> str:

@@ -9,12 +9,15 @@ from prefect import flow
 
 from agentevol.settings.types import Seed
 from flows.evolve import clone as train_bc_base
+from flows.expected_errors import fail_in_one_line
 from flows.pipeline import Pipeline, load_parameters
+from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.progress import say
 
 
-@flow(name="clone", description="Behavioural cloning on AgentTraj, scored on AgentEval.")
+@flow(name="clone", description="Behavioural cloning on AgentTraj, scored on AgentEval.", flow_run_name=flow_run_name)
+@fail_in_one_line
 def clone(
     params_file: str = "params.yaml",
     seed: Seed | None = None,

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.expected_errors import fail_in_one_line
 from flows.pipeline import load_parameters
+from flows.run_name import flow_run_name
 from tasks import paths
 from tasks.collect import collect as collect_data
 from tasks.collect import data_lock
@@ -20,7 +22,8 @@ from tasks.progress import say
 RECORD = Path("runs") / "data.json"
 
 
-@flow(name="collect", description="Verify data/, and rebuild what is missing.")
+@flow(name="collect", description="Verify data/, and rebuild what is missing.", flow_run_name=flow_run_name)
+@fail_in_one_line
 def collect(params_file: str = "params.yaml", overrides: list[str] = []) -> None:  # noqa: B006  (Prefect shows the default in its form)
     """Collect the data, and print what there is.
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 from prefect import flow
 
 from agentevol.report.formatting import format_errors, format_rate
+from flows.expected_errors import fail_in_one_line
 from flows.pipeline import Pipeline, load_parameters
+from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.learn import base_model, endpoint
 from tasks.policy_record import usage_text
 from tasks.progress import say
 
 
-@flow(name="evaluate", description="Score a model on AgentEval.")
+@flow(name="evaluate", description="Score a model on AgentEval.", flow_run_name=flow_run_name)
+@fail_in_one_line
 def evaluate(
     model: str,
     params_file: str = "params.yaml",

@@ -14,7 +14,9 @@ from agentevol.evaluation.selection import best_round, should_stop
 from agentevol.settings.engines import BaselineParams
 from agentevol.settings.types import Count, Merge, Rule, Seed, StartFrom
 from flows.datasets import check_validation_split
+from flows.expected_errors import fail_in_one_line
 from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock
+from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.artifact import Artifact
 from tasks.mlflow_run import RunTracker
@@ -25,7 +27,12 @@ from tasks.report import report
 from tasks.run_identity import run_key
 
 
-@flow(name="evolve", description="Evolving agents: clone the expert, then explore, filter, merge and learn, M times.")
+@flow(
+    name="evolve",
+    description="Evolving agents: clone the expert, then explore, filter, merge and learn, M times.",
+    flow_run_name=flow_run_name,
+)
+@fail_in_one_line
 def evolve(
     params_file: str = "params.yaml",
     iterations: Count | None = None,

@@ -14,7 +14,9 @@ from agentevol.data.artifact_folder import atomic_folder
 from agentevol.pretraining import model_card
 from agentevol.training.precision import resolve_precision
 from envs.registry import ENVIRONMENTS, environment_class
+from flows.expected_errors import fail_in_one_line
 from flows.pipeline import Pipeline, load_parameters
+from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.artifact import check_store
 from tasks.learn import base_model
@@ -24,7 +26,8 @@ from tasks.progress import say
 TARGET = Path("models") / "base"
 
 
-@flow(name="pretrain", description="Rebuild the embedded base model.")
+@flow(name="pretrain", description="Rebuild the embedded base model.", flow_run_name=flow_run_name)
+@fail_in_one_line
 def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> None:  # noqa: B006  (Prefect shows the default in its form)
     """Pretrain, score the model on AgentEval without any fine-tuning, and replace models/base.
 

@@ -43,9 +43,11 @@ class RunPage:
         self.show_table({policy.label + (mark if policy is selected else ""): policy.scores.facts for policy in policies})
 
     def show_table(self, scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-        """`scores`: by policy and environment."""
+        """`scores`: by policy and environment; the column of all environments together is the last."""
+        environments = sorted({env for facts in scores.values() for env in facts}, key=lambda env: (env == "overall", env))
         rows = [
-            {"policy": label, **{env: format_rate(score, missing="") for env, score in facts.items()}} for label, facts in scores.items()
+            {"policy": label, **{env: format_rate(facts[env], missing="") if env in facts else "" for env in environments}}
+            for label, facts in scores.items()
         ]
         _put("table", SCORES, json.dumps(rows), "Success on AgentEval in %, with 95 % intervals.")
 

@@ -28,7 +28,9 @@ from agentevol.settings.schema import SweepParams
 from agentevol.settings.types import Count, Seed
 from agentevol.training.precision import resolve_precision
 from flows.evolve import evolve, prepare
+from flows.expected_errors import fail_in_one_line
 from flows.pipeline import Pipeline, load_parameters
+from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.env_versions import env_versions
 from tasks.progress import say
@@ -41,7 +43,12 @@ _MAX_SHORT_NAME = 120
 __all__ = ["cells", "prepare", "short_name", "sweep"]
 
 
-@flow(name="sweep", description="A grid over M, K, seeds, merging, starting points and rules, compared in one report.")
+@flow(
+    name="sweep",
+    description="A grid over M, K, seeds, merging, starting points and rules, compared in one report.",
+    flow_run_name=flow_run_name,
+)
+@fail_in_one_line
 def sweep(
     params_file: str = "params.yaml",
     name: str = "",

@@ -97,8 +97,9 @@ _INTRODUCTION = """\
 
 One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
 and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or
-`overall`. `<phase>` is `exploration`, `training`, `validation` or `evaluation`. `<policy>` is `bc-base`, `bc-large`, `iteration-1` and so on.
-Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`. Counts marked * are logged only where they are not zero.
+`overall`. `<phase>` is `exploration`, `training`, `validation` or `evaluation`. `<policy>` is `bc-base`, `bc-large`, `zero-shot`,
+`iteration-1` and so on. Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`. Counts marked * are logged only where
+they are not zero.
 """
 
 

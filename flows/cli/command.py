@@ -29,27 +29,6 @@ QUIET_ENVIRONMENT = {
 
 _LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
-EXPECTED_ERRORS = (
-    "agentevol.training.lora.PeftNotInstalled",
-    "agentevol.chat.template.ChatTemplateError",
-    "agentevol.preflight.check.PreflightFailed",
-    "agentevol.data.experts.ExpertFailed",
-    "agentevol.training.finetune.NoTrainingData",
-    "agentevol.gate.gate.GateFailed",
-    "agentevol.training.launch.LaunchFailed",
-    "agentevol.models.ModelNotFound",
-    "agentevol.training.optimizer.NonFiniteLoss",
-    "agentevol.data.artifact_folder.IncompleteFolder",
-    "agentevol.rollout.engine.EngineError",
-    "agentevol.rollout.workers.WorkerLost",
-    "agentevol.rollout.reward_check.RewardMismatch",
-    "tasks.artifact.IncompatibleSchema",
-    "tasks.rollout.RolloutFailed",
-    "tasks.rollout.PolicyChanged",
-    "tasks.mlflow_store.TrackingUnavailable",
-)
-"""Errors that the user can fix; their messages say how."""
-
 
 def run_flow(
     flow: str, params: Path, overrides: list[str], models: Sequence[str] = (), *, uses_base_model: bool = True, **more: Any
@@ -152,6 +131,7 @@ def _prepare(name: str) -> None:
 def expected_errors() -> Iterator[None]:
     """Errors that the user can fix are printed as one line; all others keep their traceback."""
     from agentevol.settings.load import SettingsError
+    from flows.expected_errors import loaded_error_classes
 
     try:
         yield
@@ -160,15 +140,9 @@ def expected_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         exit_with_error("stopped; run the same command again to continue from here", code=130)
     except Exception as error:
-        if not isinstance(error, _loaded_error_classes()):
+        if not isinstance(error, loaded_error_classes()):
             raise
         exit_with_error(str(error), code=1)
-
-
-def _loaded_error_classes() -> tuple[type[Exception], ...]:
-    """The classes of EXPECTED_ERRORS whose module is loaded; no others can have been raised, and importing torch takes seconds."""
-    names = (name.rpartition(".") for name in EXPECTED_ERRORS)
-    return tuple(getattr(sys.modules[module], name) for module, _, name in names if module in sys.modules)
 
 
 def exit_with_error(message: str, code: int = 2) -> None:

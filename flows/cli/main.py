@@ -304,7 +304,7 @@ def _print_report(folder: Path) -> None:
 
     text = (folder / TABLE).read_text(encoding="utf-8")
     Console(highlight=False).print(text, markup=False, soft_wrap=True)
-    typer.echo(f"\nreport: {folder}    pages: make ui")
+    typer.echo(f"\nreport: {folder}\nread the episodes: agentevol view {folder} --open\ncharts of all runs: agentevol ui")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from flows.up.form import show_values
 from flows.up.services import POOL, inherited
 from flows.up.state import Record, StartupError
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
 
 DEPLOYMENTS = Path("prefect.yaml")
+FORMER_DEPLOYMENTS = ("evolve/default", "clone/default", "collect/default", "pretrain/default")
+"""Names of a previous version: removed from a server that has them, unless the user has given them a schedule."""
 CRASH_AUTOMATION = "Mark flow runs without heartbeats as crashed"
 HEARTBEAT_TIMEOUT = timedelta(seconds=90)
 """Three heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY in prefect.yaml); after that a run is considered dead."""
@@ -50,7 +53,9 @@ def deploy(record: Record) -> bool:
     fingerprint, fingerprint_file = hashlib.sha256(b"\0".join(parts)).hexdigest(), record.folder / "deployed"
     if fingerprint_file.is_file() and fingerprint_file.read_text() == fingerprint:
         with _client() as client:
-            if wanted <= {(deployment.name, deployment.entrypoint) for deployment in client.read_deployments()}:
+            deployed = client.read_deployments()
+            if wanted <= {(deployment.name, deployment.entrypoint) for deployment in deployed}:
+                show_values(client, deployed)
                 return False
     process = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
@@ -63,8 +68,21 @@ def deploy(record: Record) -> bool:
     log.write_text(process.stdout + process.stderr, encoding="utf-8")
     if process.returncode:
         raise StartupError(f"`prefect deploy` failed for {DEPLOYMENTS}; its output is in {log}")
+    with _client() as client:
+        _remove_former_deployments(client)
+        show_values(client, client.read_deployments())
     fingerprint_file.write_text(fingerprint)
     return True
+
+
+def _remove_former_deployments(client: SyncPrefectClient) -> None:
+    from prefect.exceptions import ObjectNotFound
+
+    for name in FORMER_DEPLOYMENTS:
+        with contextlib.suppress(ObjectNotFound):
+            deployment = client.read_deployment_by_name(name)
+            if not deployment.schedules:
+                client.delete_deployment(deployment.id)
 
 
 def mark_dead_runs_crashed(record: Record) -> list[str]:

@@ -117,7 +117,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def test_commands_in_the_folder_find_the_server_and_wrong_parameters_are_rejected(site: Site) -> None:
     assert site.agentevol("status").returncode == 0
-    refused = site.prefect("deployment", "run", "evolve/default", "-p", "samples=0")
+    refused = site.prefect("deployment", "run", "evolve/full", "-p", "samples=0")
     assert refused.returncode != 0
     assert "minimum of 1" in refused.stdout + refused.stderr
     taken = site.agentevol("up", "--port", "1")
@@ -137,7 +137,7 @@ def test_a_port_in_use_is_reported_in_one_line(site: Site, tmp_path: Path) -> No
 
 def test_a_killed_run_is_crashed_and_a_retry_ends_like_an_undisturbed_run(site: Site, finished_run: Path) -> None:
     site.hold()
-    run = site.start("evolve/default")
+    run = site.start("evolve/full")
     site.wait_until_held()
     [flow] = site.record.flow_runs()
     flow.kill()
@@ -151,7 +151,7 @@ def test_a_killed_run_is_crashed_and_a_retry_ends_like_an_undisturbed_run(site: 
 
 
 def test_a_watched_run_completes_and_shows_its_scores(site: Site) -> None:
-    done = site.prefect("deployment", "run", "evolve/default", "-p", "samples=1", "--watch")
+    done = site.prefect("deployment", "run", "evolve/full", "-p", "samples=1", "--watch")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished successfully" in done.stdout
     run = re.search(r"UUID: (\S+)", done.stdout)
@@ -171,7 +171,7 @@ def test_a_watched_run_completes_and_shows_its_scores(site: Site) -> None:
 def test_cancelling_leaves_no_child_process(site: Site) -> None:
     site.hold()
     two_workers = 'overrides=["rollout.num_workers=2", "rollout.chunk_size=20"]'  # of at least eight episodes each
-    run = site.start("evolve/default", "seed=1", two_workers)
+    run = site.start("evolve/full", "seed=1", two_workers)
     site.wait_until_held()
     workers = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
     assert len(workers) == 2
@@ -184,7 +184,7 @@ def test_cancelling_leaves_no_child_process(site: Site) -> None:
 
 def test_up_repairs_the_state_after_a_killed_worker(site: Site) -> None:
     site.hold()
-    run = site.start("evolve/default", "seed=2")
+    run = site.start("evolve/full", "seed=2")
     site.wait_until_held()
     worker = site.record.services()["worker"].process()
     assert worker is not None
@@ -224,7 +224,7 @@ def test_a_run_without_heartbeats_is_crashed_by_the_server(site: Site, monkeypat
 
 def test_down_leaves_no_process_in_any_state(site: Site) -> None:
     site.hold()
-    run = site.start("evolve/default", "seed=3")
+    run = site.start("evolve/full", "seed=3")
     site.wait_until_held()
     before = site.record.processes()
     assert len(before) >= 4

@@ -1,0 +1,86 @@
+"""What Prefect's pages show of a run: its name, its scores, the values of the form, and one line if it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import run_page
+from flows.run_name import name_for
+from flows.run_page import RunPage
+from flows.up.form import describe
+from tests.flows.tiny import make_project
+
+
+@pytest.mark.parametrize(
+    ("flow", "parameters", "name"),
+    [
+        ("evolve", {}, "M2-K1-s0"),
+        ("evolve", {"iterations": 3, "samples": [1, 2, 3], "seed": 7}, "M3-K1.2.3-s7"),
+        ("evolve", {"merge": "none", "params_file": "other.yaml"}, "M2-K4-s0 merge=none other.yaml"),
+        ("evolve", {"overrides": ["seed=5", "explore.temperature=1.0"]}, "M2-K1-s5 seed=5 explore.temperature=1.0"),
+        ("evolve", {"overrides": ["nonsense=1"]}, "wrong parameters nonsense=1"),
+        ("sweep", {"samples": [1, 3]}, "M1.2.3.4-K1.3-s0"),
+        ("sweep", {"name": "mine"}, "mine"),
+        ("evaluate", {"model": "runs/latest/model"}, "runs/latest/model"),
+        ("clone", {"seed": 3}, "seed 3"),
+        ("collect", {}, "collect"),
+    ],
+)
+def test_a_run_is_named_after_its_parameters(project: Path, flow: str, parameters: dict[str, Any], name: str) -> None:
+    make_project(project)
+    (project / "other.yaml").write_text((project / "params.yaml").read_text().replace("iterations: 2", "iterations: 2\n  samples: 4"))
+    assert name_for(flow, parameters) == name
+
+
+def test_a_form_says_the_values_of_the_parameter_file_and_keeps_its_fields_empty(project: Path) -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.evaluate import evaluate
+    from flows.evolve import evolve
+
+    make_project(project)
+    schema = parameter_schema(evolve).model_dump()
+    shown = describe(schema, {})
+    about = shown["properties"]["iterations"]
+    assert about["description"] == "M, instead of evolve.iterations. In params.yaml now: 2"
+    assert about["default"] is None
+    assert shown["properties"]["merge"]["description"].endswith(" now: initial")
+    assert describe(shown, {}) == shown
+    overridden = describe(shown, {"overrides": ["evolve.iterations=5"]})
+    assert overridden["properties"]["iterations"]["description"].endswith("evolve.iterations. In params.yaml now: 5")
+    assert describe(shown, {"params_file": "missing.yaml"}) == shown
+    without = parameter_schema(evaluate).model_dump()
+    assert describe(without, {}) == without
+
+
+def test_the_column_of_all_environments_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables: list[Any] = []
+    monkeypatch.setattr(run_page, "_put", lambda kind, key, data, description: tables.append(json.loads(data)))
+    score = {"success": 0.5, "success_low": 0.4, "success_high": 0.6, "n": 10}
+    RunPage().show_table({"BC-Base": {"overall": score, "maze": score}, "random": {"babyai": score}})
+    assert [list(row) for row in tables[0]] == [["policy", "babyai", "maze", "overall"]] * 2
+    assert tables[0][1]["overall"] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_api")
+@pytest.mark.parametrize("name", ["evolve", "sweep", "evaluate", "clone", "collect", "pretrain"])
+def test_wrong_overrides_fail_a_run_with_one_line_and_no_traceback(name: str, project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from importlib import import_module
+
+    from agentevol.settings.load import SettingsError
+
+    make_project(project)
+    flow = getattr(import_module(f"flows.{name}"), name)
+    arguments = {"overrides": ["explore.temprature=1"]} | ({"model": "models/base"} if name == "evaluate" else {})
+    state = flow(**arguments, return_state=True)
+    assert state.is_failed()
+    assert state.message.startswith("explore.temprature")
+    assert len(state.message.splitlines()) == 1
+    assert not [record for record in caplog.records if record.exc_info or "Traceback" in record.getMessage()]
+    with pytest.raises(SettingsError, match="temprature"):
+        flow(**arguments)

@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_TEST := $(VENV)/.ready-test
 READY_DOCS := $(VENV)/.ready-docs
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -13,15 +14,21 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 help:  ## List the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):[^#]*## */\1\t/' | expand -t 16
 
-$(READY): constraints.txt pyproject.toml
+$(READY): constraints.txt pyproject.toml scripts/install.py
 	@echo "setting up $(VENV) (some minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python scripts/install.py .
+	@touch $@
+
+$(READY_TEST): $(READY)
+	@echo "adding the tools of the tests to $(VENV)"
+	@$(BIN)/python scripts/install.py '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps guidance==0.3.1  # tests read its chat templates as text
 	@touch $@
 
 $(READY_DOCS): $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@echo "adding the tools of the documentation to $(VENV)"
+	@$(BIN)/python scripts/install.py '.[docs]'
 	@touch $@
 
 evolve: $(READY)  ## The main job: BC-Base, M iterations, BC-Large, and the final table
@@ -46,7 +53,7 @@ ui: $(READY)  ## Serve MLflow's pages, on this machine only
 doctor: $(READY)  ## Check the installation
 	@$(BIN)/agentevol doctor
 
-lint: $(READY)  ## Style, types and import layers
+lint: $(READY_TEST)  ## Style, types and import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
@@ -59,5 +66,5 @@ docs: $(READY_DOCS)  ## The documentation as a site in build/docs; warnings are 
 test: lint  ## Lint and all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-fast: $(READY)  ## The tests that take less than a second or two each, for the inner loop
+test-fast: $(READY_TEST)  ## The tests that take less than a second or two each, for the inner loop
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"

@@ -5,6 +5,7 @@ Invariant: nothing is imported for an error class whose module is not loaded: no
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -56,6 +57,8 @@ def fail_in_one_line(function: Callable[P, R]) -> Callable[P, R]:
                 raise
             return cast(R, _failed(error))  # Prefect takes the state as the run's
 
+    # Prefect would look up the names of types in this module.
+    wrapped.__signature__ = inspect.signature(function, eval_str=True)  # type: ignore[attr-defined]
     return wrapped
 
 

@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 
+from envs import registry
 from flows import run_page
 from flows.run_name import name_for
 from flows.run_page import RunPage
 from flows.up.form import describe
 from tests.flows.tiny import make_project
+
+
+@pytest.fixture(autouse=True)
+def toy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.tiny:Pushing")
 
 
 @pytest.mark.parametrize(

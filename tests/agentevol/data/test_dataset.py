@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,18 @@ def test_a_dataset_of_several_row_groups_is_read_back_unchanged(tmp_path: Path, 
     copied = dataset.write_dataset(tmp_path / "copy", dataset.stream_dataset(tmp_path / "set"), {})
     assert copied.digest == written.digest
     assert artifact_folder.folder_digest(tmp_path / "copy") == artifact_folder.folder_digest(tmp_path / "set")
+
+
+def test_times_are_kept_where_they_are_wanted_and_change_no_digest_and_no_other_file(tmp_path: Path) -> None:
+    timed = [replace(row, message_seconds=[0.5 * number for number in range(len(row.messages))]) for row in ROWS]
+    plain, without = dataset.write_dataset(tmp_path / "plain", ROWS, {}), dataset.write_dataset(tmp_path / "without", timed, {})
+    assert artifact_folder.folder_digest(tmp_path / "plain") == artifact_folder.folder_digest(tmp_path / "without")
+    kept = dataset.write_dataset(tmp_path / "kept", [*timed, ROWS[0]], {}, with_times=True)
+    assert dataset.write_dataset(tmp_path / "again", [*ROWS, ROWS[0]], {}).digest == kept.digest
+    assert plain.digest == without.digest
+    times = [row.message_seconds for row in dataset.read_dataset(tmp_path / "kept")]
+    assert times == [*(row.message_seconds for row in timed), None]
+    assert {row.message_seconds for row in dataset.read_dataset(tmp_path / "plain")} == {None}
 
 
 def test_an_exception_while_writing_keeps_the_old_dataset(tmp_path: Path) -> None:

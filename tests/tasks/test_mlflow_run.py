@@ -19,7 +19,7 @@ from agentevol.settings.schema import EvolveParams, Params
 from docs.generate import metrics as documented
 from tasks.artifact import Artifact
 from tasks.git_commit import commit
-from tasks.mlflow_metrics import LOSS, bc_large_metrics, final_metrics, hosted_metrics, policy_metrics, random_metrics
+from tasks.mlflow_metrics import LOSS, bc_large_metrics, final_metrics, hosted_metrics, policy_metrics, random_metrics, zero_shot_metrics
 from tasks.mlflow_run import EXPERIMENT, LOGGED, RunTracker, retry_once
 from tasks.mlflow_store import SCHEMA_TAG, TRACKING_SCHEMA, connect
 from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, PolicyRecord
@@ -183,7 +183,8 @@ def check_traces(client: MlflowClient, experiment: str, model: str) -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    names = {*policy_metrics(policy_record("iteration-1", 1)), *bc_large_metrics(policy_record())}
+    policy = replace(policy_record("iteration-1", 1), validation_scores=policy_record().scores)
+    names = {*policy_metrics(policy), *zero_shot_metrics(policy_record("zero-shot")), *bc_large_metrics(policy_record())}
     names |= {*hosted_metrics(replace(policy_record("GPT-4"), training_data=None)), *random_metrics(policy_record().scores)}
     names |= {*final_metrics(policy_record(), policy_record("iteration-1", 1), policy_record()), f"{LOSS}/bc-base"}
     patterns = [re.sub(r"<[a-z_]+>", "[^/]+", name) for name in documented.names()]

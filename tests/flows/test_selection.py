@@ -149,6 +149,21 @@ def test_without_instructions_left_over_the_last_iteration_is_reported_and_none_
         evolve(iterations=1, overrides=["evolve.patience=1"])
 
 
+def test_the_base_model_zero_shot_and_the_random_player_are_columns_and_the_greedy_base_model_plays_once_for_all_seeds(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.evolve import evolve
+
+    played = play(monkeypatch, {"zero-shot": {"eval": 2}, "bc-base": {"eval": 3}, "iteration-1": {"eval": 4}})
+    for seed in (0, 1):
+        folder = evolve(iterations=1, seed=seed, overrides=["data.limits.validation=0"])
+        scores = json.loads((Path(folder) / "scores.json").read_text())
+        assert list(scores["policies"]) == ["random", "zero-shot", "BC-Base", "Iteration 1"]
+        assert scores["policies"]["zero-shot"]["overall"]["successes"] == 2
+        assert ("Iteration 1", "zero-shot") in {(test["a"], test["b"]) for test in scores["paired"]}
+    assert played.count(("zero-shot", "eval")) == 1
+
+
 def test_a_small_validation_split_is_announced(tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from flows.evolve import evolve
 

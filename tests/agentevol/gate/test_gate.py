@@ -63,6 +63,17 @@ def test_an_instruction_of_the_benchmark_is_stopped() -> None:
         report.raise_if_failed()
 
 
+def test_an_instruction_of_the_validation_split_is_stopped() -> None:
+    rows = [play_counting(4, ["5"]), play_counting(5, ["6", "7"])]
+    report = check(rows, validation=[Counting.instruction("counting_5")])
+    assert [(finding.check, finding.rows) for finding in report.findings] == [
+        ("validation by id", ["counting_5 (iteration 1, sample 0)"]),
+        ("validation by text", ["counting_5 (iteration 1, sample 0)"]),
+    ]
+    assert check(rows, validation=[Counting.instruction("counting_6")]).passed
+    assert "validation by id" not in check(rows).checks
+
+
 def test_a_benchmark_problem_under_another_id_is_stopped() -> None:
     planted = play_counting(1, ["2", "3"], item_id="counting_4")
     message = only_finding(check([*expert_set()[:2], planted]), "evaluation by opening")

@@ -156,7 +156,7 @@ def test_the_base_model_zero_shot_and_the_random_player_are_columns_and_the_gree
 
     played = play(monkeypatch, {"zero-shot": {"eval": 2}, "bc-base": {"eval": 3}, "iteration-1": {"eval": 4}})
     for seed in (0, 1):
-        folder = evolve(iterations=1, seed=seed, overrides=["data.limits.validation=0"])
+        folder = evolve(iterations=1, seed=seed, overrides=["data.limits.validation=0", "evaluate.zero_shot=true"])
         scores = json.loads((Path(folder) / "scores.json").read_text())
         assert list(scores["policies"]) == ["random", "zero-shot", "BC-Base", "Iteration 1"]
         assert scores["policies"]["zero-shot"]["overall"]["successes"] == 2

@@ -91,6 +91,7 @@ EXPERIMENT_TAGS = [
     ("mlflow.agentevol.views", "Internal: the digest of the views and the description."),
     ("mlflow.agentevol.views.<part>", "Internal: the environments of the views, and the description as it was written."),
     ("agentevol.tracking_schema", "The version of the names that the experiment was checked for."),
+    ("agentevol.challengers.<version>", "Of a registered model: the policies that challenged this version, in their order."),
 ]
 _INTRODUCTION = """\
 # MLflow metrics and tags
@@ -107,7 +108,7 @@ def page() -> str:
     parts = [_INTRODUCTION]
     for title, rows in METRICS.items():
         parts += [f"## {title}", table(["metric", "unit", "meaning"], [(code(name), unit, meaning) for name, unit, meaning in rows])]
-    for title, tags in (("Tags of a run", TAGS), ("Tags of an experiment", EXPERIMENT_TAGS)):
+    for title, tags in (("Tags of a run", TAGS), ("Tags of an experiment and of a registered model", EXPERIMENT_TAGS)):
         parts += [f"## {title}", table(["tag", "meaning"], [(code(name), meaning) for name, meaning in tags])]
     return "\n\n".join(parts) + "\n"
 

@@ -250,7 +250,7 @@ def compare_server(
     from agentevol.settings.types import check_server_url
     from envs.registry import UnknownEnvironment, environment_class
     from envs.remote.client import ServerFailed
-    from envs.remote.compare import Comparison, compare, summary
+    from envs.server_comparison import Comparison, compare, summary
 
     def report(comparison: Comparison) -> None:
         typer.echo(f"{comparison.item_id}: {comparison.outcome}" + (f": {comparison.reason}" if comparison.reason else ""))

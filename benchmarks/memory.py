@@ -50,7 +50,7 @@ def trim_fragmented_heap() -> tuple[int, int, int]:
 
 def train(dataset: Path, epochs: float, interval: int) -> tuple[object, ...]:
     """Fine-tune with the heap trimmed every `interval` steps; returns a row of the table."""
-    from agentevol.settings.schema import FinetuneParams
+    from agentevol.settings.finetune import FinetuneParams
     from agentevol.training import finetune
 
     finetune._TRIM_INTERVAL = interval

@@ -26,7 +26,8 @@ from typing import Any
 import torch
 
 from agentevol.models import max_context_length
-from agentevol.settings.schema import FinetuneParams, RolloutParams
+from agentevol.settings.finetune import FinetuneParams
+from agentevol.settings.schema import RolloutParams
 from benchmarks.real_loop import Sizes, run
 
 ROOT = Path(__file__).parents[1]

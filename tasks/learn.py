@@ -11,8 +11,8 @@ from typing import Any
 
 from agentevol.settings.effects import key_values
 from agentevol.settings.engines import EngineParams
+from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.pretrain import PretrainParams
-from agentevol.settings.schema import FinetuneParams
 from agentevol.settings.types import Rule
 from tasks import paths
 from tasks.artifact import Artifact

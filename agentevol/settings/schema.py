@@ -13,14 +13,13 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from agentevol.settings.data import DataParams
 from agentevol.settings.engines import BaselineParams, EngineParams
+from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.types import (
     Count,
     Counts,
     Merge,
     Natural,
-    NonNegative,
-    Numbers,
     Positive,
     Precision,
     Rule,
@@ -33,6 +32,7 @@ from agentevol.settings.types import (
     TopP,
     check_server_url,
     parameter,
+    schedule_value,
 )
 
 _RESERVED_NAMES = ("bc-base", "bc-large", "overall", "random", "random player", "zero-shot")
@@ -146,59 +146,7 @@ class EvolveParams(Section):
 
     def samples_at(self, iteration: int) -> int:
         """K of an iteration, counted from 1."""
-        return int(_schedule_value(self.samples, iteration - 1))
-
-
-class FinetuneParams(Section):
-    """How a policy is trained."""
-
-    epochs: Numbers = parameter(
-        8.0, "Passes over the data: one number, or a list of M + 1 numbers (behavioural cloning first, then iteration 1, 2, ...)."
-    )
-    max_steps: Count | None = parameter(
-        None, "Optimizer steps, the same for every policy, instead of epochs; null: `epochs` decides.", formerly="updates"
-    )
-    learning_rate: Positive = parameter(1.5e-3, "Peak learning rate.")
-    batch_tokens: Count = parameter(4096, "Tokens per optimizer step.")
-    micro_batch_tokens: Count | None = parameter(
-        None, "Tokens per forward pass; null: those of a whole step.", effect="numerics", formerly="micro_tokens"
-    )
-    warmup_ratio: Share = parameter(0.1, "Share of the steps in which the learning rate rises.", formerly="warmup")
-    min_lr_ratio: Share = parameter(0.1, "The final learning rate, as a share of the peak; the decay is linear.")
-    weight_decay: NonNegative = parameter(0.01, "AdamW's weight decay, applied to matrices only.")
-    max_grad_norm: Positive = parameter(1.0, "Gradients are clipped to this norm.", formerly="clip")
-    precision: Precision = parameter(
-        "auto", "Number format of the computation: auto is bfloat16 where the processor or GPU has it in hardware, else float32."
-    )
-    optimizer: Literal["adamw", "adamw_8bit", "adamw_paged_8bit"] = parameter(
-        "adamw",
-        "adamw, or bitsandbytes' AdamW with moments of 8 bits (adamw_8bit; adamw_paged_8bit may move them off the GPU; extra `gpu`).",
-    )
-    gradient_checkpointing: bool = parameter(
-        False, "Compute activations again in the backward pass: less memory, about a third more time.", effect="numerics"
-    )
-    memory_gib: Positive | None = parameter(
-        None,
-        "Memory of a training step in GiB, which micro-batches are fitted to by an estimate; null: on a GPU 90 % of its memory."
-        " `micro_batch_tokens` overrides it.",
-        effect="numerics",
-    )
-    max_tokens: Count = parameter(2048, "Longer trajectories, or longer than the model's own context, are left out and reported.")
-    lora_rank: Count | None = parameter(None, "Train LoRA adapters of this rank instead of all weights (needs the extra `lora`).")
-    lora_alpha: Positive | None = parameter(None, "LoRA's scale; null: twice the rank.")
-    checkpoint_minutes: NonNegative | None = parameter(
-        5.0, "Minutes between checkpoints: what a kill can cost at most; null writes none.", effect="none"
-    )
-    accelerate_config: Text | None = parameter(
-        None,
-        "Several processes or FSDP: a file made by `accelerate config`; null: this process.",
-        effect="numerics",
-        formerly="accelerate",
-    )
-
-    def epochs_at(self, iteration: int) -> float | None:
-        """Epochs of an iteration; 0 is behavioural cloning. None: `max_steps` decides."""
-        return None if self.max_steps else float(_schedule_value(self.epochs, iteration))
+        return int(schedule_value(self.samples, iteration - 1))
 
 
 class EvaluateParams(Section):
@@ -333,12 +281,6 @@ def _is_json(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_json(entry) for key, entry in value.items())
     return value is None or isinstance(value, str | int | bool) or (isinstance(value, float) and abs(value) < float("inf"))
-
-
-def _schedule_value(value: Any, index: int) -> Any:
-    if index < 0 or (isinstance(value, list) and index >= len(value)):
-        raise ValueError(f"no such iteration: index {index} in the schedule {value}")
-    return value[index] if isinstance(value, list) else value
 
 
 def _check_length(key: str, schedule: Any, length: int, meaning: str) -> None:

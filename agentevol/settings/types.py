@@ -96,3 +96,10 @@ class Section(BaseModel):
     """A section of the parameters. An unknown key, or a value of another type, is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def schedule_value(value: Any, index: int) -> Any:
+    """The entry of a schedule for an iteration: `value[index]`, or `value` where it is one number. Raises ValueError."""
+    if index < 0 or (isinstance(value, list) and index >= len(value)):
+        raise ValueError(f"no such iteration: index {index} in the schedule {value}")
+    return value[index] if isinstance(value, list) else value

@@ -22,7 +22,7 @@ from agentevol.data.artifact_folder import digest_json
 from agentevol.data.trajectory import Trajectory
 from agentevol.models import load_model, max_context_length, model_digest
 from agentevol.settings.effects import key_values
-from agentevol.settings.schema import FinetuneParams
+from agentevol.settings.finetune import FinetuneParams
 from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.export import save_policy
 from agentevol.training.heap import limit_kernel_cache, trim_heap

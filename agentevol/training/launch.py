@@ -20,7 +20,7 @@ import yaml
 
 from agentevol.parent_process import end_with_parent
 from agentevol.python_process import module_command, module_environment
-from agentevol.settings.schema import FinetuneParams
+from agentevol.settings.finetune import FinetuneParams
 
 _PROGRESS_PREFIX = "@step "
 _LAUNCHER_VARIABLES = (

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agentevol.settings.schema import FinetuneParams, RolloutParams
+from agentevol.settings.finetune import FinetuneParams
+from agentevol.settings.schema import RolloutParams
 from benchmarks.real_loop import Sizes, run
 
 ENVIRONMENTS = ("babyai", "maze", "textcraft", "wordle")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from agentevol.chat.tokenize import TokenizedExample
-from agentevol.settings.schema import FinetuneParams
+from agentevol.settings.finetune import FinetuneParams
 from agentevol.training.memory import GIB, ModelSize, estimate_training
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, enable_packed_attention

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from agentevol.settings.document import document
 from agentevol.settings.effects import comparable_parameters, effect_of, flatten, key_values
+from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.load import SettingsError, load_params
-from agentevol.settings.schema import EvolveParams, FinetuneParams, Params, RolloutParams
+from agentevol.settings.schema import EvolveParams, Params, RolloutParams
 from agentevol.settings.types import Effect
 from tests import ROOT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentevol.settings.schema import FinetuneParams
+from agentevol.settings.finetune import FinetuneParams
 from tests.agentevol.counting import play_counting
 
 EASY = [play_counting(number, [str(number + 1)]) for number in range(4, 12, 2)]

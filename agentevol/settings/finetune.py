@@ -1,0 +1,59 @@
+"""The parameters of training. Imports nothing but pydantic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agentevol.settings.types import Count, NonNegative, Numbers, Positive, Precision, Section, Share, Text, parameter, schedule_value
+
+
+class FinetuneParams(Section):
+    """How a policy is trained."""
+
+    epochs: Numbers = parameter(
+        8.0, "Passes over the data: one number, or a list of M + 1 numbers (behavioural cloning first, then iteration 1, 2, ...)."
+    )
+    max_steps: Count | None = parameter(
+        None, "Optimizer steps, the same for every policy, instead of epochs; null: `epochs` decides.", formerly="updates"
+    )
+    learning_rate: Positive = parameter(1.5e-3, "Peak learning rate.")
+    batch_tokens: Count = parameter(4096, "Tokens per optimizer step.")
+    micro_batch_tokens: Count | None = parameter(
+        None, "Tokens per forward pass; null: those of a whole step.", effect="numerics", formerly="micro_tokens"
+    )
+    warmup_ratio: Share = parameter(0.1, "Share of the steps in which the learning rate rises.", formerly="warmup")
+    min_lr_ratio: Share = parameter(0.1, "The final learning rate, as a share of the peak; the decay is linear.")
+    weight_decay: NonNegative = parameter(0.01, "AdamW's weight decay, applied to matrices only.")
+    max_grad_norm: Positive = parameter(1.0, "Gradients are clipped to this norm.", formerly="clip")
+    precision: Precision = parameter(
+        "auto", "Number format of the computation: auto is bfloat16 where the processor or GPU has it in hardware, else float32."
+    )
+    optimizer: Literal["adamw", "adamw_8bit", "adamw_paged_8bit"] = parameter(
+        "adamw",
+        "adamw, or bitsandbytes' AdamW with moments of 8 bits (adamw_8bit; adamw_paged_8bit may move them off the GPU; extra `gpu`).",
+    )
+    gradient_checkpointing: bool = parameter(
+        False, "Compute activations again in the backward pass: less memory, about a third more time.", effect="numerics"
+    )
+    memory_gib: Positive | None = parameter(
+        None,
+        "Memory of a training step in GiB, which micro-batches are fitted to by an estimate; null: on a GPU 90 % of its memory."
+        " `micro_batch_tokens` overrides it.",
+        effect="numerics",
+    )
+    max_tokens: Count = parameter(2048, "Longer trajectories, or longer than the model's own context, are left out and reported.")
+    lora_rank: Count | None = parameter(None, "Train LoRA adapters of this rank instead of all weights (needs the extra `lora`).")
+    lora_alpha: Positive | None = parameter(None, "LoRA's scale; null: twice the rank.")
+    checkpoint_minutes: NonNegative | None = parameter(
+        5.0, "Minutes between checkpoints: what a kill can cost at most; null writes none.", effect="none"
+    )
+    accelerate_config: Text | None = parameter(
+        None,
+        "Several processes or FSDP: a file made by `accelerate config`; null: this process.",
+        effect="numerics",
+        formerly="accelerate",
+    )
+
+    def epochs_at(self, iteration: int) -> float | None:
+        """Epochs of an iteration; 0 is behavioural cloning. None: `max_steps` decides."""
+        return None if self.max_steps else float(schedule_value(self.epochs, iteration))

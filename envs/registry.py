@@ -57,7 +57,9 @@ def environment_class(name: str) -> type[TextEnv]:
 
 def is_registered(name: str) -> bool:
     """Whether `environment_class` knows the environment: one of ENVIRONMENTS, or one of AgentGym's with its own problems."""
-    return name in ENVIRONMENTS or (name.startswith(AGENTGYM_PREFIX) and name.removeprefix(AGENTGYM_PREFIX) in _AGENTGYM)
+    return name in ENVIRONMENTS or (
+        isinstance(name, str) and name.startswith(AGENTGYM_PREFIX) and name.removeprefix(AGENTGYM_PREFIX) in _AGENTGYM
+    )
 
 
 def registered_environments() -> list[str]:

@@ -25,9 +25,7 @@ class PretrainParams(Section):
     )
     induction_steps: Count = parameter(6000, "Steps of the first lesson, copying, at most.")
     induction_tokens: Count = parameter(1536, "Tokens per step of that lesson.")
-    reading_tokens: Count = parameter(
-        60_000_000, "Tokens of the second lesson, reading: lucky play, exercises and random play.", formerly="reading_steps"
-    )
+    reading_tokens: Count = parameter(60_000_000, "Tokens of the second lesson, reading: lucky play, exercises and random play.")
     passes: Count = parameter(
         1, "How often each text is read. On a GPU reading is faster than generating; about 7 then keeps it busy with 16 processors."
     )

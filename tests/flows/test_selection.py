@@ -94,7 +94,7 @@ def test_a_policy_that_got_worse_is_neither_reported_nor_linked_nor_champion(tin
     assert scores["selected"] == "BC-Base"
     assert linked_model() == "BC-Base"
     assert tags["agentevol.selected"] == "bc-base (best on the validation split)"
-    assert (metrics["final/iteration"], metrics["final/success/overall"], metrics["final/gain"]) == (0, 1, 0)
+    assert (metrics["gain/selected_iteration"], metrics["gain/over_bc_base"]) == (0, 0)
     name, _ = tags["agentevol.champion_model"].split("/")
     assert champion_digest(name) in (None, json.loads(Path(folder, "run.json").read_text())["BC-Base"]["model"]["sha256"])
     assert "Iteration 1" in scores["policies"], "the scores of all iterations are reported"
@@ -123,8 +123,8 @@ def test_agenteval_has_no_part_in_the_selection(tiny: Path, monkeypatch: pytest.
     folder = evolve(iterations=3, overrides=[*VALIDATION_OF_SIX, "evolve.patience=2"])
     scores, _, metrics = run_of(folder)
     assert scores["selected"] == "Iteration 1" == linked_model()
-    assert metrics["final/iteration"] == 1
-    assert metrics["validation/success/overall"] == pytest.approx(4 / 6)
+    assert metrics["gain/selected_iteration"] == 1
+    assert metrics["success_validation/overall"] == pytest.approx(4 / 6)
     scored = [pair for pair in played if pair[1] != "explore"]
     assert len(scored) == len(set(scored)) == 8, "every policy plays the validation split and AgentEval once"
     text = Path(folder, "table.txt").read_text()

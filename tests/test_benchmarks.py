@@ -149,6 +149,7 @@ def job(tmp_path: Path) -> kills.Job:
     return kills.Job([sys.executable, "-c", RESUMABLE], tmp_path / "inputs")
 
 
+@pytest.mark.slow
 def test_a_job_that_continues_passes_and_the_benchmark_itself_continues(job: kills.Job, tmp_path: Path) -> None:
     first = kills.run(job, tmp_path / "kills", 2, minutes=10, seed=0)
     assert [trial.number for trial in first] == [1, 2]

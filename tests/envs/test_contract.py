@@ -247,6 +247,7 @@ def texts_in_a_new_process(names: tuple[str, ...], hash_seed: str, locale: str) 
 
 @each_playable
 @pytest.mark.parametrize(("hash_seed", "locale"), [("0", "C.UTF-8"), ("1", "C"), ("2", "POSIX")])
+@pytest.mark.slow
 def test_the_texts_are_the_committed_ones_in_any_process(name: str, hash_seed: str, locale: str) -> None:
     playable = tuple(env for env in sorted(ENVIRONMENTS) if environment_class(env).missing() is None)
     names = (name,) if name in PROGRAMS else tuple(env for env in playable if env not in PROGRAMS)

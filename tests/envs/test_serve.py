@@ -116,6 +116,7 @@ def test_an_environment_that_raises_ends_its_own_episode_with_the_cause(server: 
     assert step(server, broken, action="x").status_code == 200
 
 
+@pytest.mark.slow
 def test_an_environment_that_hangs_is_abandoned_while_the_others_continue() -> None:
     process, url = start("1800", "10", "1")
     try:
@@ -131,6 +132,7 @@ def test_an_environment_that_hangs_is_abandoned_while_the_others_continue() -> N
         stop(process)
 
 
+@pytest.mark.slow
 def test_a_reset_replaces_an_abandoned_environment() -> None:
     process, url = start("1800", "10", "1")
     try:
@@ -159,6 +161,7 @@ def test_the_next_reset_replaces_a_lost_session(server: str) -> None:
     remote.close()
 
 
+@pytest.mark.slow
 def test_an_environment_that_only_the_server_has_can_be_played() -> None:
     server, url = start("1800", "10", "60")
     code = PLAY_REMOTE_ONLY.format(url=url)
@@ -191,6 +194,7 @@ def test_a_batch_keeps_its_order_and_a_failed_step_does_not_affect_the_others(se
     ]
 
 
+@pytest.mark.slow
 def test_256_sessions_at_once(server: str) -> None:
     names = [PLAIN[number % len(PLAIN)] for number in range(256)]
     connection = Connection(server)

@@ -23,6 +23,7 @@ from tests.envs.served import session, start, step, stop
 LIMITS = Limits(max_sessions=1, idle_seconds=1, step_seconds=1)
 
 
+@pytest.mark.slow
 def test_the_limit_on_sessions_and_idle_sessions() -> None:
     process, url = start("3", "2", "30")
     try:

@@ -190,6 +190,7 @@ def test_an_unknown_id_is_refused_by_name(item_id: str) -> None:
         TextCraft().reset(options={"item_id": item_id})
 
 
+@pytest.mark.slow
 def test_text_is_the_same_under_any_hash_seed() -> None:
     program = (
         "from envs.textcraft import TextCraft\n"

@@ -120,6 +120,7 @@ def test_report_prints_the_table_of_a_run(tmp_path: Path) -> None:
     assert done.stdout.startswith("the table [1.0, 2.0]\n")
 
 
+@pytest.mark.slow
 def test_without_a_home_folder_the_project_has_one(tmp_path: Path) -> None:
     """A container may run as a user without an account; Prefect asks for the home folder when it is imported."""
     no_account = "def getpwuid(uid):\n    raise KeyError(uid)\n\nimport pwd\npwd.getpwuid = getpwuid\n"
@@ -192,6 +193,7 @@ def test_up_does_not_start_if_another_server_is_in_use(tmp_path: Path) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_token_in_the_address_of_a_server_is_refused(tmp_path: Path) -> None:
     done = run(tmp_path, "play", "maze", "--server", "http://me:SECRET@127.0.0.1:9")
     assert done.returncode == 2
@@ -208,6 +210,7 @@ def test_a_table_is_printed_on_an_ascii_terminal(tmp_path: Path, monkeypatch: py
     assert done.stdout.startswith("50.0 ? 3.0 %\n")
 
 
+@pytest.mark.slow
 def test_view_of_nothing_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run(tmp_path, "view", "nowhere")
     assert done.returncode == 2

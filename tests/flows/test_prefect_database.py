@@ -29,6 +29,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_database_is_created_is_not_noticed(tmp_path: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", START_AND_DIE, str(tmp_path)], capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL

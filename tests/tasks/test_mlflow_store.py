@@ -59,6 +59,7 @@ connect()
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_database_is_created_leaves_none(project: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_TRACKING")}
     killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_CREATING], cwd=project, env={**environment, "PYTHONPATH": str(ROOT)})
@@ -102,6 +103,7 @@ def test_an_unreachable_database_or_server_is_one_line(project: Path, monkeypatc
 
 
 @pytest.mark.parametrize("name", ["a%20b?c", "ä b"])  # MLflow caches a relative address: one such name per process
+@pytest.mark.slow
 def test_a_project_folder_of_any_name_keeps_its_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     project = tmp_path / name
     project.mkdir()

@@ -25,6 +25,7 @@ def test_recorded_paths_are_relative_so_that_the_project_can_be_moved(project: P
     assert paths.record(Path("/elsewhere/x")) == "/elsewhere/x"
 
 
+@pytest.mark.slow
 def test_the_hash_of_a_folder_is_that_of_dvc(project: Path) -> None:
     import subprocess
     import sys

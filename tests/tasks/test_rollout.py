@@ -137,6 +137,7 @@ def test_another_environment_version_is_rolled_out_again_and_other_retries_are_n
     assert len(played) == 5
 
 
+@pytest.mark.slow
 def test_some_errors_stay_on_record_until_a_run_has_another_retry_policy(
     played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

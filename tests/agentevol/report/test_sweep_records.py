@@ -74,6 +74,7 @@ def sweep_of(*results: SeedResult) -> Sweep:
     return Sweep(results, runs, episodes(random.Random(5), "random"), explored, {"commit": "abc", "machine": "two cores"})
 
 
+@pytest.mark.slow
 def test_a_report_from_records_is_the_report_from_the_runs(tmp_path: Path) -> None:
     sweep = sweep_of(seed_result(DEFAULT, 0, 3), seed_result(DEFAULT, 1, 3), seed_result(THREE_SAMPLES, 0, 2))
     files = write_records(tmp_path / "records", sweep)

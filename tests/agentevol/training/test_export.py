@@ -40,6 +40,7 @@ def _copy_with_template(source: Path, folder: Path, template: str | None, **toke
     return folder
 
 
+@pytest.mark.slow
 def test_white_space_before_the_end_token_is_no_end_token(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
     """In Llama 2's template a space comes before the eos token."""
     base = _copy_with_template(small_models["llama"], tmp_path / "base", SPACE_BEFORE_END)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from agentevol.chat.load import load_chat_tokenizer
 from agentevol.chat.tokenize import ChatTokenizer, TokenizedExample
 from agentevol.data.trajectory import Message
-from agentevol.models import load_tokenizer
 from agentevol.pretraining import deduction, exercises, lucky_play, random_play
 
 DOCUMENTS_PER_WINDOW = 256
@@ -100,7 +100,7 @@ class WindowReader:
 
 def write_window(file: Path, number: int, tokenizer_folder: str, seed: int, max_tokens: int, size: int) -> None:
     """Generate a window and write it; the file is complete or absent."""
-    window = generate_window(ChatTokenizer(load_tokenizer(Path(tokenizer_folder))), number, seed, max_tokens, size)
+    window = generate_window(load_chat_tokenizer(Path(tokenizer_folder)), number, seed, max_tokens, size)
     temporary = file.with_name(f".{file.stem}-{os.getpid()}.npz")
     np.savez(
         temporary,

@@ -40,8 +40,6 @@ def episode(rng: random.Random, name: str | None = None) -> list[Message] | None
         actions = shorten(actions, lambda candidate: succeeds(env, item_id, candidate), _MAX_REPLAYS[name])
     if not actions or len(actions) > limit or not succeeds(env, item_id, actions):
         return None
-    if env.reset(options={"item_id": item_id})[0] in problems.instruction_observations(name):  # hindsight may word an instruction's goal
-        return None
     return _conversation(rng, env, item_id, actions)
 
 
@@ -69,9 +67,11 @@ def _play(rng: random.Random, env: envs.TextEnv, item_id: str, max_actions: int)
     return []
 
 
-def _conversation(rng: random.Random, env: envs.TextEnv, item_id: str, actions: Sequence[str]) -> list[Message]:
-    """The episode with a thought before every action."""
+def _conversation(rng: random.Random, env: envs.TextEnv, item_id: str, actions: Sequence[str]) -> list[Message] | None:
+    """The episode with a thought before every action; None if it begins as an instruction does, because hindsight can word its goal."""
     observation, _ = env.reset(options={"item_id": item_id})
+    if observation in problems.instruction_observations(env.name):
+        return None
     messages = [Message("user", first_message(env.prompt, observation))]
     thoughts = narration.thoughts(env, actions, rng)
     for action in actions:

@@ -310,7 +310,7 @@ def test_a_task_that_starts_elsewhere_is_rejected(tmp_path: Path) -> None:
 
 
 class _Chromium:
-    """Starts with or without a sandbox; `problem`: what Playwright says if it is told to start one."""
+    """A browser that starts with a sandbox or without one. `problem`: the error when it starts with one; empty: none."""
 
     def __init__(self, problem: str = "") -> None:
         self.problem = problem

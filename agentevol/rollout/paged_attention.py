@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from agentevol.attention_options import check_attention_options
 from agentevol.rollout.paged_cache import BLOCK, BlockAllocator, PagedCacheLayer
 from agentevol.rollout.ragged_attention import BatchLayout
 
 PAGED_ATTENTION = "agentevol_paged"
 """The name under which transformers knows `paged_attention`."""
-_UNSUPPORTED_OPTIONS = ("softcap", "s_aux", "position_bias")
 
 
 @dataclass(slots=True)
@@ -134,8 +134,7 @@ def paged_attention(
 
     Returns [1, tokens, heads, width]. Raises NotImplementedError for attention with options that are not supported here.
     """
-    if unsupported := [name for name in _UNSUPPORTED_OPTIONS if options.get(name) is not None]:
-        raise NotImplementedError(f"this engine does not support models whose attention has {', '.join(unsupported)}")
+    check_attention_options(options, "this engine does not support models whose attention has")
     assert _current is not None, "paged attention outside of a forward pass of the engine"
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = options.get("sliding_window")

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from agentevol.attention_options import check_attention_options
 from agentevol.rollout.kv_cache import RaggedCacheLayer
 
 RAGGED_ATTENTION = "agentevol_ragged"
 """The name under which transformers knows `ragged_attention`."""
-_UNSUPPORTED_OPTIONS = ("softcap", "s_aux")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,7 @@ def ragged_attention(
     `attention_mask`: BatchLayout.as_attention_mask(). Returns [1, tokens, heads, width]. Raises NotImplementedError for attention with
     options that are not supported here.
     """
-    if unsupported := [name for name in _UNSUPPORTED_OPTIONS if options.get(name) is not None]:
-        raise NotImplementedError(f"this engine does not support models whose attention has {', '.join(unsupported)}")
+    check_attention_options(options, "this engine does not support models whose attention has")
     layout, window = BatchLayout.from_attention_mask(attention_mask), options.get("sliding_window")
     _, heads, tokens, width = query.shape
     key_heads = key.shape[1]

@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from agentevol.attention_options import check_attention_options
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.training.cpu_attention import cpu_packed_attention
 from agentevol.training.gpu_attention import packed_kernel_attention
@@ -27,7 +28,6 @@ from agentevol.training.padding import shuffled_epochs
 
 PACKED_ATTENTION = "agentevol_packed"
 """The name of packed attention among transformers' attention implementations."""
-_UNSUPPORTED_OPTIONS = ("softcap", "s_aux", "position_bias")
 _PROBE_IDS = ((1, 2, 3, 4, 5, 6, 7), (3, 1, 4, 1, 5))
 
 
@@ -118,8 +118,7 @@ def packed_attention(
     `attention_mask`: the lengths of the examples, [1, 1, 1, examples]. Returns [1, tokens, heads, head width] and no attention weights.
     Raises NotImplementedError for options that it does not support.
     """
-    if unsupported := [name for name in _UNSUPPORTED_OPTIONS if options.get(name) is not None]:
-        raise NotImplementedError(f"packed attention does not support {', '.join(unsupported)}")
+    check_attention_options(options, "packed attention does not support")
     lengths, window = attention_mask[0, 0, 0].tolist(), options.get("sliding_window")
     if query.device.type == "cpu" and not window and not dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling

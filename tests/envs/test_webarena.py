@@ -1,15 +1,12 @@
-"""WebArena in a real browser: on the project's own sites, and with a user's task file on external sites."""
+"""WebArena in a real browser, on the project's own sites."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -23,25 +20,14 @@ from envs.webarena.success_checks import url_matches
 from envs.webarena.task_files import read_tasks
 from envs.webarena.tasks.all_tasks import tasks
 from tests.envs.golden import expert_episode
+from tests.envs.webarena_pages import element_id_of, needs_browser, task_file
 
-KITCHEN_LINK, NEXT_LINK = "link 'Kitchen'", "link 'Next'"
-
-
-def needs_browser(test: Callable[..., None]) -> Callable[..., None]:
-    """The test plays in a browser, which takes seconds, and is skipped without one."""
-    skip = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
-    return pytest.mark.slow(skip(test))  # type: ignore[no-any-return]
+KITCHEN_LINK = "link 'Kitchen'"
 
 
 def task_id(start: str) -> str:
     """The item id of the first task whose intent starts with this text."""
     return f"webarena_{next(number for number, task in enumerate(tasks()) if task.intent.startswith(start))}"
-
-
-def element_id_of(observation: str, element: str) -> str:
-    match = re.search(rf"\[(\d+)\] {re.escape(element)}", observation)
-    assert match, f"no {element} in\n{observation}"
-    return match[1]
 
 
 @pytest.fixture
@@ -183,158 +169,6 @@ def test_without_a_browser_everything_but_playing_works(monkeypatch: pytest.Monk
     assert "Chromium" in str(WebArena.missing())
     with pytest.raises(browser.BrowserDied, match="apt-get install chromium"):
         make("webarena").reset(options={"item_id": "webarena_0"})
-
-
-class _PageHandler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = f"<title>Own</title><h1 id='what'>Page {self.path}</h1><a href='/next?x=1&y=2'>Next</a>".encode()
-        self.send_response(200)
-        self.send_header("content-type", "text/html")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def site() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _PageHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def task_file(folder: Path, *evaluations: dict[str, object]) -> Path:
-    entries = [
-        {"intent": f"Task {number}", "start_url": "__SHOPPING__/start", "eval": evaluation} for number, evaluation in enumerate(evaluations)
-    ]
-    (folder / "test.raw.json").write_text(json.dumps(entries))
-    return folder / "test.raw.json"
-
-
-@needs_browser
-@pytest.mark.filterwarnings("ignore:Chromium shows external sites without its sandbox")
-def test_a_task_file_on_external_sites(tmp_path: Path, site: str) -> None:
-    page_content = {
-        "url": "last",
-        "locator": "document.querySelector('#what').outerText",
-        "required_contents": {"must_include": ["page |OR| leaf", "/next"]},
-    }
-    file = task_file(
-        tmp_path,
-        {"eval_types": ["string_match"], "reference_answers": {"must_include": ["start"]}},
-        {"eval_types": ["url_match"], "reference_url": "__SHOPPING__/next?x=1"},
-        {"eval_types": ["program_html"], "program_html": [page_content]},
-        {"eval_types": ["string_match"], "reference_answers": {"fuzzy_match": ["start"]}},
-    )
-    env = WebArena(config=file, urls={"shopping": site})
-    first, _ = env.reset(options={"item_id": "webarena_0"})
-    assert first.startswith(f"OBJECTIVE: Task 0\nURL: {site}/start")
-    assert env.step("stop [it is the start page]")[1] == 1.0
-    for item_id in ("webarena_1", "webarena_2"):
-        for follows_link, reward in ((False, 0.0), (True, 1.0)):
-            first, _ = env.reset(options={"item_id": item_id})
-            if follows_link:
-                env.step(f"click [{element_id_of(first, NEXT_LINK)}]")
-            assert env.step("stop []")[1] == reward
-    with pytest.raises(ValueError, match="fuzzy_match, which takes a language model"):
-        env.reset(options={"item_id": "webarena_3"})
-    env.close()
-
-
-class _ManyLinks(BaseHTTPRequestHandler):
-    """A page that leads to another server in every way, and counts the requests that arrive."""
-
-    def do_GET(self) -> None:
-        other, requests = self.server.other, self.server.requests  # type: ignore[attr-defined]
-        requests.append(self.path)
-        if self.path == "/redirect":
-            self.send_response(302)
-            self.send_header("location", f"{other}/redirected")
-            self.end_headers()
-            return
-        body = f"""<title>Own</title><a href='{other}/clicked'>Other</a> <a href='/redirect'>Redirect</a>
-            <a href='{other}/tab' target='_blank'>Tab</a> <a href='/second'>Second</a><img src='{other}/image'><iframe src='{other}/frame'>
-            </iframe><script>fetch('{other}/fetched', {{mode: 'no-cors'}}); new WebSocket('{other}'.replace('http', 'ws'))</script>"""
-        self.send_response(200)
-        self.send_header("content-type", "text/html")
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@needs_browser
-@pytest.mark.filterwarnings("ignore:Chromium shows external sites without its sandbox")
-def test_no_link_redirect_frame_or_script_reaches_another_address(tmp_path: Path) -> None:
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), _ManyLinks) for _ in range(2)]
-    for server, other in zip(servers, reversed(servers), strict=True):
-        server.requests, server.other = [], f"http://localhost:{other.server_port}"  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    own, other = servers
-    file = task_file(tmp_path, {"eval_types": ["url_match"], "reference_url": "__SHOPPING__/second"})
-    env = WebArena(config=file, urls={"shopping": f"http://localhost:{own.server_port}"})
-    for link in ("Other", "Redirect", "Tab"):
-        first, _ = env.reset(options={"item_id": "webarena_0"})
-        element = f"link '{link}'"
-        env.step(f"click [{element_id_of(first, element)}]")
-    assert "Only the sites can be opened" in env.step(f"goto [http://localhost:{other.server_port}/]")[0]
-    first, _ = env.reset(options={"item_id": "webarena_0"})
-    second = "link 'Second'"
-    env.step(f"click [{element_id_of(first, second)}]")
-    assert env.step("stop []")[1] == 1.0
-    assert {"/start", "/redirect", "/second"} <= set(own.requests)  # type: ignore[attr-defined]
-    assert other.requests == []  # type: ignore[attr-defined]
-    env.close()
-    for server in servers:
-        server.shutdown()
-
-
-@needs_browser
-def test_pages_of_the_own_sites_reach_nothing_else_on_this_machine(env: WebArena, site: str) -> None:
-    env.reset(options={"item_id": "webarena_0"})
-    assert env._episode is not None
-    session = env._episode.session
-    script = f"() => fetch('{site}/', {{mode: 'no-cors'}}).then(() => 'reached', () => 'blocked')"
-    assert env._episode.browser.call(lambda _: session.page.evaluate(script)) == "blocked"
-
-
-def test_a_task_that_starts_elsewhere_is_rejected(tmp_path: Path) -> None:
-    (tmp_path / "tasks.json").write_text(json.dumps([{"intent": "Look", "start_url": "http://other.test/", "eval": {"eval_types": []}}]))
-    env = WebArena(config=tmp_path / "tasks.json", urls={"shopping": "http://shop.example"})
-    with pytest.raises(ValueError if browser.missing() is None else browser.BrowserDied, match=r"on none of the sites|cannot be played"):
-        env.reset(options={"item_id": "webarena_0"})
-    with pytest.raises(ValueError, match=r"shopping is at 'shop\.example'"):
-        WebArena(config=tmp_path / "tasks.json", urls={"shopping": "shop.example"})
-
-
-class _Chromium:
-    """A browser that starts with a sandbox or without one. `problem`: the error when it starts with one; empty: none."""
-
-    def __init__(self, problem: str = "") -> None:
-        self.problem = problem
-        self.chromium = self
-
-    def launch(self, *, chromium_sandbox: bool, **_: object) -> str:
-        from playwright.sync_api import Error
-
-        if chromium_sandbox and self.problem:
-            raise Error(self.problem)
-        return f"sandbox {chromium_sandbox}"
-
-
-def test_chromium_runs_in_its_sandbox_where_the_machine_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("playwright")
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert browser.launch_chromium(_Chromium(), ()) == ("sandbox True", None)
-    chromium, reason = browser.launch_chromium(_Chromium("No usable sandbox! Update your kernel"), ())
-    assert (chromium, "user namespaces" in str(reason)) == ("sandbox False", True)
-    with pytest.raises(Exception, match="no such file"):
-        browser.launch_chromium(_Chromium("no such file"), ())
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    chromium, reason = browser.launch_chromium(_Chromium(), ())
-    assert (chromium, "root" in str(reason)) == ("sandbox False", True)
 
 
 def test_an_invalid_task_file_is_rejected_with_the_reason(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def _request(slot: int, token_ids: Sequence[int], new_tokens: int) -> Generation
 
 def _play(engine: TransformersEngine, prompts: Sequence[Sequence[int]] = PROMPTS, new_tokens: int = 6) -> list[list[int]]:
     """Two turns of every prompt."""
+    engine.chat = copy(engine.chat)  # the original belongs to every engine of this model in the process
     engine.chat.stop_token_ids = frozenset()  # random weights: every answer has all its tokens
     conversations = [list(prompt) for prompt in prompts]
     for _ in range(2):

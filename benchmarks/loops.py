@@ -20,7 +20,7 @@ import envs
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.react import first_message
 from agentevol.models import load_model, load_tokenizer
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 
 
 class UncachedEpisode:

@@ -24,7 +24,7 @@ from agentevol.evaluation.scores import score
 from agentevol.rollout.rollout import roll_out
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.finetune import FinetuneParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from agentevol.training.finetune import finetune
 from envs.base import Instruction
 from envs.registry import environment_class

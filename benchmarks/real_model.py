@@ -27,7 +27,7 @@ import torch
 
 from agentevol.models import max_context_length
 from agentevol.settings.finetune import FinetuneParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from benchmarks.real_loop import Sizes, run
 
 ROOT = Path(__file__).parents[1]

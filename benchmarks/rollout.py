@@ -23,7 +23,7 @@ from agentevol.models import load_tokenizer
 from agentevol.rollout.engines.transformers import TransformersEngine
 from agentevol.rollout.ragged_attention import BatchLayout
 from agentevol.rollout.rollout import GREEDY, Rollout, roll_out
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from benchmarks.loops import roll_out_uncached, serve_environments
 from benchmarks.results import record
 

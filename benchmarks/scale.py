@@ -75,7 +75,7 @@ def with_thoughts(messages: list[Message], number: int) -> list[Message]:
 def steps(folder: Path) -> dict[str, Callable[[], Any]]:
     """The steps by name; each writes the input of the next one."""
     from agentevol.data import artifact_folder, trajectory
-    from agentevol.settings.schema import GateParams
+    from agentevol.settings.gate import GateParams
     from agentevol.training.tokenized_dataset import tokenize_dataset
     from tasks import datasets
     from tasks.artifact import Artifact

@@ -18,7 +18,7 @@ from agentevol.evaluation.paired_tests import mcnemar
 from agentevol.evaluation.scores import score
 from agentevol.rollout.rollout import roll_out
 from agentevol.settings.finetune import FinetuneParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from agentevol.training.finetune import finetune
 from envs.registry import environment_class
 

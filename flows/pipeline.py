@@ -18,7 +18,8 @@ from agentevol.report.formatting import format_errors, format_rate
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.load import SettingsError, load_params
-from agentevol.settings.schema import Params, RolloutParams
+from agentevol.settings.rollout import RolloutParams
+from agentevol.settings.schema import Params
 from agentevol.training.launch import ignore_launcher_variables
 from agentevol.training.precision import resolve_precision
 from envs.registry import environment_class

@@ -23,8 +23,8 @@ from agentevol.python_process import module_command, module_environment
 from agentevol.report.sweep.model import Setting, SweepRun
 from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, first_difference, recorded_parameters
 from agentevol.settings.effects import comparable_parameters
+from agentevol.settings.evolve import SweepParams
 from agentevol.settings.load import SettingsError
-from agentevol.settings.schema import SweepParams
 from agentevol.settings.types import Count, Seed
 from agentevol.training.precision import resolve_precision
 from flows.evolve import evolve, prepare

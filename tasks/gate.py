@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agentevol.data.dataset import read_instruction_list, stream_dataset
-from agentevol.settings.schema import GateParams
+from agentevol.settings.gate import GateParams
 from envs.base import Instruction, Split
 from envs.registry import environment_class
 from tasks.artifact import Artifact

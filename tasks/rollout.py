@@ -22,7 +22,7 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import EngineParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task, evict
 from tasks.env_versions import env_versions

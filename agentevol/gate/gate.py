@@ -14,7 +14,7 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.gate.expectations import table_findings
 from agentevol.gate.finding import Finding
 from agentevol.gate.replay import ReplayCheck
-from agentevol.settings.schema import GateParams
+from agentevol.settings.gate import GateParams
 from envs.base import Instruction
 from envs.registry import environment_class, is_registered
 

@@ -21,7 +21,7 @@ from agentevol.rollout.episode import Episode
 from agentevol.rollout.sampling import Sampling
 from agentevol.rollout.workers import map_workers
 from agentevol.settings.engines import EngineParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from envs.registry import ENVIRONMENTS
 
 Progress = Callable[[int, int], None]

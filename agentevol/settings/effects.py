@@ -1,7 +1,7 @@
 """Which parameters can change a result, read from the metadata of the settings' fields.
 
-Invariant: this is the only reader of `effect`. Store keys, checkpoint keys and the comparison of runs all come from here, so whether a
-parameter counts is stated once, where the parameter is defined.
+Invariant: this is the only reader of `effect` and `added_later`. Store keys, checkpoint keys and the comparison of runs all come from here,
+so whether a parameter counts is stated once, where the parameter is defined.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentevol.settings.schema import EvolveParams, Params, SweepParams
+from agentevol.settings.evolve import EvolveParams, SweepParams
+from agentevol.settings.schema import Params
 from agentevol.settings.types import Effect
 
 _NOT_OF_A_RUN = ("sweep", "pretrain")
@@ -27,7 +28,7 @@ def effect_of(section: type[BaseModel], name: str) -> Effect:
 
 
 def key_values(settings: BaseModel) -> dict[str, Any]:
-    """The settings that belong in a key, as JSON values: all but those that can change nothing."""
+    """The settings that belong in a key, as JSON values: all but those that can change nothing, and defaults that were added later."""
     return _select(settings, "result", "numerics", "extra")
 
 
@@ -55,8 +56,14 @@ def _select(settings: BaseModel, *effects: Effect) -> dict[str, Any]:
     return {
         name: _select_value(getattr(settings, name), dumped[name], effects)
         for name in type(settings).model_fields
-        if effect_of(type(settings), name) in effects
+        if effect_of(type(settings), name) in effects and not _is_later_default(settings, name)
     }
+
+
+def _is_later_default(settings: BaseModel, name: str) -> bool:
+    field = type(settings).model_fields[name]
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("added_later")) and getattr(settings, name) == field.default
 
 
 def _select_value(value: Any, dumped: Any, effects: Collection[Effect]) -> Any:

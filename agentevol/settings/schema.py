@@ -6,33 +6,25 @@ Invariant: a `Params` object that exists is valid. Imports nothing but pydantic,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from agentevol.settings.data import DataParams
 from agentevol.settings.engines import BaselineParams, EngineParams
+from agentevol.settings.environments import check_known_environments
+from agentevol.settings.evolve import EvolveParams, SweepParams
 from agentevol.settings.finetune import FinetuneParams
+from agentevol.settings.gate import GateParams
 from agentevol.settings.pretrain import PretrainParams
+from agentevol.settings.rollout import ExploreParams, RolloutParams
 from agentevol.settings.types import (
     Count,
-    Counts,
-    Merge,
-    Natural,
-    Positive,
-    Precision,
-    Rule,
     Section,
     Seed,
-    Share,
-    StartFrom,
     Temperature,
     Text,
-    TopP,
-    check_server_url,
     parameter,
-    schedule_value,
 )
 
 _RESERVED_NAMES = ("bc-base", "bc-large", "overall", "random", "random player", "zero-shot")
@@ -42,7 +34,6 @@ _RESERVED_TEMPLATE_VARIABLES = (
     *("sanitize_control_tokens", "strftime_now", "raise_exception"),
 )
 """Names that already have a meaning when a template is rendered."""
-_ServerUrl = Annotated[str, AfterValidator(check_server_url)]
 
 
 class ModelParams(Section):
@@ -67,88 +58,6 @@ class ModelParams(Section):
         return variables
 
 
-class RolloutParams(Section):
-    """How episodes are played."""
-
-    concurrency: Count = parameter(64, "Episodes played at the same time.", effect="numerics", formerly="slots")
-    num_workers: Count = parameter(
-        2,
-        "Processes that share these episodes, with one processor thread each. A GPU uses one process.",
-        effect="numerics",
-        formerly="workers",
-    )
-    max_new_tokens: Count = parameter(128, "Tokens of one answer at most.")
-    context_length: Count = parameter(
-        1280, "Tokens of one episode at most; a longer episode is cut (status: truncated).", formerly="context"
-    )
-    precision: Precision = parameter(
-        "auto",
-        "Number format in which `transformers` plays: auto is float32 on a CPU, the model's own 16-bit type (or bfloat16) on a GPU.",
-        effect="numerics",
-    )
-    kv_cache_gib: Positive | None = parameter(
-        None,
-        "GiB of GPU memory for the KV cache of `transformers`; null: 80 % of what the weights leave free. It is taken as episodes grow.",
-        effect="numerics",
-    )
-    chunk_size: Count = parameter(512, "Episodes per exploration task: what a kill can cost at most.", effect="none", formerly="chunk")
-    max_repeats: Annotated[int, Field(ge=2)] | None = parameter(
-        3, "Cut an episode when the same answer has the same outcome this many times in a row; null never does.", formerly="repeats"
-    )
-    max_retries: Natural = parameter(
-        1, "Retries of an episode that ended in an error; an error never counts as a failure.", effect="none", formerly="retries"
-    )
-    step_timeout: Positive | None = parameter(
-        120.0,
-        "Seconds that reset or one step of an environment in this process may take before the episode ends in an error; null has no limit.",
-        effect="none",
-    )
-    servers: dict[str, _ServerUrl] = parameter(
-        {},
-        "Environments played on a server (`agentevol serve`), by name: its URL, e.g. {textcraft: http://127.0.0.1:36001}.",
-        effect="numerics",
-    )
-
-    @field_validator("servers")
-    @classmethod
-    def _known_environments(cls, servers: dict[str, str]) -> dict[str, str]:
-        if servers:
-            _check_known(servers)
-        return servers
-
-
-class ExploreParams(Section):
-    """How exploration samples actions."""
-
-    temperature: Temperature = parameter(0.7, "Sampling temperature; 0 is greedy.")
-    top_p: TopP = parameter(1.0, "Nucleus sampling: keep the most likely tokens that together have this probability.")
-
-
-class EvolveParams(Section):
-    """The loop: how often it explores, and what each iteration learns from."""
-
-    iterations: Count = parameter(4, "M: iterations of exploration and learning.")
-    samples: Counts = parameter(1, "K: episodes per instruction; one number, or a list of M numbers, e.g. [3, 2, 1, 1].")
-    merge: Merge = parameter(
-        "initial",
-        "What the explored data is merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
-    )
-    start_from: StartFrom = parameter("base", "The model that each iteration fine-tunes: the base model, or the previous policy.")
-    rule: Rule = parameter(
-        "reward_weighted", "The learning rule: reward_weighted (Eq. 8 of the paper), or threshold (fine-tuning on successes)."
-    )
-    max_kept_per_instruction: Count | None = parameter(
-        None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"
-    )
-    patience: Count | None = parameter(
-        None, "Early stopping: end after this many iterations without a better score on the validation split; null runs all iterations."
-    )
-
-    def samples_at(self, iteration: int) -> int:
-        """K of an iteration, counted from 1."""
-        return int(schedule_value(self.samples, iteration - 1))
-
-
 class EvaluateParams(Section):
     """How AgentEval is played, and what is scored beside the run's own policies."""
 
@@ -170,35 +79,6 @@ class EvaluateParams(Section):
         if taken:
             raise ValueError(f"baselines with a name of their own each; {taken[0]} is another's")
         return baselines
-
-
-class GateParams(Section):
-    """What stops bad training data."""
-
-    max_tokens: Count = parameter(4096, "A longer trajectory stops the run.", effect="extra")
-    replay: Literal["none", "sample", "all"] = parameter(
-        "sample", "Expert trajectories that are replayed and compared: none, sample (25 per environment), all.", effect="extra"
-    )
-    min_coverage: Share = parameter(0.0, "Share of the instructions that must be covered, per environment and difficulty.", effect="extra")
-
-
-class SweepParams(Section):
-    """The grid of `agentevol sweep`: every combination is a run; what runs have in common is computed once."""
-
-    iterations: Annotated[list[Count], Field(min_length=1)] = parameter([1, 2, 3, 4], "Values of M.")
-    samples: Annotated[list[Counts], Field(min_length=1)] = parameter([1, 2, 3], "Values of K.")
-    seeds: Annotated[list[Seed], Field(min_length=1)] = parameter([0], "Seeds.")
-    merge: Annotated[list[Merge], Field(min_length=1)] = parameter(["initial"], "Values of evolve.merge.")
-    start_from: Annotated[list[StartFrom], Field(min_length=1)] = parameter(["base"], "Values of evolve.start_from.")
-    rule: Annotated[list[Rule], Field(min_length=1)] = parameter(["reward_weighted"], "Values of evolve.rule.")
-    concurrency: Count = parameter(1, "Series of runs that are computed at the same time.", effect="none", formerly="at_once")
-
-    @field_validator("iterations", "samples", "seeds", "merge", "start_from", "rule")
-    @classmethod
-    def _each_once(cls, values: list[Any]) -> list[Any]:
-        if any(value in values[:index] for index, value in enumerate(values)):
-            raise ValueError("a list of values, each once")
-        return values
 
 
 class Params(Section):
@@ -269,7 +149,7 @@ class Params(Section):
     @field_validator("environments")
     @classmethod
     def _known_environments(cls, names: list[str]) -> list[str]:
-        known = _check_known(names)
+        known = check_known_environments(names)
         if not names or len(set(names)) < len(names):
             raise ValueError(f"one or more of {', '.join(known)}, each once")
         return names
@@ -287,13 +167,3 @@ def _check_length(key: str, schedule: Any, length: int, meaning: str) -> None:
     if isinstance(schedule, list) and len(schedule) != length:
         entries = "1 entry" if length == 1 else f"{length} entries"
         raise ValueError(f"{key}: {schedule} given; allowed: one number, or a list with {entries}: {meaning}")
-
-
-def _check_known(names: Iterable[str]) -> list[str]:
-    """All registered environments. Raises ValueError where one of `names` is not among them."""
-    from envs.registry import ENVIRONMENTS, is_registered  # imports gymnasium: too slow for `--help`
-
-    known = sorted(ENVIRONMENTS)
-    if unknown := sorted(name for name in set(names) if not is_registered(name)):
-        raise ValueError(f"names among {', '.join(known)}; {', '.join(unknown)} is not one")
-    return known

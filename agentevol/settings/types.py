@@ -24,9 +24,14 @@ or table column; everything else stays as it is. none: neither of these, only ti
 """
 
 
-def parameter(default: Any, description: str, *, effect: Effect = "result", formerly: str = "") -> Any:
-    """A field of a Section: its default and meaning, what it can change, and the key it had before it was renamed."""
-    return Field(default, description=description, json_schema_extra={"effect": effect, "formerly": formerly})
+def parameter(default: Any, description: str, *, effect: Effect = "result", formerly: str = "", added_later: bool = False) -> Any:
+    """A field of a Section: its default and meaning, what it can change, and the key it had before it was renamed.
+
+    added_later: the default does what was done before this field existed. Store keys leave such a default out, so that earlier results are
+    found again.
+    """
+    extra: dict[str, Any] = {"effect": effect, "formerly": formerly, "added_later": added_later}
+    return Field(default, description=description, json_schema_extra=extra)
 
 
 def _positive_int(value: object) -> int:

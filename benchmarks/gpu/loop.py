@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.settings.finetune import FinetuneParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from benchmarks.real_loop import Sizes, run
 
 ENVIRONMENTS = ("babyai", "maze", "textcraft", "wordle")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from agentevol.data.trajectory import Message, Trajectory
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentevol.settings.schema import SweepParams
+from agentevol.settings.evolve import SweepParams
 from flows.sweep import cells, short_name
 from tests import ROOT
 from tests.flows.tiny import make_project

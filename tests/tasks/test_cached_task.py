@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from tasks.artifact import Artifact
 from tasks.cached_task import CachedTask, TaskOutput, cached_task
 

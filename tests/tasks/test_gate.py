@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentevol.gate.gate import GateFailed
-from agentevol.settings.schema import GateParams
+from agentevol.settings.gate import GateParams
 from envs import registry
 from tasks.artifact import Artifact
 from tasks.collect import collect, subset_instructions, subset_trajectories

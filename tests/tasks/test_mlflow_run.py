@@ -15,7 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from agentevol.data.dataset import write_dataset
 from agentevol.data.trajectory import Message, Trajectory
-from agentevol.settings.schema import EvolveParams, Params
+from agentevol.settings.evolve import EvolveParams
+from agentevol.settings.schema import Params
 from docs.generate import metrics as documented
 from tasks.artifact import Artifact
 from tasks.git_commit import commit

@@ -13,7 +13,7 @@ from agentevol.data.dataset import read_dataset, write_instructions
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import EngineParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from envs import registry
 from envs.base import Instruction
 from tasks import paths

@@ -10,7 +10,7 @@ from agentevol.data.experts import play_expert
 from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
 from agentevol.gate.expectations import _schema_error as schema_error
 from agentevol.gate.gate import GateFailed, GateReport, check_dataset
-from agentevol.settings.schema import GateParams
+from agentevol.settings.gate import GateParams
 from tests.agentevol.counting import Counting, play_counting
 
 pytestmark = pytest.mark.usefixtures("counting")

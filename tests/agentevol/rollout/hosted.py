@@ -9,7 +9,7 @@ from agentevol.rollout.engine import Usage
 from agentevol.rollout.rollout import roll_out
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import EngineParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from tests.agentevol.counting import Counting
 from tests.agentevol.endpoint import Endpoint
 

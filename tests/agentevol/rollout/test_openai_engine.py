@@ -13,7 +13,7 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.engine import EngineError
 from agentevol.rollout.rollout import roll_out
 from agentevol.settings.engines import EngineParams
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from tests.agentevol.endpoint import serve_endpoint
 from tests.agentevol.rollout.hosted import INSTRUCTIONS, play
 

@@ -14,7 +14,7 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.rollout import reward_check, rollout
 from agentevol.rollout.reward_check import RewardMismatch, check_rewards
 from agentevol.rollout.sampling import Sampling
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from envs.maze import Maze
 from envs.registry import environment_class
 from tasks import paths

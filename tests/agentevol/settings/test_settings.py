@@ -13,10 +13,12 @@ from pydantic import BaseModel
 
 from agentevol.settings.document import document
 from agentevol.settings.effects import comparable_parameters, effect_of, flatten, key_values
+from agentevol.settings.evolve import EvolveParams
 from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.load import SettingsError, load_params
-from agentevol.settings.schema import EvolveParams, Params, RolloutParams
-from agentevol.settings.types import Effect
+from agentevol.settings.rollout import RolloutParams
+from agentevol.settings.schema import Params
+from agentevol.settings.types import Effect, Section, parameter
 from tests import ROOT
 
 
@@ -250,3 +252,12 @@ def test_importing_the_settings_is_cheap() -> None:
     heavy = "{'torch', 'transformers', 'pandas', 'pyarrow', 'gymnasium', 'numpy', 'prefect', 'mlflow', 'matplotlib', 'scipy'}"
     code = f"import sys, agentevol.settings; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_parameter_added_later_is_part_of_a_key_only_when_it_is_set() -> None:
+    class Later(Section):
+        old: int = parameter(1, "Existed before.")
+        new: str | None = parameter(None, "Added in a later version.", added_later=True)
+
+    assert key_values(Later()) == {"old": 1}
+    assert key_values(Later(new="x")) == {"old": 1, "new": "x"}

@@ -16,7 +16,7 @@ from agentevol.data.dataset import write_dataset
 from agentevol.models import load_model, load_tokenizer, max_context_length, model_digest
 from agentevol.rollout.engines.transformers import TransformersEngine
 from agentevol.rollout.rollout import roll_out
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from agentevol.training.finetune import finetune
 from agentevol.training.optimizer import NonFiniteLoss, Optimizer
 from tests.agentevol.counting import Counting

@@ -11,7 +11,7 @@ import torch
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.models import load_model, load_tokenizer, model_digest
 from agentevol.rollout.rollout import roll_out
-from agentevol.settings.schema import RolloutParams
+from agentevol.settings.rollout import RolloutParams
 from agentevol.training.finetune import NoTrainingData, finetune
 from agentevol.training.tokenized_dataset import tokenize_dataset
 from tests.agentevol.counting import Counting

@@ -1,0 +1,53 @@
+"""The parameters of the loop and of its sweeps. Imports nothing but pydantic."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from agentevol.settings.types import Count, Counts, Merge, Rule, Section, Seed, StartFrom, parameter, schedule_value
+
+
+class EvolveParams(Section):
+    """The loop: how often it explores, and what each iteration learns from."""
+
+    iterations: Count = parameter(4, "M: iterations of exploration and learning.")
+    samples: Counts = parameter(1, "K: episodes per instruction; one number, or a list of M numbers, e.g. [3, 2, 1, 1].")
+    merge: Merge = parameter(
+        "initial",
+        "What the explored data is merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
+    )
+    start_from: StartFrom = parameter("base", "The model that each iteration fine-tunes: the base model, or the previous policy.")
+    rule: Rule = parameter(
+        "reward_weighted", "The learning rule: reward_weighted (Eq. 8 of the paper), or threshold (fine-tuning on successes)."
+    )
+    max_kept_per_instruction: Count | None = parameter(
+        None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"
+    )
+    patience: Count | None = parameter(
+        None, "Early stopping: end after this many iterations without a better score on the validation split; null runs all iterations."
+    )
+
+    def samples_at(self, iteration: int) -> int:
+        """K of an iteration, counted from 1."""
+        return int(schedule_value(self.samples, iteration - 1))
+
+
+class SweepParams(Section):
+    """The grid of `agentevol sweep`: every combination is a run; what runs have in common is computed once."""
+
+    iterations: Annotated[list[Count], Field(min_length=1)] = parameter([1, 2, 3, 4], "Values of M.")
+    samples: Annotated[list[Counts], Field(min_length=1)] = parameter([1, 2, 3], "Values of K.")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = parameter([0], "Seeds.")
+    merge: Annotated[list[Merge], Field(min_length=1)] = parameter(["initial"], "Values of evolve.merge.")
+    start_from: Annotated[list[StartFrom], Field(min_length=1)] = parameter(["base"], "Values of evolve.start_from.")
+    rule: Annotated[list[Rule], Field(min_length=1)] = parameter(["reward_weighted"], "Values of evolve.rule.")
+    concurrency: Count = parameter(1, "Series of runs that are computed at the same time.", effect="none", formerly="at_once")
+
+    @field_validator("iterations", "samples", "seeds", "merge", "start_from", "rule")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        if any(value in values[:index] for index, value in enumerate(values)):
+            raise ValueError("a list of values, each once")
+        return values

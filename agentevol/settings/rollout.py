@@ -1,0 +1,69 @@
+"""The parameters of playing episodes. Imports nothing but pydantic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, field_validator
+
+from agentevol.settings.environments import check_known_environments
+from agentevol.settings.types import Count, Natural, Positive, Precision, Section, Temperature, TopP, check_server_url, parameter
+
+_ServerUrl = Annotated[str, AfterValidator(check_server_url)]
+
+
+class RolloutParams(Section):
+    """How episodes are played."""
+
+    concurrency: Count = parameter(64, "Episodes played at the same time.", effect="numerics", formerly="slots")
+    num_workers: Count = parameter(
+        2,
+        "Processes that share these episodes, with one processor thread each. A GPU uses one process.",
+        effect="numerics",
+        formerly="workers",
+    )
+    max_new_tokens: Count = parameter(128, "Tokens of one answer at most.")
+    context_length: Count = parameter(
+        1280, "Tokens of one episode at most; a longer episode is cut (status: truncated).", formerly="context"
+    )
+    precision: Precision = parameter(
+        "auto",
+        "Number format in which `transformers` plays: auto is float32 on a CPU, the model's own 16-bit type (or bfloat16) on a GPU.",
+        effect="numerics",
+    )
+    kv_cache_gib: Positive | None = parameter(
+        None,
+        "GiB of GPU memory for the KV cache of `transformers`; null: 80 % of what the weights leave free. It is taken as episodes grow.",
+        effect="numerics",
+    )
+    chunk_size: Count = parameter(512, "Episodes per exploration task: what a kill can cost at most.", effect="none", formerly="chunk")
+    max_repeats: Annotated[int, Field(ge=2)] | None = parameter(
+        3, "Cut an episode when the same answer has the same outcome this many times in a row; null never does.", formerly="repeats"
+    )
+    max_retries: Natural = parameter(
+        1, "Retries of an episode that ended in an error; an error never counts as a failure.", effect="none", formerly="retries"
+    )
+    step_timeout: Positive | None = parameter(
+        120.0,
+        "Seconds that reset or one step of an environment in this process may take before the episode ends in an error; null has no limit.",
+        effect="none",
+    )
+    servers: dict[str, _ServerUrl] = parameter(
+        {},
+        "Environments played on a server (`agentevol serve`), by name: its URL, e.g. {textcraft: http://127.0.0.1:36001}.",
+        effect="numerics",
+    )
+
+    @field_validator("servers")
+    @classmethod
+    def _known_environments(cls, servers: dict[str, str]) -> dict[str, str]:
+        if servers:
+            check_known_environments(servers)
+        return servers
+
+
+class ExploreParams(Section):
+    """How exploration samples actions."""
+
+    temperature: Temperature = parameter(0.7, "Sampling temperature; 0 is greedy.")
+    top_p: TopP = parameter(1.0, "Nucleus sampling: keep the most likely tokens that together have this probability.")

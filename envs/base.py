@@ -113,6 +113,13 @@ class TextEnv(gymnasium.Env[str, str]):
         """The actions that are possible now, or None if the environment cannot list them (a random player needs them)."""
         return None
 
+    def measure_progress(self) -> float | None:
+        """The share of the goal that the present state has, from 0 to below 1 as long as the episode has not succeeded.
+
+        It is called after `begin` and after every `act`. None where the instruction has no subgoals.
+        """
+        return None
+
     @classmethod
     def missing(cls) -> str | None:
         """What must be installed before it can be played here, in one line, or None. Its instructions and prompt are always available."""
@@ -139,6 +146,9 @@ class TextEnv(gymnasium.Env[str, str]):
         self.item_id: str | None = None
         self.rounds = 0
         self.reward = 0.0
+        self.progress: float | None = None
+        """The progress rate (AgentBoard, arXiv 2401.13178): the best `measure_progress` of the episode so far, and 1 exactly when it has
+        succeeded. None where the instruction has no subgoals."""
         self.done = True
         self._observation = ""
 
@@ -165,7 +175,8 @@ class TextEnv(gymnasium.Env[str, str]):
             candidates = self.instructions("explore") or self.instructions("eval")
             item_id = candidates[int(self.np_random.integers(len(candidates)))].item_id
         self._observation = check_observation(self.begin(item_id))
-        self.item_id, self.rounds, self.reward, self.done = item_id, 0, 0.0, False
+        self.item_id, self.rounds, self.reward, self.progress, self.done = item_id, 0, 0.0, None, False
+        self._update_progress()
         return self._observation, self._info()
 
     def step(self, action: str) -> Step:
@@ -191,13 +202,24 @@ class TextEnv(gymnasium.Env[str, str]):
         observation, reward = check_observation(observation), check_reward(reward)
         self.rounds += 1
         self.reward = check_reward(self.reward + reward)
+        self._update_progress()
         truncated = not terminated and self.rounds >= self.max_rounds
         self.done = terminated or truncated
         self._observation = observation
         return observation, reward, terminated, truncated, self._info()
 
+    def _update_progress(self) -> None:
+        measured, success = self.measure_progress(), self.succeeded(self.reward)
+        if measured is None:
+            return
+        if not success and not 0 <= measured < 1:
+            raise ValueError(
+                f"{self.name}: the progress of {self.item_id} is {measured!r} before it succeeds; measure_progress must return 0 to below 1"
+            )
+        self.progress = 1.0 if success else max(self.progress or 0.0, float(measured))
+
     def _info(self) -> dict[str, Any]:
-        info: dict[str, Any] = {"success": self.succeeded(self.reward), "item_id": self.item_id}
+        info: dict[str, Any] = {"success": self.succeeded(self.reward), "progress": self.progress, "item_id": self.item_id}
         actions = self.available_actions()
         if actions is not None:
             info["available_actions"] = actions
@@ -220,6 +242,17 @@ def check_reward(value: Any) -> float:
     if not math.isfinite(reward):
         raise ValueError(f"the reward is {_describe(value)}; an environment must return a finite number")
     return reward
+
+
+def check_progress(value: Any) -> float | None:
+    """A progress from elsewhere: None, or a float from 0 to 1. Raises TypeError, ValueError."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"the progress is {_describe(value)}; it must be None or a number from 0 to 1")
+    if not 0 <= value <= 1:
+        raise ValueError(f"the progress is {_describe(value)}; it must be None or a number from 0 to 1")
+    return float(value)
 
 
 def replace_surrogates(text: str) -> str:

@@ -44,9 +44,10 @@ class Maze(TextEnv):
 
     Item id: `maze_{start * n + goal}`, where start and goal are numbers of the n free cells of the maze, counted from the top, row by row.
     Every pair of different cells with a path between them is valid; the instructions are 240 of those whose shortest path is 1 to 14 steps.
-    In DOUBLE_T the shortest path can be 18 steps, more than the round limit: such ids can be played but not solved.
-    Observation: goal, position (row, column, counted from the top left) and walls. Reward: 1 on reaching the goal, which ends the
-    episode. Another `layout` (strings of `.` for a free cell and `#` for a wall) is another maze, with ids by the same formula.
+    In DOUBLE_T the shortest path can be 18 steps, more than the round limit: such ids can be played but not solved. Observation: goal,
+    position (row, column, counted from the top left) and walls. Reward: 1 on reaching the goal, which ends the episode. Progress: the share
+    of the shortest path that is behind. Another `layout` (strings of `.` for a free cell and `#` for a wall) is another maze, with ids by
+    the same formula.
 
     AgentGym's 25 starts are among the pairs (envs.protocols.agentgym.MAZE_STARTS has its order); the expert solves all of them there.
 
@@ -74,6 +75,7 @@ class Maze(TextEnv):
         self._free = frozenset(self.cells)
         self.position: Cell = self.cells[0]
         self.goal: Cell = self.cells[-1]
+        self._start_distance = 0
 
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
@@ -87,9 +89,10 @@ class Maze(TextEnv):
 
     def begin(self, item_id: str) -> str:
         start, goal = _start_and_goal(item_id, self.cells)
-        if shortest_path(self._free, start, goal) is None:
+        path = shortest_path(self._free, start, goal)
+        if path is None:
             raise UnknownItem(f"maze has no instruction {item_id!r}: no path leads from {_text(start)} to {_text(goal)}; give another pair")
-        self.position, self.goal = start, goal
+        self.position, self.goal, self._start_distance = start, goal, len(path)
         return self._observation_text()
 
     def act(self, action: str) -> tuple[str, float, bool]:
@@ -105,6 +108,10 @@ class Maze(TextEnv):
 
     def expert(self) -> Expert:
         return _ShortestPathExpert(self)
+
+    def measure_progress(self) -> float:
+        """The share of the shortest path that is behind, 0 in a cell that is farther from the goal than the start."""
+        return max(0.0, 1 - len(self.path_to_goal() or ()) / self._start_distance)
 
     def available_actions(self) -> list[str] | None:
         """The moves that no wall blocks."""

@@ -28,10 +28,10 @@ class Wordle(TextEnv):
 
     Item id: `wordle_{seed}`, where every seed of 1 to 18 digits is valid; seed % 3 decides whether the list has 10, 20 or 40 words (the
     difficulty). The list is in the order drawn, and the hidden word is any of its words. The 980 instructions are the first 980 seeds that
-    the expert wins.
-    Observation: the list, then the marks of each guess, letter by letter: `s b, h y, i g, r b, e b`. Reward: 1 for the hidden word.
-    The episode ends with it or with the sixth guess. A word that is not in the list uses up a guess; text that is no five-letter word
-    only costs a round. Other `words` (at least 40, of five letters a-z, invented ones too) are another vocabulary, with the same ids.
+    the expert wins. Observation: the list, then the marks of each guess, letter by letter: `s b, h y, i g, r b, e b`. Reward: 1 for the
+    hidden word. The episode ends with it or with the sixth guess. A word that is not in the list uses up a guess; text that is no
+    five-letter word only costs a round. Progress: the letters of the hidden word that the marks give. Other `words` (at least 40, of five
+    letters a-z, invented ones too) are another vocabulary, with the same ids.
 
     Differences from LMRL-Gym as AgentGym serves it: a hidden word that stays the same (there: a new consistent word is drawn at every
     guess) and a list for each instruction (there: one list of 40 in every prompt, so that all instructions have the same text); a letter
@@ -93,6 +93,18 @@ class Wordle(TextEnv):
 
     def expert(self) -> Expert:
         return _FirstConsistentExpert(self)
+
+    def measure_progress(self) -> float:
+        """The letters of the hidden word that the marks give, of six parts: the sixth is the word itself.
+
+        A letter whose place is known counts 1, one that is only known to occur 1/2.
+        """
+        placed = {place for _, word_marks in self.guesses for place, mark in enumerate(word_marks) if mark == "g"}
+        known = Counter[str]()
+        for word, word_marks in self.guesses:
+            known |= Counter(letter for letter, mark in zip(word, word_marks, strict=True) if mark != "b")
+        elsewhere = known - Counter(self.hidden[place] for place in placed)
+        return (len(placed) + elsewhere.total() / 2) / (LETTERS + 1)
 
     def available_actions(self) -> list[str] | None:
         """Every word of the list, also those that the marks rule out."""

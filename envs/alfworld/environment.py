@@ -25,11 +25,12 @@ _MAX_ACTION_LENGTH = 200
 class ALFWorld(TextEnv):
     """Household tasks after ALFWorld (arXiv 2010.03768), as AgentGym serves them.
 
-    Observation: first the room's receptacles and the task, then the result of each command. Actions: `go to desk 1`, `open drawer 2`,
-    `take mug 1 from desk 1`, `move mug 1 to shelf 1` (or `put mug 1 in/on shelf 1`), `use desklamp 1`, `heat|cool|clean mug 1 with ...`,
-    `slice egg 1 with knife 1`, `examine`, `inventory`, `look`; the possible ones are in `available_actions`. Reward: 1 when the task is
-    done, which ends the episode; else 0. At most 30 rounds. Task types: the six of ALFWorld. Instructions: 3,827 games in ALFWorld's 120
-    rooms (rooms.json, from the package alfworld, MIT, has their contents), 200 of them eval, in rooms of their own.
+    Observation: first the room's receptacles and the task, then the result of each command. Actions: `go to desk 1`, `open drawer 2`, `take
+    mug 1 from desk 1`, `move mug 1 to shelf 1` (or `put mug 1 in/on shelf 1`), `use desklamp 1`, `heat|cool|clean mug 1 with ...`, `slice
+    egg 1 with knife 1`, `examine`, `inventory`, `look`; the possible ones are in `available_actions`. Reward: 1 when the task is done,
+    which ends the episode; else 0. Progress: the share of the steps to see, hold, change and place the object. At most 30 rounds. Task
+    types: the six of ALFWorld. Instructions: 3,827 games in ALFWorld's 120 rooms (rooms.json, from the package alfworld, MIT, has their
+    contents), 200 of them eval, in rooms of their own.
 
     Differences from AgentGym's ALFWorld, and why:
     - A simulator of its own in plain Python: TextWorld's needs packages under the GPL, and its steps take a thousand times longer.
@@ -73,6 +74,9 @@ class ALFWorld(TextEnv):
         observation = self.household.execute(" ".join(action[:_MAX_ACTION_LENGTH].lower().split()))
         won = self.game.is_won(self.household)
         return observation, float(won), won
+
+    def measure_progress(self) -> float:
+        return self.game.progress(self.household)
 
     def expert(self) -> Expert:
         return ALFWorldExpert(self.game)

@@ -65,6 +65,37 @@ class Game:
                     return True
         return False
 
+    def progress(self, household: Household) -> float:
+        """The share of the goal's steps that the household shows: to see the object, to hold it, to heat, cool or clean it, to place it.
+
+        For two objects the steps of both count, and both go into one receptacle. For a light the last steps are to see the lamp with the
+        object in hand, and to use it.
+        """
+        names = [name for name in (*household.all_objects(), household.held or "") if kind_of(name) == self.object_kind]
+        if self.task_type == LIGHT:
+            return (max(self._steps_done(household, name, None) for name in names) + self._sees_lamp_with_object(household)) / 4
+        num_objects, num_steps = 2 if self.task_type == TWO else 1, 4 if self.task_type in REQUIRED_STATE else 3
+        done = (
+            sum(sorted((self._steps_done(household, name, target) for name in names), reverse=True)[:num_objects])
+            for target in household.contents
+            if kind_of(target) == self.target_kind
+        )
+        return max(done) / (num_objects * num_steps)
+
+    def _steps_done(self, household: Household, name: str, target: str | None) -> int:
+        """The steps that one object has behind it: the last of them counts those before it. `target`: the receptacle to place it in."""
+        has_state = self._has_required_state(household, name)
+        needs_state = self.task_type in REQUIRED_STATE
+        if target is not None and has_state and name in household.contents[target]:
+            return 4 if needs_state else 3
+        if needs_state and has_state:
+            return 3
+        return 2 if name == household.held else int(name in household.visible_objects())
+
+    def _sees_lamp_with_object(self, household: Household) -> bool:
+        holds_object = household.held is not None and kind_of(household.held) == self.object_kind
+        return holds_object and any(kind_of(name) == self.target_kind for name in household.visible_objects())
+
     def _has_required_state(self, household: Household, name: str) -> bool:
         state = REQUIRED_STATE.get(self.task_type)
         return state is None or state in household.states.get(name, ())

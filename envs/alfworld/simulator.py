@@ -53,6 +53,14 @@ class Household:
     def introduction(self) -> str:
         return f"You are in the middle of a room. Looking quickly around you, you see {_list_text(list(self.contents))}."
 
+    def all_objects(self) -> list[str]:
+        """The objects in all receptacles; the one in hand is in none."""
+        return [name for objects in self.contents.values() for name in objects]
+
+    def visible_objects(self) -> list[str]:
+        """The objects of the receptacle that the agent faces, if it is open."""
+        return self.contents[self.location] if self.location is not None and self._is_open(self.location) else []
+
     def admissible_commands(self) -> list[str]:
         """Every command that has an effect or an answer now, in alphabetical order."""
         commands = [f"go to {receptacle}" for receptacle in self.contents if receptacle != self.location]

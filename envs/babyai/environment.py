@@ -16,6 +16,7 @@ from envs.babyai.expert import BabyAIExpert
 from envs.babyai.geometry import Pose
 from envs.babyai.levels import DIFFICULTY, LEVELS, level_and_seed, make_level
 from envs.babyai.observation import View
+from envs.babyai.progress import MissionProgress
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem
 
 _ID = re.compile(r"babyai_(0|[1-9]\d{0,17})")
@@ -28,7 +29,7 @@ class BabyAI(TextEnv):
     (arXiv 2406.04151). An action such as `go to red ball 1` stands for several primitive moves, planned over the cells in view.
 
     Reward: 1 - 0.9 * moves / limit, once, when the mission is fulfilled; 0 otherwise. `moves` counts primitive moves, `limit` is the
-    level's own, and reaching it ends the episode without success.
+    level's own, and reaching it ends the episode without success. Progress: see `envs.babyai.progress.MissionProgress`.
 
     Differences from AgentGym's server, and why:
     - The reward is given once and ends the episode. AgentGym cancels the end where the reward is at most 0.5 and then adds the reward
@@ -84,6 +85,7 @@ class BabyAI(TextEnv):
             raise UnknownItem(f"babyai has no instruction {item_id!r}; ids are babyai_N, N >= 0 (level N mod 40, seed N div 40)")
         self.minigrid_env = make_level(*level_and_seed(int(match[1])))
         self.minigrid_env.gen_obs = dict  # minigrid would draw its own observation after every primitive move; only `View` is read
+        self._progress = MissionProgress(self.minigrid_env)
         self._update_view()
         return f"Your goal: {self.mission}\n{self._observation_text()}"
 
@@ -98,6 +100,9 @@ class BabyAI(TextEnv):
             outcome = "The task is completed." if reward > 0 else "The task has failed." if terminated else "The step limit is reached."
             return f"{self.view.text()}\n{outcome}", reward, True
         return self._observation_text(), 0.0, False
+
+    def measure_progress(self) -> float:
+        return self._progress.measure()
 
     def available_actions(self) -> list[str]:
         return list(self._actions)

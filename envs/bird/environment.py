@@ -25,9 +25,10 @@ class Bird(TextEnv):
 
     Observation: first the tables, the question and a hint about codes; then the error of the last query. Action: one SELECT statement,
     after `Action:` or in a ```sql block. Reward: 1 if the rows equal those of the gold query as a set (BIRD's execution accuracy, numbers
-    to six digits), else 0; a query that gives rows ends the episode. At most 5 rounds. Instructions: 3,200 questions over 13 databases
-    generated from a seed (envs/bird/schemas.txt), 200 of them eval. Difficulty: simple (filters, aggregates), moderate (grouping, joins,
-    dates) or challenging (subqueries, HAVING, percentages). `Bird(BirdFolder(path))` reads a copy of the real BIRD.
+    to six digits), else 0; a query that gives rows ends the episode. Progress: None, because one query is the whole answer. At most 5
+    rounds. Instructions: 3,200 questions over 13 databases generated from a seed (envs/bird/schemas.txt), 200 of them eval. Difficulty:
+    simple (filters, aggregates), moderate (grouping, joins, dates) or challenging (subqueries, HAVING, percentages).
+    `Bird(BirdFolder(path))` reads a copy of the real BIRD.
 
     Differences from AgentGym's environment:
     - The databases, questions and queries are generated, because the real BIRD cannot be shipped.

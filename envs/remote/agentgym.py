@@ -40,7 +40,8 @@ class AgentGymEnv(TextEnv):
     MAZE's by their cells, BabyAI's have the same numbers; AgentGym's servers have none of the others.
 
     The reward of an episode is AgentGym's, with two exceptions. BabyAI's first reward ends the episode, even if the server cancels the end
-    and continues to add rewards; one below 0 counts as 0. A ScienceWorld score below 0 counts as 0.
+    and continues to add rewards; one below 0 counts as 0. A ScienceWorld score below 0 counts as 0. AgentGym's protocol has no progress:
+    it is ScienceWorld's score, and None in the other environments.
     """
 
     def __init__(self, name: str, server: str, render_mode: str | None = None) -> None:
@@ -61,7 +62,7 @@ class AgentGymEnv(TextEnv):
         item_id = (options or {}).get("item_id") or self._item_id_of_seed(seed or 0)
         own_problem = self.name != self.base_name
         observation = self._begin(problem_number(item_id)[1])[0] if own_problem else self._begin_instruction(item_id)
-        self.item_id, self.rounds, self.reward, self.done = item_id, 0, 0.0, False
+        self.item_id, self.rounds, self.reward, self.progress, self.done = item_id, 0, 0.0, None, False
         self._observation = observation
         return observation, self._info()
 
@@ -76,6 +77,9 @@ class AgentGymEnv(TextEnv):
 
     def act(self, action: str) -> tuple[str, float, bool]:
         return self._send(to_agentgym(self.base_name, action, self._actions))
+
+    def measure_progress(self) -> float | None:
+        return max(0.0, self.reward) if self.base_name == "sciworld" else None
 
     def available_actions(self) -> list[str] | None:
         """What the server sent last: ALFWorld's field, or the list in BabyAI's observation."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import urllib3
 
-from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem, replace_surrogates
+from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem, check_progress, replace_surrogates
 from envs.registry import ENVIRONMENTS, UnknownEnvironment, environment_class
 
 _MAX_ATTEMPTS, _BACKOFF_SECONDS, _TIMEOUT_SECONDS = 4, 0.25, 120.0
@@ -156,6 +156,7 @@ class RemoteEnv(TextEnv):
 
     def _remember(self, reply: dict[str, Any]) -> None:
         self._observation, self._actions = reply["observation"], reply["info"].get("available_actions")
+        self.progress = check_progress(reply["info"].get("progress"))
 
 
 @lru_cache(maxsize=None)

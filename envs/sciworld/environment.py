@@ -24,10 +24,10 @@ class SciWorld(TextEnv):
 
     Observation: first the task and a look around, then the result of each action. Actions: ScienceWorld's own (`open door to kitchen`,
     `pick up thermometer`, `focus on seed`, `wait1` ...). Reward: the change of ScienceWorld's score, which goes from 0 to 1 over an
-    episode; a fatal mistake ends it and sets the score back to 0. Success: the full score. At most 200 rounds. Task types: all thirty of
-    ScienceWorld.
-    Instructions: 2,120 training variations and 200 test variations of ScienceWorld, the latter for eval. The expert is ScienceWorld's
-    gold path, recorded in games.json (`python -m envs.sciworld.generate` writes it). Needs Java, which the extra `sciworld` installs.
+    episode; a fatal mistake ends it and sets the score back to 0. Progress: the highest score. Success: the full score. At most 200 rounds.
+    Task types: all thirty of ScienceWorld. Instructions: 2,120 training variations and 200 test variations of ScienceWorld, the latter for
+    eval. The expert is ScienceWorld's gold path, recorded in games.json (`python -m envs.sciworld.generate` writes it). Needs Java, which
+    the extra `sciworld` installs.
 
     Differences from AgentGym's SciWorld, and why:
     - All thirty task types; there, seven are left out. Eval is ScienceWorld's test split; there, training variations.
@@ -90,6 +90,10 @@ class SciWorld(TextEnv):
         observation = _ascii(self._simulation.step(command)) or "Nothing happens."
         previous_score, self._score = self._score, max(0.0, self._simulation.score)
         return observation[:_MAX_OBSERVATION_LENGTH], self._score - previous_score, self._simulation.completed
+
+    def measure_progress(self) -> float:
+        """ScienceWorld's score."""
+        return self._score
 
     def goal_progress(self) -> str:
         """ScienceWorld's text about the goals that are reached."""

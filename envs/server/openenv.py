@@ -26,6 +26,7 @@ class Observation(BaseModel):
     text: str
     success: bool
     truncated: bool = Field(description="Whether the round limit ended the episode")
+    progress: float | None = Field(None, description="How far the episode has come, from 0 to 1 at success; null without subgoals")
     item_id: str | None = Field(None, description="The instruction")
     available_actions: list[str] | None = None
 
@@ -139,6 +140,7 @@ def _observation(result: StepResult) -> dict[str, Any]:
         text=result.observation,
         success=info["success"],
         truncated=result.truncated,
+        progress=info.get("progress"),
         item_id=info.get("item_id"),
         available_actions=info.get("available_actions"),
     )

@@ -6,6 +6,7 @@ Invariant: an episode follows from the list and the goal in its first observatio
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -30,8 +31,9 @@ class TextCraft(TextEnv):
 
     Observation: first the list of commands and the goal, then the result of each action. Actions: `craft 4 oak planks using 1 oak log` (a
     command of the list with its exact counts, ingredients in any order), `get 2 oak log` (an item that the list uses and does not make),
-    `inventory`. Reward: 1 for crafting the goal, which ends the episode; else 0. At most 20 rounds. Instructions: 544, one goal item each,
-    of depth 1 to 4 (crafting steps above raw items); 100 of them are eval, each depth in proportion.
+    `inventory`. Reward: 1 for crafting the goal, which ends the episode; else 0. Progress: the share of the needed items that are made or
+    got. At most 20 rounds. Instructions: 544, one goal item each, of depth 1 to 4 (crafting steps above raw items); 100 of them are eval,
+    each depth in proportion.
 
     Differences from AgentGym's TextCraft, and why:
     - Goals are numbered by (depth, name). There the number depends on the order in which a folder is listed, so `textcraft_31` can be
@@ -72,6 +74,9 @@ class TextCraft(TextEnv):
         """The recipes of the list by the item that they make, in the list's order."""
         self.inventory: Inventory = {}
         self._raw_items: tuple[str, ...] = ()
+        self._recipe_tree: tuple[str, ...] = ()
+        """The goal and all items that lead to it, each before its ingredients."""
+        self._missing_at_start: dict[str, int] = {}
 
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
@@ -95,6 +100,9 @@ class TextCraft(TextEnv):
         ingredients = dict.fromkeys(item for recipe in recipes for _, item in recipe.ingredients)
         self._raw_items = tuple(item for item in ingredients if item not in self.listed_recipes)
         self.inventory = {}
+        items = {self.goal, *(item for recipe in self.book.needed(self.goal) for _, item in recipe.ingredients)}
+        self._recipe_tree = tuple(sorted(items, key=lambda item: (-self.book.depth(item), item)))
+        self._missing_at_start = self._missing_items()
         lines = "\n".join(map(str, recipes))
         return f"Crafting commands:\n{lines}\n\nGoal: {_goal_text(self.goal)}."
 
@@ -113,6 +121,23 @@ class TextCraft(TextEnv):
 
     def expert(self) -> Expert:
         return TextCraftExpert(self)
+
+    def measure_progress(self) -> float:
+        """The share of the items on the recipe tree that the inventory has or does not need any more, each item with the same weight."""
+        missing = self._missing_items()
+        return 1 - sum(missing[item] / count for item, count in self._missing_at_start.items()) / len(missing)
+
+    def _missing_items(self) -> dict[str, int]:
+        """How many of each item on the recipe tree are still to be made or got: 0 of those that nothing missing needs."""
+        needed = Counter({self.goal: 1})
+        missing: dict[str, int] = {}
+        for item in self._recipe_tree:
+            missing[item] = max(0, needed[item] - self.inventory.get(item, 0))
+            recipe = self.listed_recipes.get(item)
+            if recipe is not None:
+                crafts = -(-missing[item] // recipe.count)
+                needed.update({ingredient: crafts * count for count, ingredient in recipe.ingredients})
+        return missing
 
     def available_actions(self) -> list[str]:
         """The crafts that the inventory allows, each raw item in the amounts that the list uses, and `inventory`."""

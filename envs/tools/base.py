@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
@@ -67,6 +68,11 @@ class ToolEnv(TextEnv):
         """The reward for finishing with `answer`."""
         return float(same_answer(answer, self.gold_answer))
 
+    def measure_progress(self) -> float:
+        """The share of the solution's calls that were made with the same arguments; `finish` with the right answer is one more."""
+        made = len(self.solution) - self._calls_to_make.total()
+        return made / (len(self.solution) + 1)
+
     # --- tools that every environment has ----------------------------------------------------------------------------
     @tool
     def check_valid_actions(self) -> list[str]:
@@ -93,6 +99,7 @@ class ToolEnv(TextEnv):
         self.solution, self.gold_answer = self._solve()
         self.record_solved_state()
         self.reset_state(self.problem)  # the solution may have changed it
+        self._calls_to_make = Counter(self._call_key(*self._parse_call(action)) for _, action in self.solution)
         return f"Goal: {self.problem.text}"
 
     def act(self, action: str) -> tuple[str, float, bool]:
@@ -103,9 +110,11 @@ class ToolEnv(TextEnv):
         if name == "finish":
             return "You have given your answer.", self.answer_reward(arguments.get("answer")), True
         try:
-            return _result_text(getattr(self, name)(**arguments)), 0.0, False
+            result = getattr(self, name)(**arguments)
         except ToolError as error:
             return _result_text(str(error)), 0.0, False
+        self._calls_to_make -= Counter([self._call_key(name, arguments)])  # a count does not fall below 0
+        return _result_text(result), 0.0, False
 
     def expert(self) -> Expert:
         return SolutionExpert(self.solution, self.gold_answer)
@@ -137,6 +146,12 @@ class ToolEnv(TextEnv):
             raise InvalidArguments(f"{name} needs {', '.join(missing)}")
         types = {parameter.name: parameter.annotation for parameter in parameters}
         return name, {argument: convert_argument(value, types[argument], f"{name}: {argument}") for argument, value in arguments.items()}
+
+    def _call_key(self, name: str, arguments: dict[str, Any]) -> str:
+        """A call as text: equal for equal calls, also if one leaves out what the tool has a default for."""
+        parameters = list(self.tools[name].parameters.values())[1:]
+        defaults = {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+        return f"{name} {as_json(dict(sorted((defaults | arguments).items())))}"
 
     def _solve(self) -> tuple[list[tuple[str, str]], Any]:
         """The solution's (thought, action) pairs, and its answer."""

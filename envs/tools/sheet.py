@@ -26,8 +26,8 @@ class Sheet(ToolEnv):
     Observation: first the goal, then the result of each call, as JSON. Actions: one call per round, `name with Action Input: {...}`; the
     tools and their arguments are those of AgentGym's sheet environment. A sheet must be opened first. Reward, given at `finish`: the
     progress towards the target table, (similarity - initial similarity) / (1 - initial similarity), at least 0; the similarity of two
-    tables is the share of equal cells over the rows and columns of either. Success: reward 1. At most 15 rounds. Instructions: 20, all
-    eval: as in the paper, there is no expert data to train on.
+    tables is the share of equal cells over the rows and columns of either. Progress: that of the sheet as it is. Success: reward 1. At most
+    15 rounds. Instructions: 20, all eval: as in the paper, there is no expert data to train on.
 
     Differences from AgentGym's environment:
     - Sheets are objects of the episode, generated from a seed; in AgentGym, copies in a live service that needs an account.
@@ -70,6 +70,11 @@ class Sheet(ToolEnv):
         if final == 1.0:
             return 1.0
         return max(0.0, (final - initial) / (1 - initial)) if initial < 1 else 0.0
+
+    def measure_progress(self) -> float:
+        """The reward that `finish` would give now; it counts as one more call than the solution's."""
+        num_calls = len(self.solution)
+        return self.answer_reward(None) * num_calls / (num_calls + 1)
 
     @tool
     def open_sheet(self, name: str) -> str:

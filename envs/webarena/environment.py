@@ -22,7 +22,7 @@ from envs.webarena.site_proxy import address_of, running_proxy
 from envs.webarena.sites.all_sites import SITES
 from envs.webarena.sites.database import SiteDatabase
 from envs.webarena.sites.server import running_server
-from envs.webarena.success_checks import Check, passes
+from envs.webarena.success_checks import Check, count_passed, holds_so_far
 from envs.webarena.task_files import ExternalTask, read_tasks
 from envs.webarena.tasks.all_tasks import tasks
 from envs.webarena.tasks.task import TASK_TYPES
@@ -49,11 +49,11 @@ class WebArena(TextEnv):
     Observation: the URL, the tabs and the visible part of the page's accessibility tree, with an id for each element; the first one starts
     with the task. Actions: `click [12]`, `type [7] [words] [1]` (1: press Enter afterwards), `hover [12]`, `press [ctrl+a]`,
     `scroll [down]`, `goto [url]`, `go_back`, `go_forward`, `new_tab`, `tab_focus [0]`, `close_tab`, `stop [answer]`. Reward: at `stop`, 1
-    if all checks of the task pass (the answer, the open page, the sites' data), else 0. At most 25 rounds. Task types: WebArena's three
-    kinds of intents. Instructions: 812 from templates over six sites of the project's own (shop, its administration, forum, code hosting,
-    map, encyclopaedia) on loopback, in the proportions of WebArena's kinds of sites, 20 of them eval; as in the paper, there are no expert
-    trajectories. `WebArena(config=path, urls={"shopping": ...})` takes WebArena's own tasks on external sites. Requires Playwright (the
-    extra `webarena`) and Chromium.
+    if all checks of the task pass (the answer, the open page, the sites' data), else 0. Progress: the share of the checks that hold. At
+    most 25 rounds. Task types: WebArena's three kinds of intents. Instructions: 812 from templates over six sites of the project's own
+    (shop, its administration, forum, code hosting, map, encyclopaedia) on loopback, in the proportions of WebArena's kinds of sites, 20 of
+    them eval; as in the paper, there are no expert trajectories. `WebArena(config=path, urls={"shopping": ...})` takes WebArena's own tasks
+    on external sites. Requires Playwright (the extra `webarena`) and Chromium.
 
     Differences from AgentGym's environment:
     - The sites are small ones of the project's own: WebArena's are images of many gigabytes. Every episode starts with the same data.
@@ -87,6 +87,10 @@ class WebArena(TextEnv):
         self._external_tasks = read_tasks(config, urls or {}) if config is not None else None
         self._episode: _OpenEpisode | None = None
         self._checks: tuple[Check, ...] = ()
+        self._held_at_start = 0
+        """The checks that hold without an action: a task that changes nothing else must not spoil them."""
+        self._checks_passed: int | None = None
+        """How many checks passed when the policy stopped."""
 
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
@@ -114,6 +118,7 @@ class WebArena(TextEnv):
             self._checks, intent = task.checks, task.intent
             self._episode = _open_external_sites(task)
         weakref.finalize(self, self._episode.close)
+        self._checks_passed, self._held_at_start = None, self._count_held_checks()
         return f"OBJECTIVE: {intent}\n{self._observe()}"
 
     def act(self, action: str) -> tuple[str, float, bool]:
@@ -124,13 +129,23 @@ class WebArena(TextEnv):
         session, database = self._episode.session, self._episode.database
         if parsed.name == "stop":
             answer, checks = parsed.arguments[0], self._checks
-            success = self._episode.browser.call(lambda _: all(passes(check, answer, session.page, database) for check in checks))
-            return "You have stopped.", float(success), True
+            self._checks_passed = self._episode.browser.call(lambda _: count_passed(checks, answer, session.page, database))
+            return "You have stopped.", float(self._checks_passed == len(checks)), True
         try:
             self._episode.browser.call(lambda _: session.act(parsed))
         except ActionNotPossible as error:
             return str(error), 0.0, False
         return self._observe(), 0.0, False
+
+    def measure_progress(self) -> float:
+        """The share of the checks that hold and did not at the start; to stop is one more. The answer is checked when the policy stops."""
+        held = self._count_held_checks() if self._checks_passed is None else self._checks_passed
+        return max(0, held - self._held_at_start) / (len(self._checks) - self._held_at_start + 1)
+
+    def _count_held_checks(self) -> int:
+        assert self._episode is not None, "reset() opens the browser"
+        session, database, checks = self._episode.session, self._episode.database, self._checks
+        return self._episode.browser.call(lambda _: sum(holds_so_far(check, session.page, database) for check in checks))
 
     def expert(self) -> Expert:
         if self._external_tasks is not None:

@@ -6,7 +6,7 @@ Invariant: no check uses a language model. All checks of a task must pass; they 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -57,6 +57,21 @@ Check = StringMatch | UrlMatch | DbQuery | PageContent
 def passes(check: Check, answer: str, page: Any, database: SiteDatabase | None) -> bool:
     """Whether a check passes. `page`: Playwright's, so call it in the browser's thread; `database`: of the project's own sites."""
     return _CHECK_FUNCTIONS[type(check)](check, answer, page, database)
+
+
+def holds_so_far(check: Check, page: Any, database: SiteDatabase | None) -> bool:
+    """Whether a check on the open page's URL or on the sites' data would pass now. False for one that needs the answer or a page's text,
+    which only `passes` checks: reading a page takes time and may open another one."""
+    return isinstance(check, UrlMatch | DbQuery) and passes(check, "", page, database)
+
+
+def count_passed(checks: Sequence[Check], answer: str, page: Any, database: SiteDatabase | None) -> int:
+    """How many checks pass; after the first one that fails, the others are only checked as in `holds_so_far`. Call it as `passes`."""
+    count, failed = 0, False
+    for check in checks:
+        passed = holds_so_far(check, page, database) if failed else passes(check, answer, page, database)
+        count, failed = count + passed, failed or not passed
+    return count
 
 
 def _string_match(check: StringMatch, answer: str, page: Any, database: SiteDatabase | None) -> bool:

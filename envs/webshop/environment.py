@@ -29,7 +29,8 @@ class WebShop(TextEnv):
     Observation: the page as text, its parts separated by [SEP]. Actions: `search[words]` on the search page; `click[label]` for a label
     that the page shows: a product's asin, an option's value, `Next >`, `< Prev`, `Back to Search`, `Description`, `Features`, `Reviews`,
     `Buy Now`. Reward: given for the purchase, which ends the episode: type match * (matched attributes + matched options + price within
-    the limit) / number of requirements; `info["reward_parts"]` has the parts. Success: reward 1. At most 10 rounds. Instructions: 6,910
+    the limit) / number of requirements; `info["reward_parts"]` has the parts. Progress: the reward of the product that is open, as if it
+    were bought now; the purchase is one more requirement. Success: reward 1. At most 10 rounds. Instructions: 6,910
     goals over 1,000 generated products of 20 kinds, 200 of them eval; difficulty: the number of requirements. `WebShop(products=10_000)`
     is a larger shop, `WebShop(folder=path)` reads WebShop's own files of products and goals.
 
@@ -106,6 +107,15 @@ class WebShop(TextEnv):
 
     def expert(self) -> Expert:
         return WebShopExpert(self.goal, self.shop.products[self.goal.asin].kind)
+
+    def measure_progress(self) -> float:
+        """The reward that buying the product on the page would give, or gave; the purchase counts as one more requirement."""
+        product = self.session.product_on_page()
+        if product is None:
+            return 0.0
+        reward = purchase_reward(self.goal, self.shop.products[self.goal.asin], product, self.session.chosen).reward
+        num_requirements = len(self.goal.attributes) + len(self.goal.options) + 1
+        return reward * num_requirements / (num_requirements + 1)
 
     def available_actions(self) -> list[str]:
         if self.session.can_search():

@@ -34,6 +34,10 @@ class ShoppingSession:
     def product(self) -> Product:
         return self.shop.products[self.asin]
 
+    def product_on_page(self) -> Product | None:
+        """The product whose page or sub-page is open, or None."""
+        return self.product if self.page == "item" or self.page in SUB_PAGES else None
+
     def can_search(self) -> bool:
         return self.page == "search"
 

@@ -34,6 +34,9 @@ class Faulty(TextEnv):
             time.sleep(15)
         return f"did {len(action)} characters", float(action == "win"), action == "win"
 
+    def measure_progress(self) -> float | None:
+        return 0.0
+
     def expert(self) -> Expert:
         raise NotImplementedError
 

@@ -40,6 +40,8 @@ INVALID_ACTIONS = [
     "a" * 5000,
 ]
 
+WITHOUT_PROGRESS = {"bird"}  # an episode is one answer, which has no parts
+
 each_environment = pytest.mark.parametrize("name", sorted(ENVIRONMENTS))
 each_playable = pytest.mark.parametrize(
     "name",
@@ -56,6 +58,17 @@ def sample(name: str, count: int = 20) -> list[str]:
     count = min(count, 7) if name == "webarena" else count
     items = environment_class(name).instructions("train") or environment_class(name).instructions("eval")
     return [items[index * len(items) // count].item_id for index in range(count)]
+
+
+def check_progress(values: list[float | None], *, success: bool) -> None:
+    """The progress of an episode from its reset to its end: None throughout, or from 0 to 1, never falling, and 1 exactly at success."""
+    if None in values:
+        assert set(values) == {None}
+        return
+    numbers = [value for value in values if value is not None]
+    assert all(0 <= value <= 1 for value in numbers)
+    assert numbers == sorted(numbers)
+    assert [value == 1 for value in numbers] == [False] * (len(numbers) - 1) + [success]
 
 
 def begin(name: str) -> TextEnv:
@@ -133,13 +146,16 @@ def test_expert_wins_in_time_and_its_actions_replay(name: str) -> None:
         assert env.succeeded(sum(turn.reward for turn in turns)), item_id
         assert turns[-1].terminated, item_id
         assert len(turns) <= env.max_rounds, item_id
-        observation, _ = replayed.reset(options={"item_id": item_id})
+        observation, info = replayed.reset(options={"item_id": item_id})
         assert observation == first
+        progress = [info["progress"]]
         for turn in turns:
             observation, reward, terminated, truncated, info = replayed.step(turn.action)
             assert (observation, reward, terminated, truncated) == (turn.observation, turn.reward, turn.terminated, turn.truncated)
             assert replayed.observation_space.contains(observation)
+            progress.append(info["progress"])
         assert info["success"]
+        check_progress(progress, success=True)
 
 
 @each_playable
@@ -179,6 +195,7 @@ def test_invalid_actions_alone_end_the_episode_without_success(name: str) -> Non
     while not env.done:
         _, _, terminated, truncated, info = env.step("fly me to the moon")
     assert (terminated, truncated, info["success"], env.rounds) == (False, True, False, env.max_rounds)
+    assert info["progress"] in ([None] if name in WITHOUT_PROGRESS else [0.0]), "nothing was done"
 
 
 @each_playable
@@ -186,11 +203,14 @@ def test_random_play_among_the_available_actions_never_breaks(name: str) -> None
     env, draw = make(name), random.Random(0)
     for item_id in sample(name, 10):
         _, info = env.reset(options={"item_id": item_id})
+        progress = [info["progress"]]
         while not env.done and "available_actions" in info:
             assert info["available_actions"]
             observation, reward, *_, info = env.step(draw.choice(info["available_actions"]))
             assert env.observation_space.contains(observation)
             assert env.lowest_reward <= reward <= env.highest_reward
+            progress.append(info["progress"])
+        check_progress(progress, success=info["success"])
 
 
 @each_playable

@@ -48,6 +48,7 @@ def test_an_episode_message_by_message(server: str) -> None:
         assert (state["type"], state["data"]["episode_id"], state["data"]["step_count"]) == ("state", "mine", 1)
         last = send(socket, "step", action="win", metadata={"a": 1})["data"]
         assert (last["reward"], last["done"], last["observation"]["success"]) == (1.0, True, True)
+        assert (first["observation"]["progress"], last["observation"]["progress"]) == (0.0, 1.0)
         assert "reset it" in send(socket, "step", action="win")["data"]["message"]
         assert send(socket, "reset", seed=1)["data"]["observation"]["text"] in ("number 0", "number 1")
 

@@ -36,6 +36,7 @@ def test_an_episode_on_the_server_is_the_embedded_one(name: str, server: str) ->
         result = local.step(action)
         assert remote.answer(f"Thought: {thought}\nAction: {action}") == result
         observation = result[0]
+        assert remote.progress == local.progress
     assert (remote.done, remote.reward, remote.rounds, remote.succeeded(remote.reward)) == (True, local.reward, local.rounds, True)
     remote.close()
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 GIB = 1 << 30
+CHUNK_BYTES = 256 << 20
+"""Float32 logits of one forward pass above this size are computed in chunks of at most this size (chunked_loss.py)."""
 _MOMENT_BYTES = {"adamw": 8, "adamw_8bit": 2, "adamw_paged_8bit": 2}
 _LOGIT_BYTES = 12
 """Per entry of the vocabulary and trained token: the logits, their float32 copy, its gradient, and the gradient in the model's type."""
@@ -56,6 +58,12 @@ class TrainingMemory:
     moments: int
     per_token: int
     per_trained_token: int
+    chunk_tokens: int | None = None
+    """Trained tokens whose logits are computed together; None: those of a whole micro-batch."""
+    per_chunked_token: int = 0
+    """Bytes of each trained token of a micro-batch that is computed in chunks, in the place of its logits."""
+    chunked: int = 0
+    """Further bytes of such a micro-batch: the float32 gradient of the output layer, summed over its chunks."""
 
     @property
     def fixed(self) -> int:
@@ -63,11 +71,19 @@ class TrainingMemory:
 
     def total(self, tokens: int, trained_tokens: int) -> int:
         """Bytes of a step whose largest micro-batch has this many tokens, of which `trained_tokens` are in the loss."""
-        return self.fixed + tokens * self.per_token + trained_tokens * self.per_trained_token
+        if self.chunk_tokens is None or trained_tokens <= self.chunk_tokens:
+            return self.fixed + tokens * self.per_token + trained_tokens * self.per_trained_token
+        chunk = self.chunked + self.chunk_tokens * self.per_trained_token
+        return self.fixed + tokens * self.per_token + chunk + trained_tokens * self.per_chunked_token
 
     def fitting_tokens(self, available: int) -> int:
         """The tokens of the largest micro-batch that fits, if every token is in the loss; at least 1."""
-        return max(1, (available - self.fixed) // (self.per_token + self.per_trained_token))
+        fitting = (available - self.fixed) // (self.per_token + self.per_trained_token)
+        if self.chunk_tokens is not None and fitting >= self.chunk_tokens:
+            chunk = self.chunked + self.chunk_tokens * self.per_trained_token
+            in_chunks = (available - self.fixed - chunk) // (self.per_token + self.per_chunked_token)
+            fitting = max(self.chunk_tokens, in_chunks)
+        return max(1, fitting)
 
 
 def estimate_training(
@@ -81,6 +97,7 @@ def estimate_training(
     compute_bytes = 2 if bfloat16 else 4
     master_bytes = 4 if bfloat16 else 0
     layer = _activation_bytes(size, compute_bytes)
+    trains_output_layer = frozen == 0  # LoRA has no adapter there
     # With checkpointing: the input of every layer, and all of one layer while it is computed again.
     per_token = size.layers * size.width * compute_bytes + layer if gradient_checkpointing else size.layers * layer
     return TrainingMemory(
@@ -89,7 +106,15 @@ def estimate_training(
         moments=_MOMENT_BYTES[optimizer] * trained // num_shards,
         per_token=per_token,
         per_trained_token=_LOGIT_BYTES * size.vocabulary,
+        chunk_tokens=logit_chunk_tokens(size.vocabulary) if num_shards == 1 else None,
+        per_chunked_token=2 * size.width * compute_bytes,  # the output layer's input and its gradient
+        chunked=4 * size.vocabulary * size.width if trains_output_layer else 0,
     )
+
+
+def logit_chunk_tokens(vocabulary: int) -> int:
+    """The most trained tokens whose float32 logits are within CHUNK_BYTES."""
+    return max(1, CHUNK_BYTES // (4 * max(1, vocabulary)))
 
 
 def kv_cache_bytes_per_token(size: ModelSize, *, bytes_per_number: int = 2) -> int:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from agentevol.attention_options import check_attention_options
 from agentevol.chat.tokenize import TokenizedExample
+from agentevol.training.chunked_loss import token_nll
 from agentevol.training.cpu_attention import cpu_packed_attention
 from agentevol.training.gpu_attention import packed_kernel_attention
 from agentevol.training.micro_batch import WeightedExample
@@ -64,8 +64,7 @@ class PackedBatch:
         return len(self.targets)
 
     def nll(self, model: Any, device: torch.device) -> Tensor:
-        nll = functional.cross_entropy(self.logits(model, device).float(), self.targets.to(device), reduction="none")
-        return (nll * self.weights.to(device)).sum()
+        return token_nll(model, lambda: self.logits(model, device), self.targets.to(device), self.weights.to(device))
 
     def logits(self, model: Any, device: torch.device) -> Tensor:
         """[trained tokens, vocabulary]. The model's attention must be PACKED_ATTENTION."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from agentevol.training.chunked_loss import token_nll
 from agentevol.training.micro_batch import WeightedExample
 
 IGNORE_INDEX = -100
@@ -52,8 +52,19 @@ class PaddedBatch:
     def trained_tokens(self) -> int:
         return int(self.loss_mask.sum())
 
+    @property
+    def targets(self) -> Tensor:
+        """The ids of the tokens in the loss, row by row: int64 [trained tokens]."""
+        return self.labels[:, 1:][self.loss_mask]
+
+    @property
+    def target_weights(self) -> Tensor:
+        """The weights of their examples: float32 [trained tokens]."""
+        loss_mask = self.loss_mask
+        return self.weights[:, None].expand_as(loss_mask)[loss_mask]
+
     def nll(self, model: Any, device: torch.device) -> Tensor:
-        return weighted_nll(self._logits(model, device), self)
+        return token_nll(model, lambda: self._logits(model, device), self.targets.to(device), self.target_weights.to(device))
 
     def _logits(self, model: Any, device: torch.device) -> Tensor:
         """The logits of every trained token: [trained tokens, vocabulary], row by row."""
@@ -61,20 +72,14 @@ class PaddedBatch:
         # Only the positions in the loss go through the output layer: most of a trajectory is the environment's text. A hook at that layer
         # leaves the rest of the model's own forward pass alone, so an architecture's changes of its logits (scaling, capping) still apply.
         head = getattr(model, "module", model).get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :-1][loss_mask][None], *inputs[1:]))
+        # It comes before other hooks there: what chunked_loss.py intercepts are the positions in the loss.
+        hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0][:, :-1][loss_mask][None], *inputs[1:]), prepend=True)
         try:
             # No attention mask: rows are padded on the right, so under a causal mask no trained position sees a padding token.
             logits: Tensor = model(input_ids=self.ids.to(device), use_cache=False).logits
         finally:
             hook.remove()
         return logits[0]
-
-
-def weighted_nll(logits: Tensor, batch: PaddedBatch) -> Tensor:
-    """The sum over trained tokens of weight(row) * -log p(token). `logits`: [trained tokens, vocabulary], in the order of the loss mask."""
-    loss_mask = batch.loss_mask
-    nll = functional.cross_entropy(logits.float(), batch.labels[:, 1:][loss_mask].to(logits.device), reduction="none")
-    return (nll * batch.weights[:, None].expand_as(loss_mask)[loss_mask].to(logits.device)).sum()
 
 
 def padded_batches(examples: Sequence[WeightedExample], *, tokens: int, epochs: float, seed: int, pad_id: int) -> Iterator[PaddedBatch]:

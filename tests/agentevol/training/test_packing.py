@@ -9,8 +9,9 @@ import torch
 
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.models import load_model
+from agentevol.training.chunked_loss import weighted_nll
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches, split_balanced
-from agentevol.training.padding import padded_batches, weighted_nll
+from agentevol.training.padding import padded_batches
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
@@ -22,7 +23,8 @@ def test_packed_loss_and_gradient_are_those_of_padded_rows(family: str, small_mo
     ]
     padded_model, packed_model = load_model(small_models[family]), load_model(small_models[family])
     (padded,) = padded_batches(examples, tokens=10_000, epochs=1, seed=0, pad_id=0)
-    expected = weighted_nll(padded_model(input_ids=padded.ids, use_cache=False).logits[:, :-1][padded.loss_mask], padded)
+    logits = padded_model(input_ids=padded.ids, use_cache=False).logits[:, :-1][padded.loss_mask]
+    expected = weighted_nll(logits, padded.targets, padded.target_weights)
     assert enable_packed_attention(packed_model)
     packed = PackedBatch.from_examples(examples)
     loss = packed.nll(packed_model, torch.device("cpu"))

@@ -10,8 +10,9 @@ import torch
 
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.models import load_model
+from agentevol.training.chunked_loss import weighted_nll
 from agentevol.training.optimizer import Optimizer
-from agentevol.training.padding import IGNORE_INDEX, PaddedBatch, padded_batches, weighted_nll
+from agentevol.training.padding import IGNORE_INDEX, PaddedBatch, padded_batches
 from agentevol.training.rules import weighted_examples
 from agentevol.training.tokenized_dataset import tokenize_dataset
 from tests.agentevol.training.examples import EASY, HARD
@@ -25,7 +26,8 @@ def test_the_loss_is_the_papers_weighted_likelihood() -> None:
     log = torch.log_softmax(logits, dim=-1)
     expected = -(1.0 * (log[0, 1, 3] + log[0, 2, 4]) + 0.25 * log[1, 0, 3])
     batch = PaddedBatch(ids, labels, torch.tensor([1.0, 0.25]))
-    assert float(weighted_nll(logits[:, :-1][batch.loss_mask], batch)) == pytest.approx(float(expected), rel=1e-6)
+    nll = weighted_nll(logits[:, :-1][batch.loss_mask], batch.targets, batch.target_weights)
+    assert float(nll) == pytest.approx(float(expected), rel=1e-6)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])

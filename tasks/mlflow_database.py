@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agentevol.data.artifact_folder import sync_path_to_disk
 from tasks import paths
 from tasks.progress import say
 
@@ -37,7 +38,7 @@ def create(file: Path) -> None:
     try:
         _initialize_tables(engine)  # type: ignore[no-untyped-call]
         engine.dispose()
-        _fsync(temporary)
+        sync_path_to_disk(temporary)
         _publish(temporary, file)
     finally:
         _remove(temporary)
@@ -115,11 +116,3 @@ def _remove_leftovers(file: Path) -> None:
 def _remove(file: Path) -> None:
     for suffix in ("", *_SIDE_FILES):
         file.with_name(file.name + suffix).unlink(missing_ok=True)
-
-
-def _fsync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

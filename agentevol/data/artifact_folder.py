@@ -47,6 +47,15 @@ def atomic_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sync_path_to_disk(path: Path) -> None:
+    """Return once the file, or the entries of the folder, would survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_manifest(folder: Path, kind: str, **fields: Any) -> dict[str, Any]:
     """Write manifest.json with the digests of all files of `folder` and `fields`, which must be JSON values; returns it. Call it last.
 
@@ -140,15 +149,7 @@ def _process_exists(process_id: int) -> bool:
 
 def _sync_to_disk(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_path_to_disk(path)
 
 
 def _replace(temporary: Path, final: Path) -> None:
@@ -168,7 +169,7 @@ def _replace(temporary: Path, final: Path) -> None:
         finally:
             shutil.rmtree(backup, ignore_errors=True)
         break
-    _fsync(final.parent)
+    sync_path_to_disk(final.parent)
 
 
 def _move_away(folder: Path, backup: Path) -> None:

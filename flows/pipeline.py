@@ -157,11 +157,12 @@ class Pipeline:
         return self._roll_out(name, policy, self.datasets.explore, "explore", samples, sampling)
 
     def filter(self, explored: Artifact, iteration: int) -> Artifact:
-        """The successful episodes, which must pass the gate.
+        """The episodes that the section `filter` keeps (by default the successful ones), which must pass the gate.
 
         An empty result passes without it, unless `gate.min_coverage` requires some coverage.
         """
-        kept = filter_by_reward(explored=explored, cap=self.params.evolve.max_kept_per_instruction, env_versions=env_versions(explored))
+        cap, settings = self.params.evolve.max_kept_per_instruction, self.params.filter
+        kept = filter_by_reward(explored=explored, cap=cap, env_versions=env_versions(explored), settings=settings)
         dropped = ", ".join(f"{count} {reason}" for reason, count in kept.facts["dropped"].items() if count)
         say(
             f"explored {explored.rows} episodes in {explored.facts['seconds']:.0f} s, kept {kept.rows}"
@@ -174,7 +175,7 @@ class Pipeline:
     def merge(self, kept: list[Artifact]) -> Artifact:
         """AgentTraj and the kept episodes, merged as `evolve.merge` says; the result must pass the gate."""
         how, limit = self.params.evolve.merge, self.params.data.limits.train
-        merged = merge(initial=self.datasets.agenttraj, explored=kept, how=how)
+        merged = merge(initial=self.datasets.agenttraj, explored=kept, how=how, deduplicate=self.params.filter.deduplicate)
         coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" and not limit else [])]
         expert_limits = {"train": limit} if how != "none" and limit else None
         self._check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets, expert_limits=expert_limits)
@@ -294,6 +295,7 @@ class Pipeline:
                 coverage_sets=coverage_sets,
                 expert_limits=expert_limits,
                 env_versions=env_versions(data, *(coverage_sets or [])),
+                allow_duplicates=not (expert or self.params.filter.deduplicate),
                 **self.chat,
             )
         except Exception as error:

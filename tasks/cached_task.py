@@ -46,7 +46,7 @@ def cached_task(kind: str, *, version: str, ignore: tuple[str, ...] = ()) -> Cal
 
     `version` is raised by hand when the body's meaning changes: comments and refactorings then cost nothing. Settings count by what
     their fields can change (agentevol/settings/effects.py). `ignore` names inputs, or fields of them ("settings.epochs"), that another
-    input states instead. An input that is None by default counts only where it is given.
+    input states instead. An input counts only where it differs from its default.
     """
     return lambda body: CachedTask(body, kind, version, ignore)
 
@@ -119,8 +119,8 @@ class CachedTask:
     def _identity(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         bound = inspect.signature(self.task.fn).bind(**inputs)
         bound.apply_defaults()
-        absent = {name for name, given in bound.signature.parameters.items() if given.default is None and bound.arguments[name] is None}
-        found = {name: identity(value) for name, value in bound.arguments.items() if name not in absent}
+        defaults = {name: parameter.default for name, parameter in bound.signature.parameters.items()}
+        found = {name: identity(value) for name, value in bound.arguments.items() if value != defaults[name]}
         for dotted in self.ignore:
             name, _, part = dotted.partition(".")
             (found.get(name, {}) if part else found).pop(part or name, None)

@@ -9,31 +9,35 @@ from dataclasses import asdict
 from pathlib import Path
 
 from agentevol.data.dataset import stream_dataset, write_dataset
+from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.types import Merge
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
 
 
 @cached_task("trajectories", version="1")
-def filter_by_reward(out: Path, *, explored: Artifact, cap: int | None, env_versions: dict[str, int]) -> TaskOutput:
-    """The successful episodes, at most `cap` per instruction. Facts: dropped episodes by reason, and the coverage by difficulty.
+def filter_by_reward(
+    out: Path, *, explored: Artifact, cap: int | None, env_versions: dict[str, int], settings: FilterParams = DEFAULT_FILTER
+) -> TaskOutput:
+    """The episodes that `settings` keep, at most `cap` per instruction. Facts: dropped episodes by reason, and the coverage by difficulty.
 
     `env_versions`: the versions of the environments, whose success rule decides. Only the key needs them.
     """
     from agentevol.data import filtering
 
-    reward_filter = filtering.RewardFilter(cap)
+    reward_filter = filtering.RewardFilter(cap, settings)
     kept = reward_filter.keep(stream_dataset(explored.folder))
     dataset = write_dataset(out / "dataset", kept, {"parents": [explored.digest], "cap": cap})
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(reward_filter.report()))
 
 
 @cached_task("trajectories", version="1")
-def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge) -> TaskOutput:
-    """The training set of an iteration: the expert set and the explored sets (one per iteration, oldest first), without duplicates."""
+def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge, deduplicate: bool = True) -> TaskOutput:
+    """The training set of an iteration: the expert set and the explored sets (one per iteration, oldest first), without duplicates
+    unless `deduplicate` is false."""
     from agentevol.data import merging
 
-    merger = merging.Merger(how)
+    merger = merging.Merger(how, deduplicate)
     merged = merger.merge(stream_dataset(initial.folder), [stream_dataset(dataset.folder) for dataset in explored])
     parents = [initial.digest, *(dataset.digest for dataset in explored)]
     dataset = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})

@@ -38,6 +38,7 @@ def validate(
     chat_format: str | None = None,
     validation: Artifact | None = None,
     expert_limits: dict[str, int] | None = None,
+    allow_duplicates: bool = False,
 ) -> TaskOutput:
     """Check a training set. Raises GateFailed, which names the check, the rows, the reason and the remedy; then nothing is stored.
 
@@ -45,8 +46,8 @@ def validate(
     trained on either; None if the run has none. `expert`: expert trajectories, which must replay and must
     contain all `environments`. `coverage_sets`: the datasets whose instructions the set should cover; None: all instructions of the splits
     that its rows come from. `expert_limits`: splits of which the set should cover the first instructions of `environments`, with their
-    number. `env_versions`: the versions of the environments, which define reward, success and replay. `template_kwargs`, `chat_format`: as
-    in tasks.learn.finetune.
+    number. `allow_duplicates`: do not check for duplicates. `env_versions`: the versions of the environments, which define reward, success
+    and replay. `template_kwargs`, `chat_format`: as in tasks.learn.finetune.
     """
     from agentevol.chat.load import load_chat_tokenizer
     from agentevol.gate import gate
@@ -64,6 +65,7 @@ def validate(
             expert=expert,
             required_environments=environments,
             instructions=None if coverage_sets is None else _distinct_instructions(coverage_sets, expert_limits or {}, environments),
+            allow_duplicates=allow_duplicates,
         )
     report.raise_if_failed()
     (out / "gate.md").write_text(report.markdown(), encoding="utf-8")

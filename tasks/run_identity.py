@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentevol.data.artifact_folder import digest_json
-from agentevol.settings.effects import comparable_parameters
+from agentevol.settings.effects import all_values, comparable_parameters
 from agentevol.settings.schema import Params
 from agentevol.training.precision import resolve_precision
 from tasks.artifact import Artifact
@@ -20,9 +20,11 @@ _MAX_SAMPLES_TEXT = 100
 def run_key(params: Params, base: Artifact, provenance: Mapping[str, Any]) -> str:
     """The digest of all that decides a run's results: every parameter, the content of the base model, and the provenance.
 
+    A default that was added later is left out: the run before it existed is the same run.
+
     MLflow keeps one value per metric and step, so whatever may change a value must change the key.
     """
-    values = params.model_dump(mode="json", exclude={"model", "pretrain", "sweep"})
+    values = {name: value for name, value in all_values(params).items() if name not in ("model", "pretrain", "sweep")}
     return digest_json({"params": values, "base": base.digest, "provenance": provenance})
 
 

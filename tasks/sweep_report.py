@@ -94,7 +94,7 @@ def _seed_result(run: SweepRun) -> SeedResult:
     labels = sorted(lineage, key=lambda label: (label == BC_LARGE, label != ZERO_SHOT))  # BC-Large last, the others in their order
     policies = {label: read_dataset(paths.resolve(lineage[label]["played"]["path"])) for label in labels}
     kept = {
-        label: frozenset(row.item_id for row in read_dataset(paths.resolve(artifacts["kept"]["path"])))
+        label: frozenset(row.item_id for row in read_dataset(paths.resolve(artifacts["kept"]["path"])) if row.success)
         for label, artifacts in lineage.items()
         if "kept" in artifacts
     }

@@ -1,4 +1,4 @@
-"""Filtering: the successful episodes of an exploration.
+"""Filtering: the episodes of an exploration that a policy learns from, by default the successful ones.
 
 Invariant: the order of the rows depends on the order of the input only, and every dropped episode is counted under one reason. Rows are
 streamed; only a digest of each stays in memory.
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from agentevol.data.coverage import Coverage, coverage
 from agentevol.data.trajectory import Trajectory
+from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from envs.base import Instruction
 from envs.registry import environment_class
 
 
 @dataclass(frozen=True, slots=True)
 class FilterReport:
-    """The result of a filter. `dropped`: counts by reason: error, truncated (and failed), failed, duplicate, over the cap."""
+    """The result of a filter. `dropped`: counts by reason: error, truncated (and not wanted), failed, duplicate, over the cap."""
 
     episodes: int
     kept: int
@@ -27,13 +28,15 @@ class FilterReport:
 
 
 class RewardFilter:
-    """Keeps the successful episodes, by the success rule of their environment; at most the first `cap` different ones per instruction.
+    """Keeps the episodes that `settings` names (by default the successes, by the success rule of their environment), without duplicates
+    unless `settings.deduplicate` is false; at most the first `cap` per instruction.
 
-    Episodes that ended in an error are dropped, whatever their reward. `report` covers the rows that have been read so far.
+    Episodes that ended in an error and episodes without an answer are dropped, whatever their reward. `report` covers the rows that have
+    been read so far.
     """
 
-    def __init__(self, cap: int | None = None) -> None:
-        self.cap = cap
+    def __init__(self, cap: int | None = None, settings: FilterParams = DEFAULT_FILTER) -> None:
+        self.cap, self.settings = cap, settings
         self._dropped: Counter[str] = Counter(dict.fromkeys(("error", "failed", "truncated", "duplicate", "over the cap"), 0))
         self._explored: dict[str, Instruction] = {}
         self._kept: Counter[str] = Counter()
@@ -59,18 +62,26 @@ class RewardFilter:
     def _reason_to_drop(self, trajectory: Trajectory) -> str | None:
         if trajectory.status == "error":
             return "error"
-        if not environment_class(trajectory.env).succeeded(trajectory.reward):
+        if not self._is_wanted(trajectory):
             return "truncated" if trajectory.status == "truncated" else "failed"
         key = bytes.fromhex(trajectory.text_key())
-        if key in self._seen:
+        if self.settings.deduplicate and key in self._seen:
             return "duplicate"
         if self.cap is not None and self._kept[trajectory.item_id] >= self.cap:
             return "over the cap"
         self._seen.add(key)
         return None
 
+    def _is_wanted(self, trajectory: Trajectory) -> bool:
+        if self.settings.keep == "success":
+            return environment_class(trajectory.env).succeeded(trajectory.reward)
+        has_answer = any(message.role == "assistant" for message in trajectory.messages)
+        return has_answer and (self.settings.keep == "all" or trajectory.reward > 0)
 
-def filter_by_reward(trajectories: Iterable[Trajectory], *, cap: int | None = None) -> tuple[list[Trajectory], FilterReport]:
+
+def filter_by_reward(
+    trajectories: Iterable[Trajectory], *, cap: int | None = None, settings: FilterParams = DEFAULT_FILTER
+) -> tuple[list[Trajectory], FilterReport]:
     """The trajectories that a RewardFilter keeps, as a list, and its report."""
-    reward_filter = RewardFilter(cap)
+    reward_filter = RewardFilter(cap, settings)
     return list(reward_filter.keep(trajectories)), reward_filter.report()

@@ -27,12 +27,14 @@ class Merger:
     """The training set of an iteration from the expert set and the kept explorations.
 
     "initial": the expert set and the last exploration; "cumulative": the expert set and all explorations; "none": the last exploration.
-    Of duplicates (the same instruction and the same answers) the first is kept. `report` covers the rows that have been read so far.
+    Of duplicates (the same instruction and the same answers) the first is kept, or all of them where `deduplicate` is false. `report`
+    covers the rows that have been read so far.
     """
 
-    def __init__(self, how: Merge) -> None:
-        self.how = how
+    def __init__(self, how: Merge, deduplicate: bool = True) -> None:
+        self.how, self.deduplicate = how, deduplicate
         self._read = {"initial": 0, "explored": 0}
+        self._rows = 0
         self._seen: set[bytes] = set()
 
     def merge(self, initial: Iterable[Trajectory], explored: Sequence[Iterable[Trajectory]]) -> Iterator[Trajectory]:
@@ -44,19 +46,21 @@ class Merger:
 
     def report(self) -> MergeReport:
         initial, explored = self._read["initial"], self._read["explored"]
-        rows = len(self._seen)
-        return MergeReport(self.how, initial, explored, initial + explored - rows, rows)
+        return MergeReport(self.how, initial, explored, initial + explored - self._rows, self._rows)
 
     def _unseen(self, trajectories: Iterable[Trajectory], source: str) -> Iterator[Trajectory]:
         for trajectory in trajectories:
             self._read[source] += 1
             key = bytes.fromhex(trajectory.text_key())
-            if key not in self._seen:
+            if key not in self._seen or not self.deduplicate:
                 self._seen.add(key)
+                self._rows += 1
                 yield trajectory
 
 
-def merge(initial: Iterable[Trajectory], explored: Sequence[Iterable[Trajectory]], how: Merge) -> tuple[list[Trajectory], MergeReport]:
+def merge(
+    initial: Iterable[Trajectory], explored: Sequence[Iterable[Trajectory]], how: Merge, deduplicate: bool = True
+) -> tuple[list[Trajectory], MergeReport]:
     """The rows that a Merger yields, as a list, and its report."""
-    merger = Merger(how)
+    merger = Merger(how, deduplicate)
     return list(merger.merge(initial, explored)), merger.report()

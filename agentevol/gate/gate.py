@@ -71,18 +71,23 @@ def check_dataset(
     required_environments: Sequence[str] = (),
     instructions: Sequence[Instruction] | None = None,
     validation: Sequence[Instruction] = (),
+    allow_duplicates: bool = False,
 ) -> GateReport:
     """Check a training set against the schema of trajectories, the environments and AgentEval.
 
     `evaluation`: the held-out instructions. `token_count`: the number of tokens that the model reads of a trajectory; without it, lengths
     are not checked. `expert`: these are expert episodes, which must replay and must reach every one of `required_environments`.
     `instructions`: those that the set should cover; by default all of the splits that its rows come from. `validation`: the validation
-    split, which is held out, too.
+    split, which is held out, too. `allow_duplicates`: the set counts episodes as often as they were sampled (filter.deduplicate: false).
     """
     replays = ReplayCheck(replay_all=settings.replay == "all") if expert and settings.replay != "none" else None
     scan = _DatasetScan(replays)
     checks, findings = table_findings(scan.observe(trajectories), evaluation, settings.max_tokens, token_count, validation)
     skipped = {} if token_count else {"length": "no tokenizer was given"}
+    if allow_duplicates:
+        checks.pop("duplicates", None)  # there is none for an empty set
+        findings = [finding for finding in findings if finding.check != "duplicates"]
+        skipped["duplicates"] = "filter.deduplicate is false"
     if replays:
         replay_findings = replays.findings()
         checks["replay"] = sum(finding.count for finding in replay_findings)

@@ -7,7 +7,7 @@ so whether a parameter counts is stated once, where the parameter is defined.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -30,6 +30,11 @@ def effect_of(section: type[BaseModel], name: str) -> Effect:
 def key_values(settings: BaseModel) -> dict[str, Any]:
     """The settings that belong in a key, as JSON values: all but those that can change nothing, and defaults that were added later."""
     return _select(settings, "result", "numerics", "extra")
+
+
+def all_values(settings: BaseModel) -> dict[str, Any]:
+    """All settings as JSON values, but defaults that were added later."""
+    return _select(settings, *get_args(Effect))
 
 
 def comparable_parameters(params: Params, precision: str) -> dict[str, Any]:

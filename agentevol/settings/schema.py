@@ -14,6 +14,7 @@ from agentevol.settings.data import DataParams
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.environments import check_known_environments
 from agentevol.settings.evolve import EvolveParams, SweepParams
+from agentevol.settings.filter import FilterParams
 from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.gate import GateParams
 from agentevol.settings.pretrain import PretrainParams
@@ -95,6 +96,7 @@ class Params(Section):
     engine: EngineParams = parameter(EngineParams(), "The inference engine of the run's policies.")
     explore: ExploreParams = parameter(ExploreParams(), "How exploration samples.")
     evolve: EvolveParams = parameter(EvolveParams(), "The loop.")
+    filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept.", added_later=True)
     finetune: FinetuneParams = parameter(FinetuneParams(), "Training.")
     evaluate: EvaluateParams = parameter(EvaluateParams(), "Evaluation.")
     gate: GateParams = parameter(GateParams(), "The checks of training data.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.rollout import RolloutParams
 from tasks.artifact import Artifact
 from tasks.cached_task import CachedTask, TaskOutput, cached_task
@@ -81,6 +82,24 @@ def test_the_key_depends_on_name_version_and_content() -> None:
     here, there = (Artifact(kind="text", path=path, digest="d", facts={"seconds": path}) for path in ("here", "there"))
     assert joined([]).key({"parts": [here]}) == joined([]).key({"parts": [there]})
     assert joined([]).key({"parts": [here]}) != joined([]).key({"parts": [here.model_copy(update={"digest": "e"})]})
+
+
+def test_an_input_that_is_added_later_leaves_the_key_as_it_was_while_it_has_its_default() -> None:
+    def earlier() -> CachedTask:
+        @cached_task("text", version="1")
+        def work(out: Path, *, letter: str) -> TaskOutput:
+            return TaskOutput()
+
+        return work
+
+    @cached_task("text", version="1")
+    def work(out: Path, *, letter: str, settings: FilterParams = DEFAULT_FILTER, copies: bool = True) -> TaskOutput:
+        return TaskOutput()
+
+    key = earlier().key({"letter": "a"})
+    assert work.key({"letter": "a"}) == work.key({"letter": "a", "settings": FilterParams(), "copies": True}) == key
+    assert work.key({"letter": "a", "copies": False}) != key
+    assert work.key({"letter": "a", "settings": FilterParams(keep="all")}) != key
 
 
 def test_comments_and_refactoring_do_not_change_the_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from agentevol.data.filtering import filter_by_reward
 from agentevol.data.merging import merge
 from agentevol.data.subset import first_instructions
 from agentevol.data.trajectory import Trajectory
+from agentevol.settings.filter import FilterParams
 from envs.base import Instruction
 from tests.agentevol.counting import Counting, play_counting
 
@@ -30,6 +32,28 @@ def test_the_filter_keeps_different_successes_and_counts_dropped_episodes_by_rea
     assert kept == [WON, OTHER_ANSWERS, HARD]
     assert report.dropped == {"error": 1, "failed": 1, "truncated": 1, "duplicate": 1, "over the cap": 0}
     assert (report.episodes, report.kept) == (7, 3)
+
+
+def test_positive_keeps_partial_rewards_and_all_keeps_failures_but_neither_errors_nor_episodes_without_an_answer() -> None:
+    error = play_counting(8, ["9"], status="error", error="the engine went away")
+    partial = replace(LOST, reward=0.5)
+    silent = replace(LOST, messages=LOST.messages[:1])
+    episodes = [LOST, WON, SAME_ANSWERS, error, partial, silent]
+    kept, report = filter_by_reward(episodes, settings=FilterParams(keep="positive"))
+    assert kept == [WON, partial]
+    assert report.dropped == {"error": 1, "failed": 0, "truncated": 2, "duplicate": 1, "over the cap": 0}
+    kept, report = filter_by_reward(episodes, settings=FilterParams(keep="all"))
+    assert kept == [LOST, WON]
+    assert (report.dropped["duplicate"], report.dropped["truncated"]) == (2, 1)
+
+
+def test_without_deduplication_an_episode_counts_as_often_as_it_was_sampled() -> None:
+    kept, report = filter_by_reward([WON, SAME_ANSWERS, HARD], settings=FilterParams(deduplicate=False))
+    assert kept == [WON, SAME_ANSWERS, HARD]
+    assert report.dropped["duplicate"] == 0
+    rows, merged = merge([WON], [[SAME_ANSWERS, HARD]], "initial", deduplicate=False)
+    assert rows == [WON, SAME_ANSWERS, HARD]
+    assert (merged.rows, merged.duplicates) == (3, 0)
 
 
 def test_the_success_rule_of_the_environment_decides_and_not_the_success_field() -> None:

@@ -129,6 +129,9 @@ def test_duplicates_are_all_named() -> None:
     report = check([play_counting(4, ["5"]), play_counting(5, ["6", "7"]), play_counting(4, ["5"], sample=3)])
     only_finding(report, "duplicates")
     assert report.findings[0].rows == ["counting_4 (iteration 1, sample 0)", "counting_4 (iteration 1, sample 3)"]
+    report = check([play_counting(4, ["5"]), play_counting(4, ["5"], sample=3)], allow_duplicates=True)
+    assert report.passed
+    assert report.skipped == {"duplicates": "filter.deduplicate is false", "length": "no tokenizer was given"}
 
 
 def test_what_does_not_fit_the_context_is_named() -> None:

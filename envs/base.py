@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,16 +16,15 @@ from typing import Any, ClassVar, Literal, Protocol
 import gymnasium
 from gymnasium import spaces
 
+from envs.react import ActionForm as ActionForm
+from envs.react import InvalidAction as InvalidAction
+from envs.react import parse_action
+
 Split = Literal["train", "train_large", "explore", "eval"]
 Step = tuple[str, float, bool, bool, dict[str, Any]]
 
 # The text spaces admit printable ASCII; an action outside it is answered like any other invalid action and does not crash.
 CHARSET = "".join(chr(code) for code in range(32, 127)) + "\n"
-_ACTION = re.compile(r"Action:[ \t]*\n?[ \t]*([^\n]*)")  # never backtracks: a lazy group before optional spaces takes minutes
-
-
-class InvalidAction(ValueError):
-    """The policy's text holds no usable action; the message is shown to the policy as the next observation."""
 
 
 class UnknownItem(KeyError):
@@ -84,6 +82,8 @@ class TextEnv(gymnasium.Env[str, str]):
     max_rounds: ClassVar[int]
     prompt: ClassVar[str]
     """The text before the first observation: the rules and the form of an answer."""
+    action_form: ClassVar[ActionForm] = ActionForm()
+    """How an action is written in an answer."""
     lowest_reward: ClassVar[float] = 0.0
     highest_reward: ClassVar[float] = 1.0
     waiting_actions: ClassVar[frozenset[str]] = frozenset()
@@ -132,11 +132,8 @@ class TextEnv(gymnasium.Env[str, str]):
 
     @classmethod
     def parse_action(cls, text: str) -> str:
-        """The action in a policy's answer `Thought: ... Action: ...`. Raises InvalidAction unless there is exactly one."""
-        actions = [action for line in _ACTION.findall(text) if (action := line.rstrip(" \t"))]
-        if len(actions) != 1:
-            raise InvalidAction("Give exactly one action, in the form:\nThought: ...\nAction: ...")
-        return str(actions[0])
+        """The one action in a policy's answer `Thought: ... Action: ...` (see `envs.react`). Raises InvalidAction."""
+        return parse_action(text, cls.action_form)
 
     # --- machinery: the same for every environment ---------------------------------------------------------------------
     def __init__(self, render_mode: str | None = None) -> None:

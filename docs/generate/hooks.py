@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from docs.generate import api, commands, environments, metrics, parameters  # noqa: E402  (needs the path above)
+from docs.generate import action_forms, api, commands, environments, metrics, parameters  # noqa: E402  (needs the path above)
 
 REPOSITORY_PAGES = {
     "contributing.md": "CONTRIBUTING.md",
@@ -35,6 +35,7 @@ def on_files(files: Files, config: Any) -> Files:
         "reference/parameters.md": parameters.page(),
         "reference/metrics.md": metrics.page(),
         "reference/command-line.md": commands.page(),
+        "reference/action-forms.md": action_forms.page(),
         "reference/python/index.md": api.index(),
         **{f"reference/python/{name}": text for name, text in api.pages().items()},
         **{f"reference/environments/{name}.md": environments.card(name) for name in environments.OWN},

@@ -6,10 +6,11 @@ Invariant: an episode has a private, read-only copy of its database, and no obse
 from __future__ import annotations
 
 import re
+import sqlite3
 from functools import lru_cache
 from typing import ClassVar
 
-from envs.base import Expert, Instruction, InvalidAction, Sizes, TextEnv, UnknownItem, split_off_eval
+from envs.base import ActionForm, Expert, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
 from envs.bird.expert import GoldQueryExpert
 from envs.bird.question_sources import GeneratedQuestions, Question, QuestionSource
 from envs.bird.schema_text import schema_text
@@ -18,6 +19,8 @@ from envs.bird.sql_execution import QueryError, ReadOnlyDatabase, Row, same_rows
 _ITEM_ID = re.compile(r"bird_(0|[1-9][0-9]{0,8})")
 _MAX_RESULT_CHARS = 300
 _GOLD_TIMEOUT_SECONDS = 30.0
+_MAX_STATEMENT_ENDS = 20
+"""So many ends of lines are tried as the end of the statement: a long text of semicolons must not take long."""
 
 
 class Bird(TextEnv):
@@ -44,6 +47,7 @@ class Bird(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("bird",)
     sizes: ClassVar[Sizes] = Sizes(instructions=3200, eval=200, agent_traj=2000, agent_traj_l=3000)
     max_rounds: ClassVar[int] = 5
+    action_form: ClassVar[ActionForm] = ActionForm("Action: SELECT ...", multiline=True, fenced=True)
     prompt: ClassVar[str] = (
         "Answer the question about the database with one SQLite query. You may only read. The first query that gives rows is your answer.\n"
         "Answer with one thought and one query each turn:\n"
@@ -92,15 +96,8 @@ class Bird(TextEnv):
 
     @classmethod
     def parse_action(cls, text: str) -> str:
-        """One ```sql block, or the text after a single `Action:`. Raises InvalidAction."""
-        _, *after_marker = text.split("Action:")
-        *parts, _ = text.split("```")  # text, block, text, block, ...; what follows the last ``` is no block
-        blocks = [_without_language(block).strip() for block in parts[1::2]]
-        if len(blocks) == 1 and blocks[0] and len(after_marker) <= 1:
-            return blocks[0]
-        if blocks or len(after_marker) != 1 or not after_marker[0].strip():
-            raise InvalidAction("Give exactly one action, in the form:\nThought: ...\nAction: SELECT ...")
-        return after_marker[0].strip()
+        """One ```sql block, or the text after `Action:` up to the end of its first statement. Raises InvalidAction."""
+        return _first_statement(super().parse_action(text))
 
 
 def _result_text(rows: list[Row]) -> str:
@@ -112,8 +109,14 @@ def _result_text(rows: list[Row]) -> str:
     return _ascii((", ".join(texts) or "no rows")[:_MAX_RESULT_CHARS])
 
 
-def _without_language(block: str) -> str:
-    return block[3:] if block.startswith(("sql", "SQL")) else block
+def _first_statement(action: str) -> str:
+    """The action without what is written in the lines after a complete statement, unless that is a comment."""
+    lines = action.split("\n")
+    for number in [number for number, line in enumerate(lines) if line.rstrip().endswith(";")][:_MAX_STATEMENT_ENDS]:
+        statement, rest = "\n".join(lines[: number + 1]), "\n".join(lines[number + 1 :]).lstrip()
+        if sqlite3.complete_statement(statement):
+            return action if rest.startswith(("--", "/*")) else statement.rstrip()
+    return action
 
 
 def _ascii(text: str) -> str:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from typing import Any
 
 _MAX_CHARS = 4_000
 _MAX_DEPTH = 12
 _MAX_NUMBER = 1e15
+_INPUT = "Action Input:"
+_CALL_WITH_INPUT = re.compile(r"([`'\" ]*[A-Za-z_]\w{0,60}[`'\" ]*(?:with )?Action Input:)(.*)", re.DOTALL)
+_BLOCK_MARK = re.compile(r"```(?:json|python)? ?")
 
 
 class InvalidArguments(ValueError):
@@ -63,6 +67,23 @@ def convert_argument(value: Any, annotation: Any, name: str) -> Any:
     return value
 
 
+def standard_call(action: str) -> str:
+    """A call in one line as `name with Action Input: {...}`; a text that is no call is returned as it is.
+
+    Models also write `name Action Input: {...}`, the input between ```json and ```, and further text after the input.
+    """
+    match = _CALL_WITH_INPUT.fullmatch(action)
+    if match is None:
+        return action
+    head, text = match[1], match[2]
+    if not head.endswith("with Action Input:"):
+        head = f"{head.removesuffix('Action Input:').rstrip()} with Action Input:"
+    if not _are_arguments(text):
+        shortened = _first_braces(_BLOCK_MARK.sub("", text))
+        text = f" {shortened}" if _are_arguments(shortened) and _INPUT not in text else text
+    return head + text
+
+
 def _convert_number(value: Any, annotation: Any, name: str) -> int | float:
     try:
         number = float(value) if not isinstance(value, bool) else math.nan
@@ -90,3 +111,28 @@ def _nesting_depth(text: str) -> int:
         depth += (char in "([{") - (char in ")]}")
         max_depth = max(max_depth, depth)
     return max_depth
+
+
+def _are_arguments(text: str) -> bool:
+    try:
+        parse_arguments(text)
+    except InvalidArguments:
+        return False
+    return True
+
+
+def _first_braces(text: str) -> str:
+    """The text from the first brace to the one that closes it; brackets within quotes do not count. "" if there is none."""
+    start, depth, quote, escaped = text.find("{"), 0, "", False
+    for position in range(max(start, 0), min(len(text), max(start, 0) + _MAX_CHARS)):
+        char = text[position]
+        if quote:
+            quote = "" if char == quote and not escaped else quote
+            escaped = char == "\\" and not escaped
+        elif char in "'\"":
+            quote = char
+        elif char in "{}":
+            depth += 1 if char == "{" else -1
+            if depth == 0:
+                return text[start : position + 1]
+    return ""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
-from envs.base import Expert, Instruction, InvalidAction, TextEnv, UnknownItem, split_off_eval
+from envs.base import ActionForm, Expert, Instruction, TextEnv, UnknownItem, split_off_eval
 from envs.tools.answers import same_answer
-from envs.tools.arguments import InvalidArguments, as_json, convert_argument, parse_arguments
+from envs.tools.arguments import InvalidArguments, as_json, convert_argument, parse_arguments, standard_call
 from envs.tools.expert import SolutionExpert
 from envs.tools.problem import Problem
 
@@ -41,6 +41,7 @@ class ToolEnv(TextEnv):
     intro: ClassVar[str]
     """The first sentence of the prompt: the subject of the tools."""
     tools: ClassVar[Mapping[str, inspect.Signature]]
+    action_form: ClassVar[ActionForm] = ActionForm(_ACTION_FORMAT, multiline=True)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -121,11 +122,8 @@ class ToolEnv(TextEnv):
 
     @classmethod
     def parse_action(cls, text: str) -> str:
-        """The text after a single `Action:`, joined into one line. Raises InvalidAction."""
-        _, *after_marker = text.split("Action:")
-        if len(after_marker) != 1 or not after_marker[0].strip():
-            raise InvalidAction(f"Give exactly one action, in the form:\nThought: ...\n{_ACTION_FORMAT}")
-        return " ".join(after_marker[0].split())
+        """The call after `Action:`, joined into one line. Raises InvalidAction."""
+        return standard_call(" ".join(super().parse_action(text).split()))
 
     # --- machinery ---------------------------------------------------------------------------------------------------
     def _parse_call(self, action: str) -> tuple[str, dict[str, Any]]:

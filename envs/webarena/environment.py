@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from envs.base import Expert, ExpertStuck, Instruction, InvalidAction, Sizes, TextEnv, UnknownItem, split_off_eval
+from envs.base import ActionForm, Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
 from envs.webarena import actions, browser
 from envs.webarena.browser import Browser, BrowserDied
 from envs.webarena.browser_session import ActionNotPossible, BrowserSession
@@ -28,7 +28,6 @@ from envs.webarena.tasks.all_tasks import tasks
 from envs.webarena.tasks.task import TASK_TYPES
 
 _ITEM_ID = re.compile(r"webarena_(0|[1-9][0-9]{0,8})")
-_CODE_BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
 _CHROMIUM_FLAGS = (
     "--disable-gpu",
     "--disable-background-networking",
@@ -68,6 +67,7 @@ class WebArena(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = TASK_TYPES
     sizes: ClassVar[Sizes] = Sizes(instructions=812, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 25
+    action_form: ClassVar[ActionForm] = ActionForm(fenced=True)  # AgentGym's policies write the action between ``` and ```
     prompt: ClassVar[str] = (
         "Do the task on the web sites. You see the part of the page in view as a list of elements with numbers. Actions:\n"
         "click [id]\ntype [id] [text] [1] (1: press Enter after it, 0: do not)\nhover [id]\npress [keys]\nscroll [down] or scroll [up]\n"
@@ -156,16 +156,6 @@ class WebArena(TextEnv):
         if self._episode is not None:
             self._episode.close()
             self._episode = None
-
-    @classmethod
-    def parse_action(cls, text: str) -> str:
-        """The base class's format, or the text between ``` and ```, as AgentGym's policies answer."""
-        blocks = [part.strip() for part in _CODE_BLOCK.findall(text) if part.strip()]
-        if not blocks:
-            return super().parse_action(text)
-        if len(blocks) > 1:
-            raise InvalidAction("Give exactly one action between ``` and ```")
-        return str(blocks[0])
 
     def _observe(self) -> str:
         assert self._episode is not None

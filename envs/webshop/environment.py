@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-from envs.base import Expert, Instruction, InvalidAction, Sizes, Step, TextEnv, UnknownItem, split_off_eval
+from envs.base import ActionForm, Expert, Instruction, InvalidAction, Sizes, Step, TextEnv, UnknownItem, split_off_eval
 from envs.webshop.expert import WebShopExpert
 from envs.webshop.goals import Goal, parse_goal, shipped_goals
 from envs.webshop.pages import ShoppingSession
@@ -48,6 +48,7 @@ class WebShop(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("webshop",)
     sizes: ClassVar[Sizes] = Sizes(instructions=6910, eval=200, agent_traj=1000, agent_traj_l=3930)
     max_rounds: ClassVar[int] = 10
+    action_form: ClassVar[ActionForm] = ActionForm("Action: search[words] or click[what]")
     prompt: ClassVar[str] = (
         "Buy the product that the instruction describes, with the options it names. Actions:\n"
         "search[words] (on the search page)\n"
@@ -127,7 +128,7 @@ class WebShop(TextEnv):
         """The base class's, limited to search[...] and click[...]; product names may have any printable character."""
         action = super().parse_action(text)
         if not _ACTION.fullmatch(action):
-            raise InvalidAction("Give exactly one action, in the form:\nThought: ...\nAction: search[words] or click[what]")
+            raise InvalidAction(f"Give exactly one action, in the form:\nThought: ...\n{cls.action_form.example}")
         return action
 
 

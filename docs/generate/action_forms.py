@@ -1,0 +1,106 @@
+"""The forms in which an answer may give its action, by environment. The tests try every form with an action of every environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from docs.generate.markdown import block, table
+from envs.base import TextEnv
+from envs.registry import ENVIRONMENTS, environment_class
+
+Kind = Literal["one line", "tool call", "SQL", "WebArena"]
+KINDS: tuple[Kind, ...] = ("one line", "tool call", "SQL", "WebArena")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An answer with {action} and {other} in place of two actions. `refused`: the kinds of environments that explain it to the policy."""
+
+    name: str
+    answer: str
+    refused: tuple[Kind, ...] = ()
+
+    def text(self, action: str, other: str) -> str:
+        return self.answer.replace("{action}", action).replace("{other}", other)
+
+
+FORMS = (
+    Form("as the prompts say", "Thought: I go on.\nAction: {action}"),
+    Form("on the next line", "Thought:\nI go on.\n\nAction:\n{action}"),
+    Form("after an empty line", "Thought: I go on.\nAction:\n\n{action}"),
+    Form("in the middle of a line", "I go on. Action: {action}"),
+    Form("without a thought", "Action: {action}"),
+    Form("bold, colon inside", "**Thought:** I go on.\n**Action:** {action}"),
+    Form("bold, colon outside", "**Thought**: I go on.\n**Action**: {action}"),
+    Form("bold line", "**Action: {action}**"),
+    Form("bold action", "Thought: I go on.\nAction: **{action}**"),
+    Form("bold in one line", "**Thought**: I go on. **Action**: {action}"),
+    Form("backticks", "Thought: I go on.\nAction: `{action}`"),
+    Form("backticks and a full stop", "Thought: I go on.\nAction: `{action}`."),
+    Form("fence in the line", "Thought: I go on.\nAction: ```{action}```"),
+    Form("fence", "Thought: I go on.\nAction:\n```\n{action}\n```"),
+    Form("fence with a language", "Thought: I go on.\nAction: ```text\n{action}\n```"),
+    Form("whole answer in a fence", "```\nThought: I go on.\nAction: {action}\n```"),
+    Form("fence without Action", "I go on.\n```\n{action}\n```"),
+    Form("lower case", "thought: I go on.\naction: {action}"),
+    Form("upper case", "THOUGHT: I go on.\nACTION: {action}"),
+    Form("full-width colon", "Thought\uff1aI go on.\nAction\uff1a{action}"),
+    Form("numbered rounds", "Thought 1: I go on.\nAction 1: {action}"),
+    Form("list", "- Thought: I go on.\n- Action: {action}"),
+    Form("numbered list", "1. **Thought**: I go on.\n2. **Action**: {action}"),
+    Form("list mark before the action", "Thought: I go on.\nAction:\n- {action}"),
+    Form("quotation", "> Thought: I go on.\n> Action: {action}"),
+    Form("heading", "## Thought\nI go on.\n## Action\n{action}"),
+    Form("Windows line ends", "Thought: I go on.\r\nAction: {action}\r\n"),
+    Form(
+        "invented later rounds: the first action",
+        "Thought: I go on.\nAction: {action}\nObservation: It works.\nThought: Next.\nAction: {other}\nObservation: Done.",
+    ),
+    Form("the same action twice", "Thought: I go on.\nAction: {action}\nAction: {action}"),
+    Form(
+        "action within <think> and another after it", "<think>Shall I?\nAction: {other}\nNo.</think>\nThought: I go on.\nAction: {action}"
+    ),
+    Form("only the end of <think>", "Shall I?\nAction: {other}\nNo.</think>\n\nThought: I go on.\nAction: {action}"),
+    Form("<think> without an end", "<think>I go on.\nAction: {action}"),
+    Form("two different actions", "Thought: I go on.\nAction: {action}\nAction: {other}", refused=KINDS),
+    Form("no action", "Thought: I go on.", refused=KINDS),
+    Form("nothing after Action", "Thought: I go on.\nAction:", refused=KINDS),
+)
+
+
+def kind_of(cls: type[TextEnv]) -> Kind:
+    form = cls.action_form
+    if form.fenced:
+        return "SQL" if form.multiline else "WebArena"
+    return "tool call" if form.multiline else "one line"
+
+
+def page() -> str:
+    by_kind = {kind: [name for name in ENVIRONMENTS if kind_of(environment_class(name)) == kind] for kind in KINDS}
+    header = ["form", *(f"{kind} ({', '.join(by_kind[kind])})" for kind in KINDS)]
+    rows = [(form.name, *("explained" if kind in form.refused else "accepted" for kind in KINDS)) for form in FORMS]
+    examples = "\n\n".join(f"**{form.name}**\n\n{block(form.text('move up', 'move down').replace(chr(13), ''))}" for form in FORMS)
+    return f"{_INTRODUCTION}\n{table(header, rows)}\n\n{_RULES}\n## The forms\n\n{examples}\n"
+
+
+_INTRODUCTION = """\
+# Forms of an answer
+
+Prompts ask for `Thought: ...` and `Action: ...`. Language models write many other forms of it; one parser (`envs.react`) reads them for all
+environments. `tests/envs/test_react.py` tries every form of this table with an action of every environment.
+"""
+_RULES = """\
+- An answer with a single `Action:` and no Markdown around the action gives exactly the text after it: to the end of the line, or to the end
+  of the answer for tool calls and SQL.
+- A model that goes on after its action invents the observation and further rounds. The action before the first `Observation:` is taken.
+- *Explained* means: nothing is carried out, the round is spent, and the observation says what was understood and what to write, such as
+  `Your answer has 2 different actions: 'look', 'go north'. Give exactly one action, in the form: ...`
+- Tool calls are also read as `Action: name` with `Action Input: {...}` on the next line, with their input in a fence, and with more text
+  after it.
+- SQL ends at the first complete statement whose semicolon ends a line. A fenced query counts wherever it stands.
+- WebArena's action may also stand in a fence in the middle of a sentence, as AgentGym asks for.
+
+AgentGym's protocol (`/agentgym`) is as strict as AgentGym's own servers: tool calls must be at the end, after `Action:`, in one line, with
+a Python dictionary; WebArena's actions must be in a fence.
+"""

@@ -1,6 +1,7 @@
 """What a run needs besides valid parameters, checked before anything starts: the models' folders, and the keys of hosted models.
 
-Invariant: nothing is imported that takes long, and nothing is downloaded. A mistake is a SettingsError of one line.
+Invariant: nothing is imported that takes long (PyTorch only if `rollout.num_engines` is set), and nothing is downloaded. A mistake is a
+SettingsError of one line.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from agentevol.gpus import visible_gpus
 from agentevol.models import ModelNotFound, is_local_path, resolve_model
+from agentevol.rollout.processes import UnsupportedEngines, check_num_engines
 from agentevol.settings.engines import EndpointParams
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
@@ -22,7 +25,9 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
     """
     try:
         check_combinations(params.finetune)
-    except LaunchFailed as error:
+        if params.rollout.num_engines is not None:
+            check_num_engines(params.rollout, params.engine, visible_gpus())
+    except (LaunchFailed, UnsupportedEngines) as error:
         raise SettingsError(str(error)) from None
     for section, endpoint in _endpoints(params, with_baselines):
         variable = endpoint.api_key_env

@@ -15,9 +15,11 @@ from typing import Any
 
 import envs
 from agentevol.data.trajectory import Trajectory
+from agentevol.gpus import free_gpu_memory, visible_gpus
 from agentevol.rollout.engine import Engine, GenerationRequest, GenerationResult, Usage
-from agentevol.rollout.engines.factory import create_engine, supports_worker_processes
+from agentevol.rollout.engines.factory import create_engine
 from agentevol.rollout.episode import Episode
+from agentevol.rollout.processes import plan_processes
 from agentevol.rollout.sampling import Sampling
 from agentevol.rollout.workers import map_workers
 from agentevol.settings.engines import EngineParams
@@ -26,7 +28,6 @@ from envs.registry import ENVIRONMENTS
 
 Progress = Callable[[int, int], None]
 GREEDY = Sampling()
-_MIN_EPISODES_PER_WORKER = 8  # a process is not worth its start for fewer
 
 
 def roll_out(
@@ -45,24 +46,27 @@ def roll_out(
 ) -> list[Trajectory]:
     """Play every instruction with the model in `model_folder`: `samples` times each, or once for each given sample index.
 
-    On a CPU, `settings.num_workers` processes share the episodes and the slots. `engine`: the inference engine, by default `transformers`;
-    an endpoint with its own model needs no folder, and `usage` counts what it used. `template_kwargs`: variables of the chat template.
+    On a CPU `settings.num_workers` processes share the episodes and the slots, with several GPUs one process for each. `engine`: the
+    inference engine, by default `transformers`; an endpoint with its own model needs no folder, and `usage` counts what it used.
+    `template_kwargs`: variables of the chat template.
     Returns one trajectory per (instruction, sample), in the order of the instructions, errors included. Raises ModelNotFound, WorkerLost,
-    EngineError, ChatTemplateError.
+    EngineError, UnsupportedEngines, ChatTemplateError.
     """
     indices = range(samples) if isinstance(samples, int) else samples
     work = [(instruction, sample) for instruction in instructions for sample in indices]
-    num_workers = 1
-    if supports_worker_processes(engine):
-        num_workers = max(1, min(settings.num_workers, settings.concurrency, len(work) // _MIN_EPISODES_PER_WORKER))
-    num_slots = -(-settings.concurrency // num_workers)
+    uses_endpoint = engine is not None and engine.kind == "openai"
+    plan = plan_processes(settings, engine, () if uses_endpoint else visible_gpus(), len(work))
+    num_slots = -(-settings.concurrency // plan.count)
     # Shuffled: if fast and slow environments alternate in the list, one process would otherwise get all the slow ones.
     shuffled = sorted(range(len(work)), key=lambda index: hashlib.sha256(f"{work[index][0].item_id}:{work[index][1]}".encode()).digest())
-    shard_indices = [sorted(shuffled[number::num_workers]) for number in range(num_workers)]
+    shard_indices = [sorted(shuffled[number :: plan.count]) for number in range(plan.count)]
     common = (sampling, settings, split, policy, dict(ENVIRONMENTS), engine, usage, template_kwargs)
     shards = [_Shard(model_folder, num_slots, [work[index] for index in part], *common) for part in shard_indices]
+    if plan.gpus:
+        free_gpu_memory()
+    shard_results = map_workers(_play_shard, shards, progress, [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in plan.gpus])
     trajectories: dict[int, Trajectory] = {}
-    for part, results in zip(shard_indices, map_workers(_play_shard, shards, progress), strict=True):
+    for part, results in zip(shard_indices, shard_results, strict=True):
         trajectories |= zip(part, results, strict=True)
     return [trajectories[index] for index in range(len(work))]
 

@@ -1,4 +1,4 @@
-"""A pool of worker processes for rollouts, each with one processor thread.
+"""A pool of worker processes for rollouts, each with one processor thread, and where there are several GPUs with one of them.
 
 On a CPU, generating one token of a small model is too little work for two threads: waking the second thread costs more than it saves. Two
 processes do not wait for each other. Invariant: results come in the order of the shards; after an error no worker has work left.
@@ -10,7 +10,7 @@ import atexit
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -27,23 +27,26 @@ class WorkerLost(RuntimeError):
 class _Worker:
     process: Any
     pipe: Connection
+    variables: dict[str, str]
 
 
 _workers: list[_Worker] = []
+_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
-def map_workers(function: WorkerFunction, shards: Sequence[Any], progress: Progress | None = None) -> list[Any]:
+def map_workers(
+    function: WorkerFunction, shards: Sequence[Any], progress: Progress | None = None, variables: Sequence[Mapping[str, str]] = ()
+) -> list[Any]:
     """`function(shard, report_progress)` for every shard, each in its own process; results in the order of the shards.
 
     The processes stay for the next call, with what the module of `function` keeps (a loaded model). `function` must be importable by name.
-    `report_progress(done, total)` reports for its shard; `progress` gets the sums. One shard runs in this process. Raises what `function`
-    raised, or WorkerLost; then all worker processes have ended.
+    `report_progress(done, total)` reports for its shard; `progress` gets the sums. `variables`: environment variables of the process of
+    each shard; without them a single shard runs in this process. Raises what `function` raised, or WorkerLost; then all worker processes
+    have ended.
     """
-    if len(shards) == 1:
+    if len(shards) == 1 and not variables:
         return [function(shards[0], progress or _ignore_progress)]
-    while len(_workers) < len(shards):
-        _workers.append(_start_worker())
-    workers = _workers[: len(shards)]
+    workers = [_worker(index, {**_ONE_THREAD, **(variables[index] if variables else {})}) for index in range(len(shards))]
     done, totals, results = [0] * len(shards), [0] * len(shards), [None] * len(shards)
     try:
         for worker, shard in zip(workers, shards, strict=True):
@@ -71,30 +74,46 @@ def map_workers(function: WorkerFunction, shards: Sequence[Any], progress: Progr
 def shutdown_workers() -> None:
     """End all worker processes. The next call of `map_workers` starts new ones."""
     while _workers:
-        worker = _workers.pop()
-        worker.pipe.close()
-        worker.process.terminate()
-        worker.process.join()
+        _end(_workers.pop())
 
 
-def _start_worker() -> _Worker:
+def _worker(index: int, variables: dict[str, str]) -> _Worker:
+    """The worker of this number with these environment variables; one that has others is replaced."""
+    if index < len(_workers) and _workers[index].variables == variables:
+        return _workers[index]
+    if index < len(_workers):
+        _end(_workers[index])
+        _workers[index] = _start_worker(variables)
+    else:
+        _workers.append(_start_worker(variables))
+    return _workers[index]
+
+
+def _end(worker: _Worker) -> None:
+    worker.pipe.close()
+    worker.process.terminate()
+    worker.process.join()
+
+
+def _start_worker(variables: dict[str, str]) -> _Worker:
     # Not forked: a forked process would inherit the locks of PyTorch's threads without the threads that release them.
     context = multiprocessing.get_context("spawn")
     parent_end, child_end = context.Pipe()
-    threads = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the libraries when the new process loads them
+    previous = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)  # read by the libraries when the new process loads them
     try:
         process = context.Process(target=_run_worker, args=(child_end,), name="rollout", daemon=True)
         process.start()
     finally:
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = threads
+        for name, value in previous.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
     child_end.close()
     if not _workers:
         atexit.register(shutdown_workers)
-    return _Worker(process, parent_end)
+    return _Worker(process, parent_end, variables)
 
 
 def _run_worker(pipe: Connection) -> None:

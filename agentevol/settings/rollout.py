@@ -18,9 +18,16 @@ class RolloutParams(Section):
     concurrency: Count = parameter(64, "Episodes played at the same time.", effect="numerics", formerly="slots")
     num_workers: Count = parameter(
         2,
-        "Processes that share these episodes, with one processor thread each. A GPU uses one process.",
+        "Processes that share these episodes, with one processor thread each. On GPUs `num_engines` decides.",
         effect="numerics",
         formerly="workers",
+    )
+    num_engines: Count | None = parameter(
+        None,
+        "Engines that share these episodes, each with a GPU and a process of its own; null: one for each visible GPU"
+        " (with vLLM's tensor_parallel_size and similar options: one for all). On a CPU null or 1.",
+        effect="numerics",
+        added_later=True,
     )
     max_new_tokens: Count = parameter(128, "Tokens of one answer at most.")
     context_length: Count = parameter(

@@ -6,7 +6,6 @@ Invariant: the processes end when the process that started them does, however th
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from agentevol.gpus import free_gpu_memory
 from agentevol.parent_process import end_with_parent
 from agentevol.python_process import module_command, module_environment
 from agentevol.settings.finetune import FinetuneParams
@@ -72,7 +72,7 @@ def finetune(
 
         return in_process.finetune(base, data, output_dir, settings=settings, work_dir=work_dir, progress=progress, **options)
     config_file = Path(settings.accelerate_config)
-    _free_gpu_memory()
+    free_gpu_memory()
     folders = {"base": str(base), "data": str(data), "output_dir": str(output_dir), "work_dir": str(work_dir)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -115,14 +115,6 @@ def check_combinations(settings: FinetuneParams) -> None:
         raise LaunchFailed(
             f"{file}: fsdp_config.fsdp_version must be 2, because only sharded parameters of version 2 have checkpoints here"
         )
-
-
-def _free_gpu_memory() -> None:
-    """Return what this process keeps of a GPU's memory: the processes that it starts need it."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 def ignore_launcher_variables() -> None:

@@ -56,12 +56,3 @@ def create_engine(
         kv_cache_gib=kv_cache_gib,
         template_kwargs=template_kwargs,
     )
-
-
-def supports_worker_processes(settings: EngineParams | None) -> bool:
-    """Whether a rollout gains from several processes with an engine each: true for `transformers` on a CPU."""
-    if settings is not None and settings.kind != "transformers":
-        return False
-    import torch
-
-    return not torch.cuda.is_available()

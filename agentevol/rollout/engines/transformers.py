@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from agentevol.chat.load import load_chat_tokenizer
+from agentevol.gpus import free_gpu_memory
 from agentevol.models import load_model, max_context_length, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
 from agentevol.rollout.paged_attention import PagedCache, to_device
@@ -79,6 +80,7 @@ class TransformersEngine:
             return RowCache(num_layers, self.num_slots, self.context_length, self.device)
         budget = None if budget_gib is None else int(budget_gib * GIB)
         if budget is None and self.device.type == "cuda":
+            free_gpu_memory()
             budget = int(_CACHE_SHARE * torch.cuda.mem_get_info(self.device)[0])
         per_token = kv_cache_bytes_per_token(ModelSize.of(self.model), bytes_per_number=self.model.dtype.itemsize)
         cache = PagedCache(num_layers, per_token, budget, self.device)

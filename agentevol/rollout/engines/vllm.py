@@ -15,6 +15,7 @@ from typing import Any
 
 from agentevol.chat.load import load_chat_tokenizer
 from agentevol.data.artifact_folder import digest_json
+from agentevol.gpus import free_gpu_memory
 from agentevol.models import max_context_length, model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
 
@@ -96,7 +97,7 @@ class VllmEngine:
             "disable_log_stats": True,
             **options,
         }
-        _free_memory()
+        free_gpu_memory()
         try:
             self._engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**engine_args))
         except (TypeError, ValueError, RuntimeError) as error:
@@ -110,7 +111,7 @@ class VllmEngine:
         digest = model_digest(model_folder)
         changed = digest != self.digest
         if self._asleep:
-            _free_memory()
+            free_gpu_memory()
             self._engine.wake_up(["weights"])
         if changed:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(model_folder)})
@@ -165,7 +166,7 @@ class VllmEngine:
     def shut_down(self) -> None:
         """Free everything, before an engine of another configuration starts."""
         del self._engine
-        _free_memory()
+        free_gpu_memory()
 
     def _max_tokens(self, request: GenerationRequest) -> int:
         """The limit on new tokens: the request's, or what the context has left."""
@@ -187,17 +188,6 @@ class VllmEngine:
         self._engine.abort_request(list(self._open_requests))
         self._open_requests.clear()
         return [GenerationResult(request.slot, error=error) for request in requests]
-
-
-def _free_memory() -> None:
-    """Return to the GPU what training in this process has left allocated: vLLM reserves a share of the whole memory."""
-    import gc
-
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _configuration_key(model_folder: Path, num_slots: int, context_length: int, options: Mapping[str, Any]) -> str:

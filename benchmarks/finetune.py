@@ -32,7 +32,8 @@ from agentevol.training.micro_batch import WeightedExample
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
 from agentevol.training.precision import resolve_precision
-from agentevol.training.rules import weighted_examples
+from agentevol.training.rules import load_rule
+from agentevol.training.term_batch import usable_terms
 from agentevol.training.tokenized_dataset import tokenize_dataset
 from benchmarks.results import record
 
@@ -190,7 +191,9 @@ def main() -> None:
         counts[trajectory.env] += 1
         if trajectory.env in ENVIRONMENTS and counts[trajectory.env] <= TRAJECTORIES_EACH:
             trajectories.append(trajectory)
-    examples, _ = weighted_examples(tokenize_dataset(trajectories, arguments.model), SETTINGS.max_tokens, "reward_weighted")
+    dataset = tokenize_dataset(trajectories, arguments.model)
+    terms, _ = usable_terms(load_rule("reward_weighted"), dataset, SETTINGS.max_tokens)
+    examples = [(dataset.examples[term.episodes[0]], term.weight) for term in terms]
     contenders = {"ours": ours(examples, load_model(arguments.model)), "bare rectangles": bare(examples, load_model(arguments.model))}
     try:
         for name, packing in (("TRL, padded", False), ("TRL, packed", True)):

@@ -12,7 +12,8 @@ from prefect import flow
 
 from agentevol.evaluation.selection import best_round, should_stop
 from agentevol.settings.engines import BaselineParams
-from agentevol.settings.types import Count, Merge, Rule, Seed, StartFrom
+from agentevol.settings.rules import Rule
+from agentevol.settings.types import Count, Merge, Seed, StartFrom
 from flows.datasets import check_validation_split
 from flows.expected_errors import fail_in_one_line
 from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock

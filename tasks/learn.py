@@ -13,7 +13,7 @@ from agentevol.settings.effects import key_values
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.pretrain import PretrainParams
-from agentevol.settings.types import Rule
+from agentevol.settings.rules import Rule
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task

@@ -172,7 +172,7 @@ def _train(copy: Path) -> str | None:
     for weights, alone in (((1.0, 0.0), expected[0]), ((0.0, 1.0), expected[1])):
         examples = [(TokenizedExample(row, [True] * len(row)), weight) for row, weight in zip(rows, weights, strict=True)]
         batch: Any = PackedBatch.from_examples(examples) if packed else PaddedBatch.from_examples(examples, 0)
-        loss = batch.nll(model, torch.device("cpu"))
+        loss = batch.loss_sum(model, torch.device("cpu"))
         if not torch.isclose(loss, alone, rtol=_TOLERANCE):
             return "an example's loss depends on other examples or on later tokens"
     loss.backward()

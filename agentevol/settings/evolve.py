@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from agentevol.settings.types import Count, Counts, Merge, Rule, Section, Seed, StartFrom, parameter, schedule_value
+from agentevol.settings.rules import Rule
+from agentevol.settings.types import Count, Counts, Merge, Section, Seed, StartFrom, parameter, schedule_value
 
 
 class EvolveParams(Section):
@@ -20,7 +21,8 @@ class EvolveParams(Section):
     )
     start_from: StartFrom = parameter("base", "The model that each iteration fine-tunes: the base model, or the previous policy.")
     rule: Rule = parameter(
-        "reward_weighted", "The learning rule: reward_weighted (Eq. 8 of the paper), or threshold (fine-tuning on successes)."
+        "reward_weighted",
+        "The learning rule: reward_weighted (Eq. 8 of the paper), or threshold (all kept episodes weigh the same).",
     )
     max_kept_per_instruction: Count | None = parameter(
         None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"

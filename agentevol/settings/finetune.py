@@ -6,6 +6,8 @@ from typing import Literal
 
 from agentevol.settings.types import Count, NonNegative, Numbers, Positive, Precision, Section, Share, Text, parameter, schedule_value
 
+LossAggregation = Literal["token_mean", "sequence_mean"]
+
 
 class FinetuneParams(Section):
     """How a policy is trained."""
@@ -42,6 +44,13 @@ class FinetuneParams(Section):
         effect="numerics",
     )
     max_tokens: Count = parameter(2048, "Longer trajectories, or longer than the model's own context, are left out and reported.")
+    loss_aggregation: LossAggregation = parameter(
+        "token_mean",
+        "How the losses of tokens become a step's loss: token_mean (their sum, divided by the step's trained tokens, so a trajectory weighs"
+        " by its length) or sequence_mean (each trajectory's mean over its own tokens; the sum of these, divided by the mean number of"
+        " trajectories per step of the whole training, so all weigh alike).",
+        added_later=True,
+    )
     lora_rank: Count | None = parameter(None, "Train LoRA adapters of this rank instead of all weights (needs the extra `lora`).")
     lora_alpha: Positive | None = parameter(None, "LoRA's scale; null: twice the rank.")
     checkpoint_minutes: NonNegative | None = parameter(

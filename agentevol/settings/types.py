@@ -13,7 +13,6 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 Merge = Literal["initial", "cumulative", "none"]
 StartFrom = Literal["base", "previous"]
-Rule = Literal["reward_weighted", "threshold"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 Effect = Literal["result", "numerics", "extra", "none"]

@@ -28,12 +28,12 @@ from agentevol.training.export import save_policy
 from agentevol.training.heap import limit_kernel_cache, trim_heap
 from agentevol.training.lora import add_lora_adapters, merge_lora_adapters
 from agentevol.training.memory import GIB, ModelSize, estimate_training
-from agentevol.training.micro_batch import MicroBatch, WeightedExample
 from agentevol.training.optimizer import Optimizer, Progress
-from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches, split_balanced
-from agentevol.training.padding import PaddedBatch, group_by_length
-from agentevol.training.rules import weighted_examples
+from agentevol.training.packing import enable_packed_attention, pack_batches
+from agentevol.training.padding import group_by_length
+from agentevol.training.rules import load_rule
 from agentevol.training.schedule import LearningRateSchedule, LossCurve
+from agentevol.training.term_batch import TermBatcher, term_lengths, usable_terms
 from agentevol.training.tokenized_dataset import tokenize_dataset
 
 _VERSION = 3
@@ -90,15 +90,16 @@ def finetune(
     dataset = tokenize_dataset(data, base, work_dir / "tokens" if work_dir else None, template_kwargs)
     chat, model = load_chat_tokenizer(base, template_kwargs), load_model(base)
     max_tokens = min(settings.max_tokens, max_context_length(model.config) or settings.max_tokens)
-    examples, too_long = weighted_examples(dataset, max_tokens, rule)
-    if not examples:
+    learning_rule = load_rule(rule)
+    terms, too_long = usable_terms(learning_rule, dataset, max_tokens)
+    if not terms:
         raise NoTrainingData(
             f"none of the {len(dataset.examples)} trajectories can be trained on ({len(too_long)} longer than {max_tokens} tokens)"
         )
     packed = enable_packed_attention(model)
     if settings.lora_rank:
         model = add_lora_adapters(model, settings.lora_rank, settings.lora_alpha)
-    lengths = [len(example.token_ids) for example, _ in examples]
+    lengths = term_lengths(terms, dataset)
     make_batches = pack_batches if packed else group_by_length
     batches = list(islice(make_batches(lengths, tokens=settings.batch_tokens, epochs=epochs or inf, seed=seed), max_steps))
     if settings.gradient_checkpointing:
@@ -114,7 +115,16 @@ def finetune(
         kind=settings.optimizer,
     )
     micro_batch_tokens = settings.micro_batch_tokens or _fitting_tokens(settings, size, optimizer)
-    batcher = MicroBatcher(examples, None if packed else int(chat.tokenizer.pad_token_id or 0), micro_batch_tokens, optimizer)
+    batcher = TermBatcher(
+        learning_rule,
+        terms,
+        dataset,
+        pad_id=None if packed else int(chat.tokenizer.pad_token_id or 0),
+        micro_batch_tokens=micro_batch_tokens,
+        aggregation=settings.loss_aggregation,
+        mean_terms=sum(map(len, batches)) / len(batches),
+        optimizer=optimizer,
+    )
     schedule = LearningRateSchedule(settings.learning_rate, len(batches), settings.warmup_ratio, settings.min_lr_ratio)
     checkpoint = None
     if work_dir and settings.checkpoint_minutes is not None:
@@ -126,7 +136,7 @@ def finetune(
     return {
         "loss": curve.points,
         "steps": len(batches),
-        "sequences": len(examples),
+        "sequences": len({i for term in terms for i in term.episodes}),
         "trained_tokens": sum(map(batcher.trained_tokens, batches)),
         "tokens": sum(lengths[i] for batch in batches for i in batch),
         "too_long": too_long,
@@ -140,37 +150,9 @@ def finetune(
     }
 
 
-class MicroBatcher:
-    """Turns a step's examples into this process's micro-batches, of about `micro_batch_tokens` tokens each (None: one micro-batch).
-
-    `pad_id`: the padding token of padded micro-batches; None: they are packed.
-    """
-
-    def __init__(
-        self, examples: Sequence[WeightedExample], pad_id: int | None, micro_batch_tokens: int | None, optimizer: Optimizer
-    ) -> None:
-        self.examples, self.pad_id, self.micro_batch_tokens = examples, pad_id, micro_batch_tokens
-        self.num_processes, self.process_index = optimizer.num_processes, int(optimizer.accelerator.process_index)
-        self._trained_tokens = [sum(example.loss_mask[1:]) for example, _ in examples]
-
-    def trained_tokens(self, batch: Sequence[int]) -> int:
-        """The tokens in the loss of these examples, over all processes."""
-        return sum(self._trained_tokens[i] for i in batch)
-
-    def split(self, batch: Sequence[int]) -> list[MicroBatch]:
-        """As many micro-batches as every other process has; one without examples holds an example of weight 0."""
-        lengths = [len(self.examples[i][0].token_ids) for i in batch]
-        per_process = 1 if self.micro_batch_tokens is None else -(-sum(lengths) // (self.micro_batch_tokens * self.num_processes))
-        parts = split_balanced(batch, lengths, per_process * self.num_processes)[self.process_index :: self.num_processes]
-        return [self._micro_batch([self.examples[i] for i in part] or [(self.examples[batch[0]][0], 0.0)]) for part in parts]
-
-    def _micro_batch(self, examples: Sequence[WeightedExample]) -> MicroBatch:
-        return PackedBatch.from_examples(examples) if self.pad_id is None else PaddedBatch.from_examples(examples, self.pad_id)
-
-
 def _train(
     optimizer: Optimizer,
-    batcher: MicroBatcher,
+    batcher: TermBatcher,
     batches: Sequence[Sequence[int]],
     schedule: LearningRateSchedule,
     checkpoint: Checkpoint | None,
@@ -190,14 +172,14 @@ def _train(
     return curve
 
 
-def _fitting_step(optimizer: Optimizer, batcher: MicroBatcher, batch: Sequence[int], learning_rate: float) -> float:
+def _fitting_step(optimizer: Optimizer, batcher: TermBatcher, batch: Sequence[int], learning_rate: float) -> float:
     """A step; where a GPU has too little memory for it, the same step with micro-batches of half the size, from then on."""
     while True:
         try:
-            return optimizer.step(batcher.split(batch), learning_rate, trained_tokens=batcher.trained_tokens(batch))
+            return optimizer.step(batcher.split(batch), learning_rate, divisor=batcher.divisor(batch))
         except torch.OutOfMemoryError as error:
             optimizer.discard_gradients()
-            lengths = [len(batcher.examples[i][0].token_ids) for i in batch]
+            lengths = [batcher.lengths[i] for i in batch]
             tokens = min(batcher.micro_batch_tokens or sum(lengths), sum(lengths))
             if optimizer.num_processes > 1 or tokens <= max(lengths):
                 reason = str(error).splitlines()[0]

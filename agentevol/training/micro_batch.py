@@ -24,6 +24,6 @@ class MicroBatch(Protocol):
         """The number of tokens in the loss."""
         ...
 
-    def nll(self, model: Any, device: torch.device) -> Tensor:
-        """The sum over trained tokens of weight(example) * -log p(token), in nats; a scalar."""
+    def loss_sum(self, model: Any, device: torch.device) -> Tensor:
+        """The loss before the step divides it, in nats; a scalar. Of weighted examples: the sum over trained tokens of weight * -log p."""
         ...

@@ -86,22 +86,23 @@ class Optimizer:
         """Whether each process holds only a part of the model (FSDP)."""
         return bool(self.accelerator.is_fsdp2 or self.accelerator.distributed_type.value == "FSDP")
 
-    def step(self, micro_batches: Sequence[MicroBatch], learning_rate: float, *, trained_tokens: int | None = None) -> float:
-        """One update; returns the step's loss in nats per trained token (the paper's Eq. 8, per token).
+    def step(self, micro_batches: Sequence[MicroBatch], learning_rate: float, *, divisor: float | None = None) -> float:
+        """One update; returns the step's loss: the sum over all processes, divided by `divisor`.
 
-        `micro_batches` are this process's share; every process has the same number of them. `trained_tokens` counts the tokens in the loss
-        over all processes; None: those of `micro_batches`. Raises NonFiniteLoss before the weights change.
+        `micro_batches` are this process's share; every process has the same number of them. `divisor` is most often the number of trained
+        tokens over all processes, which gives nats per token (the paper's Eq. 8, per token); None: that of `micro_batches`. Raises
+        NonFiniteLoss before the weights change.
         """
         self.model.train()
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate
-        if trained_tokens is None:
-            trained_tokens = sum(micro_batch.trained_tokens for micro_batch in micro_batches)
+        if divisor is None:
+            divisor = sum(micro_batch.trained_tokens for micro_batch in micro_batches)
         total = torch.zeros((), device=self.accelerator.device)
         for index, micro_batch in enumerate(micro_batches):
             is_last = index == len(micro_batches) - 1
             with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model):
-                loss = self._nll(micro_batch) / max(1, trained_tokens)
+                loss = self._loss_sum(micro_batch) / max(1, divisor)
                 total += loss.detach()
                 # Accelerate averages the gradients of the processes; the loss needs their sum.
                 self.accelerator.backward(loss * self.num_processes if self.num_processes > 1 else loss)
@@ -137,7 +138,7 @@ class Optimizer:
     def evaluate_loss(self, micro_batch: MicroBatch) -> float:
         """Nats per trained token, in evaluation mode; the weights stay."""
         self.model.eval()
-        return float(self._nll(micro_batch)) / max(1, micro_batch.trained_tokens)
+        return float(self._loss_sum(micro_batch)) / max(1, micro_batch.trained_tokens)
 
     def unwrapped_model(self) -> Any:
         """The model without accelerate's wrappers."""
@@ -147,7 +148,7 @@ class Optimizer:
         self.adamw.zero_grad(set_to_none=True)
         raise NonFiniteLoss(f"{problem}; lower finetune.learning_rate (now {learning_rate:.2g}) or use precision float32")
 
-    def _nll(self, micro_batch: MicroBatch) -> Tensor:
+    def _loss_sum(self, micro_batch: MicroBatch) -> Tensor:
         device = self.accelerator.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.uses_bfloat16 and self.masters is None):
-            return micro_batch.nll(self.model, device)
+            return micro_batch.loss_sum(self.model, device)

@@ -63,7 +63,7 @@ class PackedBatch:
     def trained_tokens(self) -> int:
         return len(self.targets)
 
-    def nll(self, model: Any, device: torch.device) -> Tensor:
+    def loss_sum(self, model: Any, device: torch.device) -> Tensor:
         return token_nll(model, lambda: self.logits(model, device), self.targets.to(device), self.weights.to(device))
 
     def logits(self, model: Any, device: torch.device) -> Tensor:

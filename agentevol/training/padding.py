@@ -63,7 +63,7 @@ class PaddedBatch:
         loss_mask = self.loss_mask
         return self.weights[:, None].expand_as(loss_mask)[loss_mask]
 
-    def nll(self, model: Any, device: torch.device) -> Tensor:
+    def loss_sum(self, model: Any, device: torch.device) -> Tensor:
         return token_nll(model, lambda: self._logits(model, device), self.targets.to(device), self.target_weights.to(device))
 
     def _logits(self, model: Any, device: torch.device) -> Tensor:

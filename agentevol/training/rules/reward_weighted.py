@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from agentevol.training.micro_batch import WeightedExample
-from agentevol.training.tokenized_dataset import TokenizedDataset
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agentevol.training.rules.learning_rule import LearningRule, LossTerm
+
+if TYPE_CHECKING:
+    from agentevol.training.tokenized_dataset import TokenizedDataset
 
 
-def reward_weighted(dataset: TokenizedDataset) -> list[WeightedExample]:
+class RewardWeighted(LearningRule):
     """Each trajectory is weighted by its reward; trajectories without a positive reward are left out."""
-    return [(example, reward) for example, reward in zip(dataset.examples, dataset.rewards, strict=True) if reward > 0]
+
+    def loss_terms(self, dataset: TokenizedDataset, usable: Sequence[bool]) -> list[LossTerm]:
+        return [LossTerm((index,), reward) for index, reward in enumerate(dataset.rewards) if reward > 0]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from agentevol.training.micro_batch import WeightedExample
-from agentevol.training.tokenized_dataset import TokenizedDataset
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agentevol.training.rules.learning_rule import LearningRule, LossTerm
+
+if TYPE_CHECKING:
+    from agentevol.training.tokenized_dataset import TokenizedDataset
 
 
-def threshold(dataset: TokenizedDataset) -> list[WeightedExample]:
+class Threshold(LearningRule):
     """Each trajectory has the weight 1, whatever its reward."""
-    return [(example, 1.0) for example in dataset.examples]
+
+    def loss_terms(self, dataset: TokenizedDataset, usable: Sequence[bool]) -> list[LossTerm]:
+        return [LossTerm((index,)) for index in range(len(dataset.examples))]

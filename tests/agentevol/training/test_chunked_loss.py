@@ -55,7 +55,7 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def _loss_and_gradients(model: Any, batch: PackedBatch | PaddedBatch) -> tuple[float, dict[str, Tensor]]:
     model.zero_grad()
-    loss = batch.nll(model, CPU) / batch.trained_tokens
+    loss = batch.loss_sum(model, CPU) / batch.trained_tokens
     loss.backward()
     return float(loss.detach()), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
@@ -83,7 +83,7 @@ def test_loss_and_gradients_are_those_of_all_logits_at_once(
     _assert_equal(_loss_and_gradients(model, batch), expected)
     assert [rows for rows, _ in shapes] == [16, 16, 16, 16, batch.trained_tokens - 64]
     with torch.no_grad():
-        assert float(batch.nll(model, CPU)) / batch.trained_tokens == pytest.approx(expected[0], rel=1e-5)
+        assert float(batch.loss_sum(model, CPU)) / batch.trained_tokens == pytest.approx(expected[0], rel=1e-5)
 
 
 @pytest.mark.parametrize(

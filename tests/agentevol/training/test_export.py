@@ -79,7 +79,7 @@ class _NanGradient:
 
     trained_tokens = 1
 
-    def nll(self, model: Any, device: torch.device) -> torch.Tensor:
+    def loss_sum(self, model: Any, device: torch.device) -> torch.Tensor:
         return torch.sqrt((model.weight * 0).sum())
 
 

@@ -101,14 +101,14 @@ def test_a_step_that_does_not_fit_is_done_again_in_smaller_parts(
     small_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = finetune(small_models["llama"], TRAJECTORIES, tmp_path / "whole", settings=finetune_params(), epochs=3, seed=0)
-    most, nll = 300, PackedBatch.nll
+    most, nll = 300, PackedBatch.loss_sum
 
     def limited_nll(batch: PackedBatch, model: Any, device: torch.device) -> Tensor:
         if batch.tokens > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.\nmore lines")
         return nll(batch, model, device)
 
-    monkeypatch.setattr(PackedBatch, "nll", limited_nll)
+    monkeypatch.setattr(PackedBatch, "loss_sum", limited_nll)
     facts = finetune(small_models["llama"], TRAJECTORIES, tmp_path / "parts", settings=finetune_params(), epochs=3, seed=0)
     assert facts["micro_batch_tokens"] < most
     assert losses(facts) == pytest.approx(losses(expected), rel=1e-4)

@@ -27,7 +27,7 @@ def test_packed_loss_and_gradient_are_those_of_padded_rows(family: str, small_mo
     expected = weighted_nll(logits, padded.targets, padded.target_weights)
     assert enable_packed_attention(packed_model)
     packed = PackedBatch.from_examples(examples)
-    loss = packed.nll(packed_model, torch.device("cpu"))
+    loss = packed.loss_sum(packed_model, torch.device("cpu"))
     assert packed.trained_tokens == padded.trained_tokens
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     expected.backward()

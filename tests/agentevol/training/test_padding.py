@@ -13,7 +13,6 @@ from agentevol.models import load_model
 from agentevol.training.chunked_loss import weighted_nll
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.padding import IGNORE_INDEX, PaddedBatch, padded_batches
-from agentevol.training.rules import weighted_examples
 from agentevol.training.tokenized_dataset import tokenize_dataset
 from tests.agentevol.training.examples import EASY, HARD
 
@@ -35,7 +34,7 @@ def test_the_loss_is_that_of_the_whole_output_layer(family: str, small_models: d
     """Leaving positions out of the output layer does not change the loss."""
     model = load_model(small_models[family])
     dataset = tokenize_dataset([EASY[0], replace(HARD[0], reward=0.5)], small_models[family])
-    examples, _ = weighted_examples(dataset, 512, "reward_weighted")
+    examples = list(zip(dataset.examples, dataset.rewards, strict=True))
     batch = next(padded_batches(examples, tokens=4096, epochs=1, seed=0, pad_id=0))
     with torch.no_grad():
         log = torch.log_softmax(model(input_ids=batch.ids).logits.float(), dim=-1)

@@ -1,34 +1,103 @@
-"""The learning rules: the weight of every trajectory, and that the parameters allow exactly the rules that exist."""
+"""The learning rules: the weight of every trajectory, what is left out, and how a step's loss is put together."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
-from agentevol.settings.types import Rule
-from agentevol.training.rules import RULES, weighted_examples
-from agentevol.training.tokenized_dataset import tokenize_dataset
+import pytest
+import torch
+
+from agentevol.models import load_model
+from agentevol.settings.rules import RULES
+from agentevol.training.finetune import finetune
+from agentevol.training.rules import LearningRule, LossTerm, load_rule
+from agentevol.training.term_batch import usable_terms
+from agentevol.training.tokenized_dataset import TokenizedDataset, tokenize_dataset
 from tests.agentevol.counting import play_counting
-from tests.agentevol.training.examples import EASY, HARD
+from tests.agentevol.training.examples import EASY, HARD, TRAJECTORIES, finetune_params, losses
 
-
-def test_the_parameters_allow_exactly_the_rules_that_exist() -> None:
-    assert set(RULES) == set(get_args(Rule))
+WEIGHTED = [*EASY, *(replace(trajectory, reward=0.1) for trajectory in HARD)]
 
 
 def test_rewards_are_weights_and_failures_are_left_out(small_models: dict[str, Path], counting: str) -> None:
     half, failed = replace(EASY[0], reward=0.5), play_counting(4, ["9"] * 4)
-    examples, _ = weighted_examples(tokenize_dataset([EASY[0], half, failed], small_models["llama"]), 512, "reward_weighted")
-    assert [weight for _, weight in examples] == [1.0, 0.5]
-    examples, _ = weighted_examples(tokenize_dataset([EASY[0], half], small_models["llama"]), 512, "threshold")
-    assert [weight for _, weight in examples] == [1.0, 1.0]
+    terms, _ = usable_terms(load_rule("reward_weighted"), tokenize_dataset([EASY[0], half, failed], small_models["llama"]), 512)
+    assert terms == [LossTerm((0,), 1.0), LossTerm((1,), 0.5)]
+    terms, _ = usable_terms(load_rule("threshold"), tokenize_dataset([EASY[0], half], small_models["llama"]), 512)
+    assert terms == [LossTerm((0,), 1.0), LossTerm((1,), 1.0)]
 
 
 def test_too_long_trajectories_are_named_and_those_without_a_loss_left_out(small_models: dict[str, Path], counting: str) -> None:
     dataset = tokenize_dataset([EASY[0], HARD[0], EASY[1]], small_models["llama"])
     dataset.examples[2].loss_mask = [0] * len(dataset.examples[2].token_ids)
-    for rule in RULES:
-        examples, too_long = weighted_examples(dataset, len(dataset.examples[0].token_ids), rule)
-        assert examples == [(dataset.examples[0], 1.0)]
+    for name in ("reward_weighted", "threshold"):
+        terms, too_long = usable_terms(load_rule(name), dataset, len(dataset.examples[0].token_ids))
+        assert terms == [LossTerm((0,), 1.0)]
         assert too_long == [HARD[0].item_id]
+
+
+def plain_losses(model_folder: Path, dataset: TokenizedDataset) -> list[torch.Tensor]:
+    """The negative log-likelihoods of every trajectory's own tokens, from a plain forward pass of each trajectory alone."""
+    model = load_model(model_folder)
+    found = []
+    for example in dataset.examples:
+        ids = torch.tensor([list(example.token_ids)])
+        with torch.no_grad():
+            log = torch.log_softmax(model(input_ids=ids).logits[0, :-1].float(), dim=-1)
+        found.append(-log.gather(1, ids[0, 1:, None])[:, 0][torch.tensor(list(example.loss_mask[1:])).bool()])
+    return found
+
+
+def first_loss(model_folder: Path, out: Path, **settings: object) -> float:
+    return losses(finetune(model_folder, WEIGHTED, out, settings=finetune_params(**settings), max_steps=1, seed=0))[0]
+
+
+@pytest.mark.parametrize("micro_batch_tokens", [None, 200])
+def test_a_step_weighs_tokens_or_trajectories_alike(
+    micro_batch_tokens: int | None, small_models: dict[str, Path], counting: str, tmp_path: Path
+) -> None:
+    base = small_models["llama"]
+    dataset = tokenize_dataset(WEIGHTED, base)
+    nll = plain_losses(base, dataset)
+    options: dict[str, object] = {"batch_tokens": 100_000, "micro_batch_tokens": micro_batch_tokens}
+    by_token = first_loss(base, tmp_path / "token", **options)
+    weighted = [weight * part for weight, part in zip(dataset.rewards, nll, strict=True)]
+    assert by_token == pytest.approx(float(torch.cat(weighted).mean()), rel=1e-4)
+    by_sequence = first_loss(base, tmp_path / "sequence", loss_aggregation="sequence_mean", **options)
+    assert by_sequence == pytest.approx(sum(float(part.mean()) for part in weighted) / len(nll), rel=1e-4)
+    assert abs(by_token - by_sequence) > 0.1  # the rows of low weight are the longer ones
+
+
+def test_all_trajectories_weigh_alike_also_where_steps_have_different_numbers_of_them(
+    small_models: dict[str, Path], counting: str, tmp_path: Path
+) -> None:
+    """With a learning rate of almost 0, the losses of an epoch's steps sum up to the mean over trajectories times the number of steps."""
+    base = small_models["llama"]
+    settings = finetune_params(loss_aggregation="sequence_mean", batch_tokens=256, learning_rate=1e-12)
+    report = finetune(base, TRAJECTORIES, tmp_path, settings=settings, epochs=1, seed=0)
+    nll = plain_losses(base, tokenize_dataset(TRAJECTORIES, base))
+    assert report["steps"] > 2
+    assert sum(losses(report)) / report["steps"] == pytest.approx(sum(float(part.mean()) for part in nll) / len(nll), rel=1e-4)
+
+
+class Shortest(LearningRule):
+    """The shortest success of every instruction: a rule as a user adds it."""
+
+    def loss_terms(self, dataset: TokenizedDataset, usable: Sequence[bool]) -> list[LossTerm]:
+        best: dict[str, int] = {}
+        for index, item_id in enumerate(dataset.item_ids):
+            length = len(dataset.examples[index].token_ids)
+            if usable[index] and (item_id not in best or length < len(dataset.examples[best[item_id]].token_ids)):
+                best[item_id] = index
+        return [LossTerm((index,)) for index in best.values()]
+
+
+def test_a_rule_is_a_class_and_a_line(
+    small_models: dict[str, Path], counting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, "shortest", f"{__name__}:Shortest")
+    longer = play_counting(4, ["7", "5"], sample=1)
+    report = finetune(small_models["llama"], [longer, *EASY], tmp_path, settings=finetune_params(), max_steps=1, seed=0, rule="shortest")
+    assert report["sequences"] == len(EASY)

@@ -1,0 +1,116 @@
+"""The terms of a learning rule's loss as micro-batches of a training step.
+
+Invariant: every episode of a term is in the same micro-batch; how a step is split into micro-batches, and these between processes, does not
+change the step's loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentevol.settings.finetune import LossAggregation
+from agentevol.training.optimizer import Optimizer
+from agentevol.training.packing import PackedBatch, split_balanced
+from agentevol.training.padding import PaddedBatch
+from agentevol.training.rules import LearningRule, LossTerm
+from agentevol.training.tokenized_dataset import TokenizedDataset
+
+
+@dataclass(frozen=True, slots=True)
+class TermBatch:
+    """Terms whose episodes go through the model in one forward pass: a MicroBatch for the optimizer.
+
+    `batch`: their episodes, one after another. `counts`: the trained tokens of each episode. `scale`: 0 for a batch that only keeps a
+    process in step with the others, else 1.
+    """
+
+    rule: LearningRule
+    terms: Sequence[LossTerm]
+    batch: PackedBatch | PaddedBatch
+    counts: Sequence[int]
+    scale: float = 1.0
+
+    @property
+    def trained_tokens(self) -> int:
+        return self.batch.trained_tokens
+
+    def loss_sum(self, model: Any, device: torch.device) -> Tensor:
+        """The sum of the terms; a scalar."""
+        loss = self.rule.loss(self, model, device)
+        return loss if self.scale == 1.0 else self.scale * loss
+
+    def weighted_nll(self, model: Any, device: torch.device) -> Tensor:
+        """The sum over the policy's tokens of weight(term) * -log p(token), with sequence_mean of each episode's mean; a scalar."""
+        return self.batch.loss_sum(model, device)
+
+
+class TermBatcher:
+    """Turns a step's terms into this process's micro-batches, of about `micro_batch_tokens` tokens each (None: one micro-batch).
+
+    `pad_id`: the padding token of padded micro-batches; None: they are packed. `mean_terms`: the mean number of terms of a step.
+    """
+
+    def __init__(
+        self,
+        rule: LearningRule,
+        terms: Sequence[LossTerm],
+        dataset: TokenizedDataset,
+        *,
+        pad_id: int | None,
+        micro_batch_tokens: int | None,
+        aggregation: LossAggregation,
+        mean_terms: float,
+        optimizer: Optimizer,
+    ) -> None:
+        self.rule, self.terms, self.dataset = rule, terms, dataset
+        self.pad_id, self.micro_batch_tokens = pad_id, micro_batch_tokens
+        self.aggregation, self.mean_terms = aggregation, mean_terms
+        self.num_processes, self.process_index = optimizer.num_processes, int(optimizer.accelerator.process_index)
+        self.lengths = term_lengths(terms, dataset)
+        self._counts = {i: sum(dataset.examples[i].loss_mask[1:]) for term in terms for i in term.episodes}
+        self._trained_tokens = [sum(self._counts[i] for i in term.episodes) for term in terms]
+
+    def trained_tokens(self, step: Sequence[int]) -> int:
+        """The trained tokens of these terms, over all processes."""
+        return sum(self._trained_tokens[i] for i in step)
+
+    def divisor(self, step: Sequence[int]) -> float:
+        """What the step's sum is divided by: its trained tokens, or the same number for every step, so that all terms count alike."""
+        by_term = self.rule.averages_terms or self.aggregation == "sequence_mean"
+        return self.mean_terms if by_term else self.trained_tokens(step)
+
+    def split(self, step: Sequence[int]) -> list[TermBatch]:
+        """As many micro-batches as every other process has; one without terms holds a term that counts nothing."""
+        lengths = [self.lengths[i] for i in step]
+        per_process = 1 if self.micro_batch_tokens is None else -(-sum(lengths) // (self.micro_batch_tokens * self.num_processes))
+        parts = split_balanced(step, lengths, per_process * self.num_processes)[self.process_index :: self.num_processes]
+        return [self._term_batch(part) if part else self._term_batch(step[:1], scale=0.0) for part in parts]
+
+    def _term_batch(self, indices: Sequence[int], scale: float = 1.0) -> TermBatch:
+        terms = [self.terms[i] for i in indices]
+        episodes = [i for term in terms for i in term.episodes]
+        counts = [self._counts[i] for i in episodes]
+        weights = [term.weight for term in terms for _ in term.episodes]
+        if self.aggregation == "sequence_mean":
+            weights = [weight / count for weight, count in zip(weights, counts, strict=True)]
+        examples = [(self.dataset.examples[i], weight) for i, weight in zip(episodes, weights, strict=True)]
+        batch = PackedBatch.from_examples(examples) if self.pad_id is None else PaddedBatch.from_examples(examples, self.pad_id)
+        return TermBatch(self.rule, terms, batch, counts, scale)
+
+
+def usable_terms(rule: LearningRule, dataset: TokenizedDataset, max_tokens: int) -> tuple[list[LossTerm], list[str]]:
+    """The rule's terms of episodes that have at most `max_tokens` tokens, some of them in the loss; and the item ids of those too long."""
+    fits = [len(example.token_ids) <= max_tokens for example in dataset.examples]
+    usable = [fitting and any(example.loss_mask) for fitting, example in zip(fits, dataset.examples, strict=True)]
+    terms = [term for term in rule.loss_terms(dataset, usable) if term.weight and all(usable[i] for i in term.episodes)]
+    return terms, [item_id for fitting, item_id in zip(fits, dataset.item_ids, strict=True) if not fitting]
+
+
+def term_lengths(terms: Sequence[LossTerm], dataset: TokenizedDataset) -> list[int]:
+    """The tokens of each term's episodes."""
+    return [sum(len(dataset.examples[i].token_ids) for i in term.episodes) for term in terms]

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agentevol.data.artifact_folder import IncompleteFolder
+from agentevol.data.dataset import open_dataset
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
 from envs.base import Split
+from tasks import paths
 from tasks.artifact import Artifact
 from tasks.collect import collect, data_lock, subset, validation_instructions
+from tasks.datasets import add_extra
 from tasks.progress import say
 
 
@@ -19,9 +23,9 @@ from tasks.progress import say
 class Datasets:
     """The data of a run.
 
-    `agenttraj`, `agenttraj_l`: the expert sets D_s and D_l. `explore`: the instructions to explore. `validation`: those that choose among
-    the policies. `agenteval`: those to evaluate on. `held_out`: all of AgentEval, because instructions outside the limits must not be
-    trained on either.
+    `agenttraj`, `agenttraj_l`: the expert sets D_s and D_l, each with the trajectories of `data.extra`. `explore`: the instructions to
+    explore. `validation`: those that choose among the policies. `agenteval`: those to evaluate on. `held_out`: all of AgentEval, because
+    instructions outside the limits must not be trained on either.
     """
 
     agenttraj: Artifact
@@ -35,6 +39,7 @@ class Datasets:
 def load_datasets(params: Params) -> Datasets:
     """Verify or rebuild the data of `data.folder`, and put the parts that the run uses into the store."""
     limits, environments = params.data.limits, params.environments
+    extra = [_extra_set(folder) for folder in params.data.extra]
     wanted: dict[str, tuple[Split, int | None]] = {
         "agenttraj": ("train", limits.train),
         "agenttraj_l": ("train_large", limits.train_large),
@@ -48,12 +53,26 @@ def load_datasets(params: Params) -> Datasets:
         parts = {name: subset(data[name], split=split, environments=environments, limit=limit) for name, (split, limit) in wanted.items()}
         validation = validation_instructions(
             data=data["explore"],
-            used=[parts["agenttraj"], parts["agenttraj_l"], parts["explore"]],
+            used=[parts["agenttraj"], parts["agenttraj_l"], parts["explore"], *extra],
             held_out=held_out,
             environments=environments,
             limit=limits.validation,
         )
+    if extra:
+        parts |= {name: add_extra(initial=parts[name], extra=extra, label=name) for name in ("agenttraj", "agenttraj_l")}
     return Datasets(**parts, validation=validation, held_out=held_out)
+
+
+def _extra_set(folder: str) -> Artifact:
+    """A folder of `data.extra`. Raises SettingsError if it holds no dataset of trajectories."""
+    path = paths.resolve(folder)
+    try:
+        dataset = open_dataset(path, kind="trajectories")
+    except IncompleteFolder as error:
+        raise SettingsError(
+            f"data.extra: {folder} given; allowed: folders that `agentevol data import` or `agentevol data get --out` wrote ({error})"
+        ) from None
+    return Artifact(kind="trajectories", path=paths.record(path), digest=dataset.digest, counts=dataset.counts)
 
 
 def check_validation_split(params: Params, validation: Artifact) -> None:

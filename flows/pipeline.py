@@ -28,7 +28,7 @@ from flows.datasets import load_datasets
 from flows.random_player import evaluate_random_player
 from tasks.artifact import Artifact, check_store
 from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
-from tasks.datasets import filter_by_reward, merge
+from tasks.datasets import add_extra, filter_by_reward, merge
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.gate import validate
@@ -105,7 +105,7 @@ class Pipeline:
             **({"chat_template_kwargs": variables} if variables else {}),
             "datasets": {name: data.digest for name, data in datasets.items()},
             "env_versions": env_versions(*datasets.values()),
-            "tasks": {task.name: task.version for task in TASKS},
+            "tasks": {task.name: task.version for task in (*TASKS, *([add_extra] if self.params.data.extra else []))},
             "precision": resolve_precision(self.params.finetune.precision),  # auto differs between machines
         }
 

@@ -1,14 +1,16 @@
-"""Tasks on explored trajectories: filter by reward, and merge with the expert set.
+"""Tasks on trajectories: filter explored ones by reward, merge them with the expert set, and add further ones to an expert set.
 
 Invariant: rows are selected, never changed; the facts count every row that was dropped, by reason.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from agentevol.data.dataset import stream_dataset, write_dataset
+from agentevol.data.trajectory import Trajectory
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.types import Merge
 from tasks.artifact import Artifact
@@ -41,4 +43,21 @@ def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge,
     merged = merger.merge(stream_dataset(initial.folder), [stream_dataset(dataset.folder) for dataset in explored])
     parents = [initial.digest, *(dataset.digest for dataset in explored)]
     dataset = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})
+    return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))
+
+
+@cached_task("trajectories", version="1")
+def add_extra(out: Path, *, initial: Artifact, extra: list[Artifact]) -> TaskOutput:
+    """An expert set and the sets of `data.extra`, in this order, without duplicates.
+
+    The extra ones are tokenized again: their token ids may come from the tokenizer of another model.
+    """
+    from agentevol.data import merging
+
+    def text(data: Artifact) -> Iterator[Trajectory]:
+        return (replace(row, token_ids=None, loss_mask=None) for row in stream_dataset(data.folder))
+
+    merger = merging.Merger("cumulative")
+    merged = merger.merge(stream_dataset(initial.folder), [text(data) for data in extra])
+    dataset = write_dataset(out / "dataset", merged, {"parents": [initial.digest, *(data.digest for data in extra)]})
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))

@@ -5,10 +5,11 @@ Invariant: a task whose result depends on how an environment behaves has the ver
 
 from __future__ import annotations
 
+from agentevol.data.trajectory import TEXT_ONLY
 from envs.registry import environment_class
 from tasks.artifact import Artifact
 
 
 def env_versions(*data: Artifact) -> dict[str, int]:
-    """The version of every environment that occurs in the data, by name."""
-    return {env: environment_class(env).version for env in sorted({env for artifact in data for env in artifact.counts})}
+    """The version of every environment that occurs in the data, by name. Trajectories that are text only have none."""
+    return {env: environment_class(env).version for env in sorted({env for artifact in data for env in artifact.counts} - {TEXT_ONLY})}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agentevol.data.dataset import read_instruction_list, stream_dataset
+from agentevol.data.trajectory import TEXT_ONLY
 from agentevol.settings.gate import GateParams
 from envs.base import Instruction, Split
 from envs.registry import environment_class
@@ -82,8 +83,8 @@ def _distinct_instructions(datasets: list[Artifact], expert_limits: dict[str, in
 
 
 def _instructions(data: Artifact) -> list[Instruction]:
-    """The instructions of a list, or those of a dataset of trajectories."""
+    """The instructions of a list, or those of a dataset of trajectories; text only has none."""
     if data.kind == "trajectories":
-        env_of_item = {row.item_id: row.env for row in stream_dataset(data.folder)}
+        env_of_item = {row.item_id: row.env for row in stream_dataset(data.folder) if row.env != TEXT_ONLY}
         return [environment_class(env).instruction(item_id) for item_id, env in env_of_item.items()]
     return read_instruction_list(data.folder)

@@ -110,9 +110,9 @@ def read_instruction_list(folder: Path) -> list[Instruction]:
     return [instruction for instructions in read_instructions(folder).values() for instruction in instructions]
 
 
-def open_dataset(folder: Path) -> Dataset:
-    """The description of a dataset of either kind, from its manifest only. Raises IncompleteFolder if there is none."""
-    manifest = read_manifest(folder)
+def open_dataset(folder: Path, kind: str | None = None) -> Dataset:
+    """The description of a dataset of this kind (by default of either), from its manifest only. Raises IncompleteFolder."""
+    manifest = _manifest_of_kind(folder, kind) if kind else read_manifest(folder)
     try:
         return Dataset(Path(folder), manifest["digest"], manifest["rows"], manifest["counts"], manifest["lineage"])
     except KeyError as error:

@@ -61,7 +61,7 @@ def from_agentgym(row: Row, *, reward: float | None = None) -> Trajectory:
     row_reward = row.get("reward", reward)
     if row_reward is None:
         raise FormatError(f"{item_id}: the row has no reward; pass reward= for such rows (AgentTraj has successful episodes only)")
-    return _trajectory(row.get(_EXTRA_KEY), item_id, messages, float(row_reward), row.get("success"))
+    return make_trajectory(row.get(_EXTRA_KEY), item_id, messages, float(row_reward), row.get("success"))
 
 
 def to_messages(trajectory: Trajectory) -> Row:
@@ -91,7 +91,7 @@ def from_messages(row: Row, *, reward: float | None = None) -> Trajectory:
     if row_reward is None:
         raise FormatError(f"{item_id}: the row has no reward; pass reward= for such rows")
     extra = {name: value for name, value in row.items() if name not in ("messages", "loss", "item_id", "reward", "success")}
-    return _trajectory(extra, item_id, messages, float(row_reward), row.get("success"))
+    return make_trajectory(extra, item_id, messages, float(row_reward), row.get("success"))
 
 
 def write_rows(path: Path, trajectories: Iterable[Trajectory], row_format: RowFormat) -> None:
@@ -126,8 +126,8 @@ def read_rows(path: Path, row_format: RowFormat, *, reward: float | None = None)
         raise FormatError(f"{path}: {error}") from None
 
 
-def _trajectory(extra: Any, item_id: str, messages: list[Message], reward: float, success: Any) -> Trajectory:
-    """A trajectory with the extra fields of the row, and default values for those that a foreign row does not have."""
+def make_trajectory(extra: Any, item_id: str, messages: list[Message], reward: float, success: Any) -> Trajectory:
+    """A trajectory with the extra fields of a row, and default values for those that a foreign row does not have."""
     known = dict(extra) if isinstance(extra, dict) else {}
     prefix = environment_of(item_id)
     defaults = {

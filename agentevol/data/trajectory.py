@@ -15,6 +15,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Status = Literal["finished", "truncated", "error"]
+TEXT_ONLY = "text"
+"""The `env` of a trajectory that no environment of the project can replay: an imported conversation, which is learned from as text."""
 _CONTENT = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 

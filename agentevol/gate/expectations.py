@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from hashlib import sha256
-from math import isfinite
-from types import NoneType
 from typing import Any
 
-from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
+from agentevol.data.schema_check import schema_error
+from agentevol.data.trajectory import TEXT_ONLY, Trajectory
 from agentevol.gate.finding import Finding
 from envs.base import Instruction, UnknownItem
 from envs.factory import make
@@ -39,9 +38,12 @@ _RECORD_AGAIN = "record the episode again: a reward is the sum of the step rewar
 _PROBLEMS = {
     "schema": (
         "a field does not fit the schema",
-        "write the set with agentevol.data.dataset.write_dataset, or import it with agentevol.data.formats",
+        "write the set with agentevol.data.dataset.write_dataset, or import it with `agentevol data import`",
     ),
-    "environment": ("there is no such environment", "use one that is registered in envs/registry.py"),
+    "environment": (
+        "there is no such environment",
+        "use one that is registered in envs/registry.py, or import the rows as text only: `agentevol data import`",
+    ),
     "instruction": ("the environment has no such instruction", "take the ids from the environment's own instructions(split)"),
     "status": ("an error ended the episode", "drop it: agentevol.data.filtering.filter_by_reward does"),
     "roles": (
@@ -105,7 +107,7 @@ def _expectations(evaluation: Sequence[Instruction], max_tokens: int) -> dict[st
 
     return {
         "schema": gxe.ExpectColumnValuesToBeNull(column="schema_error"),
-        "environment": gxe.ExpectColumnValuesToBeInSet(column="env", value_set=registered_environments()),
+        "environment": gxe.ExpectColumnValuesToBeInSet(column="env", value_set=[*registered_environments(), TEXT_ONLY]),
         "instruction": gxe.ExpectColumnValuesToBeNull(column="unknown_item_id"),
         "status": gxe.ExpectColumnValuesToBeInSet(column="status", value_set=["finished", "truncated"]),
         "roles": gxe.ExpectColumnValuesToMatchRegex(column="roles", regex=r"^(?:ua)+u?$"),
@@ -166,7 +168,7 @@ def _validate(table: dict[str, list[Any]], expectations: dict[str, Any]) -> dict
 
 def _table_row(trajectory: Trajectory, held_out: _HeldOutOpenings, token_count: Callable[[Trajectory], int] | None) -> dict[str, Any]:
     """The columns of a trajectory; a column that does not apply to it is left out."""
-    error = _schema_error(trajectory)
+    error = schema_error(trajectory)
     if error is not None:
         return {"row": _label(trajectory), "schema_error": error}
     messages = trajectory.messages
@@ -207,12 +209,14 @@ class _HeldOutOpenings:
     def find(self, trajectory: Trajectory) -> str | None:
         """The first held-out instruction, other than the trajectory's own, whose opening is in its first message.
 
-        The result is kept per instruction and first message, which the samples of an instruction share.
+        A trajectory that is text only may come from any environment. The result is kept per instruction and first message, which the
+        samples of an instruction share.
         """
         first = trajectory.messages[0].content if trajectory.messages else ""
         key = (trajectory.item_id, sha256(f"{trajectory.env}\n{first}".encode()).digest())
         if key not in self._matches:
-            openings = self._openings(trajectory.env).items()
+            names = sorted({item.env for item in self.evaluation}) if trajectory.env == TEXT_ONLY else [trajectory.env]
+            openings = (entry for name in names for entry in self._openings(name).items())
             self._matches[key] = next((item_id for item_id, text in openings if item_id != trajectory.item_id and text in first), None)
         return self._matches[key]
 
@@ -229,27 +233,3 @@ def _label(trajectory: Trajectory) -> str:
     if trajectory.policy == "expert":
         return str(trajectory.item_id)
     return f"{trajectory.item_id} (iteration {trajectory.iteration}, sample {trajectory.sample})"
-
-
-def _accepted_types(column: Column) -> tuple[type, ...]:
-    return ((int, float) if column.python_type is float else (column.python_type,)) + ((NoneType,) if column.optional else ())
-
-
-_ACCEPTED_TYPES = {column.name: _accepted_types(column) for column in COLUMNS}
-
-
-def _schema_error(trajectory: Trajectory) -> str | None:
-    """The first field that does not fit the schema, or None."""
-    for name, types in _ACCEPTED_TYPES.items():
-        value = getattr(trajectory, name)
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            return f"{name} is {value!r}"
-    if not isfinite(trajectory.reward):
-        return f"reward is {trajectory.reward!r}"
-    for message in trajectory.messages:
-        if not isinstance(message, Message) or not isinstance(message.content, str):
-            return f"message {asdict(message) if isinstance(message, Message) else message!r}"
-    ids, mask = trajectory.token_ids, trajectory.loss_mask
-    if (ids is None) != (mask is None) or (ids is not None and mask is not None and len(ids) != len(mask)):
-        return "token_ids and loss_mask do not have the same length"
-    return None

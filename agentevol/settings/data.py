@@ -27,3 +27,9 @@ class DataParams(Section):
 
     folder: Text = parameter("data", "The folder of the expert sets and instruction lists.", effect="none")
     limits: Limits = parameter(Limits(), "At most this many instructions per environment and split.")
+    extra: list[Text] = parameter(
+        [],
+        "Folders of further trajectories that are learned from together with AgentTraj and AgentTraj-L, e.g. [imported/agentinstruct]"
+        " (`agentevol data import`).",
+        added_later=True,
+    )

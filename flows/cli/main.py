@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli import exchange  # noqa: F401  (its commands belong to `agentevol data`)
 from flows.cli import store as artifacts
 from flows.cli.command import bypass_proxies_for_loopback, exit_with_error, run_flow, set_quiet_defaults
 

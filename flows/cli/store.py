@@ -25,6 +25,7 @@ Url = Annotated[str, typer.Argument(help="A folder, s3://bucket/folder, ssh://us
 Digests = Annotated[list[str] | None, typer.Argument(help="Only these (SHA-256 or its first digits); everything by default.")]
 All = Annotated[bool, typer.Option("--all", help="Also those that no run's report refers to, such as the chunks of rollouts.")]
 MAX_USES = 12
+_EXPECTED_ERRORS = ("NotFound", "RemoteError", "IncompleteFolder", "IncompatibleSchema", "FileExistsError", "FormatError")
 
 
 @data.command("list")
@@ -66,7 +67,7 @@ def push(
     run: Annotated[str, typer.Option(help="All datasets and models that the report of this run refers to (its folder in runs/).")] = "",
 ) -> None:
     """Copy results from the store (datasets, models, scores) to a shared location."""
-    with _one_line_errors():
+    with one_line_errors():
         from tasks.store_catalogue import select
         from tasks.store_exchange import Remote
 
@@ -78,7 +79,7 @@ def push(
 @data.command()
 def pull(url: Url, digests: Digests = None) -> None:
     """Copy results from a shared location into the store and verify them; runs reuse them."""
-    with _one_line_errors():
+    with one_line_errors():
         from tasks.store_exchange import Remote, select_remote
 
         remote = Remote(url)
@@ -91,7 +92,7 @@ def _list(kinds: tuple[str, ...], everything: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    with _one_line_errors():
+    with one_line_errors():
         from tasks.store_catalogue import list_entries
 
         entries = [entry for entry in list_entries(kinds) if everything or entry.uses or not entry.in_store]
@@ -109,7 +110,7 @@ def _list(kinds: tuple[str, ...], everything: bool) -> None:
 
 
 def _get(kinds: tuple[str, ...], digest: str, out: Path | None) -> None:
-    with _one_line_errors():
+    with one_line_errors():
         from tasks.store_catalogue import copy_content, find
 
         entry = find(digest, kinds)
@@ -146,14 +147,15 @@ def _size(folder: Path) -> int:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
+    """Errors that the user can fix are printed as one line, with exit code 1; all others keep their traceback."""
     from flows.cli.command import set_quiet_defaults
 
     set_quiet_defaults()  # before Prefect is imported, which the store's keys do
     try:
         yield
     except Exception as error:
-        if type(error).__name__ not in ("NotFound", "RemoteError", "IncompleteFolder", "IncompatibleSchema", "FileExistsError"):
+        if type(error).__name__ not in _EXPECTED_ERRORS:
             raise
         print(f"agentevol: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from agentevol.data.experts import play_expert
-from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
-from agentevol.gate.expectations import _schema_error as schema_error
+from agentevol.data.schema_check import schema_error
+from agentevol.data.trajectory import COLUMNS, TEXT_ONLY, Column, Message, Trajectory
 from agentevol.gate.gate import GateFailed, GateReport, check_dataset
 from agentevol.settings.gate import GateParams
 from tests.agentevol.counting import Counting, play_counting
@@ -192,3 +193,28 @@ def test_a_failed_report_as_a_page() -> None:
     assert "# Gate: **failed**" in page
     assert "| reward, highest | 1 |" in page
     assert "| counting | hard | 5 | 0 | 0 % |" in page
+
+
+def text_only(first: str, **changes: object) -> Trajectory:
+    """A conversation of another project, as `agentevol data import` marks it."""
+    trajectory = play_counting(4, ["5"], env=TEXT_ONLY, item_id="agentinstruct/os_3", task_type="agentinstruct", reward=0.3, **changes)
+    return replace(trajectory, messages=[Message("user", first), Message("assistant", "Ok.", True)])
+
+
+def test_a_conversation_without_an_environment_passes_as_text_only() -> None:
+    report = check([*expert_set(), text_only("List the files.")], expert=True, required_environments=["counting"])
+    assert report.passed
+    assert {part.env for part in report.coverage} == {"counting"}  # it covers no instruction
+
+
+def test_a_conversation_without_an_environment_must_not_be_one_of_the_benchmark() -> None:
+    opening = Counting.instructions("eval")[0].text
+    assert "counting_" not in opening
+    message = only_finding(check([text_only(f"You count. {opening}")]), "evaluation by opening")
+    assert "agentinstruct/os_3" in message
+
+
+def test_a_row_of_an_unknown_environment_that_is_not_marked_is_stopped() -> None:
+    assert "agentevol data import" in only_finding(
+        check([text_only("?"), replace(text_only("?"), env="elsewhere", sample=1, item_id="x_1")]), "environment"
+    )

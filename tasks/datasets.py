@@ -1,6 +1,6 @@
 """Tasks on trajectories: filter explored ones by reward, merge them with the expert set, and add further ones to an expert set.
 
-Invariant: rows are selected, never changed; the facts count every row that was dropped, by reason.
+Invariant: rows are selected, and their messages never changed; the facts count every row that was dropped, by reason.
 """
 
 from __future__ import annotations

@@ -91,6 +91,9 @@ class TextEnv(gymnasium.Env[str, str]):
     deterministic: ClassVar[bool] = True
     """The same actions give the same episode. False where a live service decides: its episodes are not played again as a check."""
 
+    slow: ClassVar[bool] = False
+    """Reset or a step takes seconds, waiting for something outside this process: other episodes may go on meanwhile."""
+
     # --- hooks: override these -------------------------------------------------------------------------------------
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:

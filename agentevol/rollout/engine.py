@@ -70,9 +70,10 @@ class Engine(Protocol):
     def submit(self, request: GenerationRequest) -> None:
         """Accept a request; `poll` returns its result at some later time."""
 
-    def poll(self) -> list[GenerationResult]:
+    def poll(self, timeout: float | None = None) -> list[GenerationResult]:
         """Results that are ready. Blocks until there is one, but returns at once if no request is open.
 
+        timeout: return without a result after about this many seconds; None has no limit. An engine may return earlier.
         Raises EngineError if retrying cannot help; that ends the rollout.
         """
 

@@ -43,6 +43,8 @@ class Episode:
     message_seconds: list[float] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     loss_mask: list[bool] = field(default_factory=list)
+    answer_ids: Sequence[int] = ()
+    """The token ids of the last answer."""
     engine_tokens: int = 0
     status: Status | None = None
     error: str | None = None
@@ -64,6 +66,7 @@ class Episode:
         text = replace_surrogates(answer.text)
         self._add_message(Message("assistant", text, loss=True))
         self.add_tokens(answer.token_ids, loss=True)
+        self.answer_ids = answer.token_ids
         self.engine_tokens = answer.total_tokens
         try:
             observation, terminated, truncated = self._call(self._answer, text)

@@ -1,14 +1,16 @@
 """Rollouts: a policy plays many episodes at once, each with its own environment, engine slot and random number generator.
 
 Invariants: results come in the order of the work, whatever finishes first; an error (of an environment or the engine) is retried and then
-recorded as `error`, never as reward 0; scheduling depends on the work alone, so the same call gives the same trajectories.
+recorded as `error`, never as reward 0; scheduling depends on the work alone, so the same call gives the same trajectories. Where
+environments step in the background (`concurrent_steps`), which episodes share a pass depends on time too: that can change the last bits of
+the logits, and nothing else, because each episode draws from its own random numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import envs
 from agentevol.data.trajectory import Trajectory
 from agentevol.gpus import free_gpu_memory, visible_gpus
+from agentevol.rollout.background_calls import BackgroundCalls, Continuation
 from agentevol.rollout.engine import Engine, GenerationRequest, GenerationResult, Usage
 from agentevol.rollout.engines.factory import create_engine
 from agentevol.rollout.episode import Episode
@@ -24,10 +27,11 @@ from agentevol.rollout.sampling import Sampling
 from agentevol.rollout.workers import map_workers
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
-from envs.registry import ENVIRONMENTS
+from envs.registry import ENVIRONMENTS, environment_class
 
 Progress = Callable[[int, int], None]
 GREEDY = Sampling()
+_POLL_SECONDS = 0.05  # how long an environment that has stepped in the background may wait for the engine's other results
 
 
 def roll_out(
@@ -110,6 +114,7 @@ class Rollout:
     def __init__(self, engine: Engine, sampling: Sampling, settings: RolloutParams, *, split: str, policy: str) -> None:
         self.engine, self.sampling, self.settings = engine, sampling, settings
         self.split, self.policy = split, policy
+        self._calls = BackgroundCalls()
 
     def play(self, work: Sequence[tuple[envs.Instruction, int]], progress: Progress | None = None) -> list[Trajectory]:
         """The trajectories, in the order of the work. Closes the engine at the end."""
@@ -117,33 +122,43 @@ class Rollout:
         free_slots = deque(range(self.engine.num_slots))
         running: dict[int, Episode] = {}
         trajectories: dict[int, Trajectory] = {}
+
+        def record(episode: Episode) -> None:
+            if episode.status == "error" and episode.attempt < self.settings.max_retries:
+                queue.appendleft((episode.index, episode.attempt + 1))
+                return
+            trajectories[episode.index] = episode.to_trajectory(
+                self.engine, split=self.split, policy=self.policy, iteration=self.sampling.iteration
+            )
+            if progress is not None:
+                progress(len(trajectories), len(work))
+
         try:
-            while queue or running:
+            while queue or running or self._calls:
                 while queue and free_slots:
                     index, attempt = queue.popleft()
                     slot = free_slots.popleft()
                     running[slot] = self._create_episode(index, attempt, *work[index], slot)
-                    self._start_episode(running[slot])
-                for result in self.engine.poll():
-                    self._handle_result(running[result.slot], result)
+                    server = self.settings.servers.get(running[slot].instruction.env)
+                    self._call(running[slot], running[slot].start, server, then=self._request_first_answer)
+                for result in self._poll(running.values()):
+                    episode = running[result.slot]
+                    if self._has_answer(episode, result):
+                        self._call(episode, episode.step, result, then=self._continue_episode)
+                for episode, then in self._calls.take_done():
+                    then(episode)
                 for slot, episode in sorted(running.items()):
-                    if episode.status is None:
+                    if episode in self._calls or episode.status is None:
                         continue
                     del running[slot]
                     free_slots.append(slot)
                     self.engine.release(slot)
-                    episode.close()
-                    if episode.status == "error" and episode.attempt < self.settings.max_retries:
-                        queue.appendleft((episode.index, episode.attempt + 1))
-                        continue
-                    trajectories[episode.index] = episode.to_trajectory(
-                        self.engine, split=self.split, policy=self.policy, iteration=self.sampling.iteration
-                    )
-                    if progress is not None:
-                        progress(len(trajectories), len(work))
+                    self._call(episode, episode.close, then=record)
         finally:
             for episode in running.values():
-                episode.close()
+                if episode not in self._calls:
+                    episode.close()
+            self._calls.abandon()
             self.engine.close()
         return [trajectories[index] for index in range(len(work))]
 
@@ -151,22 +166,42 @@ class Rollout:
         rng = self.sampling.rng(instruction.item_id, sample)
         return Episode(index, attempt, instruction, sample, slot, rng, self.settings.step_timeout)
 
-    def _start_episode(self, episode: Episode) -> None:
-        """Reset the environment and request the first answer."""
-        episode.start(self.settings.servers.get(episode.instruction.env))
+    def _call(self, episode: Episode, function: Callable[..., None], *arguments: Any, then: Continuation) -> None:
+        """Call a method of the episode that calls its environment, then `then(episode)`: at once, or in the background."""
+        if self._steps_concurrently(episode.instruction.env):
+            self._calls.start(episode, function, *arguments, then=then)
+        else:
+            function(*arguments)
+            then(episode)
+
+    def _steps_concurrently(self, env: str) -> bool:
+        mode = self.settings.concurrent_steps
+        return mode == "all" or (mode == "slow" and (env in self.settings.servers or environment_class(env).slow))
+
+    def _poll(self, running: Collection[Episode]) -> list[GenerationResult]:
+        """The engine's results. While environments step in the background it waits for the engine only shortly, or for them alone."""
+        if not self._calls:
+            return self.engine.poll()
+        if any(episode not in self._calls for episode in running):
+            return self.engine.poll(_POLL_SECONDS)
+        self._calls.wait()
+        return []
+
+    def _request_first_answer(self, episode: Episode) -> None:
         if episode.status is None:
             chat = self.engine.chat
             self._request_answer(episode, chat.tokenize_prompt(episode.messages[0].content) if chat else [])
 
-    def _handle_result(self, episode: Episode, result: GenerationResult) -> None:
-        """Pass the answer to the environment; request the next answer unless the episode is over."""
+    def _has_answer(self, episode: Episode, result: GenerationResult) -> bool:
+        """Whether the environment gets an answer; else the episode is over."""
         if result.error is not None:
             episode.fail(f"engine: {result.error}")
-            return
-        if result.truncation_reason is not None:
+        elif result.truncation_reason is not None:
             episode.truncate(result.truncation_reason)
-            return
-        episode.step(result)
+        return episode.status is None
+
+    def _continue_episode(self, episode: Episode) -> None:
+        """After a step of the environment: request the next answer unless the episode is over."""
         if episode.status is not None:
             return
         if episode.is_looping(self.settings.max_repeats):
@@ -174,7 +209,7 @@ class Rollout:
             return
         chat = self.engine.chat
         # An answer that was cut at max_new_tokens, or ended with another stop token, gets an end token that the policy did not sample.
-        observation = chat.missing_end(result.token_ids) + chat.tokenize_observation(episode.messages[-1].content) if chat else []
+        observation = chat.missing_end(episode.answer_ids) + chat.tokenize_observation(episode.messages[-1].content) if chat else []
         self._request_answer(episode, observation)
 
     def _request_answer(self, episode: Episode, new_token_ids: list[int]) -> None:

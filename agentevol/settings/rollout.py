@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -54,6 +54,13 @@ class RolloutParams(Section):
         120.0,
         "Seconds that reset or one step of an environment in this process may take before the episode ends in an error; null has no limit.",
         effect="none",
+    )
+    concurrent_steps: Literal["none", "slow", "all"] = parameter(
+        "none",
+        "Environments that step while the engine generates for the other episodes: none; slow (those on a server and those that say they"
+        " are slow, such as webarena); or all.",
+        effect="numerics",
+        added_later=True,
     )
     servers: dict[str, _ServerUrl] = parameter(
         {},

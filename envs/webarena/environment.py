@@ -67,6 +67,7 @@ class WebArena(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = TASK_TYPES
     sizes: ClassVar[Sizes] = Sizes(instructions=812, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 25
+    slow: ClassVar[bool] = True
     action_form: ClassVar[ActionForm] = ActionForm(fenced=True)  # AgentGym's policies write the action between ``` and ```
     prompt: ClassVar[str] = (
         "Do the task on the web sites. You see the part of the page in view as a list of elements with numbers. Actions:\n"

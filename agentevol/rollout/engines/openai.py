@@ -92,10 +92,13 @@ class OpenAIEngine:
         future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, body), self._loop)
         self._open_requests[request.slot] = number, future
 
-    def poll(self) -> list[GenerationResult]:
+    def poll(self, timeout: float | None = None) -> list[GenerationResult]:
         results: list[GenerationResult] = []
         while self._open_requests and (not results or not self._finished.empty()):
-            number, result = self._finished.get()
+            try:
+                number, result = self._finished.get(timeout=timeout)
+            except queue.Empty:
+                break
             if isinstance(result, Exception):
                 raise result
             if number == self._open_requests.get(result.slot, (None,))[0]:

@@ -96,8 +96,8 @@ class TransformersEngine:
         cached = len(self._cached_ids.get(request.slot, ()))
         self._active[request.slot] = _ActiveSequence(request, list(request.token_ids[cached:]))
 
-    def poll(self) -> list[GenerationResult]:
-        """One forward pass over the sequences of `_next_batch`."""
+    def poll(self, timeout: float | None = None) -> list[GenerationResult]:
+        """One forward pass over the sequences of `_next_batch`, whatever `timeout` is."""
         batch = self._next_batch_paged() if self.is_paged else self._next_batch()
         if not batch:
             return []

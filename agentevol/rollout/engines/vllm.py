@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -138,14 +139,16 @@ class VllmEngine:
         (prompt,) = self._engine.renderer.render_cmpl([self._vllm.inputs.TokensPrompt(prompt_token_ids=list(request.token_ids))])
         self._engine.add_request(request_id, prompt, params)
 
-    def poll(self) -> list[GenerationResult]:
+    def poll(self, timeout: float | None = None) -> list[GenerationResult]:
+        """At least one step of vLLM, whatever `timeout` is."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         while self._open_requests:
             try:
                 outputs = self._engine.step()
             except RuntimeError as error:  # from torch: most often out of memory; the requests of the step are lost
                 return self._fail_all(f"{one_line_error(error)}; where memory is short, lower engine.options.gpu_memory_utilization")
             results = [self._result(output) for output in outputs if output.finished and output.request_id in self._open_requests]
-            if results:
+            if results or (deadline is not None and time.monotonic() >= deadline):
                 return results
         return []
 

@@ -100,6 +100,20 @@ def test_every_request_gets_one_result_and_poll_returns_at_once_without_requests
         engine.close()
 
 
+def test_a_poll_with_a_time_limit_loses_no_result(policy: Policy) -> None:
+    engine = policy.create_engine()
+    try:
+        for slot in (0, 3):
+            engine.submit(generation_request(engine, slot, f"Count from {slot} to 9!"))
+        slots: list[int] = []
+        while len(slots) < 2:
+            slots += [result.slot for result in engine.poll(0.001)]
+        assert sorted(slots) == [0, 3]
+        assert engine.poll(0.001) == []
+    finally:
+        engine.close()
+
+
 def test_a_released_slot_has_no_history(policy: Policy) -> None:
     engine = policy.create_engine()
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prefect import task
 
-from agentevol.data.dataset import read_instruction_list, stream_dataset, write_dataset, write_instructions
+from agentevol.data.dataset import has_progress, read_instruction_list, stream_dataset, write_dataset, write_instructions
 from agentevol.data.subset import first_instructions, stream_first_instructions
 from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION
@@ -60,7 +60,8 @@ def subset(data: Artifact, *, split: Split, environments: list[str], limit: int 
 def subset_trajectories(out: Path, *, data: Artifact, environments: list[str], limit: int | None) -> TaskOutput:
     """The trajectories on the first `limit` instructions of each environment."""
     rows = stream_first_instructions(stream_dataset(data.folder), environments, limit)
-    dataset = write_dataset(out / "dataset", rows, {"parents": [data.digest], "limit": limit, "environments": environments})
+    lineage = {"parents": [data.digest], "limit": limit, "environments": environments}
+    dataset = write_dataset(out / "dataset", rows, lineage, with_progress=has_progress(data.folder))
     return TaskOutput(dataset.digest, "dataset", dataset.counts)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from agentevol.data.dataset import stream_dataset, write_dataset
+from agentevol.data.dataset import has_progress, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.types import Merge
@@ -29,7 +29,8 @@ def filter_by_reward(
 
     reward_filter = filtering.RewardFilter(cap, settings)
     kept = reward_filter.keep(stream_dataset(explored.folder))
-    dataset = write_dataset(out / "dataset", kept, {"parents": [explored.digest], "cap": cap})
+    lineage = {"parents": [explored.digest], "cap": cap}
+    dataset = write_dataset(out / "dataset", kept, lineage, with_progress=has_progress(explored.folder))
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(reward_filter.report()))
 
 
@@ -42,7 +43,8 @@ def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge,
     merger = merging.Merger(how, deduplicate)
     merged = merger.merge(stream_dataset(initial.folder), [stream_dataset(dataset.folder) for dataset in explored])
     parents = [initial.digest, *(dataset.digest for dataset in explored)]
-    dataset = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how})
+    with_progress = any(has_progress(dataset.folder) for dataset in (initial, *explored))
+    dataset = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how}, with_progress=with_progress)
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))
 
 
@@ -59,5 +61,7 @@ def add_extra(out: Path, *, initial: Artifact, extra: list[Artifact]) -> TaskOut
 
     merger = merging.Merger("cumulative")
     merged = merger.merge(stream_dataset(initial.folder), [text(data) for data in extra])
-    dataset = write_dataset(out / "dataset", merged, {"parents": [initial.digest, *(data.digest for data in extra)]})
+    parents = [initial.digest, *(data.digest for data in extra)]
+    with_progress = any(has_progress(data.folder) for data in (initial, *extra))
+    dataset = write_dataset(out / "dataset", merged, {"parents": parents}, with_progress=with_progress)
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))

@@ -16,7 +16,7 @@ from tasks.cached_task import TaskOutput, cached_task
 
 @cached_task("scores", version="1")
 def score(out: Path, *, episodes: Artifact) -> TaskOutput:
-    """Success and reward with their 95 % intervals, per environment and overall; the facts hold them by environment."""
+    """Success, reward and progress with their 95 % intervals, per environment and overall; the facts hold them by environment."""
     scores = {env: result.to_dict() for env, result in scoring.score(read_dataset(episodes.folder)).items()}
     (out / "scores.json").write_text(json.dumps(scores, indent=1) + "\n", encoding="utf-8")
     return TaskOutput(facts=scores)

@@ -15,7 +15,7 @@ from tasks.artifact import Artifact
 from tasks.policy_record import BC_LARGE_NAME, PolicyRecord
 from tasks.rollout import USAGE_FIELDS
 
-SUCCESS, REWARD, ERRORS, LOSS = "success", "reward", "errors", "loss"
+SUCCESS, REWARD, PROGRESS, ERRORS, LOSS = "success", "reward", "progress", "errors", "loss"
 BOUNDS = ("low", "high")
 BC_LARGE_PREFIX = BC_LARGE_NAME.replace("-", "_")
 PHASE_NAMES = {"explore": "exploration", "learn": "training", "validate": "validation", "evaluate": "evaluation"}
@@ -27,6 +27,8 @@ def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
     for env, score in policy.scores.facts.items():
         metrics |= {f"{SUCCESS}_{bound}/{env}": score[f"success_{bound}"] for bound in BOUNDS}
         metrics[f"{REWARD}/{env}"] = score["reward"]
+        metrics[f"{PROGRESS}/{env}"] = score.get(PROGRESS)
+        metrics |= {f"{PROGRESS}_{bound}/{env}": score.get(f"{PROGRESS}_{bound}") for bound in BOUNDS}
         if score["errors"] or env == "overall":
             metrics[f"{ERRORS}/{env}"] = score["errors"]
         metrics[f"{SUCCESS}_errors_failed/{env}"] = success_with_errors_failed(score)

@@ -65,6 +65,7 @@ def _log_trace(episode: Trajectory, start: int, run_id: str, session: str, model
     messages = [{"role": message.role, "content": message.content} for message in episode.messages]
     times = _message_times(episode, start)
     outcome: dict[str, Any] = {"success": episode.success, "reward": episode.reward, "rounds": episode.rounds, "status": episode.status}
+    outcome |= {} if episode.progress is None else {"progress": episode.progress}
     attributes: dict[str, Any] = {**outcome, "policy": episode.policy, "sample": episode.sample}
     metadata = {"mlflow.sourceRun": run_id, "mlflow.trace.session": session} | ({"mlflow.modelId": model} if model else {})
     root = mlflow.start_span_no_context(

@@ -60,7 +60,8 @@ def _run_episode(instruction: Instruction, split: EpisodeSplit, rng: random.Rand
                 action = rng.choice(info["available_actions"])
                 observation, *_, info = env.step(action)
                 messages += [Message("assistant", action, False), Message("user", observation)]
-            return _trajectory(env.reward, env.rounds, bool(info["success"]), instruction, split, messages)
+            episode = _trajectory(env.reward, env.rounds, bool(info["success"]), instruction, split, messages)
+            return replace(episode, progress=env.progress)
     except Exception as error:
         episode = _trajectory(0.0, 0, False, instruction, split, messages)
         return replace(episode, status="error", error=f"environment: {one_line_error(error)}")

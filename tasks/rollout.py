@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.data.artifact_folder import digest_json
-from agentevol.data.dataset import read_instruction_list, stream_dataset, write_dataset
+from agentevol.data.dataset import has_progress, read_instruction_list, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
@@ -200,7 +200,10 @@ def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
                 successes += row.success and row.status != "error"
                 yield row
 
-    dataset = write_dataset(out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]}, with_times=True)
+    recorded = any(has_progress(chunk.folder) for chunk in chunks)
+    dataset = write_dataset(
+        out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]}, with_times=True, with_progress=recorded
+    )
     facts: dict[str, Any] = {name: sum(chunk.facts[name] for chunk in chunks) for name in COST_FIELDS}
     facts |= {
         name: sum(chunk.facts.get(name, 0) for chunk in chunks) for name in USAGE_FIELDS if any(name in chunk.facts for chunk in chunks)

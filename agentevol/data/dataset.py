@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.data.artifact_folder import atomic_folder, digest_json, incomplete_folder_error, read_manifest, sha256_file, write_manifest
-from agentevol.data.parquet import from_batch, schema, to_table
+from agentevol.data.parquet import from_batch, known_columns, schema, to_table
 from agentevol.data.trajectory import ContentDigest, Trajectory
 from envs.base import Instruction
 
@@ -40,15 +40,29 @@ class Dataset:
     lineage: dict[str, Any] = field(default_factory=dict)
 
 
-def write_dataset(folder: Path, trajectories: Iterable[Trajectory], lineage: Mapping[str, Any], *, with_times: bool = False) -> Dataset:
+def write_dataset(
+    folder: Path,
+    trajectories: Iterable[Trajectory],
+    lineage: Mapping[str, Any],
+    *,
+    with_times: bool = False,
+    with_progress: bool | None = None,
+) -> Dataset:
     """Write trajectories as one Parquet file (zstd) with its manifest, replacing an existing folder. Equal rows give equal bytes.
 
     The rows are written as the iterator yields them; if it raises, the folder stays as it was. The digest is
-    `trajectory.content_digest`, which ignores `seconds`; the file has them. `with_times`: also keep `message_seconds`, for rollouts.
+    `trajectory.content_digest`, which ignores `seconds`; the file has them. `with_times`: also keep `message_seconds`, for rollouts: a
+    time would change the bytes of a dataset that is rebuilt. `with_progress`: whether the file has a column for it, which rows that are
+    streamed must say (see `has_progress`); None: a list has it if one of its rows does. Raises ValueError for a row whose progress the
+    file would lose.
     """
+    if with_progress is None:
+        with_progress = isinstance(trajectories, Sequence) and any(trajectory.progress is not None for trajectory in trajectories)
+    given = {"message_seconds": with_times, "progress": with_progress}
+    optional = frozenset(name for name, is_given in given.items() if is_given)
     digest, counts = ContentDigest(), Counter[str]()
     with atomic_folder(folder) as temporary:
-        _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts), with_times)
+        _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts, with_progress), optional)
         dataset = _describe(folder, digest.hexdigest(), counts, lineage)
         _write_dataset_manifest(temporary, "trajectories", dataset)
     return dataset
@@ -70,9 +84,21 @@ def stream_dataset(folder: Path) -> Iterator[Trajectory]:
         if sha256_file(path) != manifest["files"].get(TRAJECTORIES):
             raise incomplete_folder_error(folder, "its rows do not agree with its manifest")
         with pq.ParquetFile(path) as file:
-            known = set(schema(with_times=True).names)
+            known = known_columns()
             for batch in file.iter_batches(_BATCH_ROWS, columns=[name for name in file.schema_arrow.names if name in known]):
                 yield from from_batch(batch)
+    except (OSError, pa.ArrowException) as error:
+        raise incomplete_folder_error(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
+
+
+def has_progress(folder: Path) -> bool:
+    """Whether the file of a dataset of trajectories has a column for their progress. Raises IncompleteFolder."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    _manifest_of_kind(folder, "trajectories")
+    try:
+        return "progress" in pq.read_schema(folder / TRAJECTORIES).names
     except (OSError, pa.ArrowException) as error:
         raise incomplete_folder_error(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
 
@@ -128,24 +154,28 @@ def _manifest_of_kind(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
-def _counted(trajectories: Iterable[Trajectory], digest: ContentDigest, counts: Counter[str]) -> Iterator[Trajectory]:
+def _counted(trajectories: Iterable[Trajectory], digest: ContentDigest, counts: Counter[str], with_progress: bool) -> Iterator[Trajectory]:
     for trajectory in trajectories:
+        if trajectory.progress is not None and not with_progress:
+            raise ValueError(
+                f"{trajectory.item_id} has the progress {trajectory.progress:g}, which the file would lose: pass with_progress"
+            )
         digest.add(trajectory)
         counts[trajectory.env] += 1
         yield trajectory
 
 
-def _write_rows(path: Path, trajectories: Iterator[Trajectory], with_times: bool) -> None:
+def _write_rows(path: Path, trajectories: Iterator[Trajectory], optional: frozenset[str]) -> None:
     """Write row groups of ROW_GROUP rows. Each is collected as columns, which need a tenth of the memory of the Python objects."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetWriter(path, schema(with_times=with_times), compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema(optional), compression="zstd") as writer:
         group = None
         while group is None or group.num_rows == ROW_GROUP:
-            parts = [to_table([], with_times=with_times)]
+            parts = [to_table([], optional)]
             while rows := list(islice(trajectories, min(_BATCH_ROWS, ROW_GROUP - sum(part.num_rows for part in parts)))):
-                parts.append(to_table(rows, with_times=with_times))
+                parts.append(to_table(rows, optional))
             first, group = group is None, pa.concat_tables(parts).combine_chunks()
             if first or group.num_rows:
                 writer.write_table(group, row_group_size=ROW_GROUP)

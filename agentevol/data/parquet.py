@@ -5,28 +5,34 @@ Invariant: a trajectory converted to columns and back is equal to the original. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
-from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory, columns
+from agentevol.data.trajectory import COLUMNS, OPTIONAL_COLUMNS, Column, Message, Trajectory, columns
 
 _MESSAGE_COLUMNS = columns(Message)
-_TIMES = Column("message_seconds", list, float, optional=True)
-"""The column that only the files of rollouts have: a time would change the bytes of a dataset that is rebuilt."""
 
 
-@lru_cache(maxsize=2)
-def schema(*, with_times: bool = False) -> Any:
-    """The columns of a trajectory file, as Arrow types; a column is nullable only if the Trajectory's field may be None."""
+@lru_cache(maxsize=4)
+def schema(optional: frozenset[str] = frozenset()) -> Any:
+    """The columns of a trajectory file, as Arrow types; a column is nullable only if the Trajectory's field may be None.
+
+    `optional`: the optional columns that the file has (trajectory.OPTIONAL_COLUMNS).
+    """
     import pyarrow as pa
 
-    return pa.schema([pa.field(column.name, _arrow_type(column), nullable=column.optional) for column in _columns(with_times)])
+    return pa.schema([pa.field(column.name, _arrow_type(column), nullable=column.optional) for column in _columns(optional)])
 
 
-def _columns(with_times: bool) -> tuple[Column, ...]:
-    return (*COLUMNS, _TIMES) if with_times else COLUMNS
+def known_columns() -> set[str]:
+    """The names of all columns that a trajectory file can have."""
+    return {column.name for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
+
+
+def _columns(optional: Collection[str]) -> tuple[Column, ...]:
+    return (*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column.name in optional))
 
 
 def _arrow_type(column: Column) -> Any:
@@ -40,7 +46,7 @@ def _arrow_type(column: Column) -> Any:
     return {str: pa.string(), int: pa.int32(), float: pa.float64(), bool: pa.bool_()}[column.python_type]
 
 
-def to_table(trajectories: Sequence[Trajectory], *, with_times: bool = False) -> Any:
+def to_table(trajectories: Sequence[Trajectory], optional: frozenset[str] = frozenset()) -> Any:
     """A table of these rows. Raises pyarrow.ArrowException if a value does not fit the type of its column."""
     import pyarrow as pa
 
@@ -48,14 +54,14 @@ def to_table(trajectories: Sequence[Trajectory], *, with_times: bool = False) ->
         _messages(trajectories)
         if column.element_type is Message
         else pa.array([getattr(trajectory, column.name) for trajectory in trajectories], _arrow_type(column))
-        for column in _columns(with_times)
+        for column in _columns(optional)
     ]
-    return pa.Table.from_arrays(arrays, schema=schema(with_times=with_times))
+    return pa.Table.from_arrays(arrays, schema=schema(optional))
 
 
 def from_batch(batch: Any) -> Iterator[Trajectory]:
-    """The rows of a record batch that has the schema's columns, with or without times, in order."""
-    present = _columns(with_times=_TIMES.name in batch.schema.names)
+    """The rows of a record batch that has the schema's columns and any of the optional ones, in order."""
+    present = _columns(batch.schema.names)
     names = [column.name for column in present]
     for values in zip(*(_values(column, batch.column(column.name)) for column in present), strict=True):
         yield Trajectory(**dict(zip(names, values, strict=True)))

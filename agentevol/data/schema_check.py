@@ -1,6 +1,6 @@
 """Whether values fit the columns of a trajectory: what the gate checks in every row, and an import in every field that a row states.
 
-Invariant: the accepted types derive from `COLUMNS`, so a new column needs no line here.
+Invariant: the accepted types derive from `COLUMNS` and `OPTIONAL_COLUMNS`, so a new column needs no line here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from math import isfinite
 from types import NoneType
 from typing import Any
 
-from agentevol.data.trajectory import COLUMNS, Column, Message, Trajectory
+from agentevol.data.trajectory import COLUMNS, OPTIONAL_COLUMNS, Column, Message, Trajectory
 
 _INT_RANGE = range(-(2**31), 2**31)
 """Of the integer columns of a Parquet file."""
@@ -52,5 +52,5 @@ def _accepted_types(column: Column) -> tuple[type, ...]:
 
 
 _NAMES: dict[type, str] = {str: "text", int: "a whole number of 32 bits", float: "a number", bool: "true or false", list: "a list"}
-_COLUMNS = {column.name: column for column in COLUMNS}
-_ACCEPTED_TYPES = {column.name: _accepted_types(column) for column in COLUMNS}
+_COLUMNS = {column.name: column for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
+_ACCEPTED_TYPES = {name: _accepted_types(column) for name, column in _COLUMNS.items()}

@@ -1,8 +1,9 @@
 """The record of an episode: one schema for expert and explored data.
 
 Invariant: the fields of `Trajectory` are the only place that lists the columns; the Parquet schema and the gate's type check derive from
-`COLUMNS`. The content digest covers all columns except `seconds`, so the same episodes have the same digest on a slower machine.
-`message_seconds` is no column: only the datasets of rollouts keep it (dataset.write_dataset).
+`COLUMNS` and `OPTIONAL_COLUMNS`. The content digest covers all columns except `seconds`, so the same episodes have the same digest on a
+slower machine. A file has an optional column only if its rows have values for it (dataset.write_dataset), and the digest covers `progress`
+only where a row has one: sets that were recorded without it keep their bytes and their digests. `message_seconds` is in no digest.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Trajectory:
     the limit of rounds, of the context, or of repeated answers) or error (never trained on or scored). `error`: the reason of an error,
     and of a truncation by anything but the limit of rounds. `token_ids` and `loss_mask` (same length): the prompt and generated tokens,
     None if the engine does not return them; `tokens`: their number. `message_seconds`: when each message was complete, in seconds since the
-    episode began; None if nobody measured it.
+    episode began; None if nobody measured it. `progress`: how far the episode came, from 0 to 1 (`TextEnv.progress`); None if the
+    environment has no measure, for an error, and in sets that were recorded without it, such as the expert sets.
     """
 
     item_id: str
@@ -58,14 +60,17 @@ class Trajectory:
     seconds: float = 0.0
     token_ids: list[int] | None = None
     loss_mask: list[bool] | None = None
-    message_seconds: list[float] | None = field(default=None, compare=False, metadata={"column": False})
+    message_seconds: list[float] | None = field(default=None, compare=False, metadata={"optional": True})
+    progress: float | None = field(default=None, metadata={"optional": True})
 
     def to_row(self) -> dict[str, Any]:
-        """All columns by name, as JSON values; lists and dictionaries are copies."""
+        """All columns by name, as JSON values, and `progress` if it is known; lists and dictionaries are copies."""
         row = {name: getattr(self, name) for name in _FIELDS}  # `asdict` copies every value, which takes ten times as long
         row["messages"] = [{"role": message.role, "content": message.content, "loss": message.loss} for message in self.messages]
         for name in _SCALAR_LISTS:
             row[name] = None if row[name] is None else list(row[name])
+        if self.progress is not None:
+            row["progress"] = self.progress
         return row
 
     @property
@@ -91,10 +96,11 @@ class Column:
     optional: bool = False
 
 
-def columns(record: type) -> tuple[Column, ...]:
-    """The fields of a dataclass as columns, in order, by their annotations. A Literal of strings is a str."""
+def columns(record: type, *, optional: bool = False) -> tuple[Column, ...]:
+    """The fields of a dataclass as columns, in order, by their annotations; with `optional`, those that a file may lack. A Literal of
+    strings is a str."""
     hints = get_type_hints(record)
-    return tuple(_column(part.name, hints[part.name]) for part in fields(record) if part.metadata.get("column", True))
+    return tuple(_column(part.name, hints[part.name]) for part in fields(record) if part.metadata.get("optional", False) == optional)
 
 
 def _column(name: str, annotation: Any) -> Column:
@@ -107,6 +113,7 @@ def _column(name: str, annotation: Any) -> Column:
 
 
 COLUMNS = columns(Trajectory)
+OPTIONAL_COLUMNS = columns(Trajectory, optional=True)
 _FIELDS = [column.name for column in COLUMNS]
 _SCALAR_LISTS = [column.name for column in COLUMNS if column.element_type not in (None, Message)]
 

@@ -1,4 +1,4 @@
-"""Success rates and mean rewards with their 95 % intervals, per environment and overall.
+"""Success rates, mean rewards and mean progress with their 95 % intervals, per environment and overall.
 
 Invariant: an episode that ended in an error is counted as an error and is part of no rate and no mean.
 """
@@ -25,7 +25,8 @@ class Score:
     """The score of a policy on `n` episodes of an environment; `errors` more episodes ended in an error and are not among the `n`.
 
     `success` is a rate in [0, 1] with its Wilson interval, `reward` a mean with its bootstrap interval (both 95 %), `rounds` a mean.
-    All of them are NaN if n is 0.
+    All of them are NaN if n is 0. `progress` is the mean over the `progress_n` of these episodes that have one, with its interval
+    (`mean_share_interval`); NaN if none has.
     """
 
     n: int
@@ -38,10 +39,20 @@ class Score:
     reward_high: float
     rounds: float
     errors: int
+    progress: float = nan
+    progress_low: float = nan
+    progress_high: float = nan
+    progress_n: int = 0
 
     def to_dict(self) -> dict[str, float | int | None]:
-        """The fields as JSON values: NaN becomes null."""
-        return nan_to_none(asdict(self))
+        """The fields as JSON values: NaN becomes null. Those of the progress are left out if no episode has one."""
+        values = asdict(self)
+        return nan_to_none({name: value for name, value in values.items() if self.progress_n or not name.startswith("progress")})
+
+    @property
+    def rounds_per_success(self) -> float:
+        """All rounds of the scored episodes, by the successes among them; NaN without a success."""
+        return self.rounds * self.n / self.successes if self.successes else nan
 
 
 def errors_as_failures(score: Score) -> Score:
@@ -118,6 +129,16 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> tuple[float, float
     return float(low), float(high)
 
 
+def mean_share_interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean of shares in [0, 1]: bootstrap, and Wilson's where all values are equal, as a bootstrap of equal values
+    has no width. Raises ValueError if there are no values."""
+    low, high = bootstrap_mean(values)
+    if low < high:
+        return low, high
+    n = len(values)
+    return low * wilson(n, n)[0], high + (1 - high) * wilson(0, n)[1]
+
+
 def _score(trajectories: list[Trajectory]) -> Score:
     scored = [trajectory for trajectory in trajectories if trajectory.status != "error"]
     n, errors = len(scored), len(trajectories) - len(scored)
@@ -126,4 +147,7 @@ def _score(trajectories: list[Trajectory]) -> Score:
     successes = sum(trajectory.success for trajectory in scored)
     rewards = [trajectory.reward for trajectory in scored]
     rounds = sum(trajectory.rounds for trajectory in scored) / n
-    return Score(n, successes, successes / n, *wilson(successes, n), sum(rewards) / n, *bootstrap_mean(rewards), rounds, errors)
+    progress = [trajectory.progress for trajectory in scored if trajectory.progress is not None]
+    mean_progress = (sum(progress) / len(progress), *mean_share_interval(progress), len(progress)) if progress else ()
+    success = (successes / n, *wilson(successes, n))
+    return Score(n, successes, *success, sum(rewards) / n, *bootstrap_mean(rewards), rounds, errors, *mean_progress)

@@ -22,7 +22,7 @@ from envs.registry import environment_class, is_registered, registered_environme
 
 _TABLE_COLUMNS = [
     "row", "schema_error", "item_id", "env", "unknown_item_id", "status", "roles", "trained_messages", "reward", "min_reward", "max_reward",
-    "success", "expected_success", "instruction", "held_out_item_id", "text_key", "num_tokens",
+    "success", "expected_success", "progress_error", "instruction", "held_out_item_id", "text_key", "num_tokens",
 ]  # fmt: skip
 _ROLE_LETTERS = {"user": "u", "assistant": "a"}
 
@@ -54,6 +54,7 @@ _PROBLEMS = {
     "reward, lowest": ("the reward is below the environment's range", _RECORD_AGAIN),
     "reward, highest": ("the reward is above the environment's range", _RECORD_AGAIN),
     "success": ("success does not agree with the environment's rule on the reward", "set it by environment_class(env).succeeded(reward)"),
+    "progress": ("the progress is not from 0 to 1, or does not agree with success", "record the episode again: 1 means success"),
     "evaluation by id": ("the instruction belongs to AgentEval", _REMOVE_HELD_OUT),
     "evaluation by text": ("the instruction has the same text as one of AgentEval", _REMOVE_HELD_OUT),
     "evaluation by opening": ("the first message opens an episode of AgentEval under another id", _REMOVE_HELD_OUT),
@@ -81,7 +82,9 @@ def table_findings(
     """
     table: dict[str, list[Any]] = {name: [] for name in _TABLE_COLUMNS}
     held_out = _HeldOutOpenings(evaluation)
+    has_progress = False
     for trajectory in trajectories:
+        has_progress = has_progress or trajectory.progress is not None
         row = _table_row(trajectory, held_out, token_count)
         for name, values in table.items():
             values.append(row.get(name))
@@ -91,6 +94,8 @@ def table_findings(
     failed = _validate(table, _expectations(evaluation, max_tokens) | _validation_expectations(validation))
     if token_count is None:
         del failed["length"]
+    if not has_progress:
+        del failed["progress"]
     findings = [Finding(check, rows, len(rows), *_PROBLEMS[check]) for check, rows in failed.items() if rows]
     if failed["schema"]:
         example = next(error for error in table["schema_error"] if error)
@@ -117,6 +122,7 @@ def _expectations(evaluation: Sequence[Instruction], max_tokens: int) -> dict[st
         "success": gxe.ExpectColumnPairValuesToBeEqual(
             column_A="success", column_B="expected_success", ignore_row_if="either_value_is_missing"
         ),
+        "progress": gxe.ExpectColumnValuesToBeNull(column="progress_error"),
         "evaluation by id": gxe.ExpectColumnValuesToNotBeInSet(column="item_id", value_set=[item.item_id for item in evaluation] or [""]),
         "evaluation by text": gxe.ExpectColumnValuesToNotBeInSet(
             column="instruction", value_set=sorted({item.text for item in evaluation}) or [""]
@@ -181,6 +187,7 @@ def _table_row(trajectory: Trajectory, held_out: _HeldOutOpenings, token_count: 
         "trained_messages": sum(message.role == "assistant" and message.loss is True for message in messages),
         "reward": float(trajectory.reward),
         "success": trajectory.success,
+        "progress_error": None if _has_valid_progress(trajectory) else str(trajectory.progress),
         "held_out_item_id": held_out.find(trajectory),
         "text_key": trajectory.text_key(),
         "num_tokens": token_count(trajectory) if token_count else None,
@@ -193,6 +200,11 @@ def _table_row(trajectory: Trajectory, held_out: _HeldOutOpenings, token_count: 
         except UnknownItem:
             row["unknown_item_id"] = trajectory.item_id
     return row
+
+
+def _has_valid_progress(trajectory: Trajectory) -> bool:
+    progress = trajectory.progress
+    return progress is None or (0 <= progress <= 1 and (progress == 1) == trajectory.success)
 
 
 class _HeldOutOpenings:

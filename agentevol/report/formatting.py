@@ -16,13 +16,13 @@ MISSING = "-"
 def format_rate(
     score: Score | Mapping[str, Any] | None, metric: str = "success", digits: int = 0, unit: str = "", missing: str = MISSING
 ) -> str:
-    """Success or reward x 100 with its 95 % interval: `41.2 [36, 47]`.
+    """Success, reward or progress x 100 with its 95 % interval: `41.2 [36, 47]`.
 
     `score`: a Score, or what `Score.to_dict` returns. `digits`: decimals of the interval. `unit`: written after the rate.
     `missing`: the text without a scored episode.
     """
     values: Mapping[str, Any] | None = score.to_dict() if isinstance(score, Score) else score
-    if not values or not values["n"]:
+    if not values or values.get(metric) is None:
         return missing
     value, low, high = (100 * float(values[f"{metric}{part}"]) for part in ("", "_low", "_high"))
     return f"{value:.1f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -79,14 +79,16 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _score_tables(runs: ReportInput) -> list[tuple[str, Mapping[str, Scores], str]]:
-    """(title, scores, metric) of the score tables: success, with errors as failures too if there are any, mean reward if it differs, and
-    success on the validation split."""
+    """(title, scores, metric) of the score tables: success, with errors as failures too if there are any, mean reward if it differs, mean
+    progress where it was recorded, and success on the validation split."""
     tables = [("Success on AgentEval in % [95 % Wilson interval]", runs.scores, "success")]
     if any(score.errors for scores in runs.scores.values() for score in scores.values()):
         tables.append(("Success in % with errors counted as failures [95 % Wilson interval]", runs.scores, _ERRORS_FAILED))
     scored = [score for scores in runs.scores.values() for score in scores.values() if score.n]
     if any(abs(score.reward - score.success) > 1e-9 for score in scored):
         tables.append(("Mean reward on AgentEval x 100 [95 % bootstrap interval]", runs.scores, "reward"))
+    if any(score.progress_n for score in scored):
+        tables.append(("Mean progress on AgentEval x 100 [95 % bootstrap interval]", runs.scores, "progress"))
     if runs.validation:
         tables.append(("Success on the validation split in % [95 % Wilson interval]", runs.validation, "success"))
     return tables
@@ -120,7 +122,7 @@ def _score_rows(
         env_scores: list[Score | None] = [scores[label].get(env) for label in labels]
         if metric == _ERRORS_FAILED:
             env_scores = [score and errors_as_failures(score) for score in env_scores]
-        counts = [score.n for score in env_scores if score]
+        counts = [score.progress_n if metric == "progress" else score.n for score in env_scores if score]
         name = "success" if metric == _ERRORS_FAILED else metric
         rows.append([env, _count_range(counts), *(format_rate(score, name, digits) for score in env_scores)])
     return ["environment", "n", *(f"{label}{_MARK}" if label == runs.selected else label for label in labels)], rows

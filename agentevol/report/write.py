@@ -49,15 +49,15 @@ def write_report(folder: Path, runs: ReportInput) -> Report:
 
 
 def metrics(runs: ReportInput) -> dict[str, Any]:
-    """Success and reward of the selected policy ("final"), BC-Base, BC-Large, the base model zero-shot and the random baseline, and the
-    gain over BC-Base, as JSON values. Without a validation split the last iteration is final. `iterations`: how many ran."""
+    """Success, reward and (where recorded) progress of the selected policy ("final"), BC-Base, BC-Large, the base model zero-shot and the
+    random baseline, and the gain over BC-Base, as JSON values. Without a validation split the last iteration is final. `iterations`: how
+    many ran."""
     policies = {"final": runs.final, "bc_base": BC_BASE}
     policies |= {
         name: label for name, label in (("bc_large", BC_LARGE), ("zero_shot", ZERO_SHOT), ("random", RANDOM)) if label in runs.scores
     }
     values: dict[str, Any] = {
-        name: {env: _pick(score, "success", "reward") for env, score in sorted(runs.scores[label].items())}
-        for name, label in policies.items()
+        name: {env: _outcome(score) for env, score in sorted(runs.scores[label].items())} for name, label in policies.items()
     }
     for comparison in runs.comparisons:
         if (comparison.a, comparison.b) == (runs.final, BC_BASE):
@@ -76,6 +76,10 @@ def _check(runs: ReportInput) -> None:
     incomplete = [label for label, scores in runs.scores.items() if OVERALL not in scores and label != RANDOM]
     if incomplete:
         raise ValueError(f"{', '.join(incomplete)}: no {OVERALL!r} score; pass the result of evaluation.scores.score")
+
+
+def _outcome(score: Score) -> dict[str, Any]:
+    return _pick(score, "success", "reward", *(["progress"] if score.progress_n else []))
 
 
 def _pick(result: Score | PairedTest, *names: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from agentevol.data.react import first_message
 from agentevol.data.trajectory import Message, Status, Trajectory
 from agentevol.rollout.engine import Engine, GenerationResult, one_line_error
 from agentevol.rollout.environment_thread import CallFailed, EnvironmentThread
-from envs.base import check_observation, check_reward, replace_surrogates
+from envs.base import check_observation, check_progress, check_reward, replace_surrogates
 
 
 @dataclass(slots=True)
@@ -135,6 +135,7 @@ class Episode:
         observation, reward, terminated, truncated, _ = self.env.answer(text)
         check_reward(reward)
         check_reward(self.env.reward)
+        check_progress(self.env.progress)
         return check_observation(observation), bool(terminated), bool(truncated)
 
     def is_looping(self, max_repeats: int | None) -> bool:
@@ -172,6 +173,7 @@ class Episode:
             token_ids=self.token_ids if engine.chat else None,
             loss_mask=self.loss_mask if engine.chat else None,
             message_seconds=self.message_seconds,
+            progress=None if env is None or self.status == "error" else env.progress,
         )
 
 

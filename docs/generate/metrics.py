@@ -13,6 +13,9 @@ METRICS = {
         ("success_low/<environment>", "share", "Lower end of its 95 % Wilson interval."),
         ("success_high/<environment>", "share", "Upper end of its 95 % Wilson interval."),
         ("reward/<environment>", "reward", "Mean reward of an episode."),
+        ("progress/<environment>", "share", "Mean progress of an episode, where the environment measures it."),
+        ("progress_low/<environment>", "share", "Lower end of its 95 % bootstrap interval."),
+        ("progress_high/<environment>", "share", "Upper end of its 95 % bootstrap interval."),
         (
             "errors/<environment>",
             "episodes",

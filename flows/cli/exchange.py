@@ -46,7 +46,7 @@ def import_data(
         lineage: dict[str, Any] = {"imported": name, "file": file.name}
         if file.is_file():
             lineage["sha256"] = sha256_file(file)
-        dataset = write_dataset(out, _not_empty(rows, file, report), lineage)
+        dataset = write_dataset(out, _not_empty(rows, file, report), lineage, with_progress=True)
     typer.echo(f"{out}: {dataset.rows} trajectories, sha256 {dataset.digest[:16]}")
     if report.replayed:
         typer.echo(f"  {report.replayed} are reproduced by their environment")

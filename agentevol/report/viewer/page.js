@@ -17,7 +17,7 @@ function element(tag, properties = {}, ...children) {
 async function read() {
   const bytes = Uint8Array.from(atob($("data").textContent.trim()), (letter) => letter.charCodeAt(0));
   data = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
-  const fields = ["group", "env", "item", "type", "policy", "sample", "outcome", "reward", "rounds", "tokens", "cause", "ending", "roles", "messages"];
+  const fields = ["group", "env", "item", "type", "policy", "sample", "outcome", "reward", "progress", "rounds", "tokens", "cause", "ending", "roles", "messages"];
   episodes = data.episodes.map((values) => Object.fromEntries(values.map((value, index) => [fields[index], value])));
   for (const episode of episodes) {
     episode.env = data.environments[episode.env];
@@ -193,7 +193,8 @@ function show(episode) {
 }
 
 function head(episode) {
-  const facts = [`reward ${+episode.reward.toFixed(3)}`, plural(episode.rounds, "round"), plural(episode.tokens, "token"), `policy ${episode.policy}`, episode.type];
+  const progress = episode.progress === null ? [] : [`progress ${Math.round(100 * episode.progress)} %`];
+  const facts = [`reward ${+episode.reward.toFixed(3)}`, ...progress, plural(episode.rounds, "round"), plural(episode.tokens, "token"), `policy ${episode.policy}`, episode.type];
   const goal = episode.goal ? [element("div", { className: "goal", textContent: `Goal: ${episode.goal}`, title: episode.goal })] : [];
   return element("div", { className: "head" }, element("strong", { textContent: episode.item }), ...goal, ...(goal.length ? [] : [element("br")]),
     element("span", { className: `is-${episode.outcome}`, textContent: outcomeOf(episode) }), element("span", { textContent: episode.label }),

@@ -14,6 +14,7 @@ from tests.agentevol.counting import play_counting
 OURS = [
     play_counting(5, ["6", "7"], tokens=3, token_ids=[1, 2, 3], loss_mask=[False, True, True], seconds=0.5),
     play_counting(6, ["x"], status="error", error="gone", sample=2),
+    play_counting(7, ["8"], progress=0.5),
 ]
 # A row of the AgentTraj-L files: the prompt, an acknowledgement that is not trained on, then the episode.
 THEIRS = {

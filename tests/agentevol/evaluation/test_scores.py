@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.paired_tests import holm, mcnemar, mcnemar_from_counts, mcnemar_per_environment
-from agentevol.evaluation.scores import bootstrap_mean, score, wilson
+from agentevol.evaluation.scores import bootstrap_mean, mean_share_interval, score, wilson
 
 
 def episode(number: int, success: bool, env: str = "maze", **changes: object) -> Trajectory:
@@ -54,6 +54,28 @@ def test_scores_are_per_environment_and_overall_and_without_errors() -> None:
     assert list(scores) == ["maze", "wordle", "overall"]
     assert (scores["maze"].n, scores["maze"].successes, scores["maze"].success, scores["maze"].errors) == (2, 1, 0.5, 1)
     assert (scores["overall"].n, scores["overall"].rounds) == (3, 3.0)
+
+
+def test_progress_is_the_mean_of_the_episodes_that_have_one_and_absent_without() -> None:
+    measured = [episode(number, number == 0, progress=1.0 if number == 0 else 0.25) for number in range(4)]
+    scores = score([*measured, episode(4, False, status="error"), episode(1, True, env="bird")])
+    assert (scores["maze"].progress, scores["maze"].progress_n) == (0.4375, 4)
+    assert 0.25 <= scores["maze"].progress_low < 0.4375 < scores["maze"].progress_high <= 1
+    assert (scores["overall"].progress, scores["overall"].progress_n, scores["overall"].n) == (0.4375, 4, 5)
+    assert not [name for name in scores["bird"].to_dict() if name.startswith("progress")], "scores without it stay as they were"
+
+
+def test_equal_progress_of_few_episodes_has_an_interval_with_a_width() -> None:
+    assert mean_share_interval([1.0] * 10) == pytest.approx((wilson(10, 10)[0], 1.0))
+    assert mean_share_interval([0.0] * 10) == pytest.approx((0.0, wilson(0, 10)[1]))
+    low, high = mean_share_interval([0.5] * 10)
+    assert low < 0.5 < high
+
+
+def test_rounds_per_success_counts_the_rounds_of_failures_too() -> None:
+    scores = score([episode(1, True, rounds=2), episode(2, False, rounds=4), episode(1, False, env="wordle")])
+    assert scores["maze"].rounds_per_success == 6
+    assert scores["wordle"].rounds_per_success != scores["wordle"].rounds_per_success, "no success, no rate"
 
 
 def test_an_environment_with_errors_only_has_no_rate() -> None:

@@ -97,6 +97,21 @@ def test_reward_has_a_table_if_it_is_not_the_success_rate(tmp_path: Path) -> Non
     assert "12.5 [" in text
 
 
+def test_progress_has_a_table_and_a_metric_if_episodes_have_it(tmp_path: Path) -> None:
+    without = write_report(tmp_path / "without", runs(scores={"BC-Base": score(policy({"maze": 10}))}, comparisons=[]))
+    assert "progress" not in without.text + json.dumps(without.metrics)
+    measured = policy({"maze": 10, "bird": 10})
+    for trajectory in measured:
+        trajectory.progress = None if trajectory.env == "bird" else 1.0 if trajectory.success else 0.2
+    report = write_report(tmp_path / "with", runs(scores={"BC-Base": score(measured)}, comparisons=[]))
+    table = report.text.partition("Mean progress on AgentEval x 100")[2]
+    assert line(table, "maze").split()[:3] == ["maze", "40", "40.0"]
+    assert line(table, "bird").split() == ["bird", "0", "-"], "no progress, although it has a success rate"
+    assert line(table, "overall").split()[:3] == ["overall", "40", "40.0"]
+    assert report.metrics["final"]["maze"]["progress"] == pytest.approx(0.4)
+    assert set(report.metrics["final"]["bird"]) == {"success", "reward"}
+
+
 def test_errors_are_reported_and_not_counted_in_n(tmp_path: Path) -> None:
     scores = {"BC-Base": score(policy({"maze": 10})), "Iteration 1": score(policy({"maze": 10}, errors=3))}
     text = write_report(tmp_path, runs(scores=scores, comparisons=[])).text

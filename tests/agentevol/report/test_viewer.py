@@ -83,10 +83,11 @@ def test_every_end_that_is_no_success_and_no_plain_failure_has_a_reason() -> Non
 
 
 def test_the_goals_are_those_of_the_environments(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "set", [replace(episode(0, "p"), item_id="textcraft_31", env="textcraft")], {})
+    write_dataset(tmp_path / "set", [replace(episode(0, "p"), item_id="textcraft_31", env="textcraft", progress=0.25)], {})
     page = write_episode_page([tmp_path / "set"], tmp_path / "page.html").read_text()
     data = json.loads(gzip.decompress(base64.b64decode(re.search(r'id="data">([^<]+)<', page)[1])))
     assert data["goals"] == {"textcraft_31": TextCraft.instruction("textcraft_31").text}
+    assert 0.25 in data["episodes"][0]
 
 
 def test_a_page_without_episodes_is_refused(tmp_path: Path) -> None:

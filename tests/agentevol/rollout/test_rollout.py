@@ -70,6 +70,13 @@ def test_sampled_tokens_are_the_trained_tokens(small_models: dict[str, Path], co
         assert [chat.decode(ids) for ids in answers] == [message.content for message in trajectory.messages if message.role == "assistant"]
 
 
+def test_a_trajectory_has_the_progress_of_its_environment(small_models: dict[str, Path], counting: str) -> None:
+    instructions = [environment_class("maze").instructions("eval")[0], INSTRUCTIONS[0]]
+    in_maze, in_counting = roll_out(small_models["llama"], instructions, settings=rollout_params())
+    assert in_maze.progress == 0.0, "an untrained model does not move"
+    assert in_counting.progress is None, "this environment measures none"
+
+
 def test_a_sample_does_not_depend_on_the_other_episodes(small_models: dict[str, Path], counting: str) -> None:
     model, sampling, one_slot = small_models["qwen"], Sampling(temperature=1.0, seed=3), rollout_params(concurrency=1)
     many = roll_out(model, INSTRUCTIONS, samples=2, sampling=sampling, settings=rollout_params())

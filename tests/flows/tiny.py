@@ -44,12 +44,15 @@ class Pushing(TextEnv):
         return tuple(items[6:]), tuple(items[:6])
 
     def begin(self, item_id: str) -> str:
-        self.left = int(self.instruction(item_id).difficulty)
+        self.left = self.boxes = int(self.instruction(item_id).difficulty)
         return self.instruction(item_id).text
 
     def act(self, action: str) -> tuple[str, float, bool]:
         self.left -= action == "push"
         return f"{self.left} left.", float(self.left == 0), self.left == 0
+
+    def measure_progress(self) -> float:
+        return 1 - self.left / self.boxes
 
     def available_actions(self) -> list[str]:
         return ["push", "wait"]

@@ -17,6 +17,7 @@ EXPECTED_ERRORS = (
     "agentevol.chat.template.ChatTemplateError",
     "agentevol.preflight.check.PreflightFailed",
     "agentevol.data.experts.ExpertFailed",
+    "agentevol.data.episode_reward.ProgressUnknown",
     "agentevol.training.finetune.NoTrainingData",
     "agentevol.gate.gate.GateFailed",
     "agentevol.training.launch.LaunchFailed",

@@ -138,6 +138,7 @@ class Pipeline:
             max_steps=params.finetune.max_steps,
             seed=params.seed,
             rule=params.evolve.rule,
+            objective=params.filter.objective_weights if iteration else None,
             name=name,
             label=name,
             **self.chat,

@@ -28,6 +28,8 @@ def filter_by_reward(
     from agentevol.data import filtering
 
     reward_filter = filtering.RewardFilter(cap, settings)
+    if reward_filter.needs_ranking:
+        reward_filter.rank(stream_dataset(explored.folder))
     kept = reward_filter.keep(stream_dataset(explored.folder))
     lineage = {"parents": [explored.digest], "cap": cap}
     dataset = write_dataset(out / "dataset", kept, lineage, with_progress=has_progress(explored.folder))

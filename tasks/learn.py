@@ -49,10 +49,12 @@ def finetune(
     max_steps: int | None = None,
     template_kwargs: dict[str, Any] | None = None,
     chat_format: str | None = None,
+    objective: dict[str, float] | None = None,
 ) -> TaskOutput:
     """The model `name`: `base` fine-tuned for `epochs` over the data, or for `max_steps` optimizer steps.
 
     `template_kwargs`: variables of the chat template. `chat_format`: ChatTokenizer.format_key; only the key needs it.
+    `objective`: what the rewards are made of (FilterParams.objective_weights); None: the environments' own rewards.
     Facts: loss curve, tokens, steps, seconds, and the trajectories that were too long.
     """
     from agentevol.models import model_digest
@@ -73,6 +75,7 @@ def finetune(
             seed=seed,
             rule=rule,
             template_kwargs=template_kwargs,
+            objective=objective,
             work_dir=paths.root() / "runs" / "learning",
             progress=progress,
         )

@@ -29,6 +29,7 @@ def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
         metrics[f"{REWARD}/{env}"] = score["reward"]
         metrics[f"{PROGRESS}/{env}"] = score.get(PROGRESS)
         metrics |= {f"{PROGRESS}_{bound}/{env}": score.get(f"{PROGRESS}_{bound}") for bound in BOUNDS}
+        metrics[f"rounds_per_success/{env}"] = _rounds_per_success(score)
         if score["errors"] or env == "overall":
             metrics[f"{ERRORS}/{env}"] = score["errors"]
         metrics[f"{SUCCESS}_errors_failed/{env}"] = success_with_errors_failed(score)
@@ -42,6 +43,12 @@ def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
         if errors := policy.explored.facts["errors"]:
             metrics["exploration/errors"] = errors
     return _known(metrics)
+
+
+def _rounds_per_success(score: Mapping[str, Any]) -> float | None:
+    """All rounds by the successes; None without a success."""
+    successes = score.get("successes")
+    return score["rounds"] * score["n"] / successes if successes else None
 
 
 def bc_large_metrics(policy: PolicyRecord) -> dict[str, float]:

@@ -20,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from agentevol.data.artifact_folder import atomic_folder
 from agentevol.data.dataset import read_dataset
 from agentevol.evaluation.paired_tests import mcnemar_per_environment
+from agentevol.evaluation.rounds_per_success import RoundsPerSuccess, rounds_per_success
 from agentevol.evaluation.scores import Score
 from agentevol.report.model import RANDOM, Comparison, Phase, ReportInput
 from agentevol.report.write import write_report
@@ -67,6 +68,7 @@ def report(
         meta=_meta(params, base),
         remarks=[line for policy in everything for line in (policy.exclusion_remark(), policy.usage_remark()) if line],
         baselines=[policy.label for policy in hosted],
+        rounds_per_success=_rounds_per_success(everything) if params.filter.objective else {},
     )
     folder = RUNS / name
     with atomic_folder(folder) as out:
@@ -94,6 +96,10 @@ def _scores(artifact: Artifact) -> dict[str, Score]:
         values: dict[str, Any] = {name: math.nan if value is None else value for name, value in facts.items()}
         scores[env] = Score(**values)
     return scores
+
+
+def _rounds_per_success(policies: Sequence[PolicyRecord]) -> dict[str, dict[str, RoundsPerSuccess]]:
+    return {policy.label: rounds_per_success(read_dataset(policy.episodes.folder)) for policy in policies}
 
 
 def _distinct(*policies: PolicyRecord | None) -> list[PolicyRecord]:
@@ -134,13 +140,14 @@ def _lineage(policy: PolicyRecord) -> dict[str, Any]:
 
 
 def _meta(params: Params, base: Artifact) -> dict[str, Any]:
-    evolve = params.evolve
+    evolve, objective = params.evolve, params.filter.objective_weights
     return {
         "M": evolve.iterations,
         "K": evolve.samples,
         "seed": params.seed,
         "merge": evolve.merge,
         "rule": evolve.rule,
+        **({"objective": objective} if objective else {}),
         "model": f"{params.model.base} ({base.digest[:12]})",
         "machine": machine(),
     }

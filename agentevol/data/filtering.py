@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agentevol.data.coverage import Coverage, coverage
+from agentevol.data.episode_reward import episode_reward
 from agentevol.data.trajectory import Trajectory
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from envs.base import Instruction
@@ -29,7 +30,7 @@ class FilterReport:
 
 class RewardFilter:
     """Keeps the episodes that `settings` names (by default the successes, by the success rule of their environment), without duplicates
-    unless `settings.deduplicate` is false; at most the first `cap` per instruction.
+    unless `settings.deduplicate` is false; at most `cap` per instruction: the first ones, or those that `rank` chose.
 
     Episodes that ended in an error and episodes without an answer are dropped, whatever their reward. `report` covers the rows that have
     been read so far.
@@ -41,13 +42,34 @@ class RewardFilter:
         self._explored: dict[str, Instruction] = {}
         self._kept: Counter[str] = Counter()
         self._seen: set[bytes] = set()
+        self._objective = settings.objective_weights
+        self._chosen: set[int] | None = None
+        """The rows that a cap leaves, by their position; None for the first ones of each instruction."""
+
+    @property
+    def needs_ranking(self) -> bool:
+        """Whether `rank` must see the rows before `keep`: a cap takes the best by an objective, and the first without one."""
+        return self.cap is not None and self._objective is not None
+
+    def rank(self, trajectories: Iterable[Trajectory]) -> None:
+        """Choose the `cap` episodes of each instruction with the highest reward, among equals the first; `keep` then gets the same rows."""
+        candidates: dict[str, list[tuple[float, int]]] = {}
+        seen: set[bytes] = set()
+        for position, trajectory in enumerate(trajectories):
+            if trajectory.status == "error" or not self._is_wanted(trajectory):
+                continue
+            key = bytes.fromhex(trajectory.text_key())
+            if not (self.settings.deduplicate and key in seen):
+                seen.add(key)
+                candidates.setdefault(trajectory.item_id, []).append((-episode_reward(trajectory, self._objective), position))
+        self._chosen = {position for ranked in candidates.values() for _, position in sorted(ranked)[: self.cap]}
 
     def keep(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
         """The kept episodes, in order."""
-        for trajectory in trajectories:
+        for position, trajectory in enumerate(trajectories):
             if trajectory.item_id not in self._explored:
                 self._explored[trajectory.item_id] = environment_class(trajectory.env).instruction(trajectory.item_id)
-            reason = self._reason_to_drop(trajectory)
+            reason = self._reason_to_drop(trajectory, position)
             if reason is None:
                 self._kept[trajectory.item_id] += 1
                 yield trajectory
@@ -59,7 +81,7 @@ class RewardFilter:
         kept, dropped = self._kept.total(), dict(self._dropped)
         return FilterReport(kept + sum(dropped.values()), kept, dropped, coverage(self._kept, self._explored.values()))
 
-    def _reason_to_drop(self, trajectory: Trajectory) -> str | None:
+    def _reason_to_drop(self, trajectory: Trajectory, position: int) -> str | None:
         if trajectory.status == "error":
             return "error"
         if not self._is_wanted(trajectory):
@@ -67,6 +89,9 @@ class RewardFilter:
         key = bytes.fromhex(trajectory.text_key())
         if self.settings.deduplicate and key in self._seen:
             return "duplicate"
+        if self._chosen is not None:
+            self._seen.add(key)
+            return None if position in self._chosen else "over the cap"
         if self.cap is not None and self._kept[trajectory.item_id] >= self.cap:
             return "over the cap"
         self._seen.add(key)
@@ -76,12 +101,15 @@ class RewardFilter:
         if self.settings.keep == "success":
             return environment_class(trajectory.env).succeeded(trajectory.reward)
         has_answer = any(message.role == "assistant" for message in trajectory.messages)
-        return has_answer and (self.settings.keep == "all" or trajectory.reward > 0)
+        return has_answer and (self.settings.keep == "all" or episode_reward(trajectory, self._objective) > 0)
 
 
 def filter_by_reward(
     trajectories: Iterable[Trajectory], *, cap: int | None = None, settings: FilterParams = DEFAULT_FILTER
 ) -> tuple[list[Trajectory], FilterReport]:
     """The trajectories that a RewardFilter keeps, as a list, and its report."""
+    rows = list(trajectories)
     reward_filter = RewardFilter(cap, settings)
-    return list(reward_filter.keep(trajectories)), reward_filter.report()
+    if reward_filter.needs_ranking:
+        reward_filter.rank(rows)
+    return list(reward_filter.keep(rows)), reward_filter.report()

@@ -49,11 +49,6 @@ class Score:
         values = asdict(self)
         return nan_to_none({name: value for name, value in values.items() if self.progress_n or not name.startswith("progress")})
 
-    @property
-    def rounds_per_success(self) -> float:
-        """All rounds of the scored episodes, by the successes among them; NaN without a success."""
-        return self.rounds * self.n / self.successes if self.successes else nan
-
 
 def errors_as_failures(score: Score) -> Score:
     """The score if the episodes that ended in an error had failed with reward 0: an error is then no advantage over a failure.

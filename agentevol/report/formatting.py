@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isnan
+from math import isfinite, isnan
 from typing import Any
 
 from agentevol.evaluation.clusters import ClusteredTest
 from agentevol.evaluation.paired_tests import PairedTest
+from agentevol.evaluation.rounds_per_success import RoundsPerSuccess
 from agentevol.evaluation.scores import Score, success_with_errors_failed
 
 MISSING = "-"
@@ -26,6 +27,13 @@ def format_rate(
         return missing
     value, low, high = (100 * float(values[f"{metric}{part}"]) for part in ("", "_low", "_high"))
     return f"{value:.1f}{unit} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def format_rounds_per_success(measured: RoundsPerSuccess | None) -> str:
+    """`12.3 [9.8, 20.1]`; the upper bound may be infinite, and without a success there is no ratio."""
+    if measured is None or not isfinite(measured.ratio):
+        return MISSING
+    return f"{measured.ratio:.1f} [{measured.low:.1f}, {f'{measured.high:.1f}' if isfinite(measured.high) else 'inf'}]"
 
 
 def format_errors(score: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentevol.evaluation.paired_tests import PairedTest
+from agentevol.evaluation.rounds_per_success import RoundsPerSuccess
 from agentevol.evaluation.scores import OVERALL, Score
 
 BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT = "BC-Base", "BC-Large", "random", "zero-shot"
@@ -50,7 +51,7 @@ class ReportInput:
     validation split, by label; empty without one. `selected`: the label of the best of them, which is the result of the run; without
     one, the last iteration is. `meta`: what identifies the run (seed, model, data digests, hardware), as JSON values. `remarks`: lines
     below the tables, such as the number of trajectories that were not trained on. `baselines`: the labels of hosted models among the
-    scores; they are not part of the curve.
+    scores; they are not part of the curve. `rounds_per_success`: by policy label; empty in a run without several objectives.
     """
 
     scores: Mapping[str, Scores]
@@ -61,6 +62,7 @@ class ReportInput:
     baselines: Sequence[str] = ()
     validation: Mapping[str, Scores] = field(default_factory=dict)
     selected: str = ""
+    rounds_per_success: Mapping[str, Mapping[str, RoundsPerSuccess]] = field(default_factory=dict)
 
     @property
     def curve(self) -> list[str]:

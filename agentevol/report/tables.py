@@ -11,13 +11,22 @@ from typing import Any
 
 from agentevol.evaluation.paired_tests import holm
 from agentevol.evaluation.scores import OVERALL, Score, errors_as_failures
-from agentevol.report.formatting import MISSING, format_duration, format_p_equation, format_p_value, format_points, format_rate
+from agentevol.report.formatting import (
+    MISSING,
+    format_duration,
+    format_p_equation,
+    format_p_value,
+    format_points,
+    format_rate,
+    format_rounds_per_success,
+)
 from agentevol.report.model import RANDOM, ZERO_SHOT, Comparison, Phase, ReportInput, Scores, environment_names
 
 WIDTH = 120
 _GAP = 3  # characters between two columns of a table
 _TOTAL = "total"
 _ERRORS_FAILED = "success, errors counted as failures"
+_ROUNDS_TITLE = "Rounds per success on AgentEval, those of failures included [95 % bootstrap interval]"
 _MARK = "*"
 """Marks the selected policy."""
 
@@ -46,6 +55,8 @@ def as_text(runs: ReportInput) -> str:
     for title, scores, metric in _score_tables(runs):
         for labels, digits in _blocks(runs, scores, metric):
             show(title, *_score_rows(runs, scores, labels, metric, digits))
+    for labels in _groups_that_fit(list(runs.rounds_per_success)):
+        show(_ROUNDS_TITLE, *_rounds_rows(runs, labels))
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
     if runs.phases:
@@ -65,6 +76,8 @@ def as_markdown(runs: ReportInput) -> str:
 
     for title, scores, metric in _score_tables(runs):
         show(title, *_score_rows(runs, scores, list(scores), metric, 1))
+    if runs.rounds_per_success:
+        show(_ROUNDS_TITLE, *_rounds_rows(runs, list(runs.rounds_per_success)))
     parts += ["![Success over the iterations](curve.png)", ""]
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
@@ -125,6 +138,20 @@ def _score_rows(
         counts = [score.progress_n if metric == "progress" else score.n for score in env_scores if score]
         name = "success" if metric == _ERRORS_FAILED else metric
         rows.append([env, _count_range(counts), *(format_rate(score, name, digits) for score in env_scores)])
+    return ["environment", "n", *(f"{label}{_MARK}" if label == runs.selected else label for label in labels)], rows
+
+
+def _groups_that_fit(labels: list[str]) -> list[list[str]]:
+    """The labels in groups that fit the width side by side."""
+    most = WIDTH // 20 - 1
+    return [labels[start : start + most] for start in range(0, len(labels), most)]
+
+
+def _rounds_rows(runs: ReportInput, labels: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for env in environment_names(runs.scores):
+        measured = [runs.rounds_per_success[label].get(env) for label in labels]
+        rows.append([env, _count_range([of_policy.n for of_policy in measured if of_policy]), *map(format_rounds_per_success, measured)])
     return ["environment", "n", *(f"{label}{_MARK}" if label == runs.selected else label for label in labels)], rows
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from agentevol.settings.types import Section, parameter
 
 Keep = Literal["success", "positive", "all"]
+Reward = Literal["environment", "success", "progress"]
+Objective = Annotated[
+    dict[Literal["success", "progress", "rounds", "reward"], Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)
+]
 
 
 class FilterParams(Section):
@@ -22,6 +28,33 @@ class FilterParams(Section):
         "Keep one of several episodes with the same answers; false counts each as often as it was sampled (filter and merging).",
         added_later=True,
     )
+    reward: Reward = parameter(
+        "environment",
+        "The reward that `keep: positive` and the learning rule see: environment (its own), success (1 or 0), progress (how far the"
+        " episode came, 0 to 1; use it with `keep: positive`). Behavioural cloning always has the environment's.",
+        added_later=True,
+    )
+    objective: Objective | None = parameter(
+        None,
+        "Several objectives instead of `reward`: weights of success, progress, rounds and reward (the environment's), e.g."
+        " {success: 1, rounds: -0.01}. evolve.max_kept_per_instruction then keeps the best instead of the first.",
+        added_later=True,
+    )
+
+    @model_validator(mode="after")
+    def _one_reward(self) -> Self:
+        if self.objective is not None and self.reward != "environment":
+            raise ValueError(f"reward is {self.reward} and objective is {self.objective}; allowed: one of them (reward: environment)")
+        if self.objective is not None and not any(self.objective.values()):
+            raise ValueError("objective: every weight is 0; allowed: at least one that is not")
+        return self
+
+    @property
+    def objective_weights(self) -> dict[str, float] | None:
+        """What the reward is made of (agentevol.data.episode_reward); None for the environment's own reward."""
+        if self.objective is not None:
+            return {str(name): float(weight) for name, weight in sorted(self.objective.items())}
+        return None if self.reward == "environment" else {self.reward: 1.0}
 
 
 DEFAULT_FILTER = FilterParams()

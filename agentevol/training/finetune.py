@@ -19,6 +19,7 @@ import torch
 from agentevol.chat.load import load_chat_tokenizer
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json
+from agentevol.data.episode_reward import Objective
 from agentevol.data.trajectory import Trajectory
 from agentevol.models import load_model, max_context_length, model_digest
 from agentevol.settings.effects import key_values
@@ -67,6 +68,7 @@ def finetune(
     max_steps: int | None = None,
     rule: str = "reward_weighted",
     template_kwargs: Mapping[str, Any] | None = None,
+    objective: Objective | None = None,
     work_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -74,6 +76,7 @@ def finetune(
 
     epochs, max_steps: exactly one of them; passes over the data (the last may be partial), or optimiser steps over the repeated data.
     rule: the name of a learning rule (agentevol.training.rules). template_kwargs: variables of the chat template.
+    objective: what the rewards are made of (agentevol.data.episode_reward); None: the environments' own rewards.
     work_dir: a folder for cached tokens and checkpoints; None: neither is written.
     A trajectory is too long if it has more than `settings.max_tokens` tokens or does not fit in the model's context.
 
@@ -87,7 +90,7 @@ def finetune(
     started = time.perf_counter()
     limit_kernel_cache()
     torch.manual_seed(seed)
-    dataset = tokenize_dataset(data, base, work_dir / "tokens" if work_dir else None, template_kwargs)
+    dataset = tokenize_dataset(data, base, work_dir / "tokens" if work_dir else None, template_kwargs, objective)
     chat, model = load_chat_tokenizer(base, template_kwargs), load_model(base)
     max_tokens = min(settings.max_tokens, max_context_length(model.config) or settings.max_tokens)
     learning_rule = load_rule(rule)

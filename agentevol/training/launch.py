@@ -36,6 +36,7 @@ _KNOWN_ERRORS = (
     "NonFiniteLoss",
     "ModelNotFound",
     "IncompleteFolder",
+    "ProgressUnknown",
     "PeftNotInstalled",
     "ChatTemplateError",
 )
@@ -57,6 +58,7 @@ def finetune(
     epochs: float | None = None,
     max_steps: int | None = None,
     template_kwargs: Mapping[str, Any] | None = None,
+    objective: Mapping[str, float] | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """agentevol.training.finetune.finetune on the dataset in `data`, launched as `settings.accelerate_config` says.
@@ -67,6 +69,7 @@ def finetune(
     check_combinations(settings)
     options: dict[str, Any] = {"epochs": epochs, "max_steps": max_steps, "seed": seed, "rule": rule}
     options |= {"template_kwargs": dict(template_kwargs)} if template_kwargs else {}
+    options |= {"objective": dict(objective)} if objective else {}
     if settings.accelerate_config is None:
         from agentevol.training import finetune as in_process
 

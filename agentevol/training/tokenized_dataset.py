@@ -23,6 +23,7 @@ from agentevol.chat.load import TOKENIZER_FILES, load_chat_tokenizer
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.data.artifact_folder import digest_json, sha256_file
 from agentevol.data.dataset import open_dataset, stream_dataset
+from agentevol.data.episode_reward import Objective, episode_reward
 from agentevol.data.trajectory import Trajectory, content_digest
 
 _VERSION = 1
@@ -39,24 +40,30 @@ class TokenizedDataset:
 
 
 def tokenize_dataset(
-    data: Sequence[Trajectory] | Path, base: Path, cache_folder: Path | None = None, template_kwargs: Mapping[str, Any] | None = None
+    data: Sequence[Trajectory] | Path,
+    base: Path,
+    cache_folder: Path | None = None,
+    template_kwargs: Mapping[str, Any] | None = None,
+    objective: Objective | None = None,
 ) -> TokenizedDataset:
     """Tokenise trajectories, or the dataset in a folder, with the tokenizer of the model in `base`.
 
     cache_folder: where the result is read from or else written to; None: it is not cached. template_kwargs: variables of the chat template.
+    objective: what the rewards are made of (episode_reward); None: the environments' own rewards.
     """
     digest = open_dataset(data).digest if isinstance(data, Path) else content_digest(data)
     tokenizer = {name: sha256_file(base / name) for name in TOKENIZER_FILES if (base / name).is_file()}
     chat = load_chat_tokenizer(base, template_kwargs)
     chat_format = {"chat": chat.format_key()} if chat.format_key() else {}
-    key = digest_json({"version": _VERSION, "data": digest, "tokenizer": tokenizer, **chat_format})
+    rewards = {"objective": dict(objective)} if objective is not None else {}
+    key = digest_json({"version": _VERSION, "data": digest, "tokenizer": tokenizer, **chat_format, **rewards})
     file = cache_folder / f"{key}.safetensors" if cache_folder else None
     if file is not None and (cached := _read(file, key)) is not None:
         return cached
     dataset = TokenizedDataset(key, [], [], [])
     for trajectory in stream_dataset(data) if isinstance(data, Path) else data:
         dataset.examples.append(_compact(chat.tokenize_trajectory(trajectory)))
-        dataset.rewards.append(trajectory.reward)
+        dataset.rewards.append(episode_reward(trajectory, objective))
         dataset.item_ids.append(trajectory.item_id)
     if file is not None:
         _write(file, dataset)

@@ -16,6 +16,7 @@ METRICS = {
         ("progress/<environment>", "share", "Mean progress of an episode, where the environment measures it."),
         ("progress_low/<environment>", "share", "Lower end of its 95 % bootstrap interval."),
         ("progress_high/<environment>", "share", "Upper end of its 95 % bootstrap interval."),
+        ("rounds_per_success/<environment>", "rounds", "Rounds of all episodes, by the number of successes, where there is one."),
         (
             "errors/<environment>",
             "episodes",

@@ -114,7 +114,7 @@ def policy_record(name: str = BC_LARGE_NAME, iteration: int = 0, episodes: str =
     evaluated = {"seconds": 2.0, "episodes": 3, "tokens": 30, "truncated": {"context": 1, "loop": 2}, "errors": 0, **usage}
     trained = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
     rates = [f"{name}{bound}" for name in ("success", "reward", "progress") for bound in ("", "_low", "_high")]
-    scores = dict.fromkeys(rates, 0.5) | {"errors": 0, "n": 3, "progress_n": 3}
+    scores = dict.fromkeys(rates, 0.5) | {"errors": 0, "n": 3, "progress_n": 3, "successes": 2, "rounds": 4.0}
     facts = {"maze": scores | {"errors": 1}, "wordle": scores, "overall": scores | {"errors": 1}}
     explored = evaluated | {"errors": 2}
     kept = {"dropped": {"failed": 2, "over the cap": 1, "error": 0}}

@@ -47,6 +47,24 @@ def test_positive_keeps_partial_rewards_and_all_keeps_failures_but_neither_error
     assert (report.dropped["duplicate"], report.dropped["truncated"]) == (2, 1)
 
 
+def test_progress_as_the_reward_keeps_failures_that_came_somewhere() -> None:
+    half, nowhere = replace(LOST, progress=0.5), replace(LOST, progress=0.0, messages=[*LOST.messages[:1], *LOST.messages[1:3]])
+    kept, report = filter_by_reward([half, nowhere, WON], settings=FilterParams(keep="positive", reward="progress"))
+    assert kept == [half, WON]
+    assert report.dropped["truncated"] == 1
+    assert filter_by_reward([half, WON], settings=FilterParams(keep="positive"))[0] == [WON], "the environment's reward is 0"
+
+
+def test_a_cap_keeps_the_best_by_the_objective_and_the_first_without_one() -> None:
+    slow, quick = play_counting(5, ["x", "6", "7"]), HARD
+    assert (slow.rounds, quick.rounds) == (3, 2)
+    episodes = [slow, quick, replace(quick, sample=3), WON]
+    kept, report = filter_by_reward(episodes, cap=1, settings=FilterParams(objective={"success": 1, "rounds": -0.1}))
+    assert kept == [quick, WON]
+    assert (report.dropped["over the cap"], report.dropped["duplicate"]) == (1, 1)
+    assert filter_by_reward(episodes, cap=1)[0] == [slow, WON]
+
+
 def test_without_deduplication_an_episode_counts_as_often_as_it_was_sampled() -> None:
     kept, report = filter_by_reward([WON, SAME_ANSWERS, HARD], settings=FilterParams(deduplicate=False))
     assert kept == [WON, SAME_ANSWERS, HARD]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from scipy.stats import binomtest
 
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.paired_tests import holm, mcnemar, mcnemar_from_counts, mcnemar_per_environment
+from agentevol.evaluation.rounds_per_success import rounds_per_success
 from agentevol.evaluation.scores import bootstrap_mean, mean_share_interval, score, wilson
 
 
@@ -72,10 +75,13 @@ def test_equal_progress_of_few_episodes_has_an_interval_with_a_width() -> None:
     assert low < 0.5 < high
 
 
-def test_rounds_per_success_counts_the_rounds_of_failures_too() -> None:
-    scores = score([episode(1, True, rounds=2), episode(2, False, rounds=4), episode(1, False, env="wordle")])
-    assert scores["maze"].rounds_per_success == 6
-    assert scores["wordle"].rounds_per_success != scores["wordle"].rounds_per_success, "no success, no rate"
+def test_rounds_per_success_counts_the_rounds_of_failures_and_no_errors() -> None:
+    episodes = [episode(number, number % 2 == 0, rounds=3) for number in range(40)]
+    measured = rounds_per_success([*episodes, episode(99, False, status="error", rounds=50), episode(1, False, env="wordle")])
+    assert measured["maze"].ratio == 6
+    assert 4 < measured["maze"].low < 6 < measured["maze"].high < 10
+    assert measured == rounds_per_success([*episodes, episode(1, False, env="wordle")]), "the same intervals every time"
+    assert (measured["wordle"].ratio, measured["wordle"].high) == (inf, inf), "no success at any price"
 
 
 def test_an_environment_with_errors_only_has_no_rate() -> None:

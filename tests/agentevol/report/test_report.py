@@ -10,6 +10,7 @@ import pytest
 
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.paired_tests import mcnemar_per_environment
+from agentevol.evaluation.rounds_per_success import rounds_per_success
 from agentevol.evaluation.scores import score
 from agentevol.report.model import Comparison, Phase, ReportInput
 from agentevol.report.write import write_report
@@ -110,6 +111,19 @@ def test_progress_has_a_table_and_a_metric_if_episodes_have_it(tmp_path: Path) -
     assert line(table, "overall").split()[:3] == ["overall", "40", "40.0"]
     assert report.metrics["final"]["maze"]["progress"] == pytest.approx(0.4)
     assert set(report.metrics["final"]["bird"]) == {"success", "reward"}
+
+
+def test_a_run_with_several_objectives_shows_the_rounds_of_a_success(tmp_path: Path) -> None:
+    played = policy({"maze": 10, "wordle": 0})
+    for trajectory in played:
+        trajectory.rounds = 3
+    measured = {"BC-Base": rounds_per_success(played)}
+    report = write_report(tmp_path, runs(scores={"BC-Base": score(played)}, comparisons=[], rounds_per_success=measured))
+    table = report.text.partition("Rounds per success on AgentEval")[2]
+    assert line(table, "maze").split()[:4] == ["maze", "40", "12.0", f"[{measured['BC-Base']['maze'].low:.1f},"]
+    assert line(table, "wordle").split() == ["wordle", "40", "-"]
+    assert "| maze | 40 | 12.0 [" in report.markdown
+    assert "Rounds per success" not in write_report(tmp_path / "plain", runs()).text
 
 
 def test_errors_are_reported_and_not_counted_in_n(tmp_path: Path) -> None:

@@ -182,6 +182,10 @@ def test_max_steps_replaces_epochs(file: Path) -> None:
             "api_keys_env: unknown key; did you mean api_key_env?",
         ),
         ("evaluate.baselines=[{name: BC-Base, model: gpt, url: 'http://host'}]", "bc-base is another's"),
+        ("filter={reward: progress, objective: {success: 1}}", "allowed: one of them (reward: environment)"),
+        ("filter.objective={success: 0}", "every weight is 0"),
+        ("filter.objective={speed: 1}", "filter.objective"),
+        ("filter.reward=speed", "filter.reward: 'speed' given; allowed: 'environment', 'success' or 'progress'"),
         ("rollout.slots=8", "rollout.slots: renamed; use rollout.concurrency"),
         (
             "evaluate.baselines=[{name: G, model: g, url: 'http://host', at_once: 2}]",

@@ -1,0 +1,72 @@
+"""The reward that an episode is learnt with: the environment's own, or an objective made of success, progress and rounds.
+
+Invariant: without an objective it is the trajectory's reward, unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from agentevol.data.trajectory import Trajectory
+from envs.base import TextEnv
+from envs.factory import make
+from envs.registry import environment_class
+
+Objective = Mapping[str, float]
+"""Weights by name (`MEASURES`); the reward is the weighted sum. {"progress": 1} is the progress alone."""
+
+
+class ProgressUnknown(ValueError):
+    """A failed episode was recorded without its progress and cannot be played again here."""
+
+
+def episode_reward(trajectory: Trajectory, objective: Objective | None) -> float:
+    """The reward that the episode is learnt with. Raises ProgressUnknown, KeyError for a name that is not in MEASURES."""
+    if objective is None:
+        return trajectory.reward
+    return math.fsum(weight * MEASURES[name](trajectory) for name, weight in objective.items())
+
+
+def episode_progress(trajectory: Trajectory) -> float:
+    """The progress of an episode: as recorded, else 1 for a success and 0 for a failure in an environment without a measure.
+
+    A failure that was recorded before there was a progress is played again. Raises ProgressUnknown if that is not possible.
+    """
+    if trajectory.progress is not None:
+        return trajectory.progress
+    if trajectory.success:
+        return 1.0
+    cls = environment_class(trajectory.env)
+    if cls.measure_progress is TextEnv.measure_progress:
+        return 0.0
+    reason = "its episodes are not deterministic" if not cls.deterministic else cls.missing()
+    progress = None
+    if reason is None:
+        reward, progress = _replay(trajectory)
+        reason = None if math.isclose(reward, trajectory.reward, abs_tol=1e-9) else f"the same answers give reward {reward:g} here"
+    if reason is not None:
+        raise ProgressUnknown(
+            f"{trajectory.item_id} (sample {trajectory.sample}) was recorded without its progress and cannot be played again: {reason};"
+            " explore again in an empty store, or learn with filter.reward: environment"
+        )
+    return progress or 0.0
+
+
+def _replay(trajectory: Trajectory) -> tuple[float, float | None]:
+    """(reward, progress) of the recorded answers in a new environment of this process."""
+    with make(trajectory.env) as env:
+        env.reset(options={"item_id": trajectory.item_id})
+        for message in trajectory.messages:
+            if message.role == "assistant" and not env.done:
+                env.answer(message.content)
+        return env.reward, env.progress
+
+
+MEASURES: dict[str, Callable[[Trajectory], float]] = {
+    "reward": lambda trajectory: trajectory.reward,
+    "success": lambda trajectory: float(trajectory.success),
+    "progress": episode_progress,
+    "rounds": lambda trajectory: float(trajectory.rounds),
+}
+"""What an objective can weigh, by name: the environment's reward, success (1 or 0), progress (0 to 1), and the number of rounds."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 
 from agentevol.data.trajectory import Trajectory
 from envs.base import TextEnv
 from envs.factory import make
-from envs.registry import environment_class
+from envs.registry import environment_class, is_registered
 
 Objective = Mapping[str, float]
 """Weights by name (`MEASURES`); the reward is the weighted sum. {"progress": 1} is the progress alone."""
@@ -37,6 +38,8 @@ def episode_progress(trajectory: Trajectory) -> float:
         return trajectory.progress
     if trajectory.success:
         return 1.0
+    if not is_registered(trajectory.env):
+        return 0.0  # an imported conversation
     cls = environment_class(trajectory.env)
     if cls.measure_progress is TextEnv.measure_progress:
         return 0.0
@@ -55,7 +58,8 @@ def episode_progress(trajectory: Trajectory) -> float:
 
 def _replay(trajectory: Trajectory) -> tuple[float, float | None]:
     """(reward, progress) of the recorded answers in a new environment of this process."""
-    with make(trajectory.env) as env:
+    env = make(trajectory.env)
+    with closing(env):
         env.reset(options={"item_id": trajectory.item_id})
         for message in trajectory.messages:
             if message.role == "assistant" and not env.done:

@@ -29,7 +29,7 @@ from agentevol.exchange.rows import Row
 from agentevol.exchange.tool_text import Conversation, Turn, from_text, to_text
 
 _EXTRA_KEY = "agentevol"
-_FIELDS = frozenset(column.name for column in COLUMNS) - {"messages"}
+_FIELDS = frozenset(column.name for column in COLUMNS) - {"messages"} | {"progress"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ Objective = Mapping[str, float]
 
 
 class ProgressUnknown(ValueError):
-    """A failed episode was recorded without its progress and cannot be played again here."""
+    """A failed episode was recorded without its progress, and it cannot be played again here."""
 
 
 def episode_reward(trajectory: Trajectory, objective: Objective | None) -> float:

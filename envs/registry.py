@@ -31,6 +31,9 @@ ENVIRONMENTS = {
 _AGENTGYM = frozenset(ENVIRONMENTS)
 ENVIRONMENTS |= {point.name: point.value for point in entry_points(group="agentevol.environments") if point.name not in ENVIRONMENTS}
 
+VARIANTS = {"textcraft-original": "envs.textcraft:OriginalTextCraft"}
+"""Other settings of environments. They are played where they are named; lists of all environments do not have them."""
+
 AGENTGYM_PREFIX = "agentgym-"
 """`agentgym-weather` is AgentGym's weather environment with its own problems (envs.agentgym_problems); it is played on a server."""
 
@@ -44,11 +47,11 @@ class UnknownEnvironment(KeyError):
 
 def environment_class(name: str) -> type[TextEnv]:
     """The class of an environment. Raises UnknownEnvironment, with the names that exist."""
-    if name not in ENVIRONMENTS and is_registered(name):
+    if name not in ENVIRONMENTS and name not in VARIANTS and is_registered(name):
         problems: type[TextEnv] = import_module("envs.agentgym_problems").problems_class(name.removeprefix(AGENTGYM_PREFIX))
         return problems
     try:
-        module, _, attribute = ENVIRONMENTS[name].partition(":")
+        module, _, attribute = (VARIANTS.get(name) or ENVIRONMENTS[name]).partition(":")
     except KeyError:
         raise UnknownEnvironment(f"unknown environment {name!r}; there are: {', '.join(sorted(ENVIRONMENTS))}") from None
     cls: type[TextEnv] = getattr(import_module(module), attribute)
@@ -56,21 +59,24 @@ def environment_class(name: str) -> type[TextEnv]:
 
 
 def is_registered(name: str) -> bool:
-    """Whether `environment_class` knows the environment: one of ENVIRONMENTS, or one of AgentGym's with its own problems."""
-    return name in ENVIRONMENTS or (
-        isinstance(name, str) and name.startswith(AGENTGYM_PREFIX) and name.removeprefix(AGENTGYM_PREFIX) in _AGENTGYM
+    """Whether `environment_class` knows it: one of ENVIRONMENTS or VARIANTS, or one of AgentGym's with its own problems."""
+    return (
+        name in ENVIRONMENTS
+        or name in VARIANTS
+        or (isinstance(name, str) and name.startswith(AGENTGYM_PREFIX) and name.removeprefix(AGENTGYM_PREFIX) in _AGENTGYM)
     )
 
 
 def registered_environments() -> list[str]:
     """The names that `environment_class` knows."""
-    return sorted({*ENVIRONMENTS, *(AGENTGYM_PREFIX + name for name in _AGENTGYM)})
+    return sorted({*ENVIRONMENTS, *VARIANTS, *(AGENTGYM_PREFIX + name for name in _AGENTGYM)})
 
 
 def add(name: str, entry_point: str) -> None:
     """Register an environment ("module:Class") in this process. Raises ValueError if the name belongs to another one."""
-    if ENVIRONMENTS.setdefault(name, entry_point) != entry_point:
-        raise ValueError(f"there is an environment {name!r} already: {ENVIRONMENTS[name]}; give yours another name")
+    taken = VARIANTS.get(name) or ENVIRONMENTS.setdefault(name, entry_point)
+    if taken != entry_point:
+        raise ValueError(f"there is an environment {name!r} already: {taken}; give yours another name")
 
 
 def environment_of(item_id: str) -> str:
@@ -80,7 +86,7 @@ def environment_of(item_id: str) -> str:
 
 def register() -> None:
     """Register every environment with Gymnasium: `gymnasium.make("agentevol/TextCraft-v0")`."""
-    for entry_point in ENVIRONMENTS.values():
+    for entry_point in (*ENVIRONMENTS.values(), *VARIANTS.values()):
         identifier = f"agentevol/{entry_point.partition(':')[2]}-v0"
         if identifier not in gymnasium.registry:
             gymnasium.register(id=identifier, entry_point=entry_point, disable_env_checker=True, order_enforce=False)

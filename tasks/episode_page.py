@@ -15,7 +15,7 @@ from agentevol.data.artifact_folder import IncompleteFolder
 from agentevol.data.dataset import read_dataset
 from agentevol.report.viewer.page import EpisodeGroup, write_page
 from envs.base import UnknownItem
-from envs.registry import ENVIRONMENTS, environment_class
+from envs.registry import environment_class, is_registered
 from tasks import paths
 
 PAGES = Path("runs") / "views"
@@ -63,9 +63,7 @@ def _episode_sets(folder: Path, with_name: bool) -> list[EpisodeGroup]:
 def _goals(groups: Sequence[EpisodeGroup]) -> dict[str, str]:
     """What each instruction asks for, by item id, where its environment is registered on this machine."""
     goals = {}
-    for item, env in {
-        episode.item_id: episode.env for group in groups for episode in group.episodes if episode.env in ENVIRONMENTS
-    }.items():
+    for item, env in {episode.item_id: episode.env for group in groups for episode in group.episodes if is_registered(episode.env)}.items():
         with suppress(UnknownItem):  # of another version of the environment
             goals[item] = re.sub(r" \[[^]]*\]$", "", environment_class(env).instruction(item).text)  # without the digest that BabyAI adds
     return goals

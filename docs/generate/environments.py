@@ -7,10 +7,10 @@ import os
 
 from docs.generate.markdown import block, code, lists_separated, table
 from envs.base import TextEnv
-from envs.registry import ENVIRONMENTS, environment_class
+from envs.registry import ENVIRONMENTS, VARIANTS, environment_class
 
-OWN = tuple(name for name, place in ENVIRONMENTS.items() if place.startswith("envs."))
-"""The environments of this repository, without those that other installed packages add."""
+OWN = tuple(sorted([*(name for name, place in ENVIRONMENTS.items() if place.startswith("envs.")), *VARIANTS]))
+"""The environments of this repository and their variants, without those that other installed packages add."""
 _ROUNDS_SHOWN = 12
 _CANDIDATES = 8
 
@@ -46,7 +46,8 @@ def card(name: str) -> str:
 
 
 def _title(cls: type[TextEnv]) -> str:
-    return {"Todo": "TODO", "Bird": "BIRD", "Maze": "MAZE"}.get(cls.__name__, cls.__name__)
+    titles = {"Todo": "TODO", "Bird": "BIRD", "Maze": "MAZE", "OriginalTextCraft": "TextCraft (original)"}
+    return titles.get(cls.__name__, cls.__name__)
 
 
 def _facts(name: str, cls: type[TextEnv]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import urllib3
 
 from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem, check_progress, replace_surrogates
-from envs.registry import ENVIRONMENTS, UnknownEnvironment, environment_class
+from envs.registry import ENVIRONMENTS, VARIANTS, UnknownEnvironment, environment_class
 
 _MAX_ATTEMPTS, _BACKOFF_SECONDS, _TIMEOUT_SECONDS = 4, 0.25, 120.0
 _MAX_CONNECTIONS = 256  # idle connections kept for threads that send requests at the same time
@@ -105,7 +105,7 @@ class RemoteEnv(TextEnv):
     def __init__(self, name: str, server: str, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
         self.connection = connection(server)
-        self.local = environment_class(name) if name in ENVIRONMENTS else _class_from_card(self.connection, name)
+        self.local = environment_class(name) if name in ENVIRONMENTS or name in VARIANTS else _class_from_card(self.connection, name)
         for attribute in (*CARD, "instructions", "instruction", "catalogue"):
             setattr(self, attribute, getattr(self.local, attribute))
         self.session: str | None = None

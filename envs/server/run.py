@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from envs.registry import ENVIRONMENTS
+from envs.registry import ENVIRONMENTS, VARIANTS
 from envs.server.app import make_app
 from envs.server.sessions import Limits
 
@@ -27,8 +27,8 @@ def run(host: str, port: int, environments: list[str], limits: Limits, token_fil
     token = _token(token_file)
     if host not in _LOOPBACK and token is None:
         raise CannotStart(f"to listen on {host}, not on this machine alone, set a token that clients send: AGENTEVOL_TOKEN or --token-file")
-    if unknown := sorted(set(environments) - set(ENVIRONMENTS)):
-        raise CannotStart(f"no such environment: {', '.join(unknown)}; there are: {', '.join(sorted(ENVIRONMENTS))}")
+    if unknown := sorted(set(environments) - {*ENVIRONMENTS, *VARIANTS}):
+        raise CannotStart(f"no such environment: {', '.join(unknown)}; there are: {', '.join(sorted({*ENVIRONMENTS, *VARIANTS}))}")
     # Only with IPPROTO_TCP does asyncio turn Nagle's algorithm off; otherwise every reply waits 40 ms for an acknowledgement.
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

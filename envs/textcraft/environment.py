@@ -22,7 +22,7 @@ DISTRACTORS = 6
 
 _ITEM_ID = re.compile(r"textcraft_(0|[1-9][0-9]{0,8})")
 _GET = re.compile(r"get ([1-9][0-9]{0,3}) (.+)")
-_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9, ]")
+NOT_ALLOWED = re.compile(r"[^A-Za-z0-9, ]")
 _LONGEST_ECHO = 200
 
 
@@ -46,7 +46,7 @@ class TextCraft(TextEnv):
       raw.
     - White wool is raw, and the five goals that take the most rounds are left out, so that 20 rounds suffice for every goal.
     - 533 of the 544 goals exist in both. The expert's actions, replayed on AgentGym's server by goal, solve 269 of them: a list has 8
-      commands on average here and 12 there, and wool and ingots are raw here and crafted there.
+      commands on average here and 12 there, and wool and ingots are raw here and crafted there. `textcraft-original` has its setting.
     - Items are written in words everywhere; there, feedback has `minecraft:oak_planks`. The goal has its count.
     """
 
@@ -149,7 +149,7 @@ class TextCraft(TextEnv):
     @classmethod
     def parse_action(cls, text: str) -> str:
         """As in the base class; then only letters, digits, commas and spaces are kept, as in AgentGym's client."""
-        return _NOT_ALLOWED.sub("", super().parse_action(text)).strip()
+        return NOT_ALLOWED.sub("", super().parse_action(text)).strip()
 
     def _get(self, count: int, item: str) -> str:
         if item in self.listed_recipes:
@@ -173,7 +173,7 @@ class TextCraft(TextEnv):
 
 def _normalize(action: str) -> str:
     """One line of lower-case words, without the characters that `parse_action` removes."""
-    return " ".join(_NOT_ALLOWED.sub(" ", action).lower().split())
+    return " ".join(NOT_ALLOWED.sub(" ", action).lower().split())
 
 
 def _goal_text(goal: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Collection
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,8 +29,8 @@ def minecraft_book(goals: int) -> RecipeBook:
     return RecipeBook(everything.recipes.values(), sorted(shortest, key=lambda item: (everything.depth(item), item)))
 
 
-def minecraft_recipes() -> list[Recipe]:
-    """All 1,197 crafting recipes (of 562 items, white wool left out).
+def minecraft_recipes(kept_raw: Collection[str] = _KEPT_RAW) -> list[Recipe]:
+    """All 1,197 crafting recipes (of 562 items, `kept_raw` left out).
 
     Several recipes for one item are in order of the number of their ingredients, then of the ingredients' item numbers: oak before spruce,
     coal before charcoal. Raises FileNotFoundError where the package or its data is missing.
@@ -39,7 +40,7 @@ def minecraft_recipes() -> list[Recipe]:
     for _, variants in sorted(_read("recipes.json").items(), key=lambda entry: int(entry[0])):
         ordered = sorted(((_ingredients(variant), variant["result"]) for variant in variants), key=lambda pair: (len(pair[0]), pair[0]))
         for ingredients, result in ordered:
-            if names[result["id"]] not in _KEPT_RAW:
+            if names[result["id"]] not in kept_raw:
                 recipes.append(Recipe(names[result["id"]], result["count"], tuple((count, names[item]) for item, count in ingredients)))
     return recipes
 

@@ -16,6 +16,7 @@ from agentevol.settings.engines import EndpointParams
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
 from agentevol.training.launch import LaunchFailed, check_combinations
+from flows.learning import check_rule
 
 
 def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselines: bool = True) -> None:
@@ -23,6 +24,7 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
 
     `models`: those that are needed besides the base model. `with_baselines`: whether hosted models are compared with.
     """
+    check_rule(params)
     try:
         check_combinations(params.finetune)
         if params.rollout.num_engines is not None:

@@ -16,10 +16,10 @@ from agentevol.settings.rules import Rule
 from agentevol.settings.types import Count, Merge, Seed, StartFrom
 from flows.datasets import check_validation_split
 from flows.expected_errors import fail_in_one_line
+from flows.learning import start_of
 from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
-from tasks.artifact import Artifact
 from tasks.mlflow_run import RunTracker
 from tasks.mlflow_store import connect
 from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, ZERO_SHOT_NAME, PolicyRecord, References, iteration_name
@@ -61,6 +61,8 @@ def evolve(
     chosen = {"merge": merge, "start_from": start_from, "rule": rule}
     overrides = [*overrides, *evolve_overrides(chosen)]
     params = load_parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=overrides)
+    if (start := start_of(params.evolve.rule, params.evolve.start_from)) != params.evolve.start_from:
+        say(f"evolve.rule {params.evolve.rule} continues the {start} policy, which explored; evolve.start_from does not apply to it")
     with RunPage() as page:
         pipeline = Pipeline(params, page.gate_reports)
         data = pipeline.datasets
@@ -79,9 +81,8 @@ def evolve(
             tracker.log_policy(policies[-1])
             page.show_scores(policies)
 
-            kept: list[Artifact] = []
             for iteration in range(1, params.evolve.iterations + 1):
-                policies.append(iterate(pipeline, policies[-1], kept, iteration))
+                policies.append(iterate(pipeline, policies, iteration))
                 tracker.log_policy(policies[-1])
                 page.show_scores(policies)
                 if should_stop([policy.validation_rank for policy in policies], params.evolve.patience):
@@ -140,25 +141,28 @@ def clone_large(pipeline: Pipeline) -> PolicyRecord:
     return PolicyRecord(BC_LARGE_NAME, 0, model, data, episodes, scores)
 
 
-def iterate(pipeline: Pipeline, previous: PolicyRecord, kept: list[Artifact], iteration: int) -> PolicyRecord:
-    """One iteration: explore with the previous policy, filter by reward, merge, learn, evaluate. Appends the filtered data to `kept`."""
-    name = iteration_name(iteration)
+def iterate(pipeline: Pipeline, policies: Sequence[PolicyRecord], iteration: int) -> PolicyRecord:
+    """One iteration: explore with the last of the `policies`, filter by reward, merge, learn, evaluate."""
+    name, previous, earlier = iteration_name(iteration), policies[-1], policies[1:]
+    evolve = pipeline.params.evolve
     explored = pipeline.explore(previous.name, previous.model, iteration)
-    kept.append(pipeline.filter(explored, iteration))
-    merged = pipeline.merge(kept)
-    start = previous.model if pipeline.params.evolve.start_from == "previous" else pipeline.base
-    model = pipeline.finetune(name, merged, iteration, start)
+    kept = pipeline.filter(explored, iteration)
+    data = pipeline.training_data(
+        [*(policy.explored for policy in earlier if policy.explored), explored], [*(policy.kept for policy in earlier if policy.kept), kept]
+    )
+    start = previous.model if start_of(evolve.rule, evolve.start_from) == "previous" else pipeline.base
+    model = pipeline.finetune(name, data, iteration, start)
     validated, validation_scores = pipeline.evaluate_on_validation(name, model, iteration)
     episodes, scores = pipeline.evaluate(name, model, iteration)
     return PolicyRecord(
         name,
         iteration,
         model,
-        merged,
+        data,
         episodes,
         scores,
         explored=explored,
-        kept=kept[-1],
+        kept=kept,
         validation_episodes=validated,
         validation_scores=validation_scores,
     )

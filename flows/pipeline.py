@@ -17,14 +17,17 @@ from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.report.formatting import format_errors, format_rate
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
+from agentevol.settings.filter import FilterParams
 from agentevol.settings.load import SettingsError, load_params
 from agentevol.settings.rollout import RolloutParams
 from agentevol.settings.schema import Params
 from agentevol.training.launch import ignore_launcher_variables
 from agentevol.training.precision import resolve_precision
+from agentevol.training.rules import rule_class
 from envs.registry import environment_class
 from flows.check_parameters import check_parameters
 from flows.datasets import load_datasets
+from flows.learning import learning_plan
 from flows.random_player import evaluate_random_player
 from tasks.artifact import Artifact, check_store
 from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
@@ -127,17 +130,16 @@ class Pipeline:
         """The policy `name`: the base model (or `start`) fine-tuned on `data`. Iteration 0 is behavioural cloning."""
         self._check_engine_can_load_policies()
         self._limit_threads()
-        params = self.params
-        # The resolved precision, so that the key of the result states how it was computed.
-        settings = params.finetune.model_copy(update={"precision": resolve_precision(params.finetune.precision)})
+        params, plan = self.params, learning_plan(self.params, iteration)
         model = finetune(
             base=start or self.base,
             data=data,
-            settings=settings,
-            epochs=params.finetune.epochs_at(iteration),
+            settings=plan.settings,
+            epochs=plan.epochs,
             max_steps=params.finetune.max_steps,
             seed=params.seed,
-            rule=params.evolve.rule,
+            rule=plan.rule,
+            rule_options=plan.options,
             objective=params.filter.objective_weights if iteration else None,
             name=name,
             label=name,
@@ -172,6 +174,20 @@ class Pipeline:
         if kept.rows or self.params.gate.min_coverage > 0:
             self._check(f"Iteration {iteration}: kept", kept, coverage_sets=[self.datasets.explore])
         return kept
+
+    def training_data(self, explored: list[Artifact], kept: list[Artifact]) -> Artifact:
+        """What the last iteration learns from: the kept episodes, or all explored ones where the rule compares episodes; merged with
+        AgentTraj as `evolve.merge` says, unless the rule learns from the last iteration's alone. `explored`, `kept`: one per iteration."""
+        rule = rule_class(self.params.evolve.rule)
+        if not rule.compares_episodes:
+            return self.merge(kept)
+        settings = FilterParams(keep="all", deduplicate=self.params.filter.deduplicate and not rule.is_on_policy)
+        compared = [filter_by_reward(explored=part, cap=None, env_versions=env_versions(part), settings=settings) for part in explored]
+        if not rule.is_on_policy:
+            return self.merge(compared)
+        name = f"Iteration {len(compared)}: explored"
+        self._check(name, compared[-1], coverage_sets=[self.datasets.explore], allow_duplicates=True)
+        return compared[-1]
 
     def merge(self, kept: list[Artifact]) -> Artifact:
         """AgentTraj and the kept episodes, merged as `evolve.merge` says; the result must pass the gate."""
@@ -282,6 +298,7 @@ class Pipeline:
         coverage_sets: list[Artifact] | None,
         expert: bool = False,
         expert_limits: dict[str, int] | None = None,
+        allow_duplicates: bool = False,
     ) -> None:
         """Pass the dataset through the gate and record the gate's report. Raises GateFailed."""
         try:
@@ -296,7 +313,7 @@ class Pipeline:
                 coverage_sets=coverage_sets,
                 expert_limits=expert_limits,
                 env_versions=env_versions(data, *(coverage_sets or [])),
-                allow_duplicates=not (expert or self.params.filter.deduplicate),
+                allow_duplicates=allow_duplicates or not (expert or self.params.filter.deduplicate),
                 **self.chat,
             )
         except Exception as error:

@@ -29,6 +29,7 @@ from agentevol.settings.types import Count, Seed
 from agentevol.training.precision import resolve_precision
 from flows.evolve import evolve, prepare
 from flows.expected_errors import fail_in_one_line
+from flows.learning import check_rule, start_of
 from flows.pipeline import Pipeline, load_parameters
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
@@ -82,8 +83,8 @@ def sweep(
     if difference := first_difference(existing, common):
         raise SettingsError(f"sweep {name}: a sweep of that name has other parameters ({difference}); choose another name (--name)")
     grid = cells(params.sweep)
-    for cell in {cell.iterations: cell for cell in grid}.values():  # finetune.epochs may be a list, which fits one M only
-        load_parameters(params_file, overrides=[*overrides, *_cell_overrides(cell)])
+    for cell in {(cell.iterations, cell.setting): cell for cell in grid}.values():  # lists fit one M only, rules not every K
+        check_rule(load_parameters(params_file, overrides=[*overrides, *_cell_overrides(cell)]))
     say(f"sweep {name}: {len(grid)} runs, {params.sweep.concurrency} in parallel")
     if params.sweep.concurrency == 1:
         finished = _run_sequentially(grid, params_file, overrides, name)
@@ -101,13 +102,15 @@ def sweep(
 
 
 def cells(grid: SweepParams) -> list[SweepRun]:
-    """The runs, ordered so that each reuses as much as possible: by chain, and within a chain by M."""
-    chains = product(grid.seeds, grid.merge, grid.start_from, grid.rule, grid.samples)
-    return [
-        SweepRun(Setting(_samples_text(samples), merge, start, rule), iterations, seed, "")
-        for seed, merge, start, rule, samples in chains
-        for iterations in sorted(grid.iterations)
-    ]
+    """The runs, ordered so that each reuses as much as possible: by chain, and within a chain by M.
+
+    A rule that ignores start_from has one run for all its values.
+    """
+    chains = {
+        (seed, Setting(_samples_text(samples), merge, start_of(rule, start), rule)): None
+        for seed, merge, start, rule, samples in product(grid.seeds, grid.merge, grid.start_from, grid.rule, grid.samples)
+    }
+    return [SweepRun(setting, iterations, seed, "") for seed, setting in chains for iterations in sorted(grid.iterations)]
 
 
 def short_name(grid: SweepParams) -> str:

@@ -50,11 +50,13 @@ def finetune(
     template_kwargs: dict[str, Any] | None = None,
     chat_format: str | None = None,
     objective: dict[str, float] | None = None,
+    rule_options: dict[str, Any] | None = None,
 ) -> TaskOutput:
     """The model `name`: `base` fine-tuned for `epochs` over the data, or for `max_steps` optimizer steps.
 
     `template_kwargs`: variables of the chat template. `chat_format`: ChatTokenizer.format_key; only the key needs it.
     `objective`: what the rewards are made of (FilterParams.objective_weights); None: the environments' own rewards.
+    `rule_options`: the arguments of the rule's class.
     Facts: loss curve, tokens, steps, seconds, and the trajectories that were too long.
     """
     from agentevol.models import model_digest
@@ -74,6 +76,7 @@ def finetune(
             max_steps=max_steps,
             seed=seed,
             rule=rule,
+            rule_options=rule_options,
             template_kwargs=template_kwargs,
             objective=objective,
             work_dir=paths.root() / "runs" / "learning",

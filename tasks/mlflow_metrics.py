@@ -93,6 +93,7 @@ def _cost_metrics(policy: PolicyRecord) -> dict[str, Any]:
         metrics |= {f"{quantity}/{name}": facts.get(fact) for quantity, fact in (("time", "seconds"), ("tokens", "tokens"))}
         metrics |= {f"endpoint_{name}/{usage}": facts.get(usage) for usage in USAGE_FIELDS}
     facts = policy.model.facts if policy.training_data else {}
+    metrics |= {f"training/{name}": count for name, count in facts.get("rule_counts", {}).items()}
     return metrics | {"tokens/with_loss": facts.get("trained_tokens"), "training/steps": facts.get("steps")}
 
 

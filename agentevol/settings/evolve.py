@@ -19,10 +19,14 @@ class EvolveParams(Section):
         "initial",
         "What the explored data is merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
     )
-    start_from: StartFrom = parameter("base", "The model that each iteration fine-tunes: the base model, or the previous policy.")
+    start_from: StartFrom = parameter(
+        "base",
+        "The model that each iteration fine-tunes: the base model, or the previous policy. dpo always continues the previous policy.",
+    )
     rule: Rule = parameter(
         "reward_weighted",
-        "The learning rule: reward_weighted (Eq. 8 of the paper), or threshold (all kept episodes weigh the same).",
+        "The learning rule: reward_weighted (Eq. 8 of the paper), threshold (all kept episodes weigh the same), or dpo (successes are"
+        " compared with failures).",
     )
     max_kept_per_instruction: Count | None = parameter(
         None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"

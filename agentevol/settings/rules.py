@@ -1,18 +1,21 @@
-"""The learning rules by name, and the type of a parameter that names one.
+"""The learning rules by name, the type of a parameter that names one, and the parameters of those that have some.
 
 Invariant: a rule is one file and one line here: its name, and the class in its file. Imports nothing but pydantic; the class is imported
-when it is used (agentevol/training/rules).
+when it is used (agentevol/training/rules). The fields of a rule's section are the arguments of its class, besides those of RuleParams.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
+
+from agentevol.settings.types import Count, NonNegative, Positive, Section, parameter
 
 RULES: dict[str, str] = {
     "reward_weighted": "agentevol.training.rules.reward_weighted:RewardWeighted",
     "threshold": "agentevol.training.rules.threshold:Threshold",
+    "dpo": "agentevol.training.rules.dpo:DPO",
 }
 
 
@@ -24,3 +27,25 @@ def check_known_rule(name: str) -> str:
 
 
 Rule = Annotated[str, AfterValidator(check_known_rule), Field(json_schema_extra={"enum": list(RULES)})]  # type: ignore[dict-item]
+
+
+class RuleParams(Section):
+    """What the sections of rules that continue the policy which explored have in common."""
+
+    learning_rate: Positive | None = parameter(
+        None, "Peak learning rate; null: a tenth of finetune.learning_rate, as the policy is trained already."
+    )
+    epochs: Positive = parameter(1.0, "Passes over the data; finetune.max_steps, where it is given, decides instead.")
+
+    def options(self) -> dict[str, Any]:
+        """The arguments of the rule's class."""
+        return self.model_dump(mode="json", exclude=set(RuleParams.model_fields))
+
+
+class DpoParams(RuleParams):
+    """The rule dpo: pairs of a success and a failure of the same instruction."""
+
+    beta: Positive = parameter(0.1, "How strongly a pair pushes, and how early it stops: the factor of the log-ratios in DPO's loss.")
+    likelihood_weight: NonNegative = parameter(1.0, "Weight of the success's negative log-likelihood per token; 0 is DPO alone.")
+    max_pairs_per_instruction: Count | None = parameter(4, "Pairs per instruction at most; null takes all.")
+    epochs: Positive = parameter(3.0, "Passes over the pairs; finetune.max_steps, where it is given, decides instead.")

@@ -19,6 +19,7 @@ from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.gate import GateParams
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.rollout import ExploreParams, RolloutParams
+from agentevol.settings.rules import DpoParams, RuleParams
 from agentevol.settings.types import (
     Count,
     Section,
@@ -98,6 +99,7 @@ class Params(Section):
     evolve: EvolveParams = parameter(EvolveParams(), "The loop.")
     filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept.", added_later=True)
     finetune: FinetuneParams = parameter(FinetuneParams(), "Training.")
+    dpo: DpoParams = parameter(DpoParams(), "The learning rule dpo.", added_later=True)
     evaluate: EvaluateParams = parameter(EvaluateParams(), "Evaluation.")
     gate: GateParams = parameter(GateParams(), "The checks of training data.")
     sweep: SweepParams = parameter(SweepParams(), "The grid of `agentevol sweep`.")
@@ -147,6 +149,11 @@ class Params(Section):
                     " because plain http shows the key to the network"
                 )
         return self
+
+    def rule_params(self, rule: str) -> RuleParams | None:
+        """The section of a learning rule; None for a rule without parameters."""
+        section = getattr(self, rule, None)
+        return section if isinstance(section, RuleParams) else None
 
     @field_validator("environments")
     @classmethod

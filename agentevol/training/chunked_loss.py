@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from agentevol.training.memory import logit_chunk_tokens
 
@@ -32,24 +33,58 @@ def token_nll(model: Any, forward: Callable[[], Tensor], targets: Tensor, weight
     forward: runs `model` and returns the logits [trained tokens, vocabulary], which pass through its output layer together. targets: int64
     [trained tokens], weights: float32 [trained tokens], both on the model's device.
     """
-    plain = getattr(model, "module", model)
-    head = plain.get_output_embeddings()
-    vocabulary = head.weight.shape[0] if hasattr(head, "weight") else int(plain.config.get_text_config().vocab_size)
-    rows = logit_chunk_tokens(vocabulary)
-    if len(targets) > rows and _changes.get(head, True) is not None:
-        if problem := _unsupported(head):
-            _give_up(head, f"{type(plain).__name__}: {problem}")
-        else:
-            hidden, change = _hidden_and_change(plain, head, forward)
-            if change is not None:
-                nll: Tensor = _ChunkedNll.apply(hidden, head.weight, head.bias, targets, weights, change, rows)  # type: ignore[no-untyped-call]
-                return nll
+    head, rows = _output_layer(model)
+    if len(targets) > rows and (found := _chunkable(model, head, forward)):
+        nll: Tensor = _ChunkedNll.apply(found[0], head.weight, head.bias, targets, weights, found[1], rows)  # type: ignore[no-untyped-call]
+        return nll
     return weighted_nll(forward(), targets, weights)
+
+
+def token_logprobs(model: Any, forward: Callable[[], Tensor], targets: Tensor) -> Tensor:
+    """log p(target) of every trained token, in nats: float32 [trained tokens]. The arguments are those of `token_nll`.
+
+    A loss that is not linear in them needs all of them before their gradients, so the logits of a chunk are computed again in the backward
+    pass.
+    """
+    head, rows = _output_layer(model)
+    if len(targets) > rows and (found := _chunkable(model, head, forward)):
+        hidden, change = found
+
+        def chunk_logprobs(inputs: Tensor, ids: Tensor) -> Tensor:
+            return _logprobs(change(functional.linear(inputs, head.weight, head.bias)), ids)
+
+        parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+        return torch.cat([checkpoint(chunk_logprobs, *part, use_reentrant=False) for part in parts])
+    return _logprobs(forward(), targets)
+
+
+def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    return -functional.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def weighted_nll(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """The same from the logits [trained tokens, vocabulary]."""
     return (functional.cross_entropy(logits.float(), targets, reduction="none") * weights).sum()
+
+
+def _output_layer(model: Any) -> tuple[Any, int]:
+    """The output layer, and the most tokens whose logits are computed at once."""
+    plain = getattr(model, "module", model)
+    head = plain.get_output_embeddings()
+    vocabulary = head.weight.shape[0] if hasattr(head, "weight") else int(plain.config.get_text_config().vocab_size)
+    return head, logit_chunk_tokens(vocabulary)
+
+
+def _chunkable(model: Any, head: Any, forward: Callable[[], Tensor]) -> tuple[Tensor, LogitChange] | None:
+    """The inputs of the output layer [trained tokens, width] and what the model does to its logits; None: compute all logits at once."""
+    if _changes.get(head, True) is None:
+        return None
+    plain = getattr(model, "module", model)
+    if problem := _unsupported(head):
+        _give_up(head, f"{type(plain).__name__}: {problem}")
+        return None
+    hidden, change = _hidden_and_change(plain, head, forward)
+    return None if change is None else (hidden, change)
 
 
 def _unsupported(head: Any) -> str | None:

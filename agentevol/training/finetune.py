@@ -32,6 +32,7 @@ from agentevol.training.memory import GIB, ModelSize, estimate_training
 from agentevol.training.optimizer import Optimizer, Progress
 from agentevol.training.packing import enable_packed_attention, pack_batches
 from agentevol.training.padding import group_by_length
+from agentevol.training.reference_logprobs import reference_logprobs
 from agentevol.training.rules import load_rule
 from agentevol.training.schedule import LearningRateSchedule, LossCurve
 from agentevol.training.term_batch import TermBatcher, term_lengths, usable_terms
@@ -67,6 +68,7 @@ def finetune(
     epochs: float | None = None,
     max_steps: int | None = None,
     rule: str = "reward_weighted",
+    rule_options: Mapping[str, Any] | None = None,
     template_kwargs: Mapping[str, Any] | None = None,
     objective: Objective | None = None,
     work_dir: Path | None = None,
@@ -75,14 +77,16 @@ def finetune(
     """Train the model in `base` on trajectories, or on the dataset in a folder; writes a complete model folder to `output_dir`.
 
     epochs, max_steps: exactly one of them; passes over the data (the last may be partial), or optimiser steps over the repeated data.
-    rule: the name of a learning rule (agentevol.training.rules). template_kwargs: variables of the chat template.
+    rule: the name of a learning rule (agentevol.training.rules), rule_options: the arguments of its class.
+    template_kwargs: variables of the chat template.
     objective: what the rewards are made of (agentevol.data.episode_reward); None: the environments' own rewards.
     work_dir: a folder for cached tokens and checkpoints; None: neither is written.
     A trajectory is too long if it has more than `settings.max_tokens` tokens or does not fit in the model's context.
 
     Returns JSON values: `loss` ([step, nats per trained token] pairs), `steps`, `sequences` (trajectories trained on), `trained_tokens` and
     `tokens` (in the loss, and all of them, over all steps), `too_long` (item ids), `max_tokens`, `precision`, `packed`, `processes`,
-    `micro_batch_tokens`, `seconds`, and `checkpoint`: the folder to remove once the model is stored (None where there is none).
+    `micro_batch_tokens`, `seconds`, `checkpoint`: the folder to remove once the model is stored (None where there is none), and
+    `rule_counts` where the rule counts something (LearningRule.counts).
     Raises NoTrainingData, NonFiniteLoss, ModelNotFound, and ValueError unless exactly one of `epochs` and `max_steps` is given.
     """
     if (epochs is None) == (max_steps is None):
@@ -93,11 +97,12 @@ def finetune(
     dataset = tokenize_dataset(data, base, work_dir / "tokens" if work_dir else None, template_kwargs, objective)
     chat, model = load_chat_tokenizer(base, template_kwargs), load_model(base)
     max_tokens = min(settings.max_tokens, max_context_length(model.config) or settings.max_tokens)
-    learning_rule = load_rule(rule)
+    learning_rule = load_rule(rule, rule_options)
     terms, too_long = usable_terms(learning_rule, dataset, max_tokens)
     if not terms:
         raise NoTrainingData(
             f"none of the {len(dataset.examples)} trajectories can be trained on ({len(too_long)} longer than {max_tokens} tokens)"
+            + (f": {learning_rule.requirement}" if learning_rule.requirement else "")
         )
     packed = enable_packed_attention(model)
     if settings.lora_rank:
@@ -118,28 +123,44 @@ def finetune(
         kind=settings.optimizer,
     )
     micro_batch_tokens = settings.micro_batch_tokens or _fitting_tokens(settings, size, optimizer)
+    pad_id = None if packed else int(chat.tokenizer.pad_token_id or 0)
+    episodes = sorted({i for term in terms for i in term.episodes})
+    reference = None
+    if learning_rule.uses_reference:
+        reference = reference_logprobs(
+            optimizer,
+            dataset,
+            episodes,
+            pad_id=pad_id,
+            tokens=micro_batch_tokens or settings.batch_tokens,
+            policy_digest=model_digest(base),
+            cache_folder=work_dir / "reference" if work_dir else None,
+        )
     batcher = TermBatcher(
         learning_rule,
         terms,
         dataset,
-        pad_id=None if packed else int(chat.tokenizer.pad_token_id or 0),
+        pad_id=pad_id,
         micro_batch_tokens=micro_batch_tokens,
         aggregation=settings.loss_aggregation,
         mean_terms=sum(map(len, batches)) / len(batches),
+        reference=reference,
         optimizer=optimizer,
     )
     schedule = LearningRateSchedule(settings.learning_rate, len(batches), settings.warmup_ratio, settings.min_lr_ratio)
     checkpoint = None
     if work_dir and settings.checkpoint_minutes is not None:
         inputs = [model_digest(base), dataset.key, _settings_in_key(settings), epochs, max_steps, seed, rule]
+        inputs += [dict(rule_options)] if rule_options else []
         key = digest_json([_VERSION, *inputs, optimizer.num_processes, optimizer.uses_bfloat16])
         checkpoint = Checkpoint(work_dir / "checkpoints" / key[:16], settings.checkpoint_minutes)
     curve = _train(optimizer, batcher, batches, schedule, checkpoint, progress)
     _save(optimizer, chat, base, output_dir)
+    counts = learning_rule.counts(dataset, terms)
     return {
         "loss": curve.points,
         "steps": len(batches),
-        "sequences": len({i for term in terms for i in term.episodes}),
+        "sequences": len(episodes),
         "trained_tokens": sum(map(batcher.trained_tokens, batches)),
         "tokens": sum(lengths[i] for batch in batches for i in batch),
         "too_long": too_long,
@@ -150,6 +171,7 @@ def finetune(
         "micro_batch_tokens": batcher.micro_batch_tokens,
         "checkpoint": str(checkpoint.folder) if checkpoint else None,
         "seconds": round(time.perf_counter() - started, 2),
+        **({"rule_counts": counts} if counts else {}),
     }
 
 

@@ -54,6 +54,7 @@ def finetune(
     settings: FinetuneParams,
     seed: int,
     rule: str,
+    rule_options: Mapping[str, Any] | None = None,
     work_dir: Path,
     epochs: float | None = None,
     max_steps: int | None = None,
@@ -68,6 +69,7 @@ def finetune(
     ignore_launcher_variables()
     check_combinations(settings)
     options: dict[str, Any] = {"epochs": epochs, "max_steps": max_steps, "seed": seed, "rule": rule}
+    options |= {"rule_options": dict(rule_options)} if rule_options else {}
     options |= {"template_kwargs": dict(template_kwargs)} if template_kwargs else {}
     options |= {"objective": dict(objective)} if objective else {}
     if settings.accelerate_config is None:

@@ -27,3 +27,11 @@ class MicroBatch(Protocol):
     def loss_sum(self, model: Any, device: torch.device) -> Tensor:
         """The loss before the step divides it, in nats; a scalar. Of weighted examples: the sum over trained tokens of weight * -log p."""
         ...
+
+
+class LogprobBatch(MicroBatch, Protocol):
+    """A micro-batch of plain examples: packed or padded."""
+
+    def logprobs(self, model: Any, device: torch.device) -> Tensor:
+        """log p of every trained token, in nats, one example after another: float32 [trained tokens]."""
+        ...

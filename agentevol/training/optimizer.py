@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from agentevol.training.master_weights import MasterWeights
-from agentevol.training.micro_batch import MicroBatch
+from agentevol.training.micro_batch import LogprobBatch, MicroBatch
 from agentevol.training.precision import resolve_precision
 
 
@@ -140,6 +140,13 @@ class Optimizer:
         self.model.eval()
         return float(self._loss_sum(micro_batch)) / max(1, micro_batch.trained_tokens)
 
+    @torch.no_grad()
+    def logprobs(self, batch: LogprobBatch) -> Tensor:
+        """log p of every trained token in evaluation mode, in the precision of training: float32 [trained tokens] on the CPU."""
+        self.model.eval()
+        with self._autocast():
+            return batch.logprobs(self.model, self.accelerator.device).float().cpu()
+
     def unwrapped_model(self) -> Any:
         """The model without accelerate's wrappers."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
@@ -149,6 +156,8 @@ class Optimizer:
         raise NonFiniteLoss(f"{problem}; lower finetune.learning_rate (now {learning_rate:.2g}) or use precision float32")
 
     def _loss_sum(self, micro_batch: MicroBatch) -> Tensor:
-        device = self.accelerator.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.uses_bfloat16 and self.masters is None):
-            return micro_batch.loss_sum(self.model, device)
+        with self._autocast():
+            return micro_batch.loss_sum(self.model, self.accelerator.device)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.uses_bfloat16 and self.masters is None)

@@ -20,7 +20,7 @@ from transformers import AttentionInterface
 
 from agentevol.attention_options import check_attention_options
 from agentevol.chat.tokenize import TokenizedExample
-from agentevol.training.chunked_loss import token_nll
+from agentevol.training.chunked_loss import token_logprobs, token_nll
 from agentevol.training.cpu_attention import cpu_packed_attention
 from agentevol.training.gpu_attention import packed_kernel_attention
 from agentevol.training.micro_batch import WeightedExample
@@ -65,6 +65,9 @@ class PackedBatch:
 
     def loss_sum(self, model: Any, device: torch.device) -> Tensor:
         return token_nll(model, lambda: self.logits(model, device), self.targets.to(device), self.weights.to(device))
+
+    def logprobs(self, model: Any, device: torch.device) -> Tensor:
+        return token_logprobs(model, lambda: self.logits(model, device), self.targets.to(device))
 
     def logits(self, model: Any, device: torch.device) -> Tensor:
         """[trained tokens, vocabulary]. The model's attention must be PACKED_ATTENTION."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentevol.training.chunked_loss import token_nll
+from agentevol.training.chunked_loss import token_logprobs, token_nll
 from agentevol.training.micro_batch import WeightedExample
 
 IGNORE_INDEX = -100
@@ -65,6 +65,9 @@ class PaddedBatch:
 
     def loss_sum(self, model: Any, device: torch.device) -> Tensor:
         return token_nll(model, lambda: self._logits(model, device), self.targets.to(device), self.target_weights.to(device))
+
+    def logprobs(self, model: Any, device: torch.device) -> Tensor:
+        return token_logprobs(model, lambda: self._logits(model, device), self.targets.to(device))
 
     def _logits(self, model: Any, device: torch.device) -> Tensor:
         """The logits of every trained token: [trained tokens, vocabulary], row by row."""

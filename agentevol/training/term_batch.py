@@ -6,7 +6,7 @@ change the step's loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,17 +22,19 @@ from agentevol.training.tokenized_dataset import TokenizedDataset
 
 
 @dataclass(frozen=True, slots=True)
-class TermBatch:
-    """Terms whose episodes go through the model in one forward pass: a MicroBatch for the optimizer.
+class TermMicroBatch:
+    """Terms whose episodes go through the model in one forward pass: a MicroBatch for the optimizer, a TermBatch for the rule.
 
-    `batch`: their episodes, one after another. `counts`: the trained tokens of each episode. `scale`: 0 for a batch that only keeps a
-    process in step with the others, else 1.
+    `batch`: their episodes, one after another. `counts`: the trained tokens of each episode. `reference`: float32 [trained tokens], where
+    the rule uses it. `scale`: 0 for a batch that only keeps a process in step with the others, else 1.
     """
 
     rule: LearningRule
     terms: Sequence[LossTerm]
     batch: PackedBatch | PaddedBatch
     counts: Sequence[int]
+    aggregation: LossAggregation
+    reference: Tensor | None = None
     scale: float = 1.0
 
     @property
@@ -40,19 +42,37 @@ class TermBatch:
         return self.batch.trained_tokens
 
     def loss_sum(self, model: Any, device: torch.device) -> Tensor:
-        """The sum of the terms; a scalar."""
         loss = self.rule.loss(self, model, device)
         return loss if self.scale == 1.0 else self.scale * loss
 
     def weighted_nll(self, model: Any, device: torch.device) -> Tensor:
-        """The sum over the policy's tokens of weight(term) * -log p(token), with sequence_mean of each episode's mean; a scalar."""
         return self.batch.loss_sum(model, device)
+
+    def logprobs(self, model: Any, device: torch.device) -> Tensor:
+        return self.batch.logprobs(model, device)
+
+    def reference_logprobs(self, like: Tensor) -> Tensor:
+        assert self.reference is not None, "the rule does not set uses_reference"
+        return self.reference.to(like.device)
+
+    def per_token(self, values: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype).repeat_interleave(torch.tensor(self.counts)).to(like.device)
+
+    def episode_sums(self, values: Tensor) -> Tensor:
+        return torch.stack([part.sum() for part in values.split(list(self.counts))])
+
+    def episode_means(self, values: Tensor) -> Tensor:
+        return torch.stack([part.mean() for part in values.split(list(self.counts))])
+
+    def aggregate(self, token_losses: Tensor) -> Tensor:
+        return (token_losses if self.aggregation == "token_mean" else self.episode_means(token_losses)).sum()
 
 
 class TermBatcher:
     """Turns a step's terms into this process's micro-batches, of about `micro_batch_tokens` tokens each (None: one micro-batch).
 
     `pad_id`: the padding token of padded micro-batches; None: they are packed. `mean_terms`: the mean number of terms of a step.
+    `reference`: for each episode, the reference policy's log-probabilities, where the rule uses them.
     """
 
     def __init__(
@@ -65,11 +85,12 @@ class TermBatcher:
         micro_batch_tokens: int | None,
         aggregation: LossAggregation,
         mean_terms: float,
+        reference: Mapping[int, Tensor] | None,
         optimizer: Optimizer,
     ) -> None:
         self.rule, self.terms, self.dataset = rule, terms, dataset
         self.pad_id, self.micro_batch_tokens = pad_id, micro_batch_tokens
-        self.aggregation, self.mean_terms = aggregation, mean_terms
+        self.aggregation, self.mean_terms, self.reference = aggregation, mean_terms, reference
         self.num_processes, self.process_index = optimizer.num_processes, int(optimizer.accelerator.process_index)
         self.lengths = term_lengths(terms, dataset)
         self._counts = {i: sum(dataset.examples[i].loss_mask[1:]) for term in terms for i in term.episodes}
@@ -84,14 +105,14 @@ class TermBatcher:
         by_term = self.rule.averages_terms or self.aggregation == "sequence_mean"
         return self.mean_terms if by_term else self.trained_tokens(step)
 
-    def split(self, step: Sequence[int]) -> list[TermBatch]:
+    def split(self, step: Sequence[int]) -> list[TermMicroBatch]:
         """As many micro-batches as every other process has; one without terms holds a term that counts nothing."""
         lengths = [self.lengths[i] for i in step]
         per_process = 1 if self.micro_batch_tokens is None else -(-sum(lengths) // (self.micro_batch_tokens * self.num_processes))
         parts = split_balanced(step, lengths, per_process * self.num_processes)[self.process_index :: self.num_processes]
         return [self._term_batch(part) if part else self._term_batch(step[:1], scale=0.0) for part in parts]
 
-    def _term_batch(self, indices: Sequence[int], scale: float = 1.0) -> TermBatch:
+    def _term_batch(self, indices: Sequence[int], scale: float = 1.0) -> TermMicroBatch:
         terms = [self.terms[i] for i in indices]
         episodes = [i for term in terms for i in term.episodes]
         counts = [self._counts[i] for i in episodes]
@@ -100,7 +121,8 @@ class TermBatcher:
             weights = [weight / count for weight, count in zip(weights, counts, strict=True)]
         examples = [(self.dataset.examples[i], weight) for i, weight in zip(episodes, weights, strict=True)]
         batch = PackedBatch.from_examples(examples) if self.pad_id is None else PaddedBatch.from_examples(examples, self.pad_id)
-        return TermBatch(self.rule, terms, batch, counts, scale)
+        reference = None if self.reference is None else torch.cat([self.reference[i] for i in episodes])
+        return TermMicroBatch(self.rule, terms, batch, counts, self.aggregation, reference, scale)
 
 
 def usable_terms(rule: LearningRule, dataset: TokenizedDataset, max_tokens: int) -> tuple[list[LossTerm], list[str]]:

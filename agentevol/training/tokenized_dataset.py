@@ -1,7 +1,7 @@
 """The trajectories of a dataset as token ids, cached on the disk.
 
 Invariant: a cache file is named by the content of the dataset and of the tokenizer, and holds only what training needs: ids, loss flags,
-rewards, item ids. A file that cannot be read is written again. A token takes five bytes, in memory and in the file.
+rewards, item ids, successes. A file that cannot be read is written again. A token takes five bytes, in memory and in the file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,16 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class TokenizedDataset:
-    """Every trajectory's ids with loss flags, its reward and its item id, in the dataset's order; `key` names the content."""
+    """Every trajectory's ids with loss flags, its reward, its item id and whether it is a success, in the dataset's order.
+
+    `key` names the content.
+    """
 
     key: str
-    examples: list[TokenizedExample]
-    rewards: list[float]
-    item_ids: list[str]
+    examples: list[TokenizedExample] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    item_ids: list[str] = field(default_factory=list)
+    successes: list[bool] = field(default_factory=list)
 
 
 def tokenize_dataset(
@@ -60,11 +64,12 @@ def tokenize_dataset(
     file = cache_folder / f"{key}.safetensors" if cache_folder else None
     if file is not None and (cached := _read(file, key)) is not None:
         return cached
-    dataset = TokenizedDataset(key, [], [], [])
+    dataset = TokenizedDataset(key)
     for trajectory in stream_dataset(data) if isinstance(data, Path) else data:
         dataset.examples.append(_compact(chat.tokenize_trajectory(trajectory)))
         dataset.rewards.append(episode_reward(trajectory, objective))
         dataset.item_ids.append(trajectory.item_id)
+        dataset.successes.append(trajectory.success)
     if file is not None:
         _write(file, dataset)
     return dataset
@@ -79,6 +84,7 @@ def _write(file: Path, dataset: TokenizedDataset) -> None:
             "loss": torch.from_numpy(_concatenated([example.loss_mask for example in dataset.examples], np.int8)).bool(),
             "sizes": torch.tensor([len(example.token_ids) for example in dataset.examples], dtype=torch.int64),
             "rewards": torch.tensor(dataset.rewards, dtype=torch.float64),
+            "successes": torch.tensor(dataset.successes, dtype=torch.bool),
         },
         temporary,
         metadata={"item_ids": json.dumps(dataset.item_ids)},
@@ -91,6 +97,7 @@ def _read(file: Path, key: str) -> TokenizedDataset | None:
         with safe_open(file, framework="pt") as tensors:
             ids, loss = tensors.get_tensor("ids").numpy(), tensors.get_tensor("loss").to(torch.int8).numpy()
             lengths, rewards = tensors.get_tensor("sizes").tolist(), tensors.get_tensor("rewards").tolist()
+            successes = tensors.get_tensor("successes").tolist()
             item_ids = json.loads(tensors.metadata()["item_ids"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
@@ -99,7 +106,7 @@ def _read(file: Path, key: str) -> TokenizedDataset | None:
         example_ids, flags = ids[start : start + length], loss[start : start + length]
         examples.append(TokenizedExample(array("i", example_ids.tobytes()), array("b", flags.tobytes())))
         start += length
-    return TokenizedDataset(key, examples, rewards, item_ids)
+    return TokenizedDataset(key, examples, rewards, item_ids, successes)
 
 
 def _compact(example: TokenizedExample) -> TokenizedExample:

@@ -50,6 +50,8 @@ METRICS = {
         ("training/trajectories", "trajectories", "Trajectories in the training set."),
         ("training/too_long", "trajectories", "Those with more tokens than `finetune.max_tokens`, which were left out. *"),
         ("training/steps", "steps", "Optimizer steps."),
+        ("training/pairs", "pairs", "Pairs of a success and a failure that the rule dpo learnt from."),
+        ("training/instructions_without_pairs", "instructions", "Instructions without a success or without a failure."),
         ("loss/<policy>", "nats", "Training loss of a policy; the step is the optimizer step."),
     ],
     "Single values, for tables and parallel coordinates": [

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from agentevol.settings.rules import RULES
-from agentevol.training.rules.learning_rule import LearningRule, LossTerm
+from agentevol.training.rules.learning_rule import LearningRule, LossTerm, TermBatch
 
-__all__ = ["LearningRule", "LossTerm", "load_rule"]
+__all__ = ["LearningRule", "LossTerm", "TermBatch", "load_rule", "rule_class"]
 
 
-def load_rule(name: str) -> LearningRule:
-    """The rule of that name. Raises KeyError where RULES has none."""
+def rule_class(name: str) -> type[LearningRule]:
+    """The class of the rule of that name. Raises KeyError where RULES has none."""
     module, _, class_name = RULES[name].partition(":")
-    rule: LearningRule = getattr(import_module(module), class_name)()
-    return rule
+    found: type[LearningRule] = getattr(import_module(module), class_name)
+    return found
+
+
+def load_rule(name: str, options: Mapping[str, Any] | None = None) -> LearningRule:
+    """The rule of that name; `options`: the arguments of its class."""
+    return rule_class(name)(**(options or {}))

@@ -1,0 +1,59 @@
+"""What an iteration learns with: its rule, its training settings and its passes over the data, from the parameters.
+
+Invariant: a rule that compares episodes continues the policy that explored. Behavioural cloning (iteration 0) has nothing to compare, so
+it is the same with such a rule as with reward_weighted, and runs share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from agentevol.settings.finetune import FinetuneParams
+from agentevol.settings.load import SettingsError
+from agentevol.settings.schema import Params
+from agentevol.settings.types import StartFrom, schedule_value
+from agentevol.training.precision import resolve_precision
+from agentevol.training.rules import rule_class
+
+
+@dataclass(frozen=True, slots=True)
+class LearningPlan:
+    """`epochs` is None where settings.max_steps decides; `options`: the arguments of the rule's class, None for its defaults."""
+
+    rule: str
+    settings: FinetuneParams
+    epochs: float | None
+    options: dict[str, Any] | None
+
+
+def learning_plan(params: Params, iteration: int) -> LearningPlan:
+    """How the policy of an iteration is trained; 0 is behavioural cloning."""
+    compares = rule_class(params.evolve.rule).compares_episodes
+    rule = "reward_weighted" if compares and iteration == 0 else params.evolve.rule
+    # The resolved precision, so that the key of the result states how it was computed.
+    settings = params.finetune.model_copy(update={"precision": resolve_precision(params.finetune.precision)})
+    section = params.rule_params(rule)
+    if section is None:
+        return LearningPlan(rule, settings, params.finetune.epochs_at(iteration), None)
+    learning_rate = section.learning_rate or settings.learning_rate / 10
+    epochs = None if settings.max_steps else section.epochs
+    return LearningPlan(rule, settings.model_copy(update={"learning_rate": learning_rate}), epochs, section.options())
+
+
+def start_of(rule: str, start_from: StartFrom) -> StartFrom:
+    """The model that an iteration starts from: with a rule that compares episodes always the previous policy, its reference."""
+    return "previous" if rule_class(rule).compares_episodes else start_from
+
+
+def check_rule(params: Params) -> None:
+    """Raise SettingsError if an iteration explores too few episodes per instruction for the rule to compare any."""
+    evolve, rule = params.evolve, rule_class(params.evolve.rule)
+    if not rule.compares_episodes or (evolve.merge != "none" and not rule.is_on_policy):
+        return  # one failure is enough beside an expert's success
+    if any(schedule_value(evolve.samples, iteration) == 1 for iteration in range(evolve.iterations)):
+        remedy = "" if rule.is_on_policy else " (or evolve.merge initial: the expert's successes are compared with one failure, too)"
+        raise SettingsError(
+            f"evolve.samples: {evolve.samples} given; allowed: at least 2 with evolve.rule {evolve.rule}, which compares an instruction's"
+            f" episodes with each other{remedy}"
+        )

@@ -1,0 +1,167 @@
+"""Rules that compare episodes: their terms, and that loss and gradient are those of a plain implementation, packed or padded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from agentevol.models import load_model, model_digest
+from agentevol.training.finetune import NoTrainingData, finetune
+from agentevol.training.optimizer import Optimizer
+from agentevol.training.packing import enable_packed_attention
+from agentevol.training.reference_logprobs import reference_logprobs
+from agentevol.training.rules import LearningRule
+from agentevol.training.rules.dpo import DPO
+from agentevol.training.term_batch import TermBatcher, usable_terms
+from agentevol.training.tokenized_dataset import TokenizedDataset, tokenize_dataset
+from tests.agentevol.counting import play_counting
+from tests.agentevol.training.examples import finetune_params, losses
+
+WON, LATE = play_counting(4, ["5"]), play_counting(4, ["7", "5"], sample=1)
+LOST, LOST_AGAIN = play_counting(4, ["x"] * 4, sample=2), play_counting(4, ["y", "x", "x", "x"], sample=3)
+HARD_WON, HARD_LOST = play_counting(5, ["6", "7"]), play_counting(5, ["6", "6", "6", "6"], sample=1)
+EPISODES = [WON, LATE, LOST, LOST_AGAIN, HARD_WON, HARD_LOST]
+
+
+def plain_logprobs(model: Any, dataset: TokenizedDataset) -> list[Tensor]:
+    """log p of every trained token of each episode, from a plain forward pass of the episode alone."""
+    found = []
+    for example in dataset.examples:
+        ids = torch.tensor([list(example.token_ids)])
+        log = torch.log_softmax(model(input_ids=ids).logits[0, :-1].float(), dim=-1)
+        found.append(log.gather(1, ids[0, 1:, None])[:, 0][torch.tensor(list(example.loss_mask[1:])).bool()])
+    return found
+
+
+def moved(model: Any) -> Any:
+    """The model a little away from the reference, in evaluation mode."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def check_gradient(
+    rule: LearningRule,
+    dataset: TokenizedDataset,
+    folder: Path,
+    packed: bool,
+    expected_loss: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
+    aggregation: Any = "token_mean",
+) -> None:
+    """Compare a step in micro-batches with `expected_loss(log p of the policy, of the reference)` and its gradient."""
+    plain = load_model(folder)
+    with torch.no_grad():
+        reference = plain_logprobs(plain.eval(), dataset)
+    expected = expected_loss(plain_logprobs(moved(plain), dataset), reference)
+    expected.backward()
+
+    model = load_model(folder)
+    assert not packed or enable_packed_attention(model)
+    optimizer = Optimizer(model, precision="float32", weight_decay=0.0, max_grad_norm=1.0)
+    terms, _ = usable_terms(rule, dataset, 512)
+    pad_id = None if packed else 0
+    episodes = sorted({i for term in terms for i in term.episodes})
+    found = reference_logprobs(optimizer, dataset, episodes, pad_id=pad_id, tokens=200, policy_digest="", cache_folder=None)
+    for index, logprobs in found.items():
+        torch.testing.assert_close(logprobs, reference[index], rtol=1e-4, atol=1e-4)
+    moved(model)
+    batcher = TermBatcher(
+        rule,
+        terms,
+        dataset,
+        pad_id=pad_id,
+        micro_batch_tokens=300,
+        aggregation=aggregation,
+        mean_terms=len(terms),
+        reference=found,
+        optimizer=optimizer,
+    )
+    step = list(range(len(terms)))
+    micro_batches = batcher.split(step)
+    assert len(micro_batches) > 1
+    loss = sum(micro_batch.loss_sum(model, torch.device("cpu")) for micro_batch in micro_batches) / batcher.divisor(step)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+    loss.backward()
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_dpo_has_the_loss_and_gradient_of_a_plain_implementation(packed: bool, small_models: dict[str, Path], counting: str) -> None:
+    def expected(policy: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
+        total = torch.zeros(())
+        for won, lost in ((0, 2), (1, 3), (4, 5)):
+            margin = (policy[won].sum() - reference[won].sum()) - (policy[lost].sum() - reference[lost].sum())
+            total = total - logsigmoid(0.2 * margin) - 0.5 * policy[won].mean()
+        return total / 3
+
+    dataset = tokenize_dataset(EPISODES, small_models["llama"])
+    check_gradient(DPO(0.2, 0.5, max_pairs_per_instruction=2), dataset, small_models["llama"], packed, expected)
+
+
+def test_pairs_are_of_one_instruction_and_use_as_many_episodes_as_possible(small_models: dict[str, Path], counting: str) -> None:
+    dataset = tokenize_dataset([*EPISODES, play_counting(6, ["7"])], small_models["llama"])
+    everything = [True] * len(dataset.examples)
+
+    def pairs(limit: int | None, usable: list[bool] = everything) -> list[tuple[int, ...]]:
+        return [term.episodes for term in DPO(max_pairs_per_instruction=limit).loss_terms(dataset, usable)]
+
+    assert pairs(None) == [(0, 2), (1, 3), (0, 3), (1, 2), (4, 5)]
+    assert pairs(2) == [(0, 2), (1, 3), (4, 5)]
+    assert pairs(2, [True, False, True, True, True, True, True]) == [(0, 2), (0, 3), (4, 5)]
+    assert DPO().counts(dataset, DPO().loss_terms(dataset, everything)) == {"pairs": 5, "instructions_without_pairs": 1}
+
+
+def test_without_pairs_there_is_one_line_with_a_remedy(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
+    with pytest.raises(NoTrainingData, match=r"none of the 2 trajectories can be trained on .*raise evolve\.samples"):
+        finetune(small_models["llama"], [WON, HARD_LOST], tmp_path, settings=finetune_params(), max_steps=1, seed=0, rule="dpo")
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_dpo_ends_with_the_same_weights_and_evaluates_the_reference_once(
+    small_models: dict[str, Path], counting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    evaluate = Optimizer.logprobs
+    monkeypatch.setattr(Optimizer, "logprobs", lambda self, batch: (calls.append(1), evaluate(self, batch))[1])
+    settings = finetune_params(batch_tokens=300, checkpoint_minutes=0.0)
+
+    def train(name: str, stop_at: int | None = None) -> dict[str, Any]:
+        def progress(step: int, steps: int, loss: float) -> None:
+            if step == stop_at:
+                raise Killed
+
+        work_dir = tmp_path / ("work" if name != "alone" else "other")
+        options: dict[str, Any] = {"settings": settings, "epochs": 3, "seed": 0, "rule": "dpo", "rule_options": {"beta": 0.3}}
+        return finetune(small_models["llama"], EPISODES, tmp_path / name, work_dir=work_dir, progress=progress, **options)
+
+    with pytest.raises(Killed):
+        train("killed", stop_at=3)
+    evaluated = len(calls)
+    report = train("killed")
+    assert len(calls) == evaluated > 0
+    alone = train("alone")
+    assert model_digest(tmp_path / "killed") == model_digest(tmp_path / "alone")
+    assert losses(report) == losses(alone)
+    assert report["rule_counts"] == {"pairs": 5, "instructions_without_pairs": 0}
+
+
+def test_episodes_that_are_too_long_are_in_no_pair(small_models: dict[str, Path], counting: str) -> None:
+    long = replace(LATE, messages=[*LATE.messages, *LATE.messages])
+    dataset = tokenize_dataset([long, WON, LOST], small_models["llama"])
+    limit = len(dataset.examples[0].token_ids) - 1
+    terms, too_long = usable_terms(DPO(), dataset, limit)
+    assert [term.episodes for term in terms] == [(1, 2)]
+    assert too_long == [long.item_id]

@@ -1,0 +1,52 @@
+"""What an iteration learns with: the rule of behavioural cloning, its options, its starting point, and the samples that a rule needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentevol.settings.load import SettingsError
+from agentevol.settings.schema import Params
+from flows.learning import check_rule, learning_plan, start_of
+from flows.sweep import cells
+
+
+def params(**sections: Any) -> Params:
+    return Params.model_validate(sections)
+
+
+def test_a_rule_that_compares_episodes_begins_after_a_cloning_that_it_shares_with_the_others() -> None:
+    given = params(evolve={"rule": "dpo"}, dpo={"beta": 0.5, "epochs": 2.0}, finetune={"learning_rate": 1e-3})
+    assert learning_plan(given, 0) == learning_plan(params(finetune={"learning_rate": 1e-3}), 0)
+    plan = learning_plan(given, 1)
+    assert (plan.rule, plan.epochs, plan.settings.learning_rate) == ("dpo", 2.0, pytest.approx(1e-4))
+    assert plan.options == {"beta": 0.5, "likelihood_weight": 1.0, "max_pairs_per_instruction": 4}
+    assert learning_plan(params(evolve={"rule": "dpo"}, finetune={"max_steps": 7}), 1).epochs is None
+    assert learning_plan(params(evolve={"rule": "dpo"}, dpo={"learning_rate": 1e-5}), 1).settings.learning_rate == 1e-5
+
+
+def test_the_other_rules_learn_as_the_section_finetune_says() -> None:
+    plan = learning_plan(params(evolve={"rule": "threshold", "iterations": 1}, finetune={"epochs": [3.0, 2.0]}), 1)
+    assert (plan.rule, plan.epochs, plan.options) == ("threshold", 2.0, None)
+
+
+def test_one_sample_is_enough_beside_the_expert_but_not_alone() -> None:
+    check_rule(params(evolve={"rule": "dpo"}))
+    check_rule(params(evolve={"merge": "none"}))
+    with pytest.raises(SettingsError, match=r"evolve\.samples: 1 given; allowed: at least 2 with evolve\.rule dpo"):
+        check_rule(params(evolve={"rule": "dpo", "merge": "none"}))
+    with pytest.raises(SettingsError, match=r"\[2, 1\] given"):
+        check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": [2, 1], "iterations": 2}))
+
+
+def test_a_sweep_has_one_run_of_a_rule_for_all_starting_points_that_it_ignores() -> None:
+    assert (start_of("dpo", "base"), start_of("threshold", "base")) == ("previous", "base")
+    grid = params(sweep={"rule": ["reward_weighted", "dpo"], "start_from": ["base", "previous"], "samples": [2], "iterations": [1]}).sweep
+    settings = [(cell.setting.rule, cell.setting.start_from) for cell in cells(grid)]
+    assert sorted(settings) == [("dpo", "previous"), ("reward_weighted", "base"), ("reward_weighted", "previous")]
+
+
+def test_an_unknown_rule_is_one_line() -> None:
+    with pytest.raises(ValueError, match="reward_weighted, threshold or dpo"):
+        params(evolve={"rule": "ppo"})

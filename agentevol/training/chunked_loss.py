@@ -53,7 +53,7 @@ def token_logprobs(model: Any, forward: Callable[[], Tensor], targets: Tensor) -
         def chunk_logprobs(inputs: Tensor, ids: Tensor) -> Tensor:
             return _logprobs(change(functional.linear(inputs, head.weight, head.bias)), ids)
 
-        parts = zip(hidden.split(rows), targets.split(rows), strict=True)
+        parts = zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
         return torch.cat([checkpoint(chunk_logprobs, *part, use_reentrant=False) for part in parts])
     return _logprobs(forward(), targets)
 

@@ -49,7 +49,7 @@ def reference_logprobs(
             temporary = file.with_suffix(".tmp")
             save_file({"logprobs": flat}, temporary)
             temporary.replace(file)
-    return dict(zip(episodes, flat.split(counts), strict=True))
+    return dict(zip(episodes, torch.split(flat, counts), strict=True))
 
 
 def _logprobs(optimizer: Optimizer, dataset: TokenizedDataset, episodes: Sequence[int], pad_id: int | None) -> Tensor:

@@ -59,10 +59,10 @@ class TermMicroBatch:
         return torch.tensor(values, dtype=like.dtype).repeat_interleave(torch.tensor(self.counts)).to(like.device)
 
     def episode_sums(self, values: Tensor) -> Tensor:
-        return torch.stack([part.sum() for part in values.split(list(self.counts))])
+        return torch.stack([part.sum() for part in torch.split(values, list(self.counts))])
 
     def episode_means(self, values: Tensor) -> Tensor:
-        return torch.stack([part.mean() for part in values.split(list(self.counts))])
+        return torch.stack([part.mean() for part in torch.split(values, list(self.counts))])
 
     def aggregate(self, token_losses: Tensor) -> Tensor:
         return (token_losses if self.aggregation == "token_mean" else self.episode_means(token_losses)).sum()

@@ -67,6 +67,26 @@ def _assert_equal(ours: tuple[float, dict[str, Tensor]], expected: tuple[float, 
         torch.testing.assert_close(ours[1][name], gradient, rtol=1e-3, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_log_probabilities_of_a_loss_that_is_not_linear_in_them_have_the_same_gradients(
+    small_models: dict[str, Path], chunks: Callable[[int], None], shapes: list[tuple[int, ...]]
+) -> None:
+    model = load_model(small_models["llama"])
+    assert enable_packed_attention(model)
+    batch = PackedBatch.from_examples(_examples())
+
+    def loss_and_gradients() -> tuple[float, dict[str, Tensor]]:
+        model.zero_grad()
+        loss = (batch.logprobs(model, CPU) / 10).exp().sum() ** 2
+        loss.backward()
+        return float(loss.detach()), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    expected = loss_and_gradients()
+    chunks(model.config.vocab_size)
+    shapes.clear()
+    _assert_equal(loss_and_gradients(), expected)
+    assert max(rows for rows, _ in shapes) <= CHUNK
+
+
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("family", ["llama", "qwen", "gpt2"])
 def test_loss_and_gradients_are_those_of_all_logits_at_once(

@@ -106,19 +106,19 @@ def _retry_policy(settings: RolloutParams, engine: EngineParams | None) -> list[
     return [settings.max_retries, settings.step_timeout or 0.0, *([engine.max_retries, engine.timeout] if engine else [])]
 
 
-def _check_rewards(episodes: list[Trajectory], servers: dict[str, str]) -> None:
+def _check_rewards(episodes: list[Trajectory], servers: dict[str, list[str]]) -> None:
     """Raises RewardMismatch if a server reported other rewards than this machine finds; says once what cannot be checked."""
     if not servers:
         return
     from agentevol.rollout.reward_check import check_rewards
 
     for env, reason in check_rewards(episodes, servers).items():
-        _say_unchecked(env, servers[env], reason)
+        _say_unchecked(env, " and ".join(servers[env]), reason)
 
 
 @lru_cache(maxsize=None)
-def _say_unchecked(env: str, url: str, reason: str) -> None:
-    say(f"{env}: the rewards that {url} reports cannot be checked on this machine ({reason}); use only a server that you trust")
+def _say_unchecked(env: str, urls: str, reason: str) -> None:
+    say(f"{env}: the rewards that {urls} report cannot be checked on this machine ({reason}); use only a server that you trust")
 
 
 def _exclusive_server(engine: EngineParams | None) -> AbstractContextManager[None]:
@@ -174,7 +174,7 @@ def roll_out_chunk(
             progress=progress,
         )
         seconds = time.perf_counter() - start_time
-    _check_rewards(episodes, settings.servers)
+    _check_rewards(episodes, settings.addresses())
     if policy.kind == "model" and any(episode.policy_hash != policy.digest for episode in episodes if episode.status != "error"):
         raise PolicyChanged(f"{policy.path} was replaced during the rollout of {name}; run the same command again")
     dataset = write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest}, with_times=True)

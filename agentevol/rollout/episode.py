@@ -19,6 +19,7 @@ from agentevol.data.trajectory import Message, Status, Trajectory
 from agentevol.rollout.engine import Engine, GenerationResult, one_line_error
 from agentevol.rollout.environment_thread import CallFailed, EnvironmentThread
 from envs.base import check_observation, check_progress, check_reward, replace_surrogates
+from envs.remote.client import ServerUnavailable
 
 
 @dataclass(slots=True)
@@ -49,16 +50,23 @@ class Episode:
     status: Status | None = None
     error: str | None = None
     thread: EnvironmentThread | None = None
+    server: str | None = None
+    """The address of the server that plays the environment."""
+    server_unavailable: bool = False
+    """Whether the episode ended because its server did not answer or was full."""
+    moves: int = 0
+    """How often an unavailable server has ended this attempt before."""
 
     def start(self, server: str | None) -> None:
         """Create the environment, on the server at this URL or in this process, and record the first message."""
+        self.server = server
         if server is None:
             self.thread = EnvironmentThread(self.step_timeout)
         try:
             self.env = self._call(lambda: envs.make(self.instruction.env, server=server))
             self._add_message(Message("user", self._call(self._reset)))
         except CallFailed as failure:
-            self.fail(f"environment: {one_line_error(failure.cause)}")
+            self._fail_by(failure)
 
     def step(self, answer: GenerationResult) -> None:
         """Pass the policy's answer to the environment, and record both the answer and the observation."""
@@ -71,7 +79,7 @@ class Episode:
         try:
             observation, terminated, truncated = self._call(self._answer, text)
         except CallFailed as failure:
-            self.fail(f"environment: {one_line_error(failure.cause)}")
+            self._fail_by(failure)
             return
         self._add_message(Message("user", observation))
         if terminated or truncated:
@@ -94,6 +102,10 @@ class Episode:
         self.status = "error"
         self.error = cause
 
+    def _fail_by(self, failure: CallFailed) -> None:
+        self.fail(f"environment: {one_line_error(failure.cause)}")
+        self.server_unavailable = isinstance(failure.cause, ServerUnavailable)
+
     def close(self) -> None:
         """Close the environment. What it raises then is an error like any other, unless the episode already ended with one."""
         env, thread = self.env, self.thread
@@ -107,7 +119,7 @@ class Episode:
             if isinstance(failure.cause, KeyboardInterrupt):
                 raise failure.cause from None
             if self.status != "error":
-                self.fail(f"environment: {one_line_error(failure.cause)}")
+                self._fail_by(failure)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """A call of the environment. Raises CallFailed, and KeyboardInterrupt if the environment raises it."""

@@ -24,18 +24,18 @@ class RewardMismatch(RuntimeError):
     """A server reported another reward than the same actions give here; the message names the environment, the id and both rewards."""
 
 
-def check_rewards(episodes: Sequence[Trajectory], servers: Mapping[str, str], rng: random.Random | None = None) -> dict[str, str]:
+def check_rewards(episodes: Sequence[Trajectory], servers: Mapping[str, Sequence[str]], rng: random.Random | None = None) -> dict[str, str]:
     """Compare rewards of episodes that were played on `servers` (their URLs by environment).
 
     Returns the environments that cannot be checked here, with the reasons. Raises RewardMismatch.
     """
     rng = rng or random.SystemRandom()
     unchecked: dict[str, str] = {}
-    for env, url in servers.items():
+    for env, urls in servers.items():
         played = [episode for episode in episodes if episode.env == env and episode.status != "error"]
         if not played:
             continue
-        if reason := _obstacle(env, url):
+        if reason := _obstacle(env, urls):
             unchecked[env] = reason
             continue
         for episode in _sample(played, rng):
@@ -46,8 +46,9 @@ def check_rewards(episodes: Sequence[Trajectory], servers: Mapping[str, str], rn
                 break
             if not math.isclose(reward, episode.reward, abs_tol=1e-9):
                 raise RewardMismatch(
-                    f"{env}: {episode.item_id} (sample {episode.sample}): the server {url} reported reward {episode.reward:g}, the same"
-                    f" actions give {reward:g} here. Its rewards are not used: check its version and who runs it (rollout.servers)"
+                    f"{env}: {episode.item_id} (sample {episode.sample}): the server {' or '.join(urls)} reported reward"
+                    f" {episode.reward:g}, the same actions give {reward:g} here. Its rewards are not used: check its version and who"
+                    " runs it (rollout.servers)"
                 )
     return unchecked
 
@@ -63,9 +64,9 @@ def replayed_reward(episode: Trajectory) -> float:
         return float(env.reward)
 
 
-def _obstacle(env: str, url: str) -> str | None:
+def _obstacle(env: str, urls: Sequence[str]) -> str | None:
     """Why episodes of this environment cannot be played again here, or None."""
-    if url.startswith("agentgym+"):
+    if any(url.startswith("agentgym+") for url in urls):
         return "AgentGym's servers play another implementation"
     try:
         cls = environment_class(env)

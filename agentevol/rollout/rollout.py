@@ -24,6 +24,7 @@ from agentevol.rollout.engines.factory import create_engine
 from agentevol.rollout.episode import Episode
 from agentevol.rollout.processes import plan_processes
 from agentevol.rollout.sampling import Sampling
+from agentevol.rollout.server_pool import ServerPool
 from agentevol.rollout.workers import map_workers
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
@@ -118,14 +119,25 @@ class Rollout:
 
     def play(self, work: Sequence[tuple[envs.Instruction, int]], progress: Progress | None = None) -> list[Trajectory]:
         """The trajectories, in the order of the work. Closes the engine at the end."""
-        queue = deque((index, 0) for index in range(len(work)))  # with the number of the attempt
+        queue = deque((index, 0, 0) for index in range(len(work)))  # with the numbers of the attempt and of its moves to another server
+        servers = ServerPool(self.settings.addresses())
         free_slots = deque(range(self.engine.num_slots))
         running: dict[int, Episode] = {}
         trajectories: dict[int, Trajectory] = {}
 
+        def begin(episode: Episode) -> None:
+            if episode.server is not None and episode.server_unavailable:
+                servers.leave_out(episode.server)  # at once, so that the next episodes do not wait for it, too
+            self._request_first_answer(episode)
+
         def record(episode: Episode) -> None:
+            if episode.server is not None:
+                servers.release(episode.server, unavailable=episode.server_unavailable)
+            if episode.server_unavailable and servers.can_move(episode.instruction.env, episode.moves):
+                queue.appendleft((episode.index, episode.attempt, episode.moves + 1))
+                return
             if episode.status == "error" and episode.attempt < self.settings.max_retries:
-                queue.appendleft((episode.index, episode.attempt + 1))
+                queue.appendleft((episode.index, episode.attempt + 1, 0))
                 return
             trajectories[episode.index] = episode.to_trajectory(
                 self.engine, split=self.split, policy=self.policy, iteration=self.sampling.iteration
@@ -136,11 +148,11 @@ class Rollout:
         try:
             while queue or running or self._calls:
                 while queue and free_slots:
-                    index, attempt = queue.popleft()
+                    index, attempt, moves = queue.popleft()
                     slot = free_slots.popleft()
-                    running[slot] = self._create_episode(index, attempt, *work[index], slot)
-                    server = self.settings.servers.get(running[slot].instruction.env)
-                    self._call(running[slot], running[slot].start, server, then=self._request_first_answer)
+                    episode = running[slot] = self._create_episode(index, attempt, moves, *work[index], slot)
+                    server = servers.acquire(episode.instruction.env)
+                    self._call(episode, episode.start, server, then=begin)
                 for result in self._poll(running.values()):
                     episode = running[result.slot]
                     if self._has_answer(episode, result):
@@ -162,9 +174,9 @@ class Rollout:
             self.engine.close()
         return [trajectories[index] for index in range(len(work))]
 
-    def _create_episode(self, index: int, attempt: int, instruction: envs.Instruction, sample: int, slot: int) -> Episode:
+    def _create_episode(self, index: int, attempt: int, moves: int, instruction: envs.Instruction, sample: int, slot: int) -> Episode:
         rng = self.sampling.rng(instruction.item_id, sample)
-        return Episode(index, attempt, instruction, sample, slot, rng, self.settings.step_timeout)
+        return Episode(index, attempt, instruction, sample, slot, rng, self.settings.step_timeout, moves=moves)
 
     def _call(self, episode: Episode, function: Callable[..., None], *arguments: Any, then: Continuation) -> None:
         """Call a method of the episode that calls its environment, then `then(episode)`: at once, or in the background."""

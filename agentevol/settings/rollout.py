@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from agentevol.settings.environments import check_known_environments
 from agentevol.settings.types import Count, Natural, Positive, Precision, Section, Temperature, TopP, check_server_url, parameter
 
-_ServerUrl = Annotated[str, AfterValidator(check_server_url)]
+
+def _check_addresses(value: object) -> object:
+    """One address or a list of different ones, as given. Raises ValueError."""
+    given = value if isinstance(value, list) else [value]
+    addresses = [address for address in given if isinstance(address, str)]
+    if not addresses or len(addresses) < len(given) or len(set(addresses)) < len(addresses):
+        raise ValueError("an address, or a list of addresses, each once")
+    for address in addresses:
+        check_server_url(address)
+    return value
+
+
+_Servers = Annotated[str | list[str], BeforeValidator(_check_addresses)]
 
 
 class RolloutParams(Section):
@@ -62,18 +74,23 @@ class RolloutParams(Section):
         effect="numerics",
         added_later=True,
     )
-    servers: dict[str, _ServerUrl] = parameter(
+    servers: dict[str, _Servers] = parameter(
         {},
-        "Environments played on a server (`agentevol serve`), by name: its URL, e.g. {textcraft: http://127.0.0.1:36001}.",
+        "Environments played on a server (`agentevol serve`), by name: its URL, e.g. {textcraft: http://127.0.0.1:36001}, or a list of"
+        " URLs that share the episodes.",
         effect="numerics",
     )
 
     @field_validator("servers")
     @classmethod
-    def _known_environments(cls, servers: dict[str, str]) -> dict[str, str]:
+    def _known_environments(cls, servers: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
         if servers:
             check_known_environments(servers)
         return servers
+
+    def addresses(self) -> dict[str, list[str]]:
+        """The servers of each environment that is played on servers."""
+        return {env: [urls] if isinstance(urls, str) else list(urls) for env, urls in self.servers.items()}
 
 
 class ExploreParams(Section):

@@ -19,7 +19,7 @@ from envs.protocols.agentgym import PROTOCOLS, SCIWORLD_SCALE, TOOL_ENVIRONMENTS
 from envs.protocols.agentgym_actions import WHOLE_TEXT_ENVIRONMENTS, OutgoingAction, is_misunderstanding, to_agentgym
 from envs.registry import AGENTGYM_PREFIX, UnknownEnvironment, environment_class
 from envs.remote.agentgym_selectors import goal_of, goal_on_server, selectors, why_no_number
-from envs.remote.client import CARD, ServerFailed, SessionLost
+from envs.remote.client import CARD, ServerFailed, ServerUnavailable, SessionLost
 
 _TIMEOUT_SECONDS = 300.0  # the timeout of AgentGym's own clients
 _UNKNOWN_SESSION = re.compile(r"The id \d+ is not valid|has been deleted")
@@ -224,7 +224,7 @@ class AgentGymEnv(TextEnv):
         except httpx.HTTPError as error:
             # The server may have been restarted, and its numbers begin again: the session's may soon belong to another client.
             self._forget_session()
-            raise ServerFailed(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
+            raise ServerUnavailable(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
         if response.status_code != 200:
             raise ServerFailed(f"{self.url} answered {path} with {response.status_code}: {response.text[:300]}")
         try:

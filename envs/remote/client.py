@@ -44,6 +44,10 @@ class SessionLost(ServerFailed):
     """The server does not know the session (it was idle for too long, or the server was restarted); reset() begins another one."""
 
 
+class ServerUnavailable(ServerFailed):
+    """The server does not answer, or is full: another server may play the episode."""
+
+
 class Connection:
     """A server's address with its pool of connections; several threads may use it. The token comes from AGENTEVOL_TOKEN."""
 
@@ -61,14 +65,14 @@ class Connection:
     def request(self, method: str, path: str, body: Any = None, *, idempotent: bool = True) -> Any:
         """The JSON of the response. A request is repeated if the server is full and, if it is `idempotent`, if the connection breaks.
 
-        Raises ServerFailed, SessionLost, UnknownItem and UnknownEnvironment.
+        Raises ServerFailed, ServerUnavailable, SessionLost, UnknownItem and UnknownEnvironment.
         """
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 response = self._client.request(method, self.url + path, body=None if body is None else json.dumps(body))
             except urllib3.exceptions.HTTPError as error:
                 if attempt == _MAX_ATTEMPTS or not idempotent:
-                    raise ServerFailed(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
+                    raise ServerUnavailable(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
             else:
                 if response.status < 400:
                     return json.loads(response.data) if response.data else None
@@ -199,4 +203,5 @@ def _exception(url: str, response: urllib3.BaseHTTPResponse) -> Exception:
         return UnknownItem(error)
     if kind == "environment":
         return UnknownEnvironment(error)
-    return (SessionLost if kind == "session" else ServerFailed)(f"{url} answered {response.status}: {error[:300]}")
+    failure = SessionLost if kind == "session" else ServerUnavailable if response.status == 503 else ServerFailed
+    return failure(f"{url} answered {response.status}: {error[:300]}")

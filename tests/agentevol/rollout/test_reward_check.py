@@ -21,7 +21,7 @@ from tasks import paths
 from tasks.artifact import Artifact
 from tasks.rollout import _check_rewards, _say_unchecked, roll_out_chunk
 
-SERVERS = {"maze": "http://127.0.0.1:36001"}
+SERVERS = {"maze": ["http://127.0.0.1:36001"]}
 EPISODES = [play_expert("maze", instruction, "train") for instruction in environment_class("maze").instructions("train")[:12]]
 
 
@@ -41,7 +41,7 @@ def test_a_false_reward_stops_with_one_line() -> None:
     assert "\n" not in message
     assert message.startswith("maze: maze_")
     assert f"reported reward {EPISODES[0].reward:g}, the same actions give 0 here" in message
-    assert SERVERS["maze"] in message
+    assert SERVERS["maze"][0] in message
 
 
 def test_the_sample_is_drawn_anew_and_covers_every_episode_in_time() -> None:
@@ -65,11 +65,11 @@ def test_failures_are_in_the_sample_too() -> None:
 
 
 def test_what_cannot_be_checked_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check_rewards(EPISODES, {"maze": "agentgym+http://127.0.0.1:1"}) == {"maze": "AgentGym's servers play another implementation"}
+    assert check_rewards(EPISODES, {"maze": ["agentgym+http://127.0.0.1:1"]}) == {"maze": "AgentGym's servers play another implementation"}
     monkeypatch.setattr(Maze, "missing", classmethod(lambda cls: "maze is not installed"))
     assert check_rewards(EPISODES, SERVERS) == {"maze": "maze is not installed"}
     foreign = [replace(episode, env="foreign") for episode in EPISODES]
-    assert check_rewards(foreign, {"foreign": "http://127.0.0.1:1"}) == {"foreign": "only the server has it"}
+    assert check_rewards(foreign, {"foreign": ["http://127.0.0.1:1"]}) == {"foreign": "only the server has it"}
     _say_unchecked.cache_clear()
     _check_rewards(EPISODES, SERVERS)
     _check_rewards(EPISODES, SERVERS)

@@ -20,6 +20,7 @@ from agentevol.rollout.sampling import Sampling
 from envs import environment_class
 from tests.agentevol.counting import Counting, rollout_params
 from tests.envs.served import start, stop
+from tests.servers.ports import free_port
 from tests.small_models import FAMILIES
 
 INSTRUCTIONS = Counting.instructions("explore")
@@ -210,12 +211,16 @@ def test_an_environment_can_be_played_on_a_server(small_models: dict[str, Path])
     process, url = start("60", "10", "60")
     try:
         served = roll_out(small_models["llama"], work, settings=rollout_params(servers={"maze": url}))
+        # One of two servers is dead: its episodes move to the other without using up their retries.
+        two = rollout_params(servers={"maze": [f"http://127.0.0.1:{free_port()}", url]}, max_retries=0)
+        moved = roll_out(small_models["llama"], work, settings=two)
     finally:
         stop(process)
     local = roll_out(small_models["llama"], work, settings=rollout_params())
-    assert [trajectory.token_ids for trajectory in served] == [trajectory.token_ids for trajectory in local]
+    for trajectories in (served, moved):
+        assert [trajectory.token_ids for trajectory in trajectories] == [trajectory.token_ids for trajectory in local]
     (stopped,) = roll_out(small_models["llama"], work[:1], settings=rollout_params(servers={"maze": url}, max_retries=0))
-    assert (stopped.status, "ServerFailed" in str(stopped.error)) == ("error", True)
+    assert (stopped.status, "ServerUnavailable" in str(stopped.error)) == ("error", True)
 
 
 class ScriptedEngine:

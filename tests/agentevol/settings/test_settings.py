@@ -150,6 +150,11 @@ def test_max_steps_replaces_epochs(file: Path) -> None:
         ("evolve=3", "evolve: 3 given; allowed: a section with the keys iterations, samples"),
         ("environments=[chess]", "chess is not one"),
         ("rollout.servers={mazes: 'http://127.0.0.1:1'}", "mazes is not one"),
+        ("rollout.servers={maze: []}", "servers.maze: allowed: an address, or a list of addresses, each once"),
+        (
+            "rollout.servers={maze: ['http://a', 'http://a']}",
+            "servers.maze: allowed: an address, or a list of addresses, each once",
+        ),
         ("environments=[maze, maze]", "each once"),
         ("environments=[]", "one or more of"),
         ("seed=-1", "seed: -1 given; allowed: greater than or equal to 0"),
@@ -209,6 +214,7 @@ def test_a_mistake_is_told_in_one_line(file: Path, override: str, expected: str)
         "rollout.servers={maze: 'agentgym+http://TOKEN@host:36001'}",
         "rollout.servers={maze: 'https://host?token=TOKEN'}",
         "rollout.servers={maze: 'http://host#TOKEN'}",
+        "rollout.servers={maze: ['http://host', 'http://TOKEN@host']}",
         "rollout.servers='http://me:TOKEN@host'",
         "rollout='http://me:TOKEN@host'",
         "engine='http://me:TOKEN@host'",
@@ -229,6 +235,7 @@ def test_a_secret_in_the_parameters_is_refused_and_not_repeated(file: Path, over
 
 def test_an_address_of_a_server_is_kept_as_it_is_given(file: Path) -> None:
     servers = {"maze": "http://127.0.0.1:36001/", "agentgym-wordle": "agentgym+https://host:8000/wordle", "babyai": "http://[::1]:36001"}
+    servers["textcraft"] = ["http://a:36001", "http://b:36001"]  # type: ignore[assignment]
     assert load_params(file, [f"rollout.servers={servers}"]).rollout.servers == servers
 
 

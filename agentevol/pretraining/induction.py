@@ -16,7 +16,6 @@ import torch
 from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.padding import IGNORE_INDEX, PaddedBatch
-from agentevol.training.schedule import LossCurve
 
 CHUNK = (4, 12)
 """The shortest and the longest repeated chunk, in tokens."""
@@ -73,8 +72,7 @@ def train_induction(
     is also written at the end: a finished lesson is not repeated.
     Returns [step, length, loss] every 25 steps, the loss in nats per repeated token as a moving average; `report` gets the same three.
     """
-    curve = LossCurve(max_steps)
-    first_step = checkpoint.restore(optimizer, curve)
+    first_step = checkpoint.restore(optimizer)
     level, average_loss = checkpoint.facts.get("level", 0), checkpoint.facts.get("average_loss", 10.0)
     points: list[list[float]] = checkpoint.facts.get("curve", [])
     highs = [*(min(low + size, high) for size in ALPHABETS), high]
@@ -94,7 +92,7 @@ def train_induction(
             level, average_loss = level + 1, average_loss + 1.0
         checkpoint.facts = {"level": level, "average_loss": average_loss, "curve": points}
         if level == len(LENGTHS) or step + 1 == max_steps:
-            checkpoint.save(step + 1, optimizer, curve)
+            checkpoint.save(step + 1, optimizer)
         else:
-            checkpoint.save_if_due(step + 1, optimizer, curve)
+            checkpoint.save_if_due(step + 1, optimizer)
     return points

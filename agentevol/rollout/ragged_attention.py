@@ -63,10 +63,6 @@ def ragged_attention(
     key_heads = key.shape[1]
     queries = query[0].transpose(0, 1).reshape(tokens, key_heads, heads // key_heads, width)  # grouped by the key head that they use
     out = query.new_empty(tokens, key_heads, heads // key_heads, width)
-    one_token_each = set(layout.new_lengths) == {1}
-    if one_token_each and query.device.type != "cpu" and len(layout.rows) > 1:
-        out[:] = batched_decode_attention(queries, key, value, layout, scaling, window)
-        return out.reshape(1, tokens, heads, width), None
     offset = 0
     for row, cached, new in zip(layout.rows, layout.cached_lengths, layout.new_lengths, strict=True):
         end, first = cached + new, max(0, cached + 1 - window) if window else 0
@@ -94,25 +90,6 @@ def _causal_mask(cached: int, new: int, first: int, window: int | None, device: 
     key_positions = torch.arange(first, cached + new, device=device)[None, :]
     causal = key_positions <= query_positions
     return causal & (key_positions > query_positions - window) if window else causal
-
-
-def batched_decode_attention(
-    queries: Tensor, key: Tensor, value: Tensor, layout: BatchLayout, scaling: float | None, window: int | None
-) -> Tensor:
-    """One new token for each row in a single call, padded to the longest row: on a GPU the calls cost more than the padding.
-
-    `queries`: [rows, key heads, group, width]. Returns the same shape.
-    """
-    max_length = max(layout.cached_lengths) + 1
-    rows = torch.tensor(layout.rows, device=key.device)
-    query_positions = torch.tensor(layout.cached_lengths, device=key.device)[:, None, None, None]
-    key_positions = torch.arange(max_length, device=key.device)[None, None, None, :]
-    visible = key_positions <= query_positions
-    if window:
-        visible &= key_positions > query_positions - window
-    # Positions beyond a row's length were never written and may be NaN; zero times NaN would make the sum NaN.
-    values = value[rows, :, :max_length].masked_fill(~visible.transpose(2, 3), 0.0)
-    return scaled_dot_product_attention(queries, key[rows, :, :max_length], values, attn_mask=visible, scale=scaling)
 
 
 class RowCache:

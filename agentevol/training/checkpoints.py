@@ -38,8 +38,8 @@ class Checkpoint:
     def __post_init__(self) -> None:
         self.last_written = time.monotonic()
 
-    def restore(self, optimizer: Optimizer, curve: LossCurve) -> int:
-        """Load the checkpoint into the training; returns the number of steps it has done, 0 without a usable one."""
+    def restore(self, optimizer: Optimizer, curve: LossCurve | None = None) -> int:
+        """Load the checkpoint into the training and its curve; returns the number of steps it has done, 0 without a usable one."""
         if not is_complete(self.folder):
             return 0
         progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
@@ -58,11 +58,12 @@ class Checkpoint:
         torch.set_rng_state(tensors["random"])
         if "random, GPU" in tensors:
             torch.cuda.set_rng_state(tensors["random, GPU"])
-        curve.points, curve.recent = progress["points"], progress["recent"]
+        if curve is not None:
+            curve.points, curve.recent = progress["points"], progress["recent"]
         self.facts = progress.get("facts", {})
         return int(progress["step"])
 
-    def save_if_due(self, step: int, optimizer: Optimizer, curve: LossCurve) -> None:
+    def save_if_due(self, step: int, optimizer: Optimizer, curve: LossCurve | None = None) -> None:
         """Write a checkpoint after `step` steps if the last one is old enough. Every process calls this; the main one writes."""
         is_due = time.monotonic() - self.last_written >= 60 * self.interval_minutes
         if optimizer.is_sharded:
@@ -70,7 +71,7 @@ class Checkpoint:
         if is_due and (optimizer.is_sharded or optimizer.accelerator.is_main_process):
             self.save(step, optimizer, curve)
 
-    def save(self, step: int, optimizer: Optimizer, curve: LossCurve) -> None:
+    def save(self, step: int, optimizer: Optimizer, curve: LossCurve | None = None) -> None:
         """Write a checkpoint after `step` steps. Only the main process may call this; where processes share a model, all of them do."""
         tensors = {"random": torch.get_rng_state()}
         if optimizer.accelerator.device.type == "cuda":  # a model with dropout uses the GPU's random state
@@ -91,7 +92,8 @@ class Checkpoint:
                     parts.rmdir()
                 else:
                     save_file(tensors, folder / _state_file(optimizer))
-                progress = {"step": step, "points": curve.points, "recent": curve.recent, "facts": self.facts}
+                points, recent = (curve.points, curve.recent) if curve is not None else ([], [])
+                progress = {"step": step, "points": points, "recent": recent, "facts": self.facts}
                 (folder / "progress.json").write_text(json.dumps(progress))
                 write_manifest(folder, "checkpoint")
         if optimizer.is_sharded:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agentevol.rollout.engines.transformers import TransformersEngine, sample_tokens
-from agentevol.rollout.ragged_attention import BatchLayout, batched_decode_attention, ragged_attention
+from agentevol.rollout.ragged_attention import BatchLayout, ragged_attention
 from tests.small_models import FAMILIES
 
 
@@ -48,18 +48,6 @@ def test_a_new_conversation_reads_only_what_differs_from_one_in_the_cache(family
     for row, token_ids in enumerate(([*prefix, 13, 14], prefix)):
         reference.release(0)
         assert torch.allclose(reference.append_tokens([0], [token_ids])[0], logits[row], atol=1e-5)
-
-
-def test_batched_decode_attention_equals_row_by_row_attention() -> None:
-    torch.manual_seed(0)
-    key, value, queries = torch.randn(4, 2, 30, 8), torch.randn(4, 2, 30, 8), torch.randn(3, 2, 2, 8)
-    key[:, :, 25:], value[:, :, 25:] = float("nan"), float("nan")  # never written
-    layout = BatchLayout(rows=[3, 0, 1], cached_lengths=[24, 5, 17], new_lengths=[1, 1, 1])
-    query = queries.reshape(3, 4, 8).transpose(0, 1)[None]
-    for window in (None, 6):
-        by_row, _ = ragged_attention(None, query, key, value, layout.as_attention_mask(), sliding_window=window)
-        batched = batched_decode_attention(queries, key, value, layout, None, window)
-        assert torch.allclose(by_row[0].reshape(3, 2, 2, 8), batched, atol=1e-6)
 
 
 def test_a_sliding_window_hides_distant_positions() -> None:

@@ -33,6 +33,8 @@ ENVIRONMENTS |= {point.name: point.value for point in entry_points(group="agente
 
 VARIANTS = {"textcraft-original": "envs.textcraft:OriginalTextCraft"}
 """Other settings of environments. They are played where they are named; lists of all environments do not have them."""
+VARIANT_OF = {"textcraft-original": "textcraft"}
+"""The environment whose servers of AgentGym's play the variant."""
 
 AGENTGYM_PREFIX = "agentgym-"
 """`agentgym-weather` is AgentGym's weather environment with its own problems (envs.agentgym_problems); it is played on a server."""

@@ -45,7 +45,12 @@ def training_memory(size: ModelSize, params: Params) -> TrainingMemory:
     if rank:
         inputs_and_outputs = 2 * (size.width + size.query_width) + 2 * (size.width + size.key_width) + 3 * (size.width + size.mlp_width)
         size = replace(size, trained_parameters=min(size.parameters, size.layers * rank * inputs_and_outputs))
-    return estimate_training(size, bfloat16=resolve_precision(params.finetune.precision) == "bfloat16")
+    return estimate_training(
+        size,
+        bfloat16=resolve_precision(params.finetune.precision) == "bfloat16",
+        optimizer=params.finetune.optimizer,
+        gradient_checkpointing=params.finetune.gradient_checkpointing,
+    )
 
 
 def _cache_bytes(size: ModelSize, params: Params, number: int, device: str) -> int:

@@ -17,7 +17,7 @@ from envs.agentgym_problems import problem_number
 from envs.base import InvalidAction, Step, TextEnv, check_reward, replace_surrogates
 from envs.protocols.agentgym import PROTOCOLS, SCIWORLD_SCALE, TOOL_ENVIRONMENTS, item_id_of
 from envs.protocols.agentgym_actions import WHOLE_TEXT_ENVIRONMENTS, OutgoingAction, is_misunderstanding, to_agentgym
-from envs.registry import AGENTGYM_PREFIX, UnknownEnvironment, environment_class
+from envs.registry import AGENTGYM_PREFIX, VARIANT_OF, UnknownEnvironment, environment_class
 from envs.remote.agentgym_selectors import goal_of, goal_on_server, selectors, why_no_number
 from envs.remote.client import CARD, ServerFailed, ServerUnavailable, SessionLost
 
@@ -46,7 +46,8 @@ class AgentGymEnv(TextEnv):
 
     def __init__(self, name: str, server: str, render_mode: str | None = None) -> None:
         super().__init__(render_mode)
-        self.base_name = name.removeprefix(AGENTGYM_PREFIX)
+        played = name.removeprefix(AGENTGYM_PREFIX)
+        self.base_name = VARIANT_OF.get(played, played)
         self.local = environment_class(name)
         if self.base_name not in PROTOCOLS:
             raise UnknownEnvironment(f"AgentGym has no environment {name!r}; there are: {', '.join(sorted(PROTOCOLS))}")
@@ -60,7 +61,7 @@ class AgentGymEnv(TextEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
         item_id = (options or {}).get("item_id") or self._item_id_of_seed(seed or 0)
-        own_problem = self.name != self.base_name
+        own_problem = self.name.startswith(AGENTGYM_PREFIX)
         observation = self._begin(problem_number(item_id)[1])[0] if own_problem else self._begin_instruction(item_id)
         self.item_id, self.rounds, self.reward, self.progress, self.done = item_id, 0, 0.0, None, False
         self._observation = observation
@@ -102,14 +103,14 @@ class AgentGymEnv(TextEnv):
         goal, other = goal_of(self.name, item_id), ""
         for selector in selectors(self.name, item_id, self.url, lambda number: self._begin(number)[0]):
             observation, reply = self._begin(selector)
-            other = goal_on_server(self.name, reply, observation)
+            other = goal_on_server(self.base_name, reply, observation)
             if other == goal:
                 return observation
         if not other:
-            raise ServerFailed(f"AgentGym's servers have no selector for {item_id}: {why_no_number(self.name)}")
+            raise ServerFailed(f"AgentGym's servers have no selector for {item_id}: {why_no_number(self.base_name)}")
         raise ServerFailed(
             f"{item_id} is another problem on {self.url}: there {_shortened(other)!r}, here {_shortened(goal)!r}; "
-            f"play the server's own problems as {AGENTGYM_PREFIX}{self.name}"
+            f"play the server's own problems as {AGENTGYM_PREFIX}{self.base_name}"
         )
 
     def _begin(self, selector: int) -> tuple[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from envs.base import UnknownItem
 from envs.protocols.agentgym import MAZE_GOAL, MAZE_STARTS, PROTOCOLS, item_id_of
-from envs.registry import environment_class
+from envs.registry import VARIANT_OF, environment_class
 
 _ALFWORLD_GAMES = 2_620
 _MAX_TEXTCRAFT_GOALS = 5_000
@@ -67,7 +67,7 @@ def selectors(name: str, item_id: str, url: str, read_observation: ReadObservati
         yield int(number)
     if name == "sciworld":
         yield from _sciworld_selector(item_id)
-    if name == "textcraft":
+    if VARIANT_OF.get(name, name) == "textcraft":
         selector = _textcraft_selector(goal_of(name, item_id), url, read_observation)
         if selector is not None:
             yield selector
@@ -95,7 +95,7 @@ def goal_of(name: str, item_id: str) -> str:
     if name in ("babyai", "alfworld", "bird", "webshop"):
         return _local_goal(name, item_id)
     text = cls.instruction(item_id).text
-    if name == "textcraft":
+    if VARIANT_OF.get(name, name) == "textcraft":
         return _textcraft_goal(f"Goal: {text}")
     if name == "sciworld":
         game = _sciworld_game(item_id)

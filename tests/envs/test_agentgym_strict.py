@@ -148,16 +148,17 @@ def test_mazes_numbers_are_agentgyms_starting_cells() -> None:
     assert len(environment_class("agentgym-maze").instructions("eval")) == len(MAZE_STARTS) == 25
 
 
-def test_a_textcraft_goal_is_found_under_another_number() -> None:
+@pytest.mark.parametrize(("name", "goal"), [("textcraft", "craft 1 diamond boots"), ("textcraft-original", "craft diamond boots")])
+def test_a_textcraft_goal_is_found_under_another_number(name: str, goal: str) -> None:
     server = replica.TextCraft()
     with replica.serve(server) as url:
-        env = make("textcraft", server=url)
-        boots = next(item for item in environment_class("textcraft").instructions("eval") if item.text == "craft 1 diamond boots")
+        env = make(name, server=url)
+        boots = next(item for split in ("eval", "explore") for item in environment_class(name).instructions(split) if item.text == goal)
         assert "craft diamond boots" in env.reset(options={"item_id": boots.item_id})[0]
         resets = server.resets
         env.reset(options={"item_id": boots.item_id})
         assert server.resets <= resets + 2  # what was read is kept
-        other = next(item for item in environment_class("textcraft").instructions("eval") if item != boots)
+        other = next(item for item in environment_class(name).instructions("eval") if item != boots)
         with pytest.raises(ServerFailed, match=f"{other.item_id} is another problem .*as agentgym-textcraft"):
             env.reset(options={"item_id": other.item_id})
         env.close()

@@ -131,3 +131,8 @@ def test_memory_is_compared_with_the_machines(monkeypatch: pytest.MonkeyPatch) -
     assert check(8, 8).status == "error"  # 16 bytes for each weight
     assert check(8, 8, lora_rank=8).status == "question"
     assert "8.0 of 8.0 GiB free (CPU)" in check(8, 8).detail
+    needs = [
+        float(check(64, 60, **finetune).detail.split("training about ")[1].split()[0])
+        for finetune in ({}, {"gradient_checkpointing": True})
+    ]
+    assert needs[1] < needs[0], "checkpointing saves memory"

@@ -7,6 +7,7 @@ after any interruption continues where it stopped and ends with the same table.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from prefect import flow
 
@@ -37,7 +38,7 @@ from tasks.run_identity import run_key
 def evolve(
     params_file: str = "params.yaml",
     iterations: Count | None = None,
-    samples: Count | list[Count] | None = None,
+    samples: Count | list[Count] | Literal["adaptive"] | None = None,
     seed: Seed | None = None,
     merge: Merge | None = None,
     start_from: StartFrom | None = None,
@@ -50,7 +51,8 @@ def evolve(
     Args:
         params_file: The parameter file, relative to the project.
         iterations: M, instead of evolve.iterations.
-        samples: K episodes per instruction, instead of evolve.samples; a list gives one number per iteration.
+        samples: K episodes per instruction, instead of evolve.samples; a list gives one number per iteration; adaptive plays more
+            where success is uncertain.
         seed: The seed of all randomness, instead of seed.
         merge: The data with which the explored data is merged, instead of evolve.merge.
         start_from: The model from which each iteration is fine-tuned, instead of evolve.start_from.
@@ -143,13 +145,12 @@ def clone_large(pipeline: Pipeline) -> PolicyRecord:
 
 def iterate(pipeline: Pipeline, policies: Sequence[PolicyRecord], iteration: int) -> PolicyRecord:
     """One iteration: explore with the last of the `policies`, filter by reward, merge, learn, evaluate."""
-    name, previous, earlier = iteration_name(iteration), policies[-1], policies[1:]
+    name, previous = iteration_name(iteration), policies[-1]
     evolve = pipeline.params.evolve
-    explored = pipeline.explore(previous.name, previous.model, iteration)
+    earlier = [policy.explored for policy in policies if policy.explored]
+    explored = pipeline.explore(previous.name, previous.model, iteration, earlier)
     kept = pipeline.filter(explored, iteration)
-    data = pipeline.training_data(
-        [*(policy.explored for policy in earlier if policy.explored), explored], [*(policy.kept for policy in earlier if policy.kept), kept]
-    )
+    data = pipeline.training_data([*earlier, explored], [*(policy.kept for policy in policies if policy.kept), kept])
     start = previous.model if start_of(evolve.rule, evolve.start_from) == "previous" else pipeline.base
     model = pipeline.finetune(name, data, iteration, start)
     validated, validation_scores = pipeline.evaluate_on_validation(name, model, iteration)

@@ -29,7 +29,9 @@ from flows.check_parameters import check_parameters
 from flows.datasets import load_datasets
 from flows.learning import learning_plan
 from flows.random_player import evaluate_random_player
+from tasks.adaptive_exploration import AdaptiveSamples, select_instructions
 from tasks.artifact import Artifact, check_store
+from tasks.cached_task import CachedTask
 from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
 from tasks.datasets import add_extra, filter_by_reward, merge
 from tasks.env_versions import env_versions
@@ -54,7 +56,7 @@ def load_parameters(
     params_file: str = "params.yaml",
     *,
     iterations: int | None = None,
-    samples: int | list[int] | None = None,
+    samples: int | list[int] | Literal["adaptive"] | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Params:
@@ -108,9 +110,14 @@ class Pipeline:
             **({"chat_template_kwargs": variables} if variables else {}),
             "datasets": {name: data.digest for name, data in datasets.items()},
             "env_versions": env_versions(*datasets.values()),
-            "tasks": {task.name: task.version for task in (*TASKS, *([add_extra] if self.params.data.extra else []))},
+            "tasks": {task.name: task.version for task in (*TASKS, *self._optional_tasks())},
             "precision": resolve_precision(self.params.finetune.precision),  # auto differs between machines
         }
+
+    def _optional_tasks(self) -> list[CachedTask]:
+        """The cached tasks of features that are in use. In the provenance of every run they would change the identity of earlier runs."""
+        extra, adaptive = self.params.data.extra, self.params.evolve.is_adaptive
+        return [*([add_extra] if extra else []), *([select_instructions] if adaptive else [])]
 
     def check_expert_data(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
         """The gate for an expert set. It must cover every instruction of its split, or as many as its limit takes."""
@@ -153,11 +160,16 @@ class Pipeline:
             )
         return model
 
-    def explore(self, name: str, policy: Artifact, iteration: int) -> Artifact:
-        """K sampled episodes on every instruction of the explore split, including those that the expert never solved."""
-        settings, samples = self.params.explore, self.params.evolve.samples_at(iteration)
+    def explore(self, name: str, policy: Artifact, iteration: int, earlier: Sequence[Artifact] = ()) -> Artifact:
+        """K sampled episodes on every instruction of the explore split, including those that the expert never solved.
+
+        Where `evolve.samples` is adaptive, the results of the `earlier` explorations (oldest first) decide instead of K.
+        """
+        settings, evolve, instructions = self.params.explore, self.params.evolve, self.datasets.explore
         sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=self.params.seed, iteration=iteration)
-        return self._roll_out(name, policy, self.datasets.explore, "explore", samples, sampling)
+        adaptive = AdaptiveSamples(evolve.budget or instructions.rows, tuple(earlier))
+        samples = adaptive if evolve.is_adaptive else evolve.samples_at(iteration)
+        return self._roll_out(name, policy, instructions, "explore", samples, sampling)
 
     def filter(self, explored: Artifact, iteration: int) -> Artifact:
         """The episodes that the section `filter` keeps (by default the successful ones), which must pass the gate.
@@ -264,7 +276,7 @@ class Pipeline:
         policy: Artifact,
         instructions: Artifact,
         split: EpisodeSplit,
-        samples: int,
+        samples: int | AdaptiveSamples,
         sampling: Sampling,
         engine: EngineParams | None = None,
         rollout: RolloutParams | None = None,

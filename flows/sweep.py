@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow
 
@@ -54,7 +54,7 @@ def sweep(
     params_file: str = "params.yaml",
     name: str = "",
     iterations: list[Count] | None = None,
-    samples: list[Count] | None = None,
+    samples: list[Count | Literal["adaptive"]] | None = None,
     seeds: list[Seed] | None = None,
     overrides: list[str] = [],  # noqa: B006  (Prefect shows the default in its form)
 ) -> str:
@@ -65,7 +65,7 @@ def sweep(
         name: The name of the sweep, of its experiment in MLflow and of its folder in runs/sweeps. By default the grid in short form, and
             six digits that stand for the other parameters: M1.4-K1.3-s0.1.2-3fa94c.
         iterations: The values of M, instead of sweep.iterations.
-        samples: The values of K, instead of sweep.samples.
+        samples: The values of K, instead of sweep.samples; adaptive plays more where success is uncertain.
         seeds: The seeds, instead of sweep.seeds.
         overrides: Further parameters as key=value, e.g. sweep.merge=[initial,none].
     """
@@ -128,7 +128,7 @@ def short_name(grid: SweepParams) -> str:
     return "_".join([*("-".join(main), digest_json(axes)[:6]), *others])
 
 
-def _samples_text(samples: int | list[int]) -> str:
+def _samples_text(samples: int | list[int] | str) -> str:
     return "+".join(map(str, samples)) if isinstance(samples, list) else str(samples)
 
 

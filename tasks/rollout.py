@@ -23,6 +23,7 @@ from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
+from tasks.adaptive_exploration import AdaptiveSamples, play_adaptively
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task, evict
 from tasks.env_versions import env_versions
@@ -49,7 +50,7 @@ def roll_out(
     name: str,
     instructions: Artifact,
     split: EpisodeSplit,
-    samples: int,
+    samples: int | AdaptiveSamples,
     sampling: Sampling,
     settings: RolloutParams,
     engine: EngineParams | None = None,
@@ -58,22 +59,21 @@ def roll_out(
 ) -> Artifact:
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the order of the instructions).
 
-    `engine`: the inference engine, if it is not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. Raises
-    RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats them after the cause is
-    fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy (max_retries,
-    step_timeout, timeout) repeats their chunks.
+    With AdaptiveSamples, the results of earlier episodes decide how many each instruction gets. `engine`: the inference engine, if it is
+    not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. Raises RolloutFailed if every episode ended with an
+    error; these episodes are not kept, so that the same run repeats them after the cause is fixed. If only some episodes ended with an
+    error, they stay on record until a run with another retry policy (max_retries, step_timeout, timeout) repeats their chunks.
     """
-    starts = list(takewhile(lambda start: start < instructions.rows, count(0, settings.chunk_size)))
-    common = {"policy": policy, "name": name, "instructions": instructions, "split": split, "sampling": sampling, "settings": settings}
-    common |= {"env_versions": env_versions(instructions), "engine": engine}
-    common |= {"template_kwargs": template_kwargs, "chat_format": chat_format}
-    chunks = []
-    for sample in range(samples):
-        for number, start in enumerate(starts, 1):
-            inputs = {**common, "start": start, "stop": min(start + settings.chunk_size, instructions.rows), "sample": sample}
-            inputs["retry_token"] = _retry_token(inputs)
-            label = f"{split} {name}, sample {sample + 1}/{samples}, chunk {number}/{len(starts)}"
-            chunks.append(roll_out_chunk(**inputs, label=label))
+    common = {"policy": policy, "name": name, "split": split, "sampling": sampling, "settings": settings}
+    common |= {"engine": engine, "template_kwargs": template_kwargs, "chat_format": chat_format}
+
+    def play(part: Artifact, sample: int) -> list[Artifact]:
+        return _play_chunks({**common, "instructions": part, "env_versions": env_versions(part)}, sample)
+
+    if isinstance(samples, AdaptiveSamples):
+        chunks = play_adaptively(play, instructions, samples, sampling.seed)
+    else:
+        chunks = [chunk for sample in range(samples) for chunk in play(instructions, sample)]
     episodes = concatenate_chunks(chunks=chunks, label=f"{split} {name}")
     errors, most_common = episodes.facts["errors"], episodes.facts["most_common_error"]
     if episodes.rows and errors == episodes.rows:
@@ -89,6 +89,19 @@ def roll_out(
             " They are reported and recorded, but excluded from scores and training; a run with other rollout.max_retries repeats them"
         )
     return episodes
+
+
+def _play_chunks(common: dict[str, Any], sample: int) -> list[Artifact]:
+    """One episode on each instruction, with this sample index, in chunks."""
+    size, rows = common["settings"].chunk_size, common["instructions"].rows
+    starts = list(takewhile(lambda start: start < rows, count(0, size)))
+    chunks = []
+    for number, start in enumerate(starts, 1):
+        inputs = {**common, "start": start, "stop": min(start + size, rows), "sample": sample}
+        inputs["retry_token"] = _retry_token(inputs)
+        label = f"{common['split']} {common['name']}, sample {sample + 1}, chunk {number}/{len(starts)}"
+        chunks.append(roll_out_chunk(**inputs, label=label))
+    return chunks
 
 
 def _retry_token(inputs: dict[str, Any]) -> list[float] | None:

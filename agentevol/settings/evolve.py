@@ -7,14 +7,23 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from agentevol.settings.rules import Rule
-from agentevol.settings.types import Count, Counts, Merge, Section, Seed, StartFrom, parameter, schedule_value
+from agentevol.settings.types import ADAPTIVE, Count, Merge, Samples, Section, Seed, StartFrom, parameter, schedule_value
 
 
 class EvolveParams(Section):
     """The loop: how often it explores, and what each iteration learns from."""
 
     iterations: Count = parameter(4, "M: iterations of exploration and learning.")
-    samples: Counts = parameter(1, "K: episodes per instruction; one number, or a list of M numbers, e.g. [3, 2, 1, 1].")
+    samples: Samples = parameter(
+        1,
+        "K: episodes per instruction; one number, a list of M numbers, e.g. [3, 2, 1, 1], or adaptive: `budget` episodes, most of them"
+        " where success is uncertain.",
+    )
+    budget: Count | None = parameter(
+        None,
+        "Episodes of each iteration where samples is adaptive; null: as many as K = 1 plays, one per explored instruction.",
+        added_later=True,
+    )
     merge: Merge = parameter(
         "initial",
         "What the explored data is merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
@@ -35,8 +44,13 @@ class EvolveParams(Section):
         None, "Early stopping: end after this many iterations without a better score on the validation split; null runs all iterations."
     )
 
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether earlier results decide how often an instruction is explored."""
+        return self.samples == ADAPTIVE
+
     def samples_at(self, iteration: int) -> int:
-        """K of an iteration, counted from 1."""
+        """K of an iteration, counted from 1. Raises ValueError where samples is adaptive, because there is no K."""
         return int(schedule_value(self.samples, iteration - 1))
 
 
@@ -44,7 +58,7 @@ class SweepParams(Section):
     """The grid of `agentevol sweep`: every combination is a run; what runs have in common is computed once."""
 
     iterations: Annotated[list[Count], Field(min_length=1)] = parameter([1, 2, 3, 4], "Values of M.")
-    samples: Annotated[list[Counts], Field(min_length=1)] = parameter([1, 2, 3], "Values of K.")
+    samples: Annotated[list[Samples], Field(min_length=1)] = parameter([1, 2, 3], "Values of K, e.g. [1, 3, adaptive].")
     seeds: Annotated[list[Seed], Field(min_length=1)] = parameter([0], "Seeds.")
     merge: Annotated[list[Merge], Field(min_length=1)] = parameter(["initial"], "Values of evolve.merge.")
     start_from: Annotated[list[StartFrom], Field(min_length=1)] = parameter(["base"], "Values of evolve.start_from.")

@@ -21,6 +21,7 @@ from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.rollout import ExploreParams, RolloutParams
 from agentevol.settings.rules import DpoParams, RuleParams
 from agentevol.settings.types import (
+    ADAPTIVE,
     Count,
     Section,
     Seed,
@@ -118,6 +119,11 @@ class Params(Section):
     @model_validator(mode="after")
     def _schedules_fit(self) -> Params:
         iterations = self.evolve.iterations
+        if self.evolve.budget and not self.evolve.is_adaptive and ADAPTIVE not in self.sweep.samples:
+            raise ValueError(
+                f"evolve.budget: {self.evolve.budget} given, but evolve.samples is {self.evolve.samples};"
+                " allowed: only where that is adaptive"
+            )
         _check_length("evolve.samples", self.evolve.samples, iterations, "one per iteration (evolve.iterations)")
         if self.finetune.max_steps is None:
             rounds = "one for behavioural cloning and one per iteration (evolve.iterations)"

@@ -6,11 +6,13 @@ Imports nothing but pydantic, so that the command line starts quickly.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+ADAPTIVE: Final = "adaptive"
+"""The value of evolve.samples with which the results of earlier episodes decide."""
 Merge = Literal["initial", "cumulative", "none"]
 StartFrom = Literal["base", "previous"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -37,6 +39,14 @@ def _positive_int(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("a whole number of at least 1, or a list of them (one per iteration)")
     return value
+
+
+def _samples(value: object) -> Any:
+    if isinstance(value, str):
+        if value != ADAPTIVE:
+            raise ValueError(f"a whole number of at least 1, a list of them (one per iteration), or {ADAPTIVE}")
+        return value
+    return _schedule(value, _positive_int)
 
 
 def _positive_number(value: object) -> float:
@@ -92,7 +102,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(ge=0, le=10)]
 TopP = Annotated[float, Field(gt=0, le=1)]
 Url = Annotated[str, AfterValidator(_plain_url)]
-Counts = Annotated[int | list[int], BeforeValidator(lambda value: _schedule(value, _positive_int))]
+Samples = Annotated[int | list[int] | Literal["adaptive"], BeforeValidator(_samples)]
 Numbers = Annotated[float | list[float], BeforeValidator(lambda value: _schedule(value, _positive_number))]
 
 

@@ -50,11 +50,11 @@ def results(project: Path, task: str) -> list[Path]:
 
 
 def test_the_grid_is_every_combination_once() -> None:
-    grid = SweepParams(iterations=[4, 1], samples=[1, [3, 1]], seeds=[0, 1], merge=["initial", "none"])
+    grid = SweepParams(iterations=[4, 1], samples=[1, [3, 1], "adaptive"], seeds=[0, 1], merge=["initial", "none"])
     found = [(cell.seed, cell.setting.merge, cell.setting.samples, cell.iterations) for cell in cells(grid)]
-    assert len(set(found)) == len(found) == 16
+    assert len(set(found)) == len(found) == 24
     assert found[:2] == [(0, "initial", "1", 1), (0, "initial", "1", 4)]
-    assert short_name(grid) == "M4.1-K1.3+1-s0.1_initial-none"
+    assert short_name(grid) == "M4.1-K1.3+1.adaptive-s0.1_initial-none"
 
 
 def test_the_name_of_a_large_grid_fits_into_a_file_name() -> None:

@@ -16,6 +16,7 @@ from agentevol.evaluation.clusters import ClusteredTest, compare_over_seeds, sco
 from agentevol.evaluation.paired_tests import PairedTest, mcnemar_per_environment
 from agentevol.evaluation.scores import OVERALL, Score
 from agentevol.report.model import BC_LARGE, ZERO_SHOT
+from agentevol.settings.types import ADAPTIVE
 
 DEFAULT_SETTING = {"merge": "initial", "start_from": "base", "rule": "reward_weighted"}
 _LABEL_PREFIXES = {"merge": "merge", "start_from": "from", "rule": "rule"}
@@ -24,7 +25,7 @@ _FAILURES_PER_ENVIRONMENT = 2
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The parameters that a sweep varies, without M and the seed. `samples`: K as text, `3` or `3+2+1` for a schedule."""
+    """The parameters that a sweep varies, without M and the seed. `samples`: K as text, `3`, `3+2+1` for a schedule, or `adaptive`."""
 
     samples: str
     merge: str
@@ -32,10 +33,10 @@ class Setting:
     rule: str
 
     def sort_key(self) -> tuple[Any, ...]:
-        """The order in a report: by K as a number, and default values first."""
+        """The order in a report: by K as a number, adaptive last, and default values first."""
         values = {name: getattr(self, name) for name in DEFAULT_SETTING}
         others = ((value != DEFAULT_SETTING[name], value) for name, value in values.items())
-        return [int(number) for number in self.samples.split("+")], *others
+        return self.samples == ADAPTIVE, [] if self.samples == ADAPTIVE else [int(number) for number in self.samples.split("+")], *others
 
     def label(self, settings: Iterable[Setting]) -> str:
         """`K = 3, merge cumulative`: K, and the values that are not the default and in which `settings` differ."""

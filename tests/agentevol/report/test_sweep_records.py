@@ -289,3 +289,9 @@ def test_a_column_shows_the_iterations_that_were_selected_on_validation(tmp_path
     assert [cell.split()[0] for cell in table.rows[-1][3:]] == ["16.7", "33.3", "100.0", "66.7", "66.7"]
     without = replace(sweep, results=[replace(sweep.results[0], selected=""), sweep.results[1]])
     assert sections(without)[2].tables[0].header == table.header[:-1]
+
+
+def test_adaptive_samples_come_after_every_number() -> None:
+    settings = [replace(THREE_SAMPLES, samples=samples) for samples in ("adaptive", "3", "1", "3+1")]
+    assert [setting.samples for setting in sorted(settings, key=Setting.sort_key)] == ["1", "3", "3+1", "adaptive"]
+    assert settings[0].label([]) == "K = adaptive"

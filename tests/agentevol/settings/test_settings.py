@@ -272,3 +272,34 @@ def test_a_parameter_added_later_is_part_of_a_key_only_when_it_is_set() -> None:
 
     assert key_values(Later()) == {"old": 1}
     assert key_values(Later(new="x")) == {"old": 1, "new": "x"}
+
+
+def test_samples_may_be_adaptive_with_a_budget() -> None:
+    params = Params.model_validate(
+        {"evolve": {"samples": "adaptive", "budget": 300}, "sweep": {"samples": [1, [2, 1], "adaptive"], "iterations": [2]}}
+    )
+    assert params.evolve.is_adaptive
+    assert not Params().evolve.is_adaptive
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "evolve.samples=adaptively",
+            "'adaptively' given; allowed: a whole number of at least 1, a list of them (one per iteration), or adaptive",
+        ),
+        ("evolve.samples=[1, adaptive, 1, 1]", "allowed: a whole number of at least 1"),
+        ("evolve.budget=300", "evolve.budget: 300 given, but evolve.samples is 1; allowed: only where that is adaptive"),
+    ],
+)
+def test_samples_that_are_neither_numbers_nor_adaptive_are_refused(tmp_path: Path, override: str, message: str) -> None:
+    (tmp_path / "params.yaml").write_text("{}")
+    with pytest.raises(SettingsError) as caught:
+        load_params(tmp_path / "params.yaml", [override])
+    assert message in str(caught.value)
+
+
+def test_a_budget_that_is_not_given_is_part_of_no_key() -> None:
+    assert "budget" not in key_values(EvolveParams())
+    assert "budget" in key_values(EvolveParams(samples="adaptive", budget=5))

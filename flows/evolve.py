@@ -164,6 +164,7 @@ def iterate(pipeline: Pipeline, policies: Sequence[PolicyRecord], iteration: int
         scores,
         explored=explored,
         kept=kept,
+        exploration=pipeline.summarize(explored),
         validation_episodes=validated,
         validation_scores=validation_scores,
     )

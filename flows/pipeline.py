@@ -33,7 +33,7 @@ from tasks.adaptive_exploration import AdaptiveSamples, select_instructions
 from tasks.artifact import Artifact, check_store
 from tasks.cached_task import CachedTask
 from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
-from tasks.datasets import add_extra, filter_by_reward, merge
+from tasks.datasets import add_extra, filter_by_reward, merge, summarize_exploration
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.gate import validate
@@ -170,6 +170,10 @@ class Pipeline:
         adaptive = AdaptiveSamples(evolve.budget or instructions.rows, tuple(earlier))
         samples = adaptive if evolve.is_adaptive else evolve.samples_at(iteration)
         return self._roll_out(name, policy, instructions, "explore", samples, sampling)
+
+    def summarize(self, explored: Artifact) -> Artifact:
+        """What an exploration reached: episodes and coverage by difficulty, and successes on instructions without an expert trajectory."""
+        return summarize_exploration(explored=explored, instructions=self.datasets.explore, expert=self.datasets.agenttraj)
 
     def filter(self, explored: Artifact, iteration: int) -> Artifact:
         """The episodes that the section `filter` keeps (by default the successful ones), which must pass the gate.

@@ -1,15 +1,16 @@
-"""Tasks on trajectories: filter explored ones by reward, merge them with the expert set, and add further ones to an expert set.
+"""Tasks on trajectories: summarize and filter explored ones, merge them with the expert set, and add further ones to an expert set.
 
 Invariant: rows are selected, and their messages never changed; the facts count every row that was dropped, by reason.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from agentevol.data.dataset import has_progress, stream_dataset, write_dataset
+from agentevol.data.dataset import has_progress, read_instruction_list, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.types import Merge
@@ -67,3 +68,18 @@ def add_extra(out: Path, *, initial: Artifact, extra: list[Artifact]) -> TaskOut
     with_progress = any(has_progress(data.folder) for data in (initial, *extra))
     dataset = write_dataset(out / "dataset", merged, {"parents": parents}, with_progress=with_progress)
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))
+
+
+@cached_task("summary", version="1")
+def summarize_exploration(out: Path, *, explored: Artifact, instructions: Artifact, expert: Artifact) -> TaskOutput:
+    """Facts: per environment and difficulty the episodes, the coverage, and the successes on instructions that `expert` has not.
+
+    `instructions`: the explore split. `expert`: AgentTraj.
+    """
+    from agentevol.data import exploration
+
+    expert_ids = {row.item_id for row in stream_dataset(expert.folder)}
+    groups = exploration.summarize_exploration(stream_dataset(explored.folder), read_instruction_list(instructions.folder), expert_ids)
+    facts = {"groups": [asdict(group) for group in groups]}
+    (out / "summary.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return TaskOutput(facts=facts)

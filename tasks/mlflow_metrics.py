@@ -6,9 +6,11 @@ A count of something unusual (dropped, too long, truncated, errors of one enviro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.evaluation.scores import success_with_errors_failed
 from agentevol.report.model import RANDOM
 from tasks.artifact import Artifact
@@ -18,6 +20,8 @@ from tasks.rollout import USAGE_FIELDS
 SUCCESS, REWARD, PROGRESS, ERRORS, LOSS = "success", "reward", "progress", "errors", "loss"
 BOUNDS = ("low", "high")
 BC_LARGE_PREFIX = BC_LARGE_NAME.replace("-", "_")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]+")
+"""What MLflow allows in no name, and the slash, which ends a section."""
 PHASE_NAMES = {"explore": "exploration", "learn": "training", "validate": "validation", "evaluate": "evaluation"}
 
 
@@ -42,6 +46,7 @@ def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
         metrics |= {"exploration/episodes": policy.explored.rows, "exploration/kept": policy.kept.rows}
         if errors := policy.explored.facts["errors"]:
             metrics["exploration/errors"] = errors
+    metrics |= _exploration_metrics(policy.exploration_groups())
     return _known(metrics)
 
 
@@ -84,6 +89,19 @@ def final_metrics(bc_base: PolicyRecord, selected: PolicyRecord, bc_large: Polic
 
 def success_metrics(scores: Artifact, prefix: str) -> dict[str, Any]:
     return {f"{prefix}/{env}": score["success"] for env, score in scores.facts.items()}
+
+
+def _exploration_metrics(groups: Sequence[ExplorationGroup]) -> dict[str, float]:
+    """Where the episodes went, and what they reached, by difficulty and in all."""
+    metrics: dict[str, float] = {}
+    for group in groups:
+        place = f"{group.env}/{_NOT_IN_NAMES.sub('_', group.difficulty) or 'none'}"
+        metrics[f"exploration_episodes/{place}"] = group.episodes
+        metrics[f"exploration_coverage/{place}"] = group.covered / group.instructions
+    if groups:
+        names = ("instructions", "sampled", "covered", "without_expert", "covered_without_expert")
+        metrics |= {f"exploration/{name}": sum(getattr(group, name) for group in groups) for name in names}
+    return metrics
 
 
 def _cost_metrics(policy: PolicyRecord) -> dict[str, Any]:

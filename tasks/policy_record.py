@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.evaluation.selection import Rank
 from agentevol.report.model import BC_BASE, BC_LARGE, ZERO_SHOT, iteration_label
 from tasks.artifact import Artifact
@@ -26,8 +27,8 @@ class PolicyRecord:
     """A policy's training data (of an iteration also what was explored and kept), its model, and its episodes and scores on AgentEval.
 
     `iteration` is 0 for behavioural cloning, including BC-Large. The base model zero-shot and a hosted model have no training data here;
-    the name of a hosted model is its label. `validation_episodes`, `validation_scores`: None without a validation split, and for
-    policies that are only compared with.
+    the name of a hosted model is its label. `exploration`: the summary of what was explored. `validation_episodes`, `validation_scores`:
+    None without a validation split, and for policies that are only compared with.
     """
 
     name: str
@@ -40,6 +41,7 @@ class PolicyRecord:
     kept: Artifact | None = None
     validation_episodes: Artifact | None = None
     validation_scores: Artifact | None = None
+    exploration: Artifact | None = None
 
     @property
     def label(self) -> str:
@@ -56,6 +58,10 @@ class PolicyRecord:
         """What the policies of a run are compared by. Without a scored episode on the validation split, a policy is below all others."""
         overall = self.validation_scores.facts["overall"] if self.validation_scores else {"n": 0}
         return (float(overall["success"]), float(overall["reward"])) if overall["n"] else (-inf, -inf)
+
+    def exploration_groups(self) -> list[ExplorationGroup]:
+        """What its exploration reached, per environment and difficulty; empty where nothing was explored."""
+        return [ExplorationGroup(**group) for group in self.exploration.facts["groups"]] if self.exploration else []
 
     def too_long(self) -> int:
         """The number of trajectories with more tokens than finetune.max_tokens, which training left out."""

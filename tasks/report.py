@@ -69,6 +69,7 @@ def report(
         remarks=[line for policy in everything for line in (policy.exclusion_remark(), policy.usage_remark()) if line],
         baselines=[policy.label for policy in hosted],
         rounds_per_success=_rounds_per_success(everything) if params.filter.objective else {},
+        exploration={policy.label: groups for policy in policies if (groups := policy.exploration_groups())},
     )
     folder = RUNS / name
     with atomic_folder(folder) as out:

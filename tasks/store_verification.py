@@ -15,6 +15,9 @@ from agentevol.data.dataset import read_instructions, stream_dataset
 from agentevol.data.trajectory import ContentDigest
 from tasks.artifact import Artifact, artifact_of, result_folder, store_key
 
+_FACTS_FILES = {"scores": "scores.json", "summary": "summary.json"}
+"""The file that holds the facts of a result, by its kind; the facts in the manifest must be the same."""
+
 
 class NotAsDescribed(ValueError):
     """A result differs from its manifest, or from the digest under which it was offered; the message says in what."""
@@ -42,8 +45,9 @@ def verify_result(folder: Path, name: str, offered_digest: str) -> Artifact:
             raise NotAsDescribed(f"its content has the digest {digest[:16]}, {source} says {given[:16]}")
     if counts != artifact.counts:
         raise NotAsDescribed(f"it holds {counts or 'no counted'} rows, its manifest says {artifact.counts}")
-    if artifact.kind == "scores" and json.loads((content / "scores.json").read_text(encoding="utf-8")) != artifact.facts:
-        raise NotAsDescribed("its scores and those of its manifest differ")
+    file = _FACTS_FILES.get(artifact.kind)
+    if file and json.loads((content / file).read_text(encoding="utf-8")) != artifact.facts:
+        raise NotAsDescribed(f"its {file} and the facts of its manifest differ")
     return artifact
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.evaluation.paired_tests import PairedTest
 from agentevol.evaluation.rounds_per_success import RoundsPerSuccess
 from agentevol.evaluation.scores import OVERALL, Score
@@ -52,6 +53,7 @@ class ReportInput:
     one, the last iteration is. `meta`: what identifies the run (seed, model, data digests, hardware), as JSON values. `remarks`: lines
     below the tables, such as the number of trajectories that were not trained on. `baselines`: the labels of hosted models among the
     scores; they are not part of the curve. `rounds_per_success`: by policy label; empty in a run without several objectives.
+    `exploration`: what the exploration of each iteration reached, by label.
     """
 
     scores: Mapping[str, Scores]
@@ -63,6 +65,7 @@ class ReportInput:
     validation: Mapping[str, Scores] = field(default_factory=dict)
     selected: str = ""
     rounds_per_success: Mapping[str, Mapping[str, RoundsPerSuccess]] = field(default_factory=dict)
+    exploration: Mapping[str, Sequence[ExplorationGroup]] = field(default_factory=dict)
 
     @property
     def curve(self) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agentevol.evaluation.paired_tests import holm
 from agentevol.evaluation.scores import OVERALL, Score, errors_as_failures
+from agentevol.report.exploration import exploration_by_difficulty, exploration_rows
 from agentevol.report.formatting import (
     MISSING,
     format_duration,
@@ -59,6 +60,8 @@ def as_text(runs: ReportInput) -> str:
         show(_ROUNDS_TITLE, *_rounds_rows(runs, labels))
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
+    if runs.exploration:
+        show("Exploration: instructions with an episode, and with a success", *exploration_rows(runs.exploration))
     if runs.phases:
         show("Costs", *_phase_rows(runs.phases))
     for note in _notes(runs):
@@ -81,6 +84,9 @@ def as_markdown(runs: ReportInput) -> str:
     parts += ["![Success over the iterations](curve.png)", ""]
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
+    if runs.exploration:
+        show("Exploration: instructions with an episode, and with a success", *exploration_rows(runs.exploration))
+        show("Exploration by difficulty: episodes, and instructions with a success", *exploration_by_difficulty(runs.exploration))
     if runs.phases:
         show("Costs", *_phase_rows(runs.phases))
     parts += [f"- {note}" for note in _notes(runs)]

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,7 @@ def _scores(runs: ReportInput) -> dict[str, Any]:
             }
             for phase in runs.phases
         ],
+        "exploration": {label: [asdict(group) for group in groups] for label, groups in runs.exploration.items()},
         "meta": dict(runs.meta),
         "remarks": list(runs.remarks),
     }

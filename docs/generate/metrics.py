@@ -43,6 +43,13 @@ METRICS = {
     "Exploration, evaluation and training": [
         ("exploration/episodes", "episodes", "Episodes explored in the iteration."),
         ("exploration/kept", "trajectories", "Explored trajectories that passed the filter."),
+        ("exploration/instructions", "instructions", "Instructions of the explore split."),
+        ("exploration/sampled", "instructions", "Those with an episode: with adaptive samples an iteration may skip some."),
+        ("exploration/covered", "instructions", "Those with a success."),
+        ("exploration/without_expert", "instructions", "Those without a trajectory in AgentTraj."),
+        ("exploration/covered_without_expert", "instructions", "Those without a trajectory in AgentTraj and with a success."),
+        ("exploration_episodes/<environment>/<difficulty>", "episodes", "Explored episodes by difficulty."),
+        ("exploration_coverage/<environment>/<difficulty>", "share", "Share of the instructions with a success, by difficulty."),
         ("exploration/errors", "episodes", "Explored episodes that ended in an error. *"),
         ("exploration/dropped_<reason>", "trajectories", "Dropped by the filter: failed, truncated, error, duplicate, over_the_cap. *"),
         ("exploration/truncated_<cause>", "episodes", "Cut: `context`: `rollout.context_length` tokens; `loop`: `rollout.max_repeats`. *"),

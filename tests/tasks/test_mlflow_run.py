@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from agentevol.data.dataset import write_dataset
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.settings.evolve import EvolveParams
 from agentevol.settings.schema import Params
@@ -40,6 +41,8 @@ EPISODES = [
         ("error", "environment: OSError: gone", 0.0),
     ])
 ]  # fmt: skip
+
+GROUP = ExplorationGroup("maze", "5-9 steps: a/b", 8, 9, 7, 4, 3, 1)
 
 
 def test_everything_that_decides_a_result_is_in_the_run_key() -> None:
@@ -126,6 +129,7 @@ def policy_record(name: str = BC_LARGE_NAME, iteration: int = 0, episodes: str =
         Artifact(kind="scores", path="scores", digest="s", facts=facts),
         Artifact(kind="trajectories", path="explored", digest="x", counts={"maze": 9}, facts=explored) if iteration else None,
         Artifact(kind="trajectories", path="kept", digest="k", counts={"maze": 6}, facts=kept) if iteration else None,
+        exploration=Artifact(kind="summary", path="summary", digest="s", facts={"groups": [asdict(GROUP)]}) if iteration else None,
     )  # fmt: skip
 
 
@@ -197,6 +201,17 @@ def test_every_metric_is_documented() -> None:
         if not pattern.startswith(("agentevol", "mlflow")) and not any(re.fullmatch(pattern, name) for name in names)
     ]
     assert not unused
+
+
+def test_where_the_episodes_of_an_exploration_went_is_logged() -> None:
+    metrics = policy_metrics(policy_record("iteration-1", 1))
+    assert metrics["exploration_episodes/maze/5-9 steps_ a_b"] == 9
+    assert metrics["exploration_coverage/maze/5-9 steps_ a_b"] == 0.5
+    assert (metrics["exploration/covered"], metrics["exploration/covered_without_expert"], metrics["exploration/without_expert"]) == (
+        4,
+        1,
+        3,
+    )
 
 
 def test_what_is_not_unusual_is_not_logged() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.paired_tests import mcnemar_per_environment
 from agentevol.evaluation.rounds_per_success import rounds_per_success
 from agentevol.evaluation.scores import score
 from agentevol.report.model import Comparison, Phase, ReportInput
+from agentevol.report.tables import as_markdown, as_text
 from agentevol.report.write import write_report
 
 
@@ -178,6 +181,7 @@ def test_the_files_have_the_metrics(tmp_path: Path) -> None:
         "selected",
         "paired",
         "phases",
+        "exploration",
         "meta",
         "remarks",
     }
@@ -252,3 +256,11 @@ def test_the_base_model_zero_shot_is_a_column_and_a_line_and_not_in_the_curve(tm
     assert report.metrics["zero_shot"]["maze"]["success"] == 0.1
     assert report.metrics["iterations"] == 2
     assert "zero-shot is the base model before any training." in report.text
+
+
+def test_what_the_explorations_reached_is_a_table() -> None:
+    groups = [ExplorationGroup("maze", "5-9", 8, 9, 7, 4, 3, 1), ExplorationGroup("maze", "10-14", 2, 1, 1, 0, 2, 0)]
+    explored = replace(runs(), exploration={"Iteration 1": groups})
+    assert "Iteration 1" in next(line for line in as_text(explored).splitlines() if "8 of 10 (80 %)" in line)
+    assert "| maze, 5-9 | 8 | 9, 50 % |" in as_markdown(explored)
+    assert "Exploration" not in as_text(runs())

@@ -40,9 +40,10 @@ def evaluate(
         name = f"model {artifact.digest[:8]}"
         episodes, scores = pipeline.evaluate(name, artifact, 0, engine=engine)
         page.show_table({name: scores.facts})
+    width = max(12, *map(len, scores.facts))
     for env, score in scores.facts.items():
         if score["n"] or score["errors"]:
-            say(f"  {env:12} {format_rate(score, digits=1, unit=' %'):>22}, n = {score['n']}{format_errors(score)}")
+            say(f"  {env:{width}} {format_rate(score, digits=1, unit=' %'):>22}, n = {score['n']}{format_errors(score)}")
     if "requests" in episodes.facts:
         say(f"  endpoint usage: {usage_text([episodes.facts])}")
     return scores.facts

@@ -240,6 +240,7 @@ class Pipeline:
         limits = {
             "concurrency": hosted.concurrency,
             "num_workers": 1,
+            "num_engines": None,
             "max_new_tokens": hosted.max_new_tokens,
             "context_length": hosted.context_length,
         }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agentevol.rollout.processes import check_num_engines
+from agentevol.settings.engines import BaselineParams
 from agentevol.settings.load import SettingsError, load_params
 from flows.pipeline import Pipeline
 from tasks.artifact import Artifact
@@ -51,6 +54,21 @@ def test_a_hosted_model_is_a_column_of_the_report_and_can_be_scored_alone(agente
     assert lineage["zero-shot"]["model"]["path"] == "models/base"
     assert "Pusher" in json.loads((latest / "baselines.json").read_text())
     assert not [file for file in folder.rglob("*") if file.is_file() and b"k-123" in file.read_bytes()]
+
+
+class RecordingPipeline(Pipeline):
+    """Plays nothing; keeps what an evaluation was asked for."""
+
+    def evaluate(self, *inputs: Any, **options: Any) -> Any:
+        self.options = options
+        return None, None
+
+
+def test_a_hosted_model_is_played_without_the_gpus_of_the_run() -> None:
+    pipeline = object.__new__(RecordingPipeline)
+    pipeline.params = load_params(ROOT / "params.yaml", ["rollout.num_engines=4"])
+    pipeline.evaluate_hosted(BaselineParams(name="Pusher", url="http://127.0.0.1:1/v1", model="pusher-1"))
+    check_num_engines(pipeline.options["rollout"], pipeline.options["engine"], gpus=())
 
 
 def test_a_server_that_cannot_load_the_policies_stops_the_run_before_training() -> None:

@@ -51,6 +51,11 @@ def check_rule(params: Params) -> None:
     evolve, rule = params.evolve, rule_class(params.evolve.rule)
     if not rule.compares_episodes or (evolve.merge != "none" and not rule.is_on_policy):
         return  # one failure is enough beside an expert's success
+    if evolve.is_adaptive and evolve.budget is None:
+        raise SettingsError(
+            f"evolve.budget: null given, which is one episode per instruction in the first iteration; allowed: two per instruction or more"
+            f" where evolve.samples is adaptive and evolve.rule is {evolve.rule}, which compares an instruction's episodes with each other"
+        )
     if any(schedule_value(evolve.samples, iteration) == 1 for iteration in range(evolve.iterations)):
         remedy = "" if rule.is_on_policy else " (or evolve.merge initial: the expert's successes are compared with one failure, too)"
         raise SettingsError(

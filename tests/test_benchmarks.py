@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.settings.load import load_params
-from benchmarks import check, experiment, kills
+from benchmarks import check, experiment, exploration, kills
 from benchmarks.results import record
 from benchmarks.sweep import needed_results, totals
 from flows.sweep import cells
@@ -187,3 +188,19 @@ pathlib.Path("began").touch()
     assert not trial.passed
     assert verdict in kills.row(trial)
     assert (tmp_path / "kills" / "failed-1" / "began").exists()
+
+
+def test_fixed_and_adaptive_samples_are_counted_on_the_same_instructions() -> None:
+    def groups(episodes: int, easy: int, hard: int) -> list[ExplorationGroup]:
+        return [ExplorationGroup("w", "easy", 8, episodes, 8, easy, 4, easy - 4), ExplorationGroup("w", "hard", 4, 0, 4, hard, 4, hard)]
+
+    found = {exploration.ALL: [groups(24, 6, 1), groups(24, 7, 1)], "adaptive": [groups(24, 8, 2), groups(24, 8, 3)]}
+    header, rows = exploration.rows(found)
+    assert header[-2:] == ["w, easy", "w, hard"]
+    assert rows == [
+        ["K = 1", "24", "7.5 of 12", "3.5 of 8", "6.5 of 8", "1 of 4"],
+        ["adaptive", "24", "10.5 of 12", "6.5 of 8", "8 of 8", "2.5 of 4"],
+    ]
+    budgets = exploration.arms(18, 2)
+    assert budgets["adaptive, one per instruction"][1] == "evolve.budget=36"
+    assert budgets["K = 3, a third of the instructions"][1] == "data.limits.explore=6"

@@ -128,9 +128,10 @@ def _read_function_calling(row: Row) -> ForeignRow:
     if not isinstance(query, str):
         raise _error("query", query, "text (or `conversation`, a list of messages)")
     answers = parse_json(row.get("answers"), "answers")
-    # No call is a right answer, too, but there is no text to learn it from.
-    calls, _ = read_calls(answers, "answers")
-    conversation = Conversation([Turn("user", query), Turn("assistant", "", calls)], None, read_tools(row.get("tools")))
+    turns = [Turn("user", query)]
+    if answers != []:  # no call is a right answer, too, but there is no text of it to learn from
+        turns.append(Turn("assistant", "", read_calls(answers, "answers")[0]))
+    conversation = Conversation(turns, None, read_tools(row.get("tools")))
     return ForeignRow(to_text(conversation), _own_id(row, "id"), _extra(row))
 
 

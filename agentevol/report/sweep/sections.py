@@ -6,7 +6,7 @@ Invariant: a comparison that the grid does not allow (one K, one way of merging)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.clusters import score_over_seeds
@@ -208,7 +208,26 @@ def _coverage(sweep: Sweep) -> Section:
         f"{sweep.policy_label(setting)}: the share of the explored instructions for which a successful trajectory was kept (mean of the"
         " seeds), and success on AgentEval before and after."
     )
-    return Section(title, text, [Table([*header, f"AgentEval, {BC_BASE}", f"AgentEval, {last.lower()}"], rows)])
+    tables = [Table([*header, f"AgentEval, {BC_BASE}", f"AgentEval, {last.lower()}"], rows)]
+    if len(sweep.settings) > 1:
+        tables.append(_coverage_of_settings(sweep, explored))
+        text += f" Below, the share in {last.lower()} in every setting."
+    return Section(title, text, tables)
+
+
+def _coverage_of_settings(sweep: Sweep, explored: Mapping[tuple[str, str], set[str]]) -> Table:
+    """The share of the explored instructions with a successful trajectory in the last common iteration, for each setting."""
+    solved = {
+        setting.label(sweep.settings): [
+            result.kept.get(result.label_after(sweep.iterations), frozenset()) for result in sweep.results_of(setting)
+        ]
+        for setting in sweep.settings
+    }
+    rows = [
+        [env, difficulty, str(len(ids)), *(_share([len(ids & kept) for kept in seeds], len(ids)) for seeds in solved.values())]
+        for (env, difficulty), ids in sorted(explored.items())
+    ]
+    return Table(["environment", "difficulty", "explored", *solved], rows)
 
 
 def _failures(sweep: Sweep) -> Section:

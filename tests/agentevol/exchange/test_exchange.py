@@ -114,6 +114,8 @@ def test_both_forms_of_xlam_are_read(tmp_path: Path) -> None:
     row = write_row(unified, "xlam")
     assert {key: row[key] for key in UNIFIED} == UNIFIED
     assert from_text(single.messages).tools == json.loads(str(FUNCTION_CALLING["tools"]))
+    trajectories, report = imported(tmp_path, "xlam", FUNCTION_CALLING | {"answers": "[]"})
+    assert (trajectories, report.left_out) == ([], {"no answer to learn from": 1})
 
 
 def test_openai_rows_have_arguments_as_text_and_results_in_any_order(tmp_path: Path) -> None:

@@ -295,3 +295,13 @@ def test_adaptive_samples_come_after_every_number() -> None:
     settings = [replace(THREE_SAMPLES, samples=samples) for samples in ("adaptive", "3", "1", "3+1")]
     assert [setting.samples for setting in sorted(settings, key=Setting.sort_key)] == ["1", "3", "3+1", "adaptive"]
     assert settings[0].label([]) == "K = adaptive"
+
+
+def test_coverage_by_difficulty_is_compared_between_numbers_of_samples() -> None:
+    one = seed_result(replace(THREE_SAMPLES, samples="1"), 0, 2)
+    adaptive = replace(seed_result(replace(THREE_SAMPLES, samples="adaptive"), 0, 2), kept={"Iteration 2": frozenset({"pushing_7"})})
+    (section,) = (part for part in sections(sweep_of(one, adaptive)) if part.title == "Coverage by difficulty")
+    assert section.tables[1].header == ["environment", "difficulty", "explored", "K = 1", "K = adaptive"]
+    assert section.tables[1].rows == [["pushing", "1", "10", "10 %", "0 %"], ["pushing", "2", "10", "10 %", "10 %"]]
+    (alone,) = (part for part in sections(sweep_of(one)) if part.title == "Coverage by difficulty")
+    assert len(alone.tables) == 1

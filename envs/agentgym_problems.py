@@ -64,6 +64,7 @@ def problems_class(name: str) -> type[TextEnv]:
         "sizes": Sizes(count, count - training, 0, 0),
         "succeeded": staticmethod(base.succeeded),
         "parse_action": staticmethod(base.parse_action),
+        "functions": base.functions,
         "catalogue": classmethod(catalogue),
         "missing": classmethod(missing),
         "begin": begin,

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import gymnasium
 from gymnasium import spaces
 
+from envs.functions import ACT, Function
 from envs.react import ActionForm as ActionForm
 from envs.react import InvalidAction as InvalidAction
 from envs.react import parse_action
@@ -84,6 +85,8 @@ class TextEnv(gymnasium.Env[str, str]):
     """The text before the first observation: the rules and the form of an answer."""
     action_form: ClassVar[ActionForm] = ActionForm()
     """How an action is written in an answer."""
+    functions: ClassVar[tuple[Function, ...]] = (ACT,)
+    """The actions as functions, for policies that call functions (`envs.functions`)."""
     lowest_reward: ClassVar[float] = 0.0
     highest_reward: ClassVar[float] = 1.0
     waiting_actions: ClassVar[frozenset[str]] = frozenset()
@@ -190,10 +193,14 @@ class TextEnv(gymnasium.Env[str, str]):
         try:
             action = self.parse_action(text)
         except InvalidAction as error:
-            if self.done:
-                raise RuntimeError(f"{self.name}: the episode is over; call reset() first") from error
-            return self._advance(str(error), 0.0, False)
+            return self.refuse(str(error))
         return self.step(action)
+
+    def refuse(self, message: str) -> Step:
+        """One round in which nothing is done, because the policy's text holds no action; its observation is `message`."""
+        if self.done:
+            raise RuntimeError(f"{self.name}: the episode is over; call reset() first")
+        return self._advance(message, 0.0, False)
 
     def render(self) -> str | None:  # type: ignore[override]
         return self._observation if self.render_mode == "ansi" else None

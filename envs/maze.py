@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval, stable_order
+from envs.functions import Function, function
 
 Cell = tuple[int, int]
 """(row, column)"""
@@ -61,6 +62,9 @@ class Maze(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("maze",)
     sizes: ClassVar[Sizes] = Sizes(instructions=240, eval=25, agent_traj=100, agent_traj_l=215)
     max_rounds: ClassVar[int] = 15
+    functions: ClassVar[tuple[Function, ...]] = (
+        function("Move one cell.", "move {direction}", choices={"direction": ("up", "down", "left", "right")}),
+    )
     prompt: ClassVar[str] = (
         "You are in a maze. Reach the goal in as few moves as you can. Each turn you are told where the goal is, where you are "
         "(row, column) and where there are walls. Moving down adds 1 to the row, moving right adds 1 to the column.\n"

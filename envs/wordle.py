@@ -15,6 +15,7 @@ from importlib import resources
 from typing import ClassVar
 
 from envs.base import Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
+from envs.functions import Function, function
 
 LETTERS = 5
 GUESSES = 6
@@ -43,6 +44,7 @@ class Wordle(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("wordle",)
     sizes: ClassVar[Sizes] = Sizes(instructions=980, eval=25, agent_traj=500, agent_traj_l=955)
     max_rounds: ClassVar[int] = 8
+    functions: ClassVar[tuple[Function, ...]] = (function("Guess a word; its letters have spaces between them.", "{word}", name="guess"),)
     prompt: ClassVar[str] = (
         "Find the hidden word. It is one of the words you are given, and you have six guesses. Each letter of a guess gets a mark: "
         "g = right letter in the right place, y = in the word but in another place, b = not in the word.\n"

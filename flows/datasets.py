@@ -15,7 +15,8 @@ from envs.base import Split
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.collect import collect, data_lock, subset, validation_instructions
-from tasks.datasets import add_extra
+from tasks.datasets import add_extra, convert_answers
+from tasks.env_versions import env_versions, functions_digest
 from tasks.progress import say
 
 
@@ -58,6 +59,14 @@ def load_datasets(params: Params) -> Datasets:
             environments=environments,
             limit=limits.validation,
         )
+    if params.agent.format != "react":  # the format in which experts are recorded
+        for name in ("agenttraj", "agenttraj_l"):
+            parts[name] = convert_answers(
+                data=parts[name],
+                action_format=params.agent.format,
+                env_versions=env_versions(parts[name]),
+                functions=functions_digest(parts[name]),
+            )
     if extra:
         parts |= {name: add_extra(initial=parts[name], extra=extra, label=name) for name in ("agenttraj", "agenttraj_l")}
     return Datasets(**parts, validation=validation, held_out=held_out)

@@ -33,7 +33,7 @@ from tasks.adaptive_exploration import AdaptiveSamples, select_instructions
 from tasks.artifact import Artifact, check_store
 from tasks.cached_task import CachedTask
 from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
-from tasks.datasets import add_extra, filter_by_reward, merge, summarize_exploration
+from tasks.datasets import add_extra, convert_answers, filter_by_reward, merge, summarize_exploration
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.gate import validate
@@ -116,8 +116,13 @@ class Pipeline:
 
     def _optional_tasks(self) -> list[CachedTask]:
         """The cached tasks of features that are in use. In the provenance of every run they would change the identity of earlier runs."""
-        extra, adaptive = self.params.data.extra, self.params.evolve.is_adaptive
-        return [*([add_extra] if extra else []), *([select_instructions] if adaptive else [])]
+        params = self.params
+        in_use = {
+            add_extra: bool(params.data.extra),
+            select_instructions: params.evolve.is_adaptive,
+            convert_answers: params.agent.format != "react",
+        }
+        return [task for task, is_used in in_use.items() if is_used]
 
     def check_expert_data(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
         """The gate for an expert set. It must cover every instruction of its split, or as many as its limit takes."""
@@ -297,6 +302,7 @@ class Pipeline:
             sampling=sampling,
             settings=settings,
             engine=engine or self._engine(),
+            action_format=self.params.agent.format,
             **(self.chat if policy.kind == "model" else {}),
         )
         if truncated := episodes.facts["truncated"]["context"]:

@@ -1,6 +1,7 @@
-"""Tasks on trajectories: summarize and filter explored ones, merge them with the expert set, and add further ones to an expert set.
+"""Tasks on trajectories: summarize and filter explored ones, merge them with the expert set, add further ones to an expert set, and write
+an expert set in another action format.
 
-Invariant: rows are selected, and their messages never changed; the facts count every row that was dropped, by reason.
+Invariant: rows are selected, and their episodes never changed; the facts count every row that was dropped, by reason.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from agentevol.data.dataset import has_progress, read_instruction_list, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
+from agentevol.settings.agent import ActionFormat
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.types import Merge
 from tasks.artifact import Artifact
@@ -35,6 +37,19 @@ def filter_by_reward(
     lineage = {"parents": [explored.digest], "cap": cap}
     dataset = write_dataset(out / "dataset", kept, lineage, with_progress=has_progress(explored.folder))
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(reward_filter.report()))
+
+
+@cached_task("trajectories", version="1")
+def convert_answers(out: Path, *, data: Artifact, action_format: ActionFormat, env_versions: dict[str, int], functions: str) -> TaskOutput:
+    """The expert set `data` with its answers in another format; its episodes stay the same. Raises NotConvertible.
+
+    `env_versions`, `functions`: the versions of the environments and the digest of their functions. Only the key needs them.
+    """
+    from agentevol.data import action_format as formats
+
+    converted = (formats.convert(trajectory, action_format) for trajectory in stream_dataset(data.folder))
+    dataset = write_dataset(out / "dataset", converted, {"parents": [data.digest], "action_format": action_format})
+    return TaskOutput(dataset.digest, "dataset", dataset.counts)
 
 
 @cached_task("trajectories", version="1")

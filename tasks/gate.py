@@ -62,7 +62,7 @@ def validate(
             evaluation=_instructions(evaluation),
             validation=_instructions(validation) if validation else (),
             settings=limit,
-            token_count=lambda row: len(chat.tokenize_conversation(row.messages).token_ids if row.token_ids is None else row.token_ids),
+            token_count=lambda row: len(chat.tokenize_trajectory(row).token_ids),
             expert=expert,
             required_environments=environments,
             instructions=None if coverage_sets is None else _distinct_instructions(coverage_sets, expert_limits or {}, environments),

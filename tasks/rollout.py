@@ -21,12 +21,13 @@ from agentevol.data.dataset import has_progress, read_instruction_list, stream_d
 from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
+from agentevol.settings.agent import ActionFormat
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
 from tasks.adaptive_exploration import AdaptiveSamples, play_adaptively
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task, evict
-from tasks.env_versions import env_versions
+from tasks.env_versions import env_versions, functions_digest
 from tasks.locks import exclusive_lock
 from tasks.progress import progress_bar, say
 
@@ -56,19 +57,22 @@ def roll_out(
     engine: EngineParams | None = None,
     template_kwargs: dict[str, Any] | None = None,
     chat_format: str | None = None,
+    action_format: ActionFormat = "react",
 ) -> Artifact:
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the order of the instructions).
 
     With AdaptiveSamples, the results of earlier episodes decide how many each instruction gets. `engine`: the inference engine, if it is
-    not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. Raises RolloutFailed if every episode ended with an
-    error; these episodes are not kept, so that the same run repeats them after the cause is fixed. If only some episodes ended with an
-    error, they stay on record until a run with another retry policy (max_retries, step_timeout, timeout) repeats their chunks.
+    not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. `action_format`: how the policy gives its actions.
+    Raises RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats them after the cause is
+    fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy (max_retries, step_timeout,
+    timeout) repeats their chunks.
     """
     common = {"policy": policy, "name": name, "split": split, "sampling": sampling, "settings": settings}
-    common |= {"engine": engine, "template_kwargs": template_kwargs, "chat_format": chat_format}
+    common |= {"engine": engine, "template_kwargs": template_kwargs, "chat_format": chat_format, "action_format": action_format}
 
     def play(part: Artifact, sample: int) -> list[Artifact]:
-        return _play_chunks({**common, "instructions": part, "env_versions": env_versions(part)}, sample)
+        functions = None if action_format == "react" else functions_digest(part)
+        return _play_chunks({**common, "instructions": part, "env_versions": env_versions(part), "functions": functions}, sample)
 
     if isinstance(samples, AdaptiveSamples):
         chunks = play_adaptively(play, instructions, samples, sampling.seed)
@@ -158,12 +162,15 @@ def roll_out_chunk(
     engine: EngineParams | None = None,
     template_kwargs: dict[str, Any] | None = None,
     chat_format: str | None = None,
+    action_format: ActionFormat = "react",
+    functions: str | None = None,
     retry_token: list[float] | None = None,
 ) -> TaskOutput:
     """One episode on each instruction from `start` to `stop`. The seed of an episode depends on (seed, iteration, item_id, sample).
 
     `env_versions`: the versions of the environments. `retry_token`: the retry policy with which a chunk that contained errors is repeated.
-    `chat_format`: as in tasks.learn.finetune. Only the key needs these three.
+    `chat_format`: as in tasks.learn.finetune. `functions`: the digest of the functions that the policy is offered. Only the key needs these
+    four.
     """
     from agentevol.rollout import rollout
     from agentevol.rollout.engine import Usage
@@ -184,6 +191,7 @@ def roll_out_chunk(
             engine=engine,
             usage=usage if engine else None,
             template_kwargs=template_kwargs,
+            action_format=action_format,
             progress=progress,
         )
         seconds = time.perf_counter() - start_time

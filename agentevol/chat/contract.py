@@ -20,6 +20,7 @@ _PROBE = (
     ("assistant", "Thought: it is shut\n\nAction: open [door]"),
     ("user", "The task is completed."),
 )
+_KEEPS_TEMPLATE = {"date", "variables"}
 _THOUGHTS = "<think>\nI look.\n</think>\n\n"
 _TURN_TEMPLATE = (
     "{{%- set state = namespace(system='', opened=false) -%}}"
@@ -62,6 +63,11 @@ def differences(chat: ChatTokenizer) -> list[Difference]:
     return found
 
 
+def keeps_template(chat: ChatTokenizer) -> bool:
+    """Whether a policy is saved with the tokenizer's own template, apart from a date and variables in it."""
+    return {difference.kind for difference in differences(chat)} <= _KEEPS_TEMPLATE
+
+
 def exported_template(chat: ChatTokenizer) -> str | None:
     """The template with which a server shows the policy what training did; None: the tokenizer's own.
 
@@ -72,7 +78,7 @@ def exported_template(chat: ChatTokenizer) -> str | None:
     if not kinds:
         return None
     template = chat.template
-    if kinds <= {"date", "variables"}:
+    if kinds <= _KEEPS_TEMPLATE:
         variables = "".join(f"{{%- set {name} = {value!a} %}}" for name, value in template.kwargs.items())
         return variables + "{{ '' }}" + freeze_clock(template.source)
     return _TURN_TEMPLATE.format(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agentevol.chat.contract import keeps_template
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json, sha256_file
 from agentevol.models import load_tokenizer
@@ -33,7 +34,7 @@ def load_chat_tokenizer(folder: Path, template_kwargs: Mapping[str, Any] | None 
     if key not in _loaded:
         while len(_loaded) >= _MAX_LOADED:
             _loaded.pop(next(iter(_loaded)))
-        _loaded[key] = ChatTokenizer(load_tokenizer(folder), template_kwargs, eos_token_ids)
+        _loaded[key] = ChatTokenizer(load_tokenizer(folder), template_kwargs, eos_token_ids, keeps_template)
     return _loaded[key]
 
 

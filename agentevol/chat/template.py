@@ -6,10 +6,14 @@ message can change them. `contract.py` compares the result with the template's o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from agentevol.chat.clock import OTHER_DATE, freeze_clock, has_clock
+from agentevol.data.function_calling import call_text
 
 FORMAT_VERSION = 1
 """Part of the key of results that depend on more than the plain form of a template (`ChatTokenizer.format_key`)."""
@@ -22,6 +26,14 @@ FALLBACK_TEMPLATE = (
 _PAD = "\n  "  # around a message, to find out whether the template strips it
 _STRIP_METHODS = {(False, False): "", (True, True): ".strip()", (True, False): ".lstrip()", (False, True): ".rstrip()"}
 """By whether white space goes at the start and at the end of a message: the call in a template."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPieces:
+    """The texts around the result of a function call: after the call and before the result, and after it up to the next answer."""
+
+    before_result: str
+    after_result: str
 
 
 class ChatTemplateError(ValueError):
@@ -46,6 +58,7 @@ class ChatTemplate:
             tokenizer.chat_template = ("{{ bos_token }}" if needs_bos else "") + FALLBACK_TEMPLATE
         self.source: str = tokenizer.get_chat_template()
         self.frozen_source = freeze_clock(self.source)
+        self._starts_with_tools: dict[str, str] = {}
         self._user_strip = self._answer_strip = (False, False)
         first, second, third = (self._pieces(users) for users in (1, 2, 3))
         self.prompt_start = first[0]
@@ -65,6 +78,34 @@ class ChatTemplate:
     def render_prompt(self, content: str) -> str:
         """The first user message with all that precedes the first answer."""
         return self.prompt_start + self.strip_user(content) + self.prompt_end
+
+    @cached_property
+    def tool_pieces(self) -> ToolPieces | None:
+        """How the template writes function calls; None if it knows no functions, or writes calls in another form than this project."""
+        function = {"name": "zQfQz", "description": ".", "parameters": {"type": "object", "properties": {}}}
+        call = {"type": "function", "function": {"name": "zQfQz", "arguments": {"a": "b"}}}
+        conversation: list[dict[str, Any]] = [
+            {"role": "user", "content": "zQ0Qz"},
+            {"role": "assistant", "content": "zQ1Qz", "tool_calls": [call]},
+            {"role": "tool", "name": "zQfQz", "content": "zQ2Qz"},
+        ]
+        try:
+            text = self.render(conversation, tools=[{"type": "function", "function": function}])
+        except ChatTemplateError:
+            return None
+        start, user, text = text.partition("zQ0Qz")
+        before_answer, answer, text = text.partition("zQ1Qz\n" + call_text("zQfQz", {"a": "b"}))
+        before_result, result, after_result = text.partition("zQ2Qz")
+        if not (user and answer and result) or "zQfQz" not in start or before_answer.strip() != self.prompt_end.strip():
+            return None
+        return ToolPieces(before_result, after_result)
+
+    def prompt_start_with(self, tools: Sequence[Mapping[str, Any]]) -> str:
+        """`prompt_start` of a conversation that offers these functions. Raises ChatTemplateError."""
+        key = json.dumps(tools)
+        if key not in self._starts_with_tools:
+            self._starts_with_tools[key] = self.render([{"role": "user", "content": "zQ0Qz"}], tools=tools).partition("zQ0Qz")[0]
+        return self._starts_with_tools[key]
 
     def strip_user(self, content: str) -> str:
         return _strip(content, self._user_strip)
@@ -89,7 +130,14 @@ class ChatTemplate:
             text += self.strip_user(observation["content"]) + self.observation_end
         return text
 
-    def render(self, messages: Sequence[Mapping[str, str]], source: str | None = None, *, kwargs: Mapping[str, Any] | None = None) -> str:
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        source: str | None = None,
+        *,
+        kwargs: Mapping[str, Any] | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
         """The template's own rendering of the whole conversation with a generation prompt; `source`, `kwargs`: instead of its own."""
         try:
             rendered = self._tokenizer.apply_chat_template(
@@ -97,6 +145,7 @@ class ChatTemplate:
                 chat_template=source or self.frozen_source,
                 tokenize=False,
                 add_generation_prompt=True,
+                **({} if tools is None else {"tools": [dict(tool) for tool in tools]}),
                 **(self.kwargs if kwargs is None else kwargs),
             )
         except Exception as error:  # named boundary: a template is a program, and it can raise anything

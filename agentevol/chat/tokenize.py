@@ -7,13 +7,16 @@ No text of a message becomes a control token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from agentevol.chat.control_tokens import ControlTokens
-from agentevol.chat.template import FORMAT_VERSION, ChatTemplate, ChatTemplateError
+from agentevol.chat.template import FORMAT_VERSION, ChatTemplate, ChatTemplateError, ToolPieces
+from agentevol.data.action_format import tools_of
 from agentevol.data.artifact_folder import digest_json
+from agentevol.data.function_calling import has_call, tools_text
 from agentevol.data.trajectory import Message, Trajectory
 
 
@@ -35,8 +38,15 @@ class ChatTokenizer:
     template cannot be used turn by turn.
     """
 
-    def __init__(self, tokenizer: Any, template_kwargs: Mapping[str, Any] | None = None, eos_token_ids: Iterable[int] = ()) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self,
+        tokenizer: Any,
+        template_kwargs: Mapping[str, Any] | None = None,
+        eos_token_ids: Iterable[int] = (),
+        keeps_template: Callable[[ChatTokenizer], bool] = lambda _: True,
+    ) -> None:
+        """`keeps_template`: whether policies are saved with this template; the template of the turns alone knows no functions."""
+        self.tokenizer, self._keeps_template = tokenizer, keeps_template
         self.template = template = ChatTemplate(tokenizer, template_kwargs)
         self._controls = ControlTokens(
             tokenizer, (template.prompt_start, template.prompt_end, template.answer_suffix, template.observation_end)
@@ -60,19 +70,47 @@ class ChatTokenizer:
         self._context_ids = self._controls.tokenize(template.prompt_end, "", "")
         self.closing_ids = [*self._context_tokens("x", self.closing_space)[len(self._context_tokens("x", "")) :], self.end_token_id]
 
+    @cached_property
+    def _tool_pieces(self) -> ToolPieces | None:
+        """As `ChatTemplate.tool_pieces`; None also where a call does not end like any other answer, or policies get another template."""
+        pieces = self.template.tool_pieces
+        if pieces is None or not pieces.before_result.startswith(self.closing_space + self.end_text) or not self._keeps_template(self):
+            return None
+        return pieces
+
+    @property
+    def writes_tools(self) -> bool:
+        """Whether the template itself writes functions, calls and results; otherwise they are plain text of the messages."""
+        return self._tool_pieces is not None
+
     @property
     def control_token_ids(self) -> frozenset[int]:
         """The tokens that no text of a message can become."""
         return frozenset(self._controls.ids)
 
-    def tokenize_prompt(self, content: str) -> list[int]:
-        """The first user message, up to the first token of the first answer."""
-        template = self.template
-        return self._controls.tokenize(template.prompt_start, template.strip_user(content), template.prompt_end)
+    def tokenize_prompt(self, content: str, tools: Sequence[Mapping[str, Any]] | None = None) -> list[int]:
+        """The first user message, up to the first token of the first answer.
 
-    def tokenize_observation(self, content: str) -> list[int]:
-        """A later user message: the tokens after the end token of one answer and before the first token of the next."""
+        `tools`: the functions that the policy may call. They go where the template writes them; before the message as text, if it knows
+        none.
+        """
         template = self.template
+        start = template.prompt_start
+        if tools is not None and self._tool_pieces is not None:
+            start = template.prompt_start_with(tools)
+        elif tools is not None:
+            content = tools_text(tools) + content
+        return self._controls.tokenize(start, template.strip_user(content), template.prompt_end)
+
+    def tokenize_observation(self, content: str, *, answers_call: bool = False) -> list[int]:
+        """A later user message: the tokens after the end token of one answer and before the first token of the next.
+
+        `answers_call`: the message is the result of a function call, for which a template may have another form.
+        """
+        template = self.template
+        if answers_call and self._tool_pieces is not None:
+            before = self._tool_pieces.before_result.removeprefix(self.closing_space)
+            return self._controls.tokenize(before, content, self._tool_pieces.after_result)[1:]
         before = self.end_text + self.after_end
         return self._controls.tokenize(before, template.strip_user(content), template.observation_end)[1:]
 
@@ -90,8 +128,11 @@ class ChatTokenizer:
         """The text of an answer, without the end token and other special tokens, stripped of white space at both ends."""
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
 
-    def tokenize_conversation(self, messages: Sequence[Message]) -> TokenizedExample:
-        """A conversation whose roles alternate, beginning with the user. An observation after the last answer is left out."""
+    def tokenize_conversation(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> TokenizedExample:
+        """A conversation whose roles alternate, beginning with the user. An observation after the last answer is left out.
+
+        `tools`: the functions that the policy may call, None where it writes its actions as text.
+        """
         token_ids: list[int] = []
         loss_mask: list[bool] = []
         last_answer = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
@@ -99,7 +140,12 @@ class ChatTokenizer:
             if message.role == "assistant":
                 turn = self.tokenize_answer(message.content)
             else:
-                turn = self.tokenize_prompt(message.content) if index == 0 else self.tokenize_observation(message.content)
+                answers_call = tools is not None and index > 0 and has_call(messages[index - 1].content)
+                turn = (
+                    self.tokenize_prompt(message.content, tools)
+                    if index == 0
+                    else self.tokenize_observation(message.content, answers_call=answers_call)
+                )
             token_ids += turn
             loss_mask += [message.role == "assistant" and bool(message.loss)] * len(turn)
         return TokenizedExample(token_ids, loss_mask)
@@ -108,7 +154,7 @@ class ChatTokenizer:
         """The token ids that the engine recorded; where there are none, the messages tokenized turn by turn."""
         if trajectory.token_ids is not None and trajectory.loss_mask is not None:
             return TokenizedExample(list(trajectory.token_ids), list(trajectory.loss_mask))
-        return self.tokenize_conversation(trajectory.messages)
+        return self.tokenize_conversation(trajectory.messages, tools_of(trajectory))
 
     def format_key(self) -> str | None:
         """Names what the token ids depend on besides the tokenizer's files; None for a template in the plain form.

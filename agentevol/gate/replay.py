@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 
+from agentevol.data.action_format import format_of, play_answer, prompt
 from agentevol.data.react import first_message
 from agentevol.data.trajectory import Trajectory
 from agentevol.gate.finding import Finding
@@ -65,12 +66,13 @@ def replay(trajectory: Trajectory) -> str | None:
             observation, info = env.reset(options={"item_id": trajectory.item_id})
         except UnknownItem:
             return "there is no such instruction"
-        expected = first_message(env.prompt, observation)
+        action_format = format_of(trajectory.messages)
+        expected = first_message(prompt(env, action_format), observation)
         for index, message in enumerate(trajectory.messages):
             if message.role == "assistant":
                 if env.done:
                     return f"message {index}: the episode was already over"
-                expected, _, _, _, info = env.answer(message.content)
+                expected, _, _, _, info = play_answer(env, message.content, action_format)
             elif message.content != expected:
                 return f"message {index}: {_short(message.content)} is recorded, the replay gives {_short(expected)}"
         if env.reward != trajectory.reward:

@@ -6,9 +6,9 @@ requests of different slots are independent, and their results come in any order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,7 +24,8 @@ class GenerationRequest:
 
     `messages`: the whole conversation; the last message is the user's. `token_ids`: the same conversation as tokens, with those that the
     policy sampled; empty if the engine has no `chat`. The caller changes neither before it has the result. `rng`: the episode's own random
-    numbers, from which the engine draws as `sampling` says.
+    numbers, from which the engine draws as `sampling` says. `tools`: the functions that the policy may call (JSON schemas), None where it
+    writes its actions as text; `token_ids` hold them already.
     """
 
     slot: int
@@ -33,6 +34,7 @@ class GenerationRequest:
     rng: np.random.Generator
     sampling: Sampling
     max_new_tokens: int
+    tools: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 import envs
+from agentevol.data.action_format import parse_action, play_answer, prompt, tools
 from agentevol.data.react import first_message
 from agentevol.data.trajectory import Message, Status, Trajectory
 from agentevol.rollout.engine import Engine, GenerationResult, one_line_error
 from agentevol.rollout.environment_thread import CallFailed, EnvironmentThread
+from agentevol.settings.agent import ActionFormat
 from envs.base import check_observation, check_progress, check_reward, replace_surrogates
 from envs.remote.client import ServerUnavailable
 
@@ -38,6 +40,7 @@ class Episode:
     rng: np.random.Generator
     step_timeout: float | None = None
     """Seconds that a call of an environment in this process may take. A client of a server has its own limits."""
+    action_format: ActionFormat = "react"
     started: float = field(default_factory=time.perf_counter)
     env: envs.TextEnv | None = None
     messages: list[Message] = field(default_factory=list)
@@ -139,12 +142,12 @@ class Episode:
         """The first message. Raises TypeError if the environment returns something else than text."""
         assert self.env is not None
         observation, _ = self.env.reset(options={"item_id": self.instruction.item_id})
-        return replace_surrogates(first_message(self.env.prompt, check_observation(observation)))
+        return replace_surrogates(first_message(prompt(self.env, self.action_format), check_observation(observation)))
 
     def _answer(self, text: str) -> tuple[str, bool, bool]:
         """One round: (observation, terminated, truncated). Raises TypeError, ValueError if the environment returns no text or no number."""
         assert self.env is not None
-        observation, reward, terminated, truncated, _ = self.env.answer(text)
+        observation, reward, terminated, truncated, _ = play_answer(self.env, text, self.action_format)
         check_reward(reward)
         check_reward(self.env.reward)
         check_progress(self.env.progress)
@@ -158,7 +161,15 @@ class Episode:
         if max_repeats is None or len(self.messages) < 2 * max_repeats + 1:
             return False
         rounds = {(self.messages[-2 * n].content, self.messages[1 - 2 * n].content) for n in range(1, max_repeats + 1)}
-        return len(rounds) == 1 and not (self.env is not None and is_waiting(self.env, self.messages[-2].content))
+        return len(rounds) == 1 and not self._is_waiting(self.messages[-2].content)
+
+    def _is_waiting(self, answer: str) -> bool:
+        return self.env is not None and is_waiting(self.env, answer, self.action_format)
+
+    def tools(self) -> list[dict[str, Any]] | None:
+        """The functions that the policy is offered, None where it writes its actions as text."""
+        assert self.env is not None, "an episode without an environment has ended as an error"
+        return tools(self.env, self.action_format)
 
     def to_trajectory(self, engine: Engine, *, split: str, policy: str, iteration: int) -> Trajectory:
         """The record of an episode that is over."""
@@ -189,9 +200,9 @@ class Episode:
         )
 
 
-def is_waiting(env: envs.TextEnv, answer: str) -> bool:
+def is_waiting(env: envs.TextEnv, answer: str, action_format: ActionFormat = "react") -> bool:
     """Whether the answer's action does nothing on purpose: one of `TextEnv.waiting_actions`."""
     try:
-        return env.parse_action(answer) in env.waiting_actions
+        return parse_action(env, answer, action_format) in env.waiting_actions
     except envs.InvalidAction:
         return False

@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
+from agentevol.data.action_format import format_of, play_answer
 from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.engine import one_line_error
 from envs.factory import make
@@ -60,7 +61,7 @@ def replayed_reward(episode: Trajectory) -> float:
         env.reset(options={"item_id": episode.item_id})
         for message in episode.messages:
             if message.role == "assistant" and not env.done:
-                env.answer(message.content)
+                play_answer(env, message.content, format_of(episode.messages))
         return float(env.reward)
 
 

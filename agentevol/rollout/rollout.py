@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import envs
+from agentevol.chat.tokenize import ChatTokenizer
+from agentevol.data.function_calling import has_call
 from agentevol.data.trajectory import Trajectory
 from agentevol.gpus import free_gpu_memory, visible_gpus
 from agentevol.rollout.background_calls import BackgroundCalls, Continuation
@@ -26,6 +28,7 @@ from agentevol.rollout.processes import plan_processes
 from agentevol.rollout.sampling import Sampling
 from agentevol.rollout.server_pool import ServerPool
 from agentevol.rollout.workers import map_workers
+from agentevol.settings.agent import ActionFormat
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
 from envs.registry import ENVIRONMENTS, environment_class
@@ -47,13 +50,14 @@ def roll_out(
     engine: EngineParams | None = None,
     usage: Usage | None = None,
     template_kwargs: Mapping[str, Any] | None = None,
+    action_format: ActionFormat = "react",
     progress: Progress | None = None,
 ) -> list[Trajectory]:
     """Play every instruction with the model in `model_folder`: `samples` times each, or once for each given sample index.
 
     On a CPU `settings.num_workers` processes share the episodes and the slots, with several GPUs one process for each. `engine`: the
     inference engine, by default `transformers`; an endpoint with its own model needs no folder, and `usage` counts what it used.
-    `template_kwargs`: variables of the chat template.
+    `template_kwargs`: variables of the chat template. `action_format`: how the policy gives its actions.
     Returns one trajectory per (instruction, sample), in the order of the instructions, errors included. Raises ModelNotFound, WorkerLost,
     EngineError, UnsupportedEngines, ChatTemplateError.
     """
@@ -65,7 +69,7 @@ def roll_out(
     # Shuffled: if fast and slow environments alternate in the list, one process would otherwise get all the slow ones.
     shuffled = sorted(range(len(work)), key=lambda index: hashlib.sha256(f"{work[index][0].item_id}:{work[index][1]}".encode()).digest())
     shard_indices = [sorted(shuffled[number :: plan.count]) for number in range(plan.count)]
-    common = (sampling, settings, split, policy, dict(ENVIRONMENTS), engine, usage, template_kwargs)
+    common = (sampling, settings, split, policy, dict(ENVIRONMENTS), engine, usage, template_kwargs, action_format)
     shards = [_Shard(model_folder, num_slots, [work[index] for index in part], *common) for part in shard_indices]
     if plan.gpus:
         free_gpu_memory()
@@ -92,6 +96,7 @@ class _Shard:
     usage: Usage | None
     """Only engines that run without worker processes count it, so the counts arrive in the caller's object."""
     template_kwargs: Mapping[str, Any] | None
+    action_format: ActionFormat
 
 
 def _play_shard(shard: _Shard, progress: Progress) -> list[Trajectory]:
@@ -106,15 +111,25 @@ def _play_shard(shard: _Shard, progress: Progress) -> list[Trajectory]:
         precision=shard.settings.precision,
         kv_cache_gib=shard.settings.kv_cache_gib,
     )
-    return Rollout(engine, shard.sampling, shard.settings, split=shard.split, policy=shard.policy).play(shard.work, progress)
+    rollout = Rollout(engine, shard.sampling, shard.settings, split=shard.split, policy=shard.policy, action_format=shard.action_format)
+    return rollout.play(shard.work, progress)
 
 
 class Rollout:
     """Plays a list of (instruction, sample) with one engine. A slot that becomes free goes to the next episode at once."""
 
-    def __init__(self, engine: Engine, sampling: Sampling, settings: RolloutParams, *, split: str, policy: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        settings: RolloutParams,
+        *,
+        split: str,
+        policy: str,
+        action_format: ActionFormat = "react",
+    ) -> None:
         self.engine, self.sampling, self.settings = engine, sampling, settings
-        self.split, self.policy = split, policy
+        self.split, self.policy, self.action_format = split, policy, action_format
         self._calls = BackgroundCalls()
 
     def play(self, work: Sequence[tuple[envs.Instruction, int]], progress: Progress | None = None) -> list[Trajectory]:
@@ -176,7 +191,9 @@ class Rollout:
 
     def _create_episode(self, index: int, attempt: int, moves: int, instruction: envs.Instruction, sample: int, slot: int) -> Episode:
         rng = self.sampling.rng(instruction.item_id, sample)
-        return Episode(index, attempt, instruction, sample, slot, rng, self.settings.step_timeout, moves=moves)
+        return Episode(
+            index, attempt, instruction, sample, slot, rng, self.settings.step_timeout, moves=moves, action_format=self.action_format
+        )
 
     def _call(self, episode: Episode, function: Callable[..., None], *arguments: Any, then: Continuation) -> None:
         """Call a method of the episode that calls its environment, then `then(episode)`: at once, or in the background."""
@@ -202,7 +219,7 @@ class Rollout:
     def _request_first_answer(self, episode: Episode) -> None:
         if episode.status is None:
             chat = self.engine.chat
-            self._request_answer(episode, chat.tokenize_prompt(episode.messages[0].content) if chat else [])
+            self._request_answer(episode, chat.tokenize_prompt(episode.messages[0].content, episode.tools()) if chat else [])
 
     def _has_answer(self, episode: Episode, result: GenerationResult) -> bool:
         """Whether the environment gets an answer; else the episode is over."""
@@ -221,8 +238,13 @@ class Rollout:
             return
         chat = self.engine.chat
         # An answer that was cut at max_new_tokens, or ended with another stop token, gets an end token that the policy did not sample.
-        observation = chat.missing_end(episode.answer_ids) + chat.tokenize_observation(episode.messages[-1].content) if chat else []
+        observation = chat.missing_end(episode.answer_ids) + self._tokenize_observation(chat, episode) if chat else []
         self._request_answer(episode, observation)
+
+    def _tokenize_observation(self, chat: ChatTokenizer, episode: Episode) -> list[int]:
+        answer, observation = episode.messages[-2:]
+        answers_call = self.action_format == "function_calling" and has_call(answer.content)
+        return chat.tokenize_observation(observation.content, answers_call=answers_call)
 
     def _request_answer(self, episode: Episode, new_token_ids: list[int]) -> None:
         """Ask the engine for the next answer. `new_token_ids`: what the policy has to read first."""
@@ -243,5 +265,6 @@ class Rollout:
                 rng=episode.rng,
                 sampling=self.sampling,
                 max_new_tokens=self.settings.max_new_tokens,
+                tools=episode.tools(),
             )
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
+from agentevol.settings.agent import AgentParams
 from agentevol.settings.data import DataParams
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.environments import check_known_environments
@@ -94,6 +95,7 @@ class Params(Section):
     environments: list[str] = parameter(["babyai", "maze", "textcraft", "wordle"], "The environments of the run, by name.")
     model: ModelParams = parameter(ModelParams(), "The base model.")
     data: DataParams = parameter(DataParams(), "The datasets.")
+    agent: AgentParams = parameter(AgentParams(), "How policies act.", added_later=True)
     rollout: RolloutParams = parameter(RolloutParams(), "How episodes are played.")
     engine: EngineParams = parameter(EngineParams(), "The inference engine of the run's policies.")
     explore: ExploreParams = parameter(ExploreParams(), "How exploration samples.")

@@ -14,6 +14,7 @@ from typing import ClassVar
 from envs.alfworld.expert import ALFWorldExpert
 from envs.alfworld.games import TASK_TYPES, Game, generate_game
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem
+from envs.functions import Function, function
 
 FILE = Path(__file__).with_name("games.json")
 SelectedGame = tuple[int, int, int, int]
@@ -48,6 +49,22 @@ class ALFWorld(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = TASK_TYPES
     sizes: ClassVar[Sizes] = Sizes(instructions=3827, eval=200, agent_traj=500, agent_traj_l=2420)
     max_rounds: ClassVar[int] = 30
+    functions: ClassVar[tuple[Function, ...]] = (
+        function("Walk to a place.", "go to {receptacle}"),
+        function("Open a receptacle.", "open {receptacle}"),
+        function("Close a receptacle.", "close {receptacle}"),
+        function("Take an object.", "take {object} from {receptacle}"),
+        function("Put the object that you carry somewhere.", "move {object} to {receptacle}"),
+        function("Put the object that you carry somewhere, in the wording of older versions.", "put {object} in/on {receptacle}"),
+        function("Use an object, such as a lamp.", "use {object}"),
+        function("Heat an object.", "heat {object} with {appliance}"),
+        function("Cool an object.", "cool {object} with {appliance}"),
+        function("Clean an object.", "clean {object} with {appliance}"),
+        function("Slice an object.", "slice {object} with {tool}"),
+        function("Look at an object or a place.", "examine {thing}"),
+        function("List what you carry.", "inventory"),
+        function("Look around.", "look"),
+    )
     prompt: ClassVar[str] = (
         "Do the task in the house. Actions:\n"
         "go to desk 1\nopen drawer 2\nclose drawer 2\ntake mug 1 from desk 1\nmove mug 1 to shelf 1\nuse desklamp 1\n"

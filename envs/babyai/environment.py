@@ -18,6 +18,7 @@ from envs.babyai.levels import DIFFICULTY, LEVELS, level_and_seed, make_level
 from envs.babyai.observation import View
 from envs.babyai.progress import MissionProgress
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem
+from envs.functions import Function, function
 
 _ID = re.compile(r"babyai_(0|[1-9]\d{0,17})")
 
@@ -57,6 +58,17 @@ class BabyAI(TextEnv):
     task_types = LEVELS
     sizes = Sizes(instructions=900, eval=90, agent_traj=400, agent_traj_l=810)
     max_rounds = 20
+    functions: ClassVar[tuple[Function, ...]] = (
+        function("Turn to the left.", "turn left"),
+        function("Turn to the right.", "turn right"),
+        function("Go one cell forward.", "move forward"),
+        function("Walk to an object of the list of actions.", "go to {object}"),
+        function("Walk to an object and pick it up.", "pickup {object}"),
+        function("Walk through an open door.", "go through {door}"),
+        function("Open a door and walk through it.", "toggle and go through {door}"),
+        function("Open, close or unlock what is directly in front of you.", "toggle"),
+        function("Put down what you carry.", "drop"),
+    )
     prompt: ClassVar[str] = (
         "You are in a grid of rooms and must reach the given goal. You see only what is in front of you. "
         "Each turn, choose one action from the list of available actions, word for word. "

@@ -15,6 +15,7 @@ from envs.bird.expert import GoldQueryExpert
 from envs.bird.question_sources import GeneratedQuestions, Question, QuestionSource
 from envs.bird.schema_text import schema_text
 from envs.bird.sql_execution import QueryError, ReadOnlyDatabase, Row, same_rows
+from envs.functions import Function, function
 
 _ITEM_ID = re.compile(r"bird_(0|[1-9][0-9]{0,8})")
 _MAX_RESULT_CHARS = 300
@@ -47,6 +48,7 @@ class Bird(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("bird",)
     sizes: ClassVar[Sizes] = Sizes(instructions=3200, eval=200, agent_traj=2000, agent_traj_l=3000)
     max_rounds: ClassVar[int] = 5
+    functions: ClassVar[tuple[Function, ...]] = (function("Run one SQLite SELECT statement.", "{sql}", name="query"),)
     action_form: ClassVar[ActionForm] = ActionForm("Action: SELECT ...", multiline=True, fenced=True)
     prompt: ClassVar[str] = (
         "Answer the question about the database with one SQLite query. You may only read. The first query that gives rows is your answer.\n"

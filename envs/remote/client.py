@@ -32,6 +32,7 @@ CARD = (
     "waiting_actions",
     "succeeded",
     "parse_action",
+    "functions",
 )
 """The attributes of the class that a remote environment has in common with the local one."""
 
@@ -131,6 +132,12 @@ class RemoteEnv(TextEnv):
 
     def answer(self, text: str) -> Step:
         return self._post_step("answer", text)
+
+    def refuse(self, message: str) -> Step:
+        # A text without an action costs a round on the server, too.
+        _, reward, terminated, truncated, info = self._post_step("answer", "")
+        self._observation = message
+        return message, reward, terminated, truncated, info
 
     def available_actions(self) -> list[str] | None:
         return self._actions

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem
+from envs.functions import Function, function
 from envs.sciworld.expert import SciWorldExpert
 from envs.sciworld.games import TASK_TYPES, games
 from envs.sciworld.jvm import Simulation, missing
@@ -44,6 +45,39 @@ class SciWorld(TextEnv):
     sizes: ClassVar[Sizes] = Sizes(instructions=2320, eval=200, agent_traj=1000, agent_traj_l=2120)
     max_rounds: ClassVar[int] = 200
     lowest_reward: ClassVar[float] = -1.0
+    functions: ClassVar[tuple[Function, ...]] = (
+        function("Describe the room.", "look around"),
+        function("Describe a thing.", "look at {thing}"),
+        function("Describe the content of a container.", "look in {container}"),
+        function("Describe a thing closely.", "examine {thing}"),
+        function("Read a text.", "read {thing}"),
+        function("List what you carry.", "inventory"),
+        function("Repeat the task.", "task"),
+        function("Open a door or container.", "open {thing}"),
+        function("Close a door or container.", "close {thing}"),
+        function("Walk to a room.", "go to {place}"),
+        function("Pick up a thing.", "pick up {thing}"),
+        function("Put down a thing.", "put down {thing}"),
+        function("Drop a thing.", "drop {thing}"),
+        function("Move a thing into a container.", "move {thing} to {container}"),
+        function("Pour a liquid into a container.", "pour {thing} into {container}"),
+        function("Pour a liquid in a container.", "pour {thing} in {container}", name="pour_in"),
+        function("Dunk a container into a liquid.", "dunk {thing} into {container}"),
+        function("Dunk a container in a liquid.", "dunk {thing} in {container}", name="dunk_in"),
+        function("Mix the content of a container.", "mix {container}"),
+        function("Switch a device on.", "activate {device}"),
+        function("Switch a device off.", "deactivate {device}"),
+        function("Connect two electrical parts.", "connect {part} to {other}"),
+        function("Disconnect an electrical part.", "disconnect {part}"),
+        function("Use a tool on a thing.", "use {tool} on {thing}"),
+        function("Use a thing alone.", "use {thing}", name="use_alone"),
+        function("Eat a thing.", "eat {thing}"),
+        function("Flush a toilet.", "flush {thing}"),
+        function("Say which thing the task is about.", "focus on {thing}"),
+        function("Wait for ten steps.", "wait"),
+        function("Wait for one step.", "wait1"),
+        function("Answer the question what is meant.", "{number}", name="choose", number="integer"),
+    )
     waiting_actions: ClassVar[frozenset[str]] = frozenset({"wait", "wait1"})  # needed many times in a row where something boils or grows
     prompt: ClassVar[str] = (
         "Do the experiment in the house. Actions, with things and places for X and Y:\n"

@@ -16,6 +16,7 @@ from envs.base import ActionForm, Expert, Instruction, TextEnv, UnknownItem, spl
 from envs.tools.answers import same_answer
 from envs.tools.arguments import InvalidArguments, as_json, convert_argument, parse_arguments, standard_call
 from envs.tools.expert import SolutionExpert
+from envs.tools.functions import tool_function
 from envs.tools.problem import Problem
 
 _CALL_PATTERN = re.compile(r"[`'\" ]*([A-Za-z_]\w{0,60})[`'\" ]*(?:with\s+Action Input:\s*(.*))?", re.DOTALL)
@@ -47,6 +48,7 @@ class ToolEnv(TextEnv):
         super().__init_subclass__(**options)
         methods = {name: method for base in reversed(cls.__mro__) for name, method in vars(base).items() if hasattr(method, "is_tool")}
         cls.tools = {name: inspect.signature(method, eval_str=True) for name, method in methods.items()}
+        cls.functions = tuple(tool_function(name, _description(method), cls.tools[name]) for name, method in methods.items())
         lines = [f"{name}({', '.join(list(cls.tools[name].parameters)[1:])}): {_description(method)}" for name, method in methods.items()]
         cls.prompt = (
             f"{getattr(cls, 'intro', '')}\nTools:\n" + "\n".join(lines) + "\nAnswer with one thought and one call each turn:\n"

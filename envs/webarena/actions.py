@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from envs.functions import Function, Parameter, function
+
 _MAX_TEXT_CHARS = 500
 _ACTION_FORMATS: dict[str, str] = {
     "click": r"click \[(\d{1,6})\]",
@@ -20,6 +22,26 @@ _ACTION_FORMATS: dict[str, str] = {
     "go_forward": r"go_forward",
     "stop": r"stop(?: \[(.*)\])?",
 }
+FUNCTIONS = (
+    function("Click on an element.", "click [{id}]", id="integer"),
+    Function(
+        "type",
+        "Replace the content of a field, and press Enter afterwards if press_enter is true.",
+        ("type [{id}] [{text}] [{press_enter}]", "type [{id}] [{text}]"),
+        (Parameter("id", type="integer"), Parameter("text"), Parameter("press_enter", type="boolean")),
+    ),
+    function("Move the pointer over an element.", "hover [{id}]", id="integer"),
+    function("Press keys, such as ctrl+a.", "press [{keys}]"),
+    function("Scroll the page.", "scroll [{direction}]", choices={"direction": ("down", "up")}),
+    function("Open an address.", "goto [{url}]"),
+    function("Go back.", "go_back"),
+    function("Go forward.", "go_forward"),
+    function("Open a tab.", "new_tab"),
+    function("Show a tab.", "tab_focus [{number}]", number="integer"),
+    function("Close the tab.", "close_tab"),
+    Function("stop", "End the task; give the answer if it has one.", ("stop [{answer}]", "stop"), (Parameter("answer"),)),
+)
+"""The actions as functions."""
 _PATTERNS = {name: re.compile(action_format, re.DOTALL | re.ASCII) for name, action_format in _ACTION_FORMATS.items()}
 INVALID_ACTION_MESSAGE = (
     "That is no action. There are: click [id], type [id] [text] [0 or 1], hover [id], press [keys], scroll [up or down], goto [url], "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from envs.base import ActionForm, Expert, ExpertStuck, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
+from envs.functions import Function
 from envs.webarena import actions, browser
 from envs.webarena.browser import Browser, BrowserDied
 from envs.webarena.browser_session import ActionNotPossible, BrowserSession
@@ -68,6 +69,7 @@ class WebArena(TextEnv):
     sizes: ClassVar[Sizes] = Sizes(instructions=812, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 25
     slow: ClassVar[bool] = True
+    functions: ClassVar[tuple[Function, ...]] = actions.FUNCTIONS
     action_form: ClassVar[ActionForm] = ActionForm(fenced=True)  # AgentGym's policies write the action between ``` and ```
     prompt: ClassVar[str] = (
         "Do the task on the web sites. You see the part of the page in view as a list of elements with numbers. Actions:\n"

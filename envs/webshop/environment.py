@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from envs.base import ActionForm, Expert, Instruction, InvalidAction, Sizes, Step, TextEnv, UnknownItem, split_off_eval
+from envs.functions import Function, function
 from envs.webshop.expert import WebShopExpert
 from envs.webshop.goals import Goal, parse_goal, shipped_goals
 from envs.webshop.pages import ShoppingSession
@@ -48,6 +49,10 @@ class WebShop(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("webshop",)
     sizes: ClassVar[Sizes] = Sizes(instructions=6910, eval=200, agent_traj=1000, agent_traj_l=3930)
     max_rounds: ClassVar[int] = 10
+    functions: ClassVar[tuple[Function, ...]] = (
+        function("Search for products, on the search page.", "search[{words}]"),
+        function("Click on something that the page shows: a product's number, an option, a button.", "click[{label}]"),
+    )
     action_form: ClassVar[ActionForm] = ActionForm("Action: search[words] or click[what]")
     prompt: ClassVar[str] = (
         "Buy the product that the instruction describes, with the options it names. Actions:\n"

@@ -13,20 +13,20 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-ChatMessages = list[dict[str, str]]
+ChatMessages = list[dict[str, Any]]
 
 
 @dataclass
 class Endpoint:
     """The behaviour of an endpoint, and a record of the requests that it got.
 
-    `first_problems`: what happens to the first requests, one each: a status code, "hang up", "slow" or "nonsense". `always`: the status
-    code of all other requests, None for completions. `error`: further fields of error responses. `response_delay`: seconds. `refuse`: the
-    status code and the message with which a conversation is refused, None if it is answered. `choice`: fields of every choice that replace
-    those of a completion.
+    `answer`: the text of an answer, or a message with `tool_calls`. `first_problems`: what happens to the first requests, one each: a
+    status code, "hang up", "slow" or "nonsense". `always`: the status code of all other requests, None for completions. `error`: further
+    fields of error responses. `response_delay`: seconds. `refuse`: the status code and the message with which a conversation is refused,
+    None if it is answered. `choice`: fields of every choice that replace those of a completion.
     """
 
-    answer: Callable[[ChatMessages], str] = lambda messages: count(messages)
+    answer: Callable[[ChatMessages], str | dict[str, Any]] = lambda messages: count(messages)
     url: str = ""
     api_key: str = ""
     first_problems: list[int | str] = field(default_factory=list)
@@ -121,9 +121,11 @@ def count(messages: ChatMessages) -> str:
     return f"Thought: After {number} comes the next.\nAction: {number + 1}"
 
 
-def completion(body: dict[str, Any], answer: Callable[[ChatMessages], str]) -> dict[str, Any]:
+def completion(body: dict[str, Any], answer: Callable[[ChatMessages], str | dict[str, Any]]) -> dict[str, Any]:
     """A chat completion, cut at `max_tokens`; a word is a token."""
     text = answer(body["messages"])
+    if isinstance(text, dict):
+        return {"choices": [{"index": 0, "message": {"role": "assistant", **text}, "finish_reason": "tool_calls"}], "usage": {}}
     cut = len(text.split()) > body["max_tokens"]
     text = " ".join(text.split()[: body["max_tokens"]]) if cut else text
     prompt_tokens, completion_tokens = sum(len(message["content"].split()) for message in body["messages"]), len(text.split())

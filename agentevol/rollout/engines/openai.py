@@ -15,16 +15,19 @@ import random
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from agentevol.chat.load import load_chat_tokenizer
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json
 from agentevol.models import model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
 from agentevol.rollout.engines.openai_errors import REQUEST_STATUS_CODES, is_about_one_request, is_context_full, is_retryable
+from agentevol.rollout.engines.openai_tools import answer_text, chat_messages, plain_messages
 from agentevol.settings.engines import EngineParams
 
 _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds
@@ -57,6 +60,7 @@ class OpenAIEngine:
         self.url = settings.url
         # A server with a policy of this project is vLLM's, which takes them; a hosted model may refuse an unknown field.
         self._template_kwargs = {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs and model_folder else {}
+        self._template_of_policy = (model_folder, template_kwargs)
         self.model = settings.model or (str(model_folder) if model_folder else "")
         self._api_key = _read_api_key(settings)
         self._finished: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
@@ -80,7 +84,7 @@ class OpenAIEngine:
     def submit(self, request: GenerationRequest) -> None:
         body = {
             "model": self.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            **self._conversation(request),
             "temperature": request.sampling.temperature,
             "top_p": request.sampling.top_p,
             "max_tokens": request.max_new_tokens,
@@ -91,6 +95,19 @@ class OpenAIEngine:
         number = next(self._request_numbers)
         future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, body), self._loop)
         self._open_requests[request.slot] = number, future
+
+    @cached_property
+    def _takes_tools(self) -> bool:
+        """Whether functions go into requests: a hosted model takes them; a policy of this project only if its chat template does."""
+        model_folder, template_kwargs = self._template_of_policy
+        return model_folder is None or load_chat_tokenizer(model_folder, template_kwargs).writes_tools
+
+    def _conversation(self, request: GenerationRequest) -> dict[str, Any]:
+        """The messages, and the functions that the policy may call."""
+        if request.tools is None or self._takes_tools:
+            tools = {} if request.tools is None else {"tools": list(request.tools)}
+            return {"messages": chat_messages(request.messages, request.tools), **tools}
+        return {"messages": plain_messages(request.messages, request.tools)}
 
     def poll(self, timeout: float | None = None) -> list[GenerationResult]:
         results: list[GenerationResult] = []
@@ -193,11 +210,11 @@ class OpenAIEngine:
         try:
             completion = response.json()
             choice, counts = completion["choices"][0], completion.get("usage") or {}
-            text, finish_reason = choice["message"].get("content") or "", choice.get("finish_reason")
+            text, finish_reason = answer_text(choice["message"]), choice.get("finish_reason")
             prompt_tokens, completion_tokens = int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             return None
-        if not isinstance(text, str):
+        if text is None:
             return None
         self.usage.tokens_in += prompt_tokens
         self.usage.tokens_out += completion_tokens

@@ -8,6 +8,7 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.engine import Usage
 from agentevol.rollout.rollout import roll_out
 from agentevol.rollout.sampling import Sampling
+from agentevol.settings.agent import ActionFormat
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
 from tests.agentevol.counting import Counting
@@ -16,7 +17,9 @@ from tests.agentevol.endpoint import Endpoint
 INSTRUCTIONS = Counting.instructions("explore")
 
 
-def play(endpoint: Endpoint, count: int = 9, settings: dict[str, Any] | None = None, **engine: Any) -> tuple[list[Trajectory], Usage]:
+def play(
+    endpoint: Endpoint, count: int = 9, settings: dict[str, Any] | None = None, action_format: ActionFormat = "react", **engine: Any
+) -> tuple[list[Trajectory], Usage]:
     usage = Usage()
     trajectories = roll_out(
         None,
@@ -26,5 +29,6 @@ def play(endpoint: Endpoint, count: int = 9, settings: dict[str, Any] | None = N
         settings=RolloutParams(**{"concurrency": 4, "max_retries": 0, **(settings or {})}),
         engine=EngineParams(kind="openai", **{"url": endpoint.url, "model": "counter", **engine}),
         usage=usage,
+        action_format=action_format,
     )
     return trajectories, usage

@@ -102,11 +102,10 @@ class Function:
         """The arguments whose call gives exactly this action, or None."""
         kinds = {parameter.name: parameter.type for parameter in self.parameters}
         for template in self.templates:
-            pattern, order = _pattern(template, tuple(kinds.items()))
-            match = pattern.fullmatch(action)
+            match = _pattern(template, self.parameters).fullmatch(action)
             if match is None:
                 continue
-            arguments = {name: _value(text, kinds[name]) for name, text in zip(order, match.groups(), strict=True)}
+            arguments = {name: _value(text, kinds[name]) for name, text in zip(_ordered(template), match.groups(), strict=True)}
             ordered = {name: arguments[name] for name in kinds if name in arguments}
             try:
                 if self.to_action(ordered) == action:
@@ -161,12 +160,14 @@ def _names(template: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=None)
-def _pattern(template: str, kinds: tuple[tuple[str, str], ...]) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """A pattern for the actions of a template, and the names of its groups."""
+def _pattern(template: str, parameters: tuple[Parameter, ...]) -> re.Pattern[str]:
+    """A pattern for the actions of a template, with a group for each parameter in it."""
+    groups = {
+        parameter.name: f"({'|'.join(map(re.escape, parameter.choices))})" if parameter.choices else _PATTERNS[parameter.type]
+        for parameter in parameters
+    }
     parts = re.split(r"\{(\w+)\}", template)
-    types = dict(kinds)
-    text = "".join(_PATTERNS[types[part]] if index % 2 else re.escape(part) for index, part in enumerate(parts))
-    return re.compile(text, re.DOTALL | re.ASCII), _ordered(template)
+    return re.compile("".join(groups[part] if index % 2 else re.escape(part) for index, part in enumerate(parts)), re.DOTALL | re.ASCII)
 
 
 def _value(text: str, kind: str) -> Any:

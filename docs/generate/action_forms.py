@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,7 +82,19 @@ def page() -> str:
     header = ["form", *(f"{kind} ({', '.join(by_kind[kind])})" for kind in KINDS)]
     rows = [(form.name, *("explained" if kind in form.refused else "accepted" for kind in KINDS)) for form in FORMS]
     examples = "\n\n".join(f"**{form.name}**\n\n{block(form.text('move up', 'move down').replace(chr(13), ''))}" for form in FORMS)
-    return f"{_INTRODUCTION}\n{table(header, rows)}\n\n{_RULES}\n## The forms\n\n{examples}\n"
+    return (
+        f"{_INTRODUCTION}\n{table(header, rows)}\n\n{_RULES}\n## The forms\n\n{examples}\n\n## Functions\n\n{_FUNCTIONS}\n{_functions()}\n"
+    )
+
+
+def _functions() -> str:
+    """Every environment's functions with their parameters, and the length of their schemas."""
+    rows = []
+    for name in ENVIRONMENTS:
+        functions = environment_class(name).functions
+        calls = [f"`{function.name}({', '.join(parameter.name for parameter in function.parameters)})`" for function in functions]
+        rows.append((name, ", ".join(calls), sum(len(json.dumps(function.schema())) for function in functions)))
+    return table(["environment", "functions", "characters of their JSON schemas"], rows)
 
 
 _INTRODUCTION = """\
@@ -103,4 +116,19 @@ _RULES = """\
 
 AgentGym's protocol (`/agentgym`) is as strict as AgentGym's own servers: tool calls must be at the end, after `Action:`, in one line, with
 a Python dictionary; WebArena's actions must be in a fence.
+"""
+_FUNCTIONS = """\
+With `agent.format: function_calling` ([guide](../how-to/action-formats.md)) an answer has one call:
+
+```text
+Thought: I go on.
+<tool_call>
+{"name": "move", "arguments": {"direction": "up"}}
+</tool_call>
+```
+
+Also read: a call without the end mark, as a bare JSON object, in a JSON fence, after `[TOOL_CALLS]` or `<|python_tag|>`; `parameters` for
+`arguments`, `function_name` for `name` (AgentGym's form); arguments as JSON within a string; the same call twice; `tool_calls` of a server.
+Thoughts before `</think>` do not count. Explained to the policy: no call, two different calls, invalid JSON, an unknown function, an
+unknown or missing argument, an argument of another type. `tests/agentevol/data/test_function_calling.py` tries all of them.
 """

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from agentevol.data import function_calling, react
+from agentevol.data import code_action, function_calling, react
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.settings.agent import ActionFormat
 from envs.base import InvalidAction, Step, TextEnv
@@ -25,24 +25,30 @@ class NotConvertible(ValueError):
 
 def prompt(env: type[TextEnv] | TextEnv, action_format: ActionFormat) -> str:
     """What precedes the first observation."""
-    return env.prompt if action_format == "react" else function_calling.prompt(env)
+    if action_format == "react":
+        return env.prompt
+    return code_action.prompt(env) if action_format == "code" else function_calling.prompt(env)
 
 
 def tools(env: type[TextEnv] | TextEnv, action_format: ActionFormat) -> list[dict[str, Any]] | None:
-    """The functions that the policy is offered, None where it writes its actions as text."""
-    return None if action_format == "react" else function_calling.tools(env)
+    """The functions that a chat template or a server is given; None where the prompt has all that the policy needs."""
+    return function_calling.tools(env) if action_format == "function_calling" else None
 
 
 def format_answer(env: type[TextEnv] | TextEnv, thought: str, action: str, action_format: ActionFormat) -> str:
     """An answer. Raises NotACall for an action that no function of the environment gives."""
     if action_format == "react":
         return react.format_answer(thought, action)
+    if action_format == "code":
+        return code_action.format_answer(env, thought, action)
     return function_calling.format_answer(env, thought, action)
 
 
 def parse_action(env: type[TextEnv] | TextEnv, text: str, action_format: ActionFormat) -> str:
     """The action in an answer. Raises InvalidAction, whose message is for the policy."""
-    return env.parse_action(text) if action_format == "react" else function_calling.parse_action(env, text)
+    if action_format == "react":
+        return env.parse_action(text)
+    return code_action.parse_action(env, text) if action_format == "code" else function_calling.parse_action(env, text)
 
 
 def play_answer(env: TextEnv, text: str, action_format: ActionFormat) -> Step:
@@ -50,7 +56,7 @@ def play_answer(env: TextEnv, text: str, action_format: ActionFormat) -> Step:
     if action_format == "react":
         return env.answer(text)
     try:
-        action = function_calling.parse_action(env, text)
+        action = parse_action(env, text, action_format)
     except InvalidAction as error:
         return env.refuse(str(error))
     return env.step(action)
@@ -58,16 +64,16 @@ def play_answer(env: TextEnv, text: str, action_format: ActionFormat) -> Step:
 
 def format_of(messages: Sequence[Message]) -> ActionFormat:
     """The format of a conversation."""
-    has_instruction = bool(messages) and function_calling.INSTRUCTION in messages[0].content
-    return "function_calling" if has_instruction else "react"
+    first = messages[0].content if messages else ""
+    if function_calling.INSTRUCTION in first:
+        return "function_calling"
+    return "code" if code_action.INSTRUCTION in first else "react"
 
 
 def tools_of(trajectory: Trajectory) -> list[dict[str, Any]] | None:
-    """The functions that a trajectory's policy was offered. A conversation of no registered environment has none."""
+    """The functions that a trajectory's policy was given apart from the prompt. A conversation of no registered environment has none."""
     action_format = format_of(trajectory.messages)
-    if action_format == "react" or not is_registered(trajectory.env):
-        return None
-    return tools(environment_class(trajectory.env), action_format)
+    return tools(environment_class(trajectory.env), action_format) if is_registered(trajectory.env) else None
 
 
 def convert(trajectory: Trajectory, action_format: ActionFormat) -> Trajectory:
@@ -92,16 +98,20 @@ def convert(trajectory: Trajectory, action_format: ActionFormat) -> Trajectory:
 
 
 def _convert_answer(env: type[TextEnv], text: str, source: ActionFormat, target: ActionFormat, item_id: str) -> str:
-    if source == "react":
-        match = _REACT_ANSWER.fullmatch(text)
-        thought, action = (match[1], match[2]) if match else ("", "")
-    else:
-        thought = text.partition("\n<tool_call>")[0].removeprefix("Thought: ")
-        action = function_calling.parse_action(env, text)
     try:
+        thought, action = _split_answer(env, text, source)
         converted = format_answer(env, thought, action, target)
         if format_answer(env, thought, parse_action(env, converted, target), source) == text:
             return converted
     except ValueError as error:
         raise NotConvertible(f"{item_id}: {error}") from None
     raise NotConvertible(f"{item_id}: the answer {text[:100]!r} cannot be written as {target} without loss")
+
+
+def _split_answer(env: type[TextEnv], text: str, action_format: ActionFormat) -> tuple[str, str]:
+    """(thought, action) of an answer in the form that `format_answer` writes."""
+    if action_format == "react":
+        match = _REACT_ANSWER.fullmatch(text)
+        return (match[1], match[2]) if match else ("", "")
+    mark = "\n```python\n" if action_format == "code" else "\n<tool_call>\n"
+    return text.partition(mark)[0].removeprefix("Thought: "), parse_action(env, text, action_format)

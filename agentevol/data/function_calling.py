@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from envs.base import InvalidAction, TextEnv
+from envs.base import InvalidAction, TextEnv, replace_surrogates
 from envs.functions import InvalidCall, action_of_call, call_of_action
 
 INSTRUCTION = "Answer with one thought and one function call each turn."
@@ -32,9 +32,14 @@ class NotACall(ValueError):
     """An answer that no function of the environment can give, so it cannot be written in this format."""
 
 
+def rules(env: type[TextEnv] | TextEnv) -> str:
+    """The environment's prompt without the ReAct form of an answer at its end."""
+    return _REACT_FORM.sub("", env.prompt)
+
+
 def prompt(env: type[TextEnv] | TextEnv) -> str:
     """The environment's prompt with this format's instruction in place of the ReAct form of an answer."""
-    return f"{_REACT_FORM.sub('', env.prompt)}\n{INSTRUCTION}"
+    return f"{rules(env)}\n{INSTRUCTION}"
 
 
 def tools(env: type[TextEnv] | TextEnv) -> list[dict[str, Any]]:
@@ -68,9 +73,9 @@ def format_answer(env: type[TextEnv] | TextEnv, thought: str, action: str) -> st
 def parse_action(env: type[TextEnv] | TextEnv, text: str) -> str:
     """The action of the one call in an answer. Raises InvalidAction, whose message tells the policy what was understood."""
     try:
-        return action_of_call(env.functions, *parse_call(text))
+        return replace_surrogates(action_of_call(env.functions, *parse_call(text)))
     except InvalidCall as error:
-        raise InvalidAction(f"{_ascii(str(error))}. {_remedy()}") from None
+        raise InvalidAction(f"{ascii_text(str(error))}. {_remedy()}") from None
 
 
 def parse_call(text: str) -> Call:
@@ -90,7 +95,7 @@ def parse_call(text: str) -> Call:
     if not calls:
         raise InvalidAction(f"Your answer has no function call. {_remedy()}")
     raise InvalidAction(
-        f"Your answer has {len(calls)} different calls: {_ascii(', '.join(name[:60] for name, _ in calls[:3]))}. {_remedy()}"
+        f"Your answer has {len(calls)} different calls: {ascii_text(', '.join(name[:60] for name, _ in calls[:3]))}. {_remedy()}"
     )
 
 
@@ -139,11 +144,11 @@ def _read_call(value: Any) -> Call:
         try:
             arguments = json.loads(arguments or "{}")
         except (ValueError, RecursionError):
-            raise InvalidAction(f"The arguments of {_ascii(name)[:60]} are no valid JSON. {_remedy()}") from None
+            raise InvalidAction(f"The arguments of {ascii_text(name)[:60]} are no valid JSON. {_remedy()}") from None
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
-        raise InvalidAction(f"The arguments of {_ascii(name)[:60]} must be a JSON object. {_remedy()}")
+        raise InvalidAction(f"The arguments of {ascii_text(name)[:60]} must be a JSON object. {_remedy()}")
     return name, arguments
 
 
@@ -151,5 +156,6 @@ def _remedy() -> str:
     return f"Give exactly one function call, in the form:\n{CALL_FORM}"
 
 
-def _ascii(text: str) -> str:
+def ascii_text(text: str) -> str:
+    """The text in printable ASCII, which every observation is."""
     return "".join(char if " " <= char <= "~" else "?" for char in text)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from agentevol.settings.types import Section, parameter
 
-ActionFormat = Literal["react", "function_calling"]
+ActionFormat = Literal["react", "function_calling", "code"]
 
 
 class AgentParams(Section):
@@ -14,5 +14,6 @@ class AgentParams(Section):
 
     format: ActionFormat = parameter(
         "react",
-        "The form of an answer: react (Thought: ... Action: ...) or function_calling (a call of one of the environment's functions).",
+        "The form of an answer: react (Thought: ... Action: ...), function_calling (a call of one of the environment's functions) or"
+        " code (that call in Python).",
     )

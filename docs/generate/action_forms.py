@@ -131,4 +131,17 @@ Also read: a call without the end mark, as a bare JSON object, in a JSON fence, 
 `arguments`, `function_name` for `name` (AgentGym's form); arguments as JSON within a string; the same call twice; `tool_calls` of a server.
 Thoughts before `</think>` do not count. Explained to the policy: no call, two different calls, invalid JSON, an unknown function, an
 unknown or missing argument, an argument of another type. `tests/agentevol/data/test_function_calling.py` tries all of them.
+
+With `agent.format: code` the call is Python:
+
+~~~text
+Thought: I go on.
+```python
+move(direction="up")
+```
+~~~
+
+Also read: positional arguments, `print(...)` or `name = ...` around the call, comments, a block that is not closed, a line with the call
+without a block. Code is parsed and never evaluated: arguments must be constants, and anything but calls is explained
+(`tests/agentevol/data/test_code_action.py`).
 """

@@ -63,9 +63,9 @@ def roll_out(
 
     With AdaptiveSamples, the results of earlier episodes decide how many each instruction gets. `engine`: the inference engine, if it is
     not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. `action_format`: how the policy gives its actions.
-    Raises RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats them after the cause is
-    fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy (max_retries, step_timeout,
-    timeout) repeats their chunks.
+    Raises RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats them after the
+    cause is fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy (max_retries,
+    step_timeout, timeout) repeats their chunks.
     """
     common = {"policy": policy, "name": name, "split": split, "sampling": sampling, "settings": settings}
     common |= {"engine": engine, "template_kwargs": template_kwargs, "chat_format": chat_format, "action_format": action_format}

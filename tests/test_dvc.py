@@ -16,6 +16,7 @@ import yaml
 from mlflow import MlflowClient
 
 from agentevol.data.artifact_folder import folder_digest
+from agentevol.settings.schema import Params
 from tasks.dvc_record import folder_md5, recorded_md5
 from tests import ROOT
 from tests.flows.tiny import make_project
@@ -37,7 +38,8 @@ def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A fresh repository with the product's dvc.yaml and the tiny project, whose `agentevol` knows the toy environment."""
-    every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}}  # a section that dvc.yaml names must be there
+    # A section that dvc.yaml names must be there.
+    every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}, "filter": {"keep": "success"}, "dpo": {"beta": 0.1}}
     evolve = {"iterations": 1, "samples": 1}
     project = make_project(tmp_path / "clone", evolve=evolve, explore={"temperature": 0.7}, **every)
     copy_prefect_database(project / ".prefect")
@@ -150,3 +152,8 @@ def wait_for_queue(project: Path) -> str:
             return status
         time.sleep(1)
     raise TimeoutError(status)
+
+
+def test_dvc_repro_notices_a_change_in_every_section_that_a_run_reads() -> None:
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["evolve"]
+    assert set(stage["params"]) == set(Params.model_fields) - {"sweep", "pretrain"}

@@ -171,7 +171,13 @@ class Pipeline:
         Where `evolve.samples` is adaptive, the results of the `earlier` explorations (oldest first) decide instead of K.
         """
         settings, evolve, instructions = self.params.explore, self.params.evolve, self.datasets.explore
-        sampling = Sampling(temperature=settings.temperature, top_p=settings.top_p, seed=self.params.seed, iteration=iteration)
+        sampling = Sampling(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=self.params.seed,
+            iteration=iteration,
+            record_logprobs=rule_class(evolve.rule).is_on_policy,
+        )
         adaptive = AdaptiveSamples(evolve.budget or instructions.rows, tuple(earlier))
         samples = adaptive if evolve.is_adaptive else evolve.samples_at(iteration)
         return self._roll_out(name, policy, instructions, "explore", samples, sampling)

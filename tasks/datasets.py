@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from agentevol.data.dataset import has_progress, read_instruction_list, stream_dataset, write_dataset
+from agentevol.data.dataset import has_logprobs, has_progress, read_instruction_list, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.settings.agent import ActionFormat
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
@@ -35,7 +35,8 @@ def filter_by_reward(
         reward_filter.rank(stream_dataset(explored.folder))
     kept = reward_filter.keep(stream_dataset(explored.folder))
     lineage = {"parents": [explored.digest], "cap": cap}
-    dataset = write_dataset(out / "dataset", kept, lineage, with_progress=has_progress(explored.folder))
+    columns = {"with_progress": has_progress(explored.folder), "with_logprobs": has_logprobs(explored.folder)}
+    dataset = write_dataset(out / "dataset", kept, lineage, **columns)
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(reward_filter.report()))
 
 

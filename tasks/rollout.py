@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.data.artifact_folder import digest_json
-from agentevol.data.dataset import has_progress, read_instruction_list, stream_dataset, write_dataset
+from agentevol.data.dataset import has_logprobs, has_progress, read_instruction_list, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
@@ -198,7 +198,8 @@ def roll_out_chunk(
     _check_rewards(episodes, settings.addresses())
     if policy.kind == "model" and any(episode.policy_hash != policy.digest for episode in episodes if episode.status != "error"):
         raise PolicyChanged(f"{policy.path} was replaced during the rollout of {name}; run the same command again")
-    dataset = write_dataset(out / "dataset", episodes, {"policy": policy.digest, "instructions": instructions.digest}, with_times=True)
+    lineage = {"policy": policy.digest, "instructions": instructions.digest}
+    dataset = write_dataset(out / "dataset", episodes, lineage, with_times=True, with_logprobs=sampling.record_logprobs)
     facts: dict[str, Any] = {"seconds": seconds, "episodes": len(episodes), "tokens": sum(episode.tokens for episode in episodes)}
     facts |= asdict(usage) if usage.requests else {}
     facts |= {"errors": sum(episode.status == "error" for episode in episodes), "retry_policy": _retry_policy(settings, engine)}
@@ -221,9 +222,13 @@ def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
                 successes += row.success and row.status != "error"
                 yield row
 
-    recorded = any(has_progress(chunk.folder) for chunk in chunks)
     dataset = write_dataset(
-        out / "dataset", rows(), {"parents": [chunk.digest for chunk in chunks]}, with_times=True, with_progress=recorded
+        out / "dataset",
+        rows(),
+        {"parents": [chunk.digest for chunk in chunks]},
+        with_times=True,
+        with_progress=any(has_progress(chunk.folder) for chunk in chunks),
+        with_logprobs=any(has_logprobs(chunk.folder) for chunk in chunks),
     )
     facts: dict[str, Any] = {name: sum(chunk.facts[name] for chunk in chunks) for name in COST_FIELDS}
     facts |= {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,22 +47,23 @@ def write_dataset(
     *,
     with_times: bool = False,
     with_progress: bool | None = None,
+    with_logprobs: bool = False,
 ) -> Dataset:
     """Write trajectories as one Parquet file (zstd) with its manifest, replacing an existing folder. Equal rows give equal bytes.
 
     The rows are written as the iterator yields them; if it raises, the folder stays as it was. The digest is
     `trajectory.content_digest`, which ignores `seconds`; the file has them. `with_times`: also keep `message_seconds`, for rollouts: a
     time would change the bytes of a dataset that is rebuilt. `with_progress`: whether the file has a column for it, which rows that are
-    streamed must say (see `has_progress`); None: a list has it if one of its rows does. Raises ValueError for a row whose progress the
-    file would lose.
+    streamed must say (see `has_progress`); None: a list has it if one of its rows does. `with_logprobs`: also keep `token_logprobs`, for
+    rules that learn from the policy's own episodes. Raises ValueError for a row whose progress the file would lose.
     """
     if with_progress is None:
         with_progress = isinstance(trajectories, Sequence) and any(trajectory.progress is not None for trajectory in trajectories)
-    given = {"message_seconds": with_times, "progress": with_progress}
+    given = {"message_seconds": with_times, "progress": with_progress, "token_logprobs": with_logprobs}
     optional = frozenset(name for name, is_given in given.items() if is_given)
     digest, counts = ContentDigest(), Counter[str]()
     with atomic_folder(folder) as temporary:
-        _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts, with_progress), optional)
+        _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts, optional), optional)
         dataset = _describe(folder, digest.hexdigest(), counts, lineage)
         _write_dataset_manifest(temporary, "trajectories", dataset)
     return dataset
@@ -93,12 +94,21 @@ def stream_dataset(folder: Path) -> Iterator[Trajectory]:
 
 def has_progress(folder: Path) -> bool:
     """Whether the file of a dataset of trajectories has a column for their progress. Raises IncompleteFolder."""
+    return _has_column(folder, "progress")
+
+
+def has_logprobs(folder: Path) -> bool:
+    """Whether the file of a dataset of trajectories has a column for the log-probabilities of tokens. Raises IncompleteFolder."""
+    return _has_column(folder, "token_logprobs")
+
+
+def _has_column(folder: Path, name: str) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     _manifest_of_kind(folder, "trajectories")
     try:
-        return "progress" in pq.read_schema(folder / TRAJECTORIES).names
+        return name in pq.read_schema(folder / TRAJECTORIES).names
     except (OSError, pa.ArrowException) as error:
         raise incomplete_folder_error(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
 
@@ -154,9 +164,13 @@ def _manifest_of_kind(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
-def _counted(trajectories: Iterable[Trajectory], digest: ContentDigest, counts: Counter[str], with_progress: bool) -> Iterator[Trajectory]:
+def _counted(
+    trajectories: Iterable[Trajectory], digest: ContentDigest, counts: Counter[str], optional: frozenset[str]
+) -> Iterator[Trajectory]:
     for trajectory in trajectories:
-        if trajectory.progress is not None and not with_progress:
+        if trajectory.token_logprobs is not None and "token_logprobs" not in optional:
+            trajectory = replace(trajectory, token_logprobs=None)  # the digest is that of what the file holds
+        if trajectory.progress is not None and "progress" not in optional:
             raise ValueError(
                 f"{trajectory.item_id} has the progress {trajectory.progress:g}, which the file would lose: pass with_progress"
             )

@@ -3,7 +3,8 @@
 Invariant: the fields of `Trajectory` are the only place that lists the columns; the Parquet schema and the gate's type check derive from
 `COLUMNS` and `OPTIONAL_COLUMNS`. The content digest covers all columns except `seconds`, so the same episodes have the same digest on a
 slower machine. A file has an optional column only if its rows have values for it (dataset.write_dataset), and the digest covers `progress`
-only where a row has one: sets that were recorded without it keep their bytes and their digests. `message_seconds` is in no digest.
+or `token_logprobs` only where a row has them: sets that were recorded without keep their bytes and their digests. `message_seconds` is in
+no digest.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Trajectory:
     and of a truncation by anything but the limit of rounds. `token_ids` and `loss_mask` (same length): the prompt and generated tokens,
     None if the engine does not return them; `tokens`: their number. `message_seconds`: when each message was complete, in seconds since the
     episode began; None if nobody measured it. `progress`: how far the episode came, from 0 to 1 (`TextEnv.progress`); None if the
-    environment has no measure, for an error, and in sets that were recorded without it, such as the expert sets.
+    environment has no measure, for an error, and in sets that were recorded without it, such as the expert sets. `token_logprobs`: log p
+    in nats of every token in the loss, in order, under the policy that sampled it, at temperature 1; None if nobody recorded them.
     """
 
     item_id: str
@@ -62,6 +64,7 @@ class Trajectory:
     loss_mask: list[bool] | None = None
     message_seconds: list[float] | None = field(default=None, compare=False, metadata={"optional": True})
     progress: float | None = field(default=None, metadata={"optional": True})
+    token_logprobs: list[float] | None = field(default=None, metadata={"optional": True})
 
     def to_row(self) -> dict[str, Any]:
         """All columns by name, as JSON values, and `progress` if it is known; lists and dictionaries are copies."""
@@ -127,6 +130,8 @@ class ContentDigest:
     def add(self, trajectory: Trajectory) -> None:
         row = trajectory.to_row()
         del row["seconds"]
+        if trajectory.token_logprobs is not None:
+            row["token_logprobs"] = trajectory.token_logprobs
         self._state.update(_CONTENT.encode(row).encode() + b"\n")
 
     def hexdigest(self) -> str:

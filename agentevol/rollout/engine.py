@@ -41,7 +41,8 @@ class GenerationRequest:
 class GenerationResult:
     """The answer in a slot. If `truncation_reason` or `error` is set, there is no answer.
 
-    `token_ids`: the sampled tokens with the end token, if it was sampled; empty if the engine does not know them. `stopped`: the policy
+    `token_ids`: the sampled tokens with the end token, if it was sampled; empty if the engine does not know them. `logprobs`: of these
+    tokens, where `sampling.record_logprobs` asks for them and the engine knows them. `stopped`: the policy
     ended the answer itself, before `max_new_tokens`. `truncation_reason`: the conversation does not fit the context. `error`: something
     broke, which is not a failure of the policy. `total_tokens`: the length of the conversation with this answer, from engines without
     `chat`.
@@ -54,6 +55,7 @@ class GenerationResult:
     truncation_reason: str | None = None
     error: str | None = None
     total_tokens: int = 0
+    logprobs: list[float] = field(default_factory=list)
 
 
 class Engine(Protocol):

@@ -47,6 +47,8 @@ class Episode:
     message_seconds: list[float] = field(default_factory=list)
     token_ids: list[int] = field(default_factory=list)
     loss_mask: list[bool] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    """Of the sampled tokens, where the engine records them."""
     answer_ids: Sequence[int] = ()
     """The token ids of the last answer."""
     engine_tokens: int = 0
@@ -77,6 +79,7 @@ class Episode:
         text = replace_surrogates(answer.text)
         self._add_message(Message("assistant", text, loss=True))
         self.add_tokens(answer.token_ids, loss=True)
+        self.logprobs += answer.logprobs
         self.answer_ids = answer.token_ids
         self.engine_tokens = answer.total_tokens
         try:
@@ -196,6 +199,7 @@ class Episode:
             token_ids=self.token_ids if engine.chat else None,
             loss_mask=self.loss_mask if engine.chat else None,
             message_seconds=self.message_seconds,
+            token_logprobs=self.logprobs if self.logprobs and len(self.logprobs) == sum(self.loss_mask) else None,
             progress=None if env is None or self.status == "error" else env.progress,
         )
 

@@ -10,6 +10,8 @@ import hashlib
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from agentevol.settings.types import parameter
+
 
 class Sampling(BaseModel):
     """`temperature` 0 is greedy decoding; `top_p`: nucleus sampling (Holtzman et al., 2020), 1.0 samples from all tokens."""
@@ -20,6 +22,9 @@ class Sampling(BaseModel):
     top_p: float = 1.0
     seed: int = 0
     iteration: int = 0
+    record_logprobs: bool = parameter(
+        False, "Record log p of every sampled token under the model itself: at temperature 1 and without top_p.", added_later=True
+    )
 
     def rng(self, item_id: str, sample: int) -> np.random.Generator:
         """The generator of one episode."""

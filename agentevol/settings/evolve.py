@@ -30,12 +30,12 @@ class EvolveParams(Section):
     )
     start_from: StartFrom = parameter(
         "base",
-        "The model that each iteration fine-tunes: the base model, or the previous policy. dpo always continues the previous policy.",
+        "The model that each iteration fine-tunes: the base model, or the previous policy (dpo and grpo: always the latter).",
     )
     rule: Rule = parameter(
         "reward_weighted",
-        "The learning rule: reward_weighted (Eq. 8 of the paper), threshold (all kept episodes weigh the same), or dpo (successes are"
-        " compared with failures).",
+        "The learning rule: reward_weighted (Eq. 8 of the paper), threshold (all kept episodes weigh the same), dpo (successes are compared"
+        " with failures), or grpo (each episode is compared with the others of its instruction).",
     )
     max_kept_per_instruction: Count | None = parameter(
         None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"

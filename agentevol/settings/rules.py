@@ -16,6 +16,7 @@ RULES: dict[str, str] = {
     "reward_weighted": "agentevol.training.rules.reward_weighted:RewardWeighted",
     "threshold": "agentevol.training.rules.threshold:Threshold",
     "dpo": "agentevol.training.rules.dpo:DPO",
+    "grpo": "agentevol.training.rules.grpo:GRPO",
 }
 
 
@@ -49,3 +50,11 @@ class DpoParams(RuleParams):
     likelihood_weight: NonNegative = parameter(1.0, "Weight of the success's negative log-likelihood per token; 0 is DPO alone.")
     max_pairs_per_instruction: Count | None = parameter(4, "Pairs per instruction at most; null takes all.")
     epochs: Positive = parameter(3.0, "Passes over the pairs; finetune.max_steps, where it is given, decides instead.")
+
+
+class GrpoParams(RuleParams):
+    """The rule grpo: advantages over the samples of an instruction."""
+
+    clip_range: Positive = parameter(0.2, "How far the ratio of a token's probabilities may move the policy: up to 1 - this and 1 + this.")
+    kl_coefficient: NonNegative = parameter(0.0, "Weight of the KL divergence from the policy that explored.")
+    scale_rewards: bool = parameter(True, "Divide advantages by the standard deviation of their instruction's rewards.")

@@ -20,7 +20,7 @@ from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.gate import GateParams
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.rollout import ExploreParams, RolloutParams
-from agentevol.settings.rules import DpoParams, RuleParams
+from agentevol.settings.rules import DpoParams, GrpoParams, RuleParams
 from agentevol.settings.types import (
     ADAPTIVE,
     Count,
@@ -103,6 +103,7 @@ class Params(Section):
     filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept.", added_later=True)
     finetune: FinetuneParams = parameter(FinetuneParams(), "Training.")
     dpo: DpoParams = parameter(DpoParams(), "The learning rule dpo.", added_later=True)
+    grpo: GrpoParams = parameter(GrpoParams(), "The learning rule grpo.", added_later=True)
     evaluate: EvaluateParams = parameter(EvaluateParams(), "Evaluation.")
     gate: GateParams = parameter(GateParams(), "The checks of training data.")
     sweep: SweepParams = parameter(SweepParams(), "The grid of `agentevol sweep`.")

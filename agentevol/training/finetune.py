@@ -126,7 +126,9 @@ def finetune(
     pad_id = None if packed else int(chat.tokenizer.pad_token_id or 0)
     episodes = sorted({i for term in terms for i in term.episodes})
     reference = None
-    if learning_rule.uses_reference:
+    if learning_rule.is_on_policy and all(len(dataset.logprobs[i]) for i in episodes):
+        reference = {i: torch.tensor(dataset.logprobs[i]) for i in episodes}
+    elif learning_rule.uses_reference:
         reference = reference_logprobs(
             optimizer,
             dataset,

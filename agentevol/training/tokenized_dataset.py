@@ -1,7 +1,8 @@
 """The trajectories of a dataset as token ids, cached on the disk.
 
 Invariant: a cache file is named by the content of the dataset and of the tokenizer, and holds only what training needs: ids, loss flags,
-rewards, item ids, successes. A file that cannot be read is written again. A token takes five bytes, in memory and in the file.
+rewards, item ids, successes, recorded log-probabilities. A file that cannot be read is written again. A token takes five bytes, in
+memory and in the file.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _VERSION = 1
 class TokenizedDataset:
     """Every trajectory's ids with loss flags, its reward, its item id and whether it is a success, in the dataset's order.
 
-    `key` names the content.
+    `key` names the content. `logprobs`: of each trajectory's trained tokens as they were recorded when they were sampled, else empty.
     """
 
     key: str
@@ -41,6 +42,7 @@ class TokenizedDataset:
     rewards: list[float] = field(default_factory=list)
     item_ids: list[str] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
+    logprobs: list[Sequence[float]] = field(default_factory=list)
 
 
 def tokenize_dataset(
@@ -70,6 +72,7 @@ def tokenize_dataset(
         dataset.rewards.append(episode_reward(trajectory, objective))
         dataset.item_ids.append(trajectory.item_id)
         dataset.successes.append(trajectory.success)
+        dataset.logprobs.append(array("f", trajectory.token_logprobs or ()))
     if file is not None:
         _write(file, dataset)
     return dataset
@@ -85,6 +88,8 @@ def _write(file: Path, dataset: TokenizedDataset) -> None:
             "sizes": torch.tensor([len(example.token_ids) for example in dataset.examples], dtype=torch.int64),
             "rewards": torch.tensor(dataset.rewards, dtype=torch.float64),
             "successes": torch.tensor(dataset.successes, dtype=torch.bool),
+            "logprobs": torch.from_numpy(_concatenated(dataset.logprobs, np.float32)),
+            "logprob_sizes": torch.tensor([len(values) for values in dataset.logprobs], dtype=torch.int64),
         },
         temporary,
         metadata={"item_ids": json.dumps(dataset.item_ids)},
@@ -98,6 +103,8 @@ def _read(file: Path, key: str) -> TokenizedDataset | None:
             ids, loss = tensors.get_tensor("ids").numpy(), tensors.get_tensor("loss").to(torch.int8).numpy()
             lengths, rewards = tensors.get_tensor("sizes").tolist(), tensors.get_tensor("rewards").tolist()
             successes = tensors.get_tensor("successes").tolist()
+            sizes = tensors.get_tensor("logprob_sizes").tolist()
+            logprobs = [array("f", part.tobytes()) for part in np.split(tensors.get_tensor("logprobs").numpy(), np.cumsum(sizes)[:-1])]
             item_ids = json.loads(tensors.metadata()["item_ids"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None
@@ -106,14 +113,14 @@ def _read(file: Path, key: str) -> TokenizedDataset | None:
         example_ids, flags = ids[start : start + length], loss[start : start + length]
         examples.append(TokenizedExample(array("i", example_ids.tobytes()), array("b", flags.tobytes())))
         start += length
-    return TokenizedDataset(key, examples, rewards, item_ids, successes)
+    return TokenizedDataset(key, examples, rewards, item_ids, successes, logprobs[: len(examples)])
 
 
 def _compact(example: TokenizedExample) -> TokenizedExample:
     return TokenizedExample(array("i", example.token_ids), array("b", example.loss_mask))
 
 
-def _concatenated(arrays: Sequence[Sequence[int]], dtype: type[np.integer]) -> NDArray[np.integer]:
+def _concatenated(arrays: Sequence[Sequence[float]], dtype: type[np.number[Any]]) -> NDArray[np.number[Any]]:
     return np.concatenate([np.asarray(values, dtype=dtype) for values in arrays]) if arrays else np.zeros(0, dtype=dtype)
 
 

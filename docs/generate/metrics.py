@@ -58,6 +58,8 @@ METRICS = {
         ("training/too_long", "trajectories", "Those with more tokens than `finetune.max_tokens`, which were left out. *"),
         ("training/steps", "steps", "Optimizer steps."),
         ("training/pairs", "pairs", "Pairs of a success and a failure that the rule dpo learnt from."),
+        ("training/groups", "instructions", "Instructions whose episodes the rule grpo compared with each other."),
+        ("training/groups_without_variance", "instructions", "Those among them whose episodes all had the same reward, and were left out."),
         ("training/instructions_without_pairs", "instructions", "Instructions without a success or without a failure."),
         ("loss/<policy>", "nats", "Training loss of a policy; the step is the optimizer step."),
     ],

@@ -39,6 +39,10 @@ def test_one_sample_is_enough_beside_the_expert_but_not_alone() -> None:
     with pytest.raises(SettingsError, match=r"evolve\.budget: null given, which is one episode per instruction in the first iteration"):
         check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": "adaptive"}))
     check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": "adaptive", "budget": 400}))
+    with pytest.raises(
+        SettingsError, match=r"allowed: at least 2 with evolve\.rule grpo, which compares an instruction's episodes with each other$"
+    ):
+        check_rule(params(evolve={"rule": "grpo"}))
     with pytest.raises(SettingsError, match=r"\[2, 1\] given"):
         check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": [2, 1], "iterations": 2}))
 
@@ -51,5 +55,5 @@ def test_a_sweep_has_one_run_of_a_rule_for_all_starting_points_that_it_ignores()
 
 
 def test_an_unknown_rule_is_one_line() -> None:
-    with pytest.raises(ValueError, match="reward_weighted, threshold or dpo"):
+    with pytest.raises(ValueError, match="reward_weighted, threshold, dpo or grpo"):
         params(evolve={"rule": "ppo"})

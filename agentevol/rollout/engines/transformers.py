@@ -40,6 +40,7 @@ class _ActiveSequence:
     request: GenerationRequest
     pending_ids: list[int]
     generated_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
 
 
 class TransformersEngine:
@@ -174,6 +175,10 @@ class TransformersEngine:
         uniforms = [float(sequence.request.rng.random()) for sequence in batch]
         tokens = sample_tokens(logits, temperature=sampling.temperature, top_p=sampling.top_p, uniforms=uniforms)
         finite = torch.isfinite(logits).all(dim=-1)
+        if sampling.record_logprobs:
+            logprobs = logits.log_softmax(dim=-1).gather(1, tokens[:, None])[:, 0].tolist()
+            for sequence, logprob in zip(batch, logprobs, strict=True):
+                sequence.logprobs.append(logprob)
         results = []
         # One copy from the GPU for the whole pass.
         for sequence, token, is_finite in zip(batch, *torch.stack([tokens, finite.to(tokens.dtype)]).tolist(), strict=True):
@@ -187,7 +192,8 @@ class TransformersEngine:
             generated.append(token)
             stopped = token in self.chat.stop_token_ids
             if stopped or len(generated) >= request.max_new_tokens:
-                results.append(self._finish(GenerationResult(request.slot, self.chat.decode(generated), generated, stopped)))
+                text = self.chat.decode(generated)
+                results.append(self._finish(GenerationResult(request.slot, text, generated, stopped, logprobs=sequence.logprobs)))
             elif len(request.token_ids) + len(generated) + 1 >= self.context_length:
                 full = f"the context of {self.context_length} tokens is full"
                 results.append(self._finish(GenerationResult(request.slot, truncation_reason=full)))

@@ -12,21 +12,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from agentevol.data.dataset import read_dataset, write_dataset
 from agentevol.models import load_model, model_digest
+from agentevol.rollout.rollout import roll_out
+from agentevol.rollout.sampling import Sampling
+from agentevol.settings.effects import key_values
+from agentevol.settings.rollout import RolloutParams
 from agentevol.training.finetune import NoTrainingData, finetune
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import enable_packed_attention
 from agentevol.training.reference_logprobs import reference_logprobs
 from agentevol.training.rules import LearningRule
 from agentevol.training.rules.dpo import DPO
+from agentevol.training.rules.grpo import GRPO
 from agentevol.training.term_batch import TermBatcher, usable_terms
 from agentevol.training.tokenized_dataset import TokenizedDataset, tokenize_dataset
-from tests.agentevol.counting import play_counting
+from tests.agentevol.counting import Counting, play_counting
 from tests.agentevol.training.examples import finetune_params, losses
 
 WON, LATE = play_counting(4, ["5"]), play_counting(4, ["7", "5"], sample=1)
 LOST, LOST_AGAIN = play_counting(4, ["x"] * 4, sample=2), play_counting(4, ["y", "x", "x", "x"], sample=3)
 HARD_WON, HARD_LOST = play_counting(5, ["6", "7"]), play_counting(5, ["6", "6", "6", "6"], sample=1)
+ROLLOUT = RolloutParams(concurrency=4, num_workers=1, max_new_tokens=12, context_length=512, max_repeats=None)
 EPISODES = [WON, LATE, LOST, LOST_AGAIN, HARD_WON, HARD_LOST]
 
 
@@ -124,6 +131,89 @@ def test_pairs_are_of_one_instruction_and_use_as_many_episodes_as_possible(small
 def test_without_pairs_there_is_one_line_with_a_remedy(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:
     with pytest.raises(NoTrainingData, match=r"none of the 2 trajectories can be trained on .*raise evolve\.samples"):
         finetune(small_models["llama"], [WON, HARD_LOST], tmp_path, settings=finetune_params(), max_steps=1, seed=0, rule="dpo")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
+def test_grpo_has_the_loss_and_gradient_of_a_plain_implementation(
+    aggregation: str, packed: bool, small_models: dict[str, Path], counting: str
+) -> None:
+    def expected(policy: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
+        easy, hard = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([1.0, 0.0])
+        advantages = [*((easy - easy.mean()) / easy.std(correction=0)), *((hard - hard.mean()) / hard.std(correction=0))]
+        tokens = []
+        for advantage, new, old in zip(advantages, policy, reference, strict=True):
+            ratio = torch.exp(new - old)
+            clipped = torch.where(ratio > 1.1, 1.1, torch.where(ratio < 0.9, 0.9, ratio))
+            surrogate = torch.where(ratio * advantage < clipped * advantage, ratio * advantage, clipped * advantage)
+            tokens.append(-surrogate + 0.3 * (1 / ratio + torch.log(ratio) - 1))
+        assert any(bool((torch.exp(new - old) > 1.1).any()) for new, old in zip(policy, reference, strict=True))  # some are clipped
+        return torch.cat(tokens).mean() if aggregation == "token_mean" else sum(part.mean() for part in tokens) / len(tokens)  # type: ignore[return-value]
+
+    dataset = tokenize_dataset(EPISODES, small_models["llama"])
+    check_gradient(GRPO(clip_range=0.1, kl_coefficient=0.3), dataset, small_models["llama"], packed, expected, aggregation)
+
+
+def test_groups_without_variance_are_left_out_and_counted(small_models: dict[str, Path], counting: str) -> None:
+    dataset = tokenize_dataset([*EPISODES, play_counting(6, ["7"]), play_counting(6, ["x", "7"], sample=1)], small_models["llama"])
+    long = max(range(4), key=lambda i: len(dataset.examples[i].token_ids))
+    terms, _ = usable_terms(GRPO(), dataset, len(dataset.examples[long].token_ids) - 1)
+    weights = {term.episodes[0]: term.weight for term in terms}
+    assert weights == {i: weight for i, weight in enumerate([1.0, 1.0, -1.0, -1.0, 1.0, -1.0]) if i in weights}
+    assert long not in weights
+    assert {4} <= set(weights)
+    assert GRPO().counts(dataset, terms) == {"groups": 3, "groups_without_variance": 1}
+    unscaled = GRPO(scale_rewards=False).loss_terms(dataset, [True] * 8)
+    assert [term.weight for term in unscaled] == [0.5, 0.5, -0.5, -0.5, 0.5, -0.5, 0.0, 0.0]
+
+
+def test_log_probabilities_recorded_while_playing_are_those_of_a_plain_forward_pass_and_are_not_evaluated_again(
+    small_models: dict[str, Path], counting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = small_models["llama"]
+    sampling = Sampling(temperature=0.7, top_p=0.95, seed=1, record_logprobs=True)
+    instructions = Counting.instructions("train")[:2]
+    episodes = roll_out(base, instructions, samples=3, sampling=sampling, settings=ROLLOUT)
+    data = write_dataset(tmp_path / "data", episodes, {}, with_logprobs=True)
+    assert read_dataset(data.path) == episodes
+    dataset = tokenize_dataset(data.path, base, tmp_path / "tokens")
+    with torch.no_grad():
+        expected = plain_logprobs(load_model(base).eval(), dataset)
+    for _ in range(2):  # also from the file of tokens
+        for recorded, plain in zip(dataset.logprobs, expected, strict=True):
+            torch.testing.assert_close(torch.tensor(recorded), plain, rtol=1e-4, atol=1e-4)
+        dataset = tokenize_dataset(data.path, base, tmp_path / "tokens")
+
+    def refuse(*_: object) -> Tensor:
+        raise AssertionError("evaluated again")
+
+    rewarded = [replace(episode, reward=float(episode.sample)) for episode in episodes]
+    monkeypatch.setattr(Optimizer, "logprobs", refuse)
+    settings = finetune_params(batch_tokens=100_000)
+    report = finetune(base, rewarded, tmp_path / "policy", settings=settings, max_steps=1, seed=0, rule="grpo")
+    # At the first step every ratio is 1, so the loss is minus the mean advantage of a token.
+    lengths = [len(part) for part in expected]
+    advantages = [(episode.reward - 1) / (2 / 3) ** 0.5 for episode in rewarded]
+    weighed = sum(length * advantage for length, advantage in zip(lengths, advantages, strict=True))
+    trained = sum(length for length, advantage in zip(lengths, advantages, strict=True) if advantage)
+    assert losses(report)[0] == pytest.approx(-weighed / trained, abs=1e-3)
+
+
+def test_recording_changes_neither_the_episodes_nor_the_digest_of_data_without_it(
+    small_models: dict[str, Path], counting: str, tmp_path: Path
+) -> None:
+    instructions, sampling = Counting.instructions("train")[:2], Sampling(temperature=1.0)
+    plain, recorded = (
+        [replace(episode, seconds=0.0) for episode in roll_out(small_models["llama"], instructions, sampling=chosen, settings=ROLLOUT)]
+        for chosen in (sampling, sampling.model_copy(update={"record_logprobs": True}))
+    )
+    assert all(episode.token_logprobs for episode in recorded)
+    assert [replace(episode, token_logprobs=None) for episode in recorded] == plain
+    without = write_dataset(tmp_path / "without", recorded, {})
+    assert without.digest == write_dataset(tmp_path / "plain", plain, {}).digest
+    assert without.digest != write_dataset(tmp_path / "with", recorded, {}, with_logprobs=True).digest
+    assert (tmp_path / "without" / "trajectories.parquet").read_bytes() == (tmp_path / "plain" / "trajectories.parquet").read_bytes()
+    assert key_values(sampling) == {"temperature": 1.0, "top_p": 1.0, "seed": 0, "iteration": 0}
 
 
 class Killed(Exception):

@@ -104,7 +104,9 @@ def _read(file: Path, key: str) -> TokenizedDataset | None:
             lengths, rewards = tensors.get_tensor("sizes").tolist(), tensors.get_tensor("rewards").tolist()
             successes = tensors.get_tensor("successes").tolist()
             sizes = tensors.get_tensor("logprob_sizes").tolist()
-            logprobs = [array("f", part.tobytes()) for part in np.split(tensors.get_tensor("logprobs").numpy(), np.cumsum(sizes)[:-1])]
+            logprobs: list[Sequence[float]] = [
+                array("f", part.tobytes()) for part in np.split(tensors.get_tensor("logprobs").numpy(), np.cumsum(sizes)[:-1])
+            ]
             item_ids = json.loads(tensors.metadata()["item_ids"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError):
         return None

@@ -1,7 +1,7 @@
 """The loss of many tokens over a large vocabulary in chunks of tokens, so that at most one chunk's logits exist at a time.
 
-Invariant: loss and gradients are those of all logits at once, to rounding. Logits within CHUNK_BYTES are always computed at once. A chunk's
-gradient is computed while its logits exist; they are not computed again in the backward pass.
+Invariant: loss and gradients are those of all logits at once, to rounding. Logits within CHUNK_BYTES are always computed at once. Where
+processes share a model (FSDP 2), its output layer is whole from the forward pass to the end of the backward pass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -58,6 +57,19 @@ def token_logprobs(model: Any, forward: Callable[[], Tensor], targets: Tensor) -
     return _logprobs(forward(), targets)
 
 
+def prepare_output_layer(model: Any, forward: Callable[[], Tensor]) -> None:
+    """Find out now what `token_nll` finds out when it first needs it. Where several processes train a model, all must do so together.
+
+    Another forward pass of one process alone would wait for the others for ever. forward: as in `token_nll`, of any few tokens.
+    """
+    head, _ = _output_layer(model)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        _chunkable(model, head, forward, together=True)
+    model.train(was_training)
+
+
 def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
     return -functional.cross_entropy(logits.float(), targets, reduction="none")
 
@@ -75,9 +87,13 @@ def _output_layer(model: Any) -> tuple[Any, int]:
     return head, logit_chunk_tokens(vocabulary)
 
 
-def _chunkable(model: Any, head: Any, forward: Callable[[], Tensor]) -> tuple[Tensor, LogitChange] | None:
-    """The inputs of the output layer [trained tokens, width] and what the model does to its logits; None: compute all logits at once."""
-    if _changes.get(head, True) is None:
+def _chunkable(model: Any, head: Any, forward: Callable[[], Tensor], *, together: bool = False) -> tuple[Tensor, LogitChange] | None:
+    """The inputs of the output layer [trained tokens, width] and what the model does to its logits; None: compute all logits at once.
+
+    `together`: whether all processes that train the model are in this call.
+    """
+    several_processes = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    if _changes.get(head, True) is None or (head not in _changes and several_processes and not together):
         return None
     plain = getattr(model, "module", model)
     if problem := _unsupported(head):
@@ -91,8 +107,6 @@ def _unsupported(head: Any) -> str | None:
     """Why the loss of this output layer cannot be computed in chunks."""
     if type(head) is not nn.Linear:
         return f"its output layer is of the type {type(head).__name__}"
-    if isinstance(head.weight, DTensor):
-        return "its output layer is sharded between processes"
     return None
 
 

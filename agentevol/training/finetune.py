@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from agentevol.chat.load import load_chat_tokenizer
-from agentevol.chat.tokenize import ChatTokenizer
+from agentevol.chat.tokenize import ChatTokenizer, TokenizedExample
 from agentevol.data.artifact_folder import digest_json
 from agentevol.data.episode_reward import Objective
 from agentevol.data.trajectory import Trajectory
@@ -25,13 +25,14 @@ from agentevol.models import load_model, max_context_length, model_digest
 from agentevol.settings.effects import key_values
 from agentevol.settings.finetune import FinetuneParams
 from agentevol.training.checkpoints import Checkpoint
+from agentevol.training.chunked_loss import prepare_output_layer
 from agentevol.training.export import save_policy
 from agentevol.training.heap import limit_kernel_cache, trim_heap
 from agentevol.training.lora import add_lora_adapters, merge_lora_adapters
-from agentevol.training.memory import GIB, ModelSize, estimate_training
+from agentevol.training.memory import GIB, ModelSize, estimate_training, logit_chunk_tokens
 from agentevol.training.optimizer import Optimizer, Progress
-from agentevol.training.packing import enable_packed_attention, pack_batches
-from agentevol.training.padding import group_by_length
+from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
+from agentevol.training.padding import PaddedBatch, group_by_length
 from agentevol.training.reference_logprobs import reference_logprobs
 from agentevol.training.rules import load_rule
 from agentevol.training.schedule import LearningRateSchedule, LossCurve
@@ -124,6 +125,10 @@ def finetune(
     )
     micro_batch_tokens = settings.micro_batch_tokens or _fitting_tokens(settings, size, optimizer)
     pad_id = None if packed else int(chat.tokenizer.pad_token_id or 0)
+    if settings.batch_tokens > logit_chunk_tokens(size.vocabulary):
+        few = [(TokenizedExample([0, 0], [True, True]), 1.0)]
+        few_tokens = PackedBatch.from_examples(few) if pad_id is None else PaddedBatch.from_examples(few, pad_id)
+        prepare_output_layer(optimizer.model, lambda: few_tokens.logits(optimizer.model, optimizer.accelerator.device))
     episodes = sorted({i for term in terms for i in term.episodes})
     reference = None
     if learning_rule.is_on_policy and all(len(dataset.logprobs[i]) for i in episodes):

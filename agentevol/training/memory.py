@@ -106,7 +106,7 @@ def estimate_training(
         moments=_MOMENT_BYTES[optimizer] * trained // num_shards,
         per_token=per_token,
         per_trained_token=_LOGIT_BYTES * size.vocabulary,
-        chunk_tokens=logit_chunk_tokens(size.vocabulary) if num_shards == 1 else None,
+        chunk_tokens=logit_chunk_tokens(size.vocabulary),
         per_chunked_token=2 * size.width * compute_bytes,  # the output layer's input and its gradient
         chunked=4 * size.vocabulary * size.width if trains_output_layer else 0,
     )

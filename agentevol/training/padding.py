@@ -64,12 +64,12 @@ class PaddedBatch:
         return self.weights[:, None].expand_as(loss_mask)[loss_mask]
 
     def loss_sum(self, model: Any, device: torch.device) -> Tensor:
-        return token_nll(model, lambda: self._logits(model, device), self.targets.to(device), self.target_weights.to(device))
+        return token_nll(model, lambda: self.logits(model, device), self.targets.to(device), self.target_weights.to(device))
 
     def logprobs(self, model: Any, device: torch.device) -> Tensor:
-        return token_logprobs(model, lambda: self._logits(model, device), self.targets.to(device))
+        return token_logprobs(model, lambda: self.logits(model, device), self.targets.to(device))
 
-    def _logits(self, model: Any, device: torch.device) -> Tensor:
+    def logits(self, model: Any, device: torch.device) -> Tensor:
         """The logits of every trained token: [trained tokens, vocabulary], row by row."""
         loss_mask = self.loss_mask.to(device)
         # Only the positions in the loss go through the output layer: most of a trajectory is the environment's text. A hook at that layer

@@ -15,9 +15,11 @@ from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2Fo
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.models import load_model
 from agentevol.training import memory
+from agentevol.training.finetune import finetune
 from agentevol.training.memory import GIB, ModelSize, estimate_training
 from agentevol.training.packing import PackedBatch, enable_packed_attention
 from agentevol.training.padding import PaddedBatch
+from tests.agentevol.training.examples import TRAJECTORIES, finetune_params, losses
 
 CPU = torch.device("cpu")
 SHAPE = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -191,7 +193,7 @@ def test_the_estimate_knows_chunks() -> None:
         assert memory.fitting_tokens(memory.total(tokens, tokens)) == tokens
     assert memory.fitting_tokens(memory.total(256, 256) + GIB // 16) == 256
     sharded = estimate_training(size, bfloat16=True, num_shards=2)
-    assert sharded.total(4096, 4096) == sharded.fixed + 4096 * (sharded.per_token + sharded.per_trained_token)
+    assert sharded.total(4096, 4096) - sharded.fixed == memory.total(4096, 4096) - memory.fixed, "the output layer is whole in each process"
 
 
 def test_a_model_in_the_wrapper_of_several_processes(small_models: dict[str, Path], chunks: Callable[[int], None], tmp_path: Path) -> None:
@@ -205,3 +207,15 @@ def test_a_model_in_the_wrapper_of_several_processes(small_models: dict[str, Pat
     finally:
         torch.distributed.destroy_process_group()
     _assert_equal((loss, {name.removeprefix("module."): gradient for name, gradient in gradients.items()}), expected)
+
+
+def test_a_training_in_chunks_learns_the_same(
+    small_models: dict[str, Path], chunks: Callable[[int], None], shapes: list[tuple[int, ...]], tmp_path: Path
+) -> None:
+    at_once = finetune(small_models["llama"], TRAJECTORIES, tmp_path / "at once", settings=finetune_params(), epochs=1, seed=0)
+    assert max(rows for rows, _ in shapes) > CHUNK
+    shapes.clear()
+    chunks(load_model(small_models["llama"]).config.vocab_size)
+    in_chunks = finetune(small_models["llama"], TRAJECTORIES, tmp_path / "in chunks", settings=finetune_params(), epochs=1, seed=0)
+    assert max(rows for rows, _ in shapes) == CHUNK
+    assert losses(in_chunks) == pytest.approx(losses(at_once), rel=1e-4)

@@ -21,7 +21,9 @@ CALL_FORM = 'Thought: ...\n<tool_call>\n{"name": "...", "arguments": {...}}\n</t
 _CALL_START, _CALL_END = "<tool_call>", "</tool_call>"
 _OTHER_STARTS = ("[TOOL_CALLS]", "<|python_tag|>", "<function_call>", "```json", "```")
 _NAME_KEYS, _ARGUMENTS_KEYS = ("name", "function_name"), ("arguments", "parameters", "args")
-_REACT_FORM = re.compile(r"\s*Answer (?:in this form|with one thought and one \w+ each turn):\s*\nThought:.*\Z", re.DOTALL)
+_REACT_FORM = re.compile(
+    r"\s*(?:Answer (?:in this form|with one thought and one \w+ each turn):[ \t]*\n)?Thought:[^\n]*\n+Action:[^\n]*\s*\Z"
+)
 _DECODER = json.JSONDecoder()
 _MAX_CALLS = 16
 

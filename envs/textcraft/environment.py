@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import gymnasium
 
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
-from envs.functions import Function, function
+from envs.functions import Function
 from envs.textcraft.expert import TextCraftExpert
+from envs.textcraft.functions import FUNCTIONS
 from envs.textcraft.inventory import Inventory, craft, missing_ingredients
 from envs.textcraft.minecraft import minecraft_book
 from envs.textcraft.recipes import Recipe, RecipeBook
@@ -56,16 +57,7 @@ class TextCraft(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("textcraft",)
     sizes: ClassVar[Sizes] = Sizes(instructions=544, eval=100, agent_traj=300, agent_traj_l=374)
     max_rounds: ClassVar[int] = 20
-    functions: ClassVar[tuple[Function, ...]] = (
-        function(
-            "Craft by a command of the list; ingredients such as: 1 oak log, 2 stick.",
-            "craft {count} {item} using {ingredients}",
-            name="craft",
-            count="integer",
-        ),
-        function("Take raw items.", "get {count} {item}", count="integer"),
-        function("List your items.", "inventory"),
-    )
+    functions: ClassVar[tuple[Function, ...]] = FUNCTIONS
     prompt: ClassVar[str] = (
         "Make the goal item. You are given a list of crafting commands. Actions:\n"
         "craft 4 oak planks using 1 oak log (a command of the list, exactly as it stands)\n"

@@ -11,8 +11,10 @@ from functools import lru_cache
 from typing import ClassVar
 
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem, split_off_eval
+from envs.functions import Function
 from envs.textcraft.environment import NOT_ALLOWED
 from envs.textcraft.expert import TextCraftExpert
+from envs.textcraft.functions import FUNCTIONS
 from envs.textcraft.inventory import Inventory, craft, missing_ingredients
 from envs.textcraft.recipes import Recipe
 from envs.textcraft.tagged_book import TaggedRecipeBook
@@ -52,6 +54,7 @@ class OriginalTextCraft(TextEnv):
     task_types: ClassVar[tuple[str, ...]] = ("textcraft",)
     sizes: ClassVar[Sizes] = Sizes(instructions=544, eval=100, agent_traj=300, agent_traj_l=374)
     max_rounds: ClassVar[int] = 50
+    functions: ClassVar[tuple[Function, ...]] = FUNCTIONS
     prompt: ClassVar[str] = (
         "Craft the goal item of Minecraft. You are given a list of crafting commands; some are of no use. Actions:\n"
         "craft 4 oak planks using 1 oak logs (a command of the list, always with its counts)\n"

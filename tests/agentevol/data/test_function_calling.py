@@ -15,13 +15,15 @@ from agentevol.data.experts import play_expert
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.gate.replay import replay
 from envs import ENVIRONMENTS, environment_class
-from envs.base import InvalidAction
+from envs.base import InvalidAction, TextEnv
 from envs.functions import Function, Parameter, action_of_call, call_of_action
 from envs.sciworld.games import games
 
 NAMES = sorted(ENVIRONMENTS)
 PLAYABLE = [name for name in NAMES if environment_class(name).missing() is None]
 SLOW = ("sciworld", "webarena")
+OTHERS = ("textcraft-original",)
+"""Environments beside the fourteen."""
 
 
 @cache
@@ -34,7 +36,7 @@ def call(name: str, **arguments: object) -> str:
     return function_calling.format_call("x", name, arguments)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in PLAYABLE])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in (*PLAYABLE, *OTHERS)])
 def test_expert_episodes_convert_without_loss_and_replay(name: str) -> None:
     for number in range(1 if name in SLOW else 5):
         original = expert_episode(name, number)
@@ -55,7 +57,7 @@ def test_every_recorded_action_of_sciworld_is_a_call() -> None:
         assert action_of_call(functions, name, json.loads(json.dumps(arguments))) == action
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *OTHERS])
 def test_every_environment_describes_its_functions(name: str) -> None:
     cls = environment_class(name)
     names = [tool["function"]["name"] for tool in function_calling.tools(cls)]
@@ -66,6 +68,19 @@ def test_every_environment_describes_its_functions(name: str) -> None:
     assert prompt.endswith(function_calling.INSTRUCTION)
     assert "Action:" not in prompt
     assert prompt.startswith(cls.prompt[:60])
+
+
+@pytest.mark.parametrize(
+    ("text", "rules"),
+    [
+        ("Give twice the number.\nThought: ...\nAction: ...", "Give twice the number."),
+        ("Push. Answer in this form:\nThought: ...\nAction: push", "Push."),
+        ("Example:\nThought: a\nAction: b\nGo on.", "Example:\nThought: a\nAction: b\nGo on."),
+        ("Push.", "Push."),
+    ],
+)
+def test_the_form_at_the_end_of_a_prompt_gives_way(text: str, rules: str) -> None:
+    assert function_calling.rules(type("Env", (TextEnv,), {"prompt": text})) == rules
 
 
 _VALUES = st.text(st.characters(codec="ascii", exclude_characters="[]"), max_size=20)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from math import isfinite
+from sys import float_info
 from types import NoneType
 from typing import Any
 
@@ -38,8 +39,10 @@ def allowed_values(name: str, value: Any) -> str | None:
     column = _COLUMNS[name]
     types = _ACCEPTED_TYPES[name]
     fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types)
-    if fits and isinstance(value, float):
-        fits = isfinite(value)
+    if fits and column.python_type is float and value is not None:
+        fits = abs(value) <= float_info.max  # false for nan and inf, too
+    if fits and isinstance(value, str):
+        fits = is_unicode(value)
     if fits and column.python_type is int and isinstance(value, int):
         fits = value in _INT_RANGE
     if fits and isinstance(value, list) and column.element_type in (int, bool):
@@ -47,10 +50,21 @@ def allowed_values(name: str, value: Any) -> str | None:
     return None if fits else f"{_NAMES[column.python_type]}{' or null' if column.optional else ''}"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can write the text: JSON may hold half of a surrogate pair, such as \\ud83d."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _accepted_types(column: Column) -> tuple[type, ...]:
     return ((int, float) if column.python_type is float else (column.python_type,)) + ((NoneType,) if column.optional else ())
 
 
-_NAMES: dict[type, str] = {str: "text", int: "a whole number of 32 bits", float: "a number", bool: "true or false", list: "a list"}
+_NAMES: dict[type, str] = {
+    str: "text that UTF-8 can write",
+    int: "a whole number of 32 bits",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+}
 _COLUMNS = {column.name: column for column in (*COLUMNS, *OPTIONAL_COLUMNS)}
 _ACCEPTED_TYPES = {name: _accepted_types(column) for name, column in _COLUMNS.items()}

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agentevol.data.formats import FormatError, make_trajectory
-from agentevol.data.schema_check import allowed_values, schema_error
-from agentevol.data.trajectory import TEXT_ONLY, Trajectory
+from agentevol.data.schema_check import allowed_values, is_unicode, schema_error
+from agentevol.data.trajectory import COLUMNS, TEXT_ONLY, Trajectory
 from agentevol.exchange.format_names import FormatName
 from agentevol.exchange.formats import ForeignRow, read_row
 from agentevol.exchange.rows import stream_rows
 from agentevol.gate.replay import replay
 from envs.base import UnknownItem
 from envs.registry import AGENTGYM_PREFIX, environment_class, is_registered
+
+_FLOATS = frozenset(column.name for column in COLUMNS if column.python_type is float)
 
 
 @dataclass(slots=True)
@@ -76,16 +78,25 @@ def _trajectory(foreign: ForeignRow, name: FormatName, number: int, reward: floa
     fields = dict(foreign.fields)
     for field_name, value in fields.items():
         if (allowed := allowed_values(field_name, value)) is not None:
-            raise FormatError(f"{field_name}: {str(value)[:80]!r} given; allowed: {allowed}")
+            raise FormatError(f"{field_name}: {_short(value)} given; allowed: {allowed}")
+        if field_name in _FLOATS and value is not None:
+            fields[field_name] = float(value)
     item_id = fields.pop("item_id", None) or f"{name}/{foreign.own_id or number}"
     return make_trajectory(fields, item_id, foreign.messages, float(fields.pop("reward", reward)), fields.pop("success", None))
+
+
+def _short(value: object) -> str:
+    try:
+        return repr(value)[:80]
+    except ValueError:  # an integer of thousands of digits
+        return "a very large number"
 
 
 def _check(trajectory: Trajectory) -> None:
     if error := schema_error(trajectory):
         raise FormatError(error)
-    for text in (trajectory.item_id, trajectory.env, *(message.content for message in trajectory.messages)):
-        if any("\ud800" <= character <= "\udfff" for character in text):
+    for text in (trajectory.item_id, *(message.content for message in trajectory.messages)):
+        if not is_unicode(text):
             raise FormatError("half of a surrogate pair (such as \\ud83d) in a text; allowed: text that UTF-8 can write")
 
 

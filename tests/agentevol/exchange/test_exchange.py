@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from agentevol.data.formats import FormatError
+from agentevol.data.parquet import to_table
 from agentevol.data.trajectory import TEXT_ONLY, Message, Trajectory
+from agentevol.exchange import importing
 from agentevol.exchange.format_names import FormatName
 from agentevol.exchange.formats import FORMATS, write_row
 from agentevol.exchange.importing import ImportReport, import_rows
@@ -210,8 +212,10 @@ CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "argument
         ),
         ("messages", {"messages": [USER, ANSWER], "loss": [None, "y"]}, "loss.1: 'y' given; allowed: true, false or null"),
         ("messages", {"messages": [USER, ANSWER], "reward": "good"}, "reward: 'good' given; allowed: a number"),
-        ("messages", {"messages": [USER, ANSWER], "item_id": 3}, "item_id: '3' given; allowed: text"),
-        ("messages", {"messages": [USER, ANSWER], "item_id": "a", "tokens": 2**40}, "tokens: '1099511627776' given"),
+        ("messages", {"messages": [USER, ANSWER], "item_id": 3}, "item_id: 3 given; allowed: text"),
+        ("messages", {"messages": [USER, ANSWER], "item_id": "a", "tokens": 2**40}, "tokens: 1099511627776 given"),
+        ("messages", {"messages": [USER, ANSWER], "item_id": "a", "seconds": 10**400}, "seconds: 1000"),
+        ("messages", {"messages": [USER, ANSWER], "item_id": "a", "policy": "\ud83d"}, "policy: '\\ud83d' given; allowed: text that UTF-8"),
         ("messages", {"messages": [USER, CALL]}, "messages: tool calls given; allowed: texts only, or `--as toolcalls`"),
         ("messages", {"messages": [USER, {"role": "assistant", "content": "\ud83d"}]}, "half of a surrogate pair"),
         ("messages", {"messages": [{"role": "user", "content": "<system>\na\n</system>\n\nb"}, ANSWER]}, "a text has the marks <system>"),
@@ -355,3 +359,40 @@ def test_every_text_is_written_back_equal() -> None:
         ]
         for with_calls in (True, False):
             assert to_text(from_text(messages, with_calls=with_calls), with_calls=with_calls) == messages
+
+
+ANYTHING = [None, True, -1, 3.5, float("nan"), "", "x", "[", "{}", "\ud800", [], {}, [None], {"a": 1}, 10**400, 2**70, ["user"], "tool"]
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(inner for key, entry in entries for inner in places(entry, (*place, key)))]
+
+
+def put(value: Any, place: tuple[Any, ...], new: Any) -> Any:
+    if not place:
+        return new
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed[place[0]] = put(changed[place[0]], place[1:], new)
+    return changed
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_whatever_a_row_holds_it_is_imported_or_refused_in_one_line(name: FormatName, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign: dict[FormatName, list[Row]] = {"agentinstruct": [AGENTINSTRUCT], "toolcalls": [TOOLCALLS], "xlam": [FUNCTION_CALLING, UNIFIED]}
+    seeds = [write_row(OURS[0], name), *foreign.get(name, [])]
+    errors: list[str] = []
+    for seed in range(150):
+        rng = random.Random(seed)
+        row = rng.choice(seeds)
+        for _ in range(rng.randrange(1, 3)):
+            row = put(row, rng.choice(places(row)[1:] or [()]), rng.choice(ANYTHING))
+        monkeypatch.setattr(importing, "stream_rows", lambda path, row=row: iter([row]))
+        try:
+            trajectories = list(import_rows(Path("rows"), name, ImportReport()))
+        except FormatError as error:
+            errors.append(str(error))
+        else:
+            assert to_table(trajectories).num_rows == len(trajectories)
+    assert 30 < len(errors) < 150
+    assert not any("\n" in error for error in errors)

@@ -97,9 +97,13 @@ class MissionProgress:
         return frozenset(cells)
 
     def _cells_of(self, description: Any) -> frozenset[Cell]:
-        """The cells of the objects that the mission means; the agent's own cell for one in hand."""
+        """The cells of the objects that the mission means; the agent's own cell for one in hand.
+
+        minigrid also counts the walls among the grey objects; only they have no position of their own.
+        """
         carrying, position = self._env.carrying, _cell(self._env.agent_pos)
-        return frozenset(position if candidate is carrying else _cell(candidate.cur_pos) for candidate in description.obj_set)
+        candidates = (candidate for candidate in description.obj_set if candidate.cur_pos is not None)
+        return frozenset(position if candidate is carrying else _cell(candidate.cur_pos) for candidate in candidates)
 
     def _distances_to(self, targets: frozenset[Cell]) -> _Distances:
         """Walls never change, and doors and objects do not block: the distances depend on the targets alone."""

@@ -101,6 +101,16 @@ def test_babyai_counts_the_way_to_the_key_of_a_locked_door() -> None:
     assert all(0 < value < 1 for value in with_key)
 
 
+def test_babyai_does_not_count_walls_as_grey_objects() -> None:
+    env = begin("babyai", "babyai_819")
+    assert env.mission == "pick up a grey object"
+    observation, expert = env.reset(options={"item_id": env.item_id})[0], env.expert()
+    assert env.progress == 0
+    while not env.done:
+        observation = env.step(expert.act(observation)[1])[0]
+    assert env.progress == 1
+
+
 def test_webshop_counts_requirements_of_the_open_product_and_the_purchase() -> None:
     env = make("webshop")
     item = next(item for item in env.instructions("train") if item.difficulty == "4 wishes")

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from importlib import import_module
+from inspect import getsource
 from pathlib import Path
 
 import pytest
 
+from agentevol.settings import rules
 from tests import ROOT
 
 LAMPS = ROOT / "examples" / "lamps"
@@ -21,6 +23,16 @@ def test_the_script_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     before, after = import_module("learn_in_a_script").main(tmp_path)
     assert after > before
     assert (tmp_path / "policy" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_rule_of_ones_own_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setitem(rules.RULES, "shortest_success", "own_rule:ShortestSuccess")
+    facts = import_module("own_rule").main(tmp_path, instructions=2, steps=2)
+    assert (facts["sequences"], facts["steps"]) == (2, 2)
+    guide = (ROOT / "docs" / "how-to" / "learning-rules.md").read_text(encoding="utf-8")
+    assert getsource(import_module("own_rule").ShortestSuccess).strip() in guide
 
 
 @pytest.fixture(scope="module")

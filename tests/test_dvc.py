@@ -39,7 +39,8 @@ def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
 def clone(tmp_path: Path) -> Path:
     """A fresh repository with the product's dvc.yaml and the tiny project, whose `agentevol` knows the toy environment."""
     # A section that dvc.yaml names must be there.
-    every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}, "filter": {"keep": "success"}, "dpo": {"beta": 0.1}}
+    every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}, "agent": {"format": "react"}}
+    every |= {"filter": {"keep": "success"}, "dpo": {"beta": 0.1}, "grpo": {"clip_range": 0.2}}
     evolve = {"iterations": 1, "samples": 1}
     project = make_project(tmp_path / "clone", evolve=evolve, explore={"temperature": 0.7}, **every)
     copy_prefect_database(project / ".prefect")

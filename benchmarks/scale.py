@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from agentevol.data.dataset import has_progress, open_dataset, stream_dataset, write_dataset, write_instructions
+from agentevol.data.dataset import open_dataset, recorded_measures, stream_dataset, write_dataset, write_instructions
 from agentevol.data.trajectory import Message, Trajectory
 from benchmarks.results import machine, record
 from envs.registry import environment_class
@@ -101,7 +101,7 @@ def steps(folder: Path) -> dict[str, Callable[[], Any]]:
         "merge": lambda: datasets.merge.body(out("merge"), initial=data("expert"), explored=[data("filter/dataset")], how="initial"),
         "gate": gate,
         "tokenise": lambda: tokenize_dataset(merged, BASE, out("tokens")),
-        "write": lambda: write_dataset(folder / "written", stream_dataset(merged), {}, with_progress=has_progress(merged)),
+        "write": lambda: write_dataset(folder / "written", stream_dataset(merged), {}, measures=recorded_measures(merged)),
         "hash": lambda: (artifact_folder.is_complete(merged), trajectory.content_digest(stream_dataset(merged))),
     }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prefect import task
 
-from agentevol.data.dataset import has_progress, read_instruction_list, stream_dataset, write_dataset, write_instructions
+from agentevol.data.dataset import read_instruction_list, recorded_measures, stream_dataset, write_dataset, write_instructions
 from agentevol.data.subset import first_instructions, stream_first_instructions
 from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION
@@ -61,7 +61,7 @@ def subset_trajectories(out: Path, *, data: Artifact, environments: list[str], l
     """The trajectories on the first `limit` instructions of each environment."""
     rows = stream_first_instructions(stream_dataset(data.folder), environments, limit)
     lineage = {"parents": [data.digest], "limit": limit, "environments": environments}
-    dataset = write_dataset(out / "dataset", rows, lineage, with_progress=has_progress(data.folder))
+    dataset = write_dataset(out / "dataset", rows, lineage, measures=recorded_measures(data.folder))
     return TaskOutput(dataset.digest, "dataset", dataset.counts)
 
 

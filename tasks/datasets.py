@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from agentevol.data.dataset import has_logprobs, has_progress, read_instruction_list, stream_dataset, write_dataset
+from agentevol.data.dataset import has_logprobs, read_instruction_list, recorded_measures, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.settings.agent import ActionFormat
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
@@ -35,8 +35,8 @@ def filter_by_reward(
         reward_filter.rank(stream_dataset(explored.folder))
     kept = reward_filter.keep(stream_dataset(explored.folder))
     lineage = {"parents": [explored.digest], "cap": cap}
-    columns = {"with_progress": has_progress(explored.folder), "with_logprobs": has_logprobs(explored.folder)}
-    dataset = write_dataset(out / "dataset", kept, lineage, **columns)
+    measures, with_logprobs = recorded_measures(explored.folder), has_logprobs(explored.folder)
+    dataset = write_dataset(out / "dataset", kept, lineage, measures=measures, with_logprobs=with_logprobs)
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(reward_filter.report()))
 
 
@@ -62,8 +62,8 @@ def merge(out: Path, *, initial: Artifact, explored: list[Artifact], how: Merge,
     merger = merging.Merger(how, deduplicate)
     merged = merger.merge(stream_dataset(initial.folder), [stream_dataset(dataset.folder) for dataset in explored])
     parents = [initial.digest, *(dataset.digest for dataset in explored)]
-    with_progress = any(has_progress(dataset.folder) for dataset in (initial, *explored))
-    dataset = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how}, with_progress=with_progress)
+    measures = recorded_measures(*(dataset.folder for dataset in (initial, *explored)))
+    dataset = write_dataset(out / "dataset", merged, {"parents": parents, "merge": how}, measures=measures)
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))
 
 
@@ -81,8 +81,8 @@ def add_extra(out: Path, *, initial: Artifact, extra: list[Artifact]) -> TaskOut
     merger = merging.Merger("cumulative")
     merged = merger.merge(stream_dataset(initial.folder), [text(data) for data in extra])
     parents = [initial.digest, *(data.digest for data in extra)]
-    with_progress = any(has_progress(data.folder) for data in (initial, *extra))
-    dataset = write_dataset(out / "dataset", merged, {"parents": parents}, with_progress=with_progress)
+    measures = recorded_measures(*(data.folder for data in (initial, *extra)))
+    dataset = write_dataset(out / "dataset", merged, {"parents": parents}, measures=measures)
     return TaskOutput(dataset.digest, "dataset", dataset.counts, asdict(merger.report()))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agentevol.data.artifact_folder import digest_json
-from agentevol.data.dataset import has_logprobs, has_progress, read_instruction_list, stream_dataset, write_dataset
+from agentevol.data.dataset import has_logprobs, read_instruction_list, recorded_measures, stream_dataset, write_dataset
 from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
@@ -227,7 +227,7 @@ def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
         rows(),
         {"parents": [chunk.digest for chunk in chunks]},
         with_times=True,
-        with_progress=any(has_progress(chunk.folder) for chunk in chunks),
+        measures=recorded_measures(*(chunk.folder for chunk in chunks)),
         with_logprobs=any(has_logprobs(chunk.folder) for chunk in chunks),
     )
     facts: dict[str, Any] = {name: sum(chunk.facts[name] for chunk in chunks) for name in COST_FIELDS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from agentevol.data.artifact_folder import atomic_folder, digest_json, incomplete_folder_error, read_manifest, sha256_file, write_manifest
 from agentevol.data.parquet import from_batch, known_columns, schema, to_table
-from agentevol.data.trajectory import ContentDigest, Trajectory
+from agentevol.data.trajectory import MEASURES, ContentDigest, Trajectory
 from envs.base import Instruction
 
 TRAJECTORIES = "trajectories.parquet"
@@ -46,21 +46,21 @@ def write_dataset(
     lineage: Mapping[str, Any],
     *,
     with_times: bool = False,
-    with_progress: bool | None = None,
+    measures: Collection[str] | None = None,
     with_logprobs: bool = False,
 ) -> Dataset:
     """Write trajectories as one Parquet file (zstd) with its manifest, replacing an existing folder. Equal rows give equal bytes.
 
     The rows are written as the iterator yields them; if it raises, the folder stays as it was. The digest is
     `trajectory.content_digest`, which ignores `seconds`; the file has them. `with_times`: also keep `message_seconds`, for rollouts: a
-    time would change the bytes of a dataset that is rebuilt. `with_progress`: whether the file has a column for it, which rows that are
-    streamed must say (see `has_progress`); None: a list has it if one of its rows does. `with_logprobs`: also keep `token_logprobs`, for
-    rules that learn from the policy's own episodes. Raises ValueError for a row whose progress the file would lose.
+    time would change the bytes of a dataset that is rebuilt. `measures`: the columns of MEASURES that the file has, which rows that are
+    streamed must say (see `recorded_measures`); None: a list has those of its rows. `with_logprobs`: also keep `token_logprobs`, for rules
+    that learn from the policy's own episodes. Raises ValueError for a row with a measure that the file would lose.
     """
-    if with_progress is None:
-        with_progress = isinstance(trajectories, Sequence) and any(trajectory.progress is not None for trajectory in trajectories)
-    given = {"message_seconds": with_times, "progress": with_progress, "token_logprobs": with_logprobs}
-    optional = frozenset(name for name, is_given in given.items() if is_given)
+    if measures is None:
+        measures = {name for row in trajectories for name in row.measures()} if isinstance(trajectories, Sequence) else ()
+    lists = {"message_seconds": with_times, "token_logprobs": with_logprobs}
+    optional = frozenset(measures) | {name for name, is_kept in lists.items() if is_kept}
     digest, counts = ContentDigest(), Counter[str]()
     with atomic_folder(folder) as temporary:
         _write_rows(temporary / TRAJECTORIES, _counted(trajectories, digest, counts, optional), optional)
@@ -92,23 +92,23 @@ def stream_dataset(folder: Path) -> Iterator[Trajectory]:
         raise incomplete_folder_error(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
 
 
-def has_progress(folder: Path) -> bool:
-    """Whether the file of a dataset of trajectories has a column for their progress. Raises IncompleteFolder."""
-    return _has_column(folder, "progress")
+def recorded_measures(*folders: Path) -> frozenset[str]:
+    """The columns of MEASURES that the files of these datasets of trajectories have. Raises IncompleteFolder."""
+    return frozenset(name for folder in folders for name in _column_names(folder) if name in MEASURES)
 
 
 def has_logprobs(folder: Path) -> bool:
     """Whether the file of a dataset of trajectories has a column for the log-probabilities of tokens. Raises IncompleteFolder."""
-    return _has_column(folder, "token_logprobs")
+    return "token_logprobs" in _column_names(folder)
 
 
-def _has_column(folder: Path, name: str) -> bool:
+def _column_names(folder: Path) -> list[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     _manifest_of_kind(folder, "trajectories")
     try:
-        return name in pq.read_schema(folder / TRAJECTORIES).names
+        return list(pq.read_schema(folder / TRAJECTORIES).names)
     except (OSError, pa.ArrowException) as error:
         raise incomplete_folder_error(folder, f"{TRAJECTORIES} cannot be read: {error}") from None
 
@@ -170,10 +170,8 @@ def _counted(
     for trajectory in trajectories:
         if trajectory.token_logprobs is not None and "token_logprobs" not in optional:
             trajectory = replace(trajectory, token_logprobs=None)  # the digest is that of what the file holds
-        if trajectory.progress is not None and "progress" not in optional:
-            raise ValueError(
-                f"{trajectory.item_id} has the progress {trajectory.progress:g}, which the file would lose: pass with_progress"
-            )
+        if lost := trajectory.measures().keys() - optional:
+            raise ValueError(f"{trajectory.item_id} has {', '.join(sorted(lost))}, which the file would lose: name it in `measures`")
         digest.add(trajectory)
         counts[trajectory.env] += 1
         yield trajectory

@@ -2,9 +2,9 @@
 
 Invariant: the fields of `Trajectory` are the only place that lists the columns; the Parquet schema and the gate's type check derive from
 `COLUMNS` and `OPTIONAL_COLUMNS`. The content digest covers all columns except `seconds`, so the same episodes have the same digest on a
-slower machine. A file has an optional column only if its rows have values for it (dataset.write_dataset), and the digest covers `progress`
-or `token_logprobs` only where a row has them: sets that were recorded without keep their bytes and their digests. `message_seconds` is in
-no digest.
+slower machine. A file has an optional column only if its rows have values for it (dataset.write_dataset), and the digest covers `progress`,
+`predicted_success` or `token_logprobs` only where a row has them: sets that were recorded without keep their bytes and their digests.
+`message_seconds` is in no digest.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Trajectory:
     episode began; None if nobody measured it. `progress`: how far the episode came, from 0 to 1 (`TextEnv.progress`); None if the
     environment has no measure, for an error, and in sets that were recorded without it, such as the expert sets. `token_logprobs`: log p
     in nats of every token in the loss, in order, under the policy that sampled it, at temperature 1; None if nobody recorded them.
+    `predicted_success`: the probability of success that a verifier gives the episode; None where none has judged it.
     """
 
     item_id: str
@@ -65,16 +66,19 @@ class Trajectory:
     message_seconds: list[float] | None = field(default=None, compare=False, metadata={"optional": True})
     progress: float | None = field(default=None, metadata={"optional": True})
     token_logprobs: list[float] | None = field(default=None, metadata={"optional": True})
+    predicted_success: float | None = field(default=None, metadata={"optional": True})
 
     def to_row(self) -> dict[str, Any]:
-        """All columns by name, as JSON values, and `progress` if it is known; lists and dictionaries are copies."""
+        """All columns by name, as JSON values, and the measures that are known; lists and dictionaries are copies."""
         row = {name: getattr(self, name) for name in _FIELDS}  # `asdict` copies every value, which takes ten times as long
         row["messages"] = [{"role": message.role, "content": message.content, "loss": message.loss} for message in self.messages]
         for name in _SCALAR_LISTS:
             row[name] = None if row[name] is None else list(row[name])
-        if self.progress is not None:
-            row["progress"] = self.progress
-        return row
+        return row | self.measures()
+
+    def measures(self) -> dict[str, float]:
+        """Those of MEASURES that are known, by name."""
+        return {name: value for name in MEASURES if (value := getattr(self, name)) is not None}
 
     @property
     def truncated_by(self) -> Literal["context", "loop"] | None:
@@ -117,6 +121,8 @@ def _column(name: str, annotation: Any) -> Column:
 
 COLUMNS = columns(Trajectory)
 OPTIONAL_COLUMNS = columns(Trajectory, optional=True)
+MEASURES = tuple(column.name for column in OPTIONAL_COLUMNS if column.python_type is float)
+"""The optional columns that the content digest covers."""
 _FIELDS = [column.name for column in COLUMNS]
 _SCALAR_LISTS = [column.name for column in COLUMNS if column.element_type not in (None, Message)]
 

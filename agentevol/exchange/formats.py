@@ -22,14 +22,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentevol.data.formats import FormatError, to_agentgym
-from agentevol.data.trajectory import COLUMNS, TEXT_ONLY, Message, Trajectory
+from agentevol.data.trajectory import COLUMNS, MEASURES, TEXT_ONLY, Message, Trajectory
 from agentevol.exchange.chat_messages import parse_json, read_calls, read_conversation, read_tools, write_messages
 from agentevol.exchange.format_names import FormatName
 from agentevol.exchange.rows import Row
 from agentevol.exchange.tool_text import Conversation, Turn, from_text, to_text
 
 _EXTRA_KEY = "agentevol"
-_FIELDS = frozenset(column.name for column in COLUMNS) - {"messages"} | {"progress"}
+_FIELDS = frozenset(column.name for column in COLUMNS) - {"messages"} | set(MEASURES)
 
 
 @dataclass(frozen=True, slots=True)

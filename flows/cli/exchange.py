@@ -36,6 +36,7 @@ def import_data(
     with one_line_errors():
         from agentevol.data.artifact_folder import sha256_file
         from agentevol.data.dataset import write_dataset
+        from agentevol.data.trajectory import MEASURES
         from agentevol.exchange.importing import ImportReport, import_rows
 
         if out.exists():
@@ -46,7 +47,7 @@ def import_data(
         lineage: dict[str, Any] = {"imported": name, "file": file.name}
         if file.is_file():
             lineage["sha256"] = sha256_file(file)
-        dataset = write_dataset(out, _not_empty(rows, file, report), lineage, with_progress=True)
+        dataset = write_dataset(out, _not_empty(rows, file, report), lineage, measures=MEASURES)
     typer.echo(f"{out}: {dataset.rows} trajectories, sha256 {dataset.digest[:16]}")
     if report.replayed:
         typer.echo(f"  {report.replayed} are reproduced by their environment")

@@ -90,17 +90,17 @@ def test_progress_is_read_back_and_changes_the_digest_only_of_rows_that_have_it(
     measured = [replace(ROWS[0], progress=0.25), *ROWS]
     written = dataset.write_dataset(tmp_path / "measured", measured, {})
     assert [row.progress for row in dataset.read_dataset(tmp_path / "measured")] == [0.25, None, None]
-    assert dataset.has_progress(tmp_path / "measured")
-    copied = dataset.write_dataset(tmp_path / "copy", dataset.stream_dataset(tmp_path / "measured"), {}, with_progress=True)
+    assert dataset.recorded_measures(tmp_path / "measured") == {"progress"}
+    copied = dataset.write_dataset(tmp_path / "copy", dataset.stream_dataset(tmp_path / "measured"), {}, measures=["progress"])
     assert copied.digest == written.digest != content_digest([replace(measured[0], progress=0.5), *ROWS])
     assert measured[0].text_key() == ROWS[0].text_key()
     plain = dataset.write_dataset(tmp_path / "plain", ROWS, {})
     assert plain.digest == "02572e253723b707df861c2c652e02a28931b09754c8829ceeced40d994bf4e9", "as before there was such a column"
-    assert not dataset.has_progress(tmp_path / "plain")
+    assert not dataset.recorded_measures(tmp_path / "plain")
 
 
 def test_a_streamed_row_does_not_lose_its_progress_silently(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"counting_1 has the progress .*, which the file would lose: pass with_progress"):
+    with pytest.raises(ValueError, match=r"counting_1 has progress, which the file would lose: name it in `measures`"):
         dataset.write_dataset(tmp_path / "set", iter([replace(ROWS[0], progress=0.5)]), {})
     assert not (tmp_path / "set").exists()
 

@@ -10,14 +10,14 @@ import pytest
 
 from agentevol.data import parquet
 from agentevol.data.parquet import from_batch, schema, to_table
-from agentevol.data.trajectory import COLUMNS, OPTIONAL_COLUMNS, Column, Message, Trajectory, columns
+from agentevol.data.trajectory import COLUMNS, MEASURES, OPTIONAL_COLUMNS, Column, Message, Trajectory, columns
 from tests.agentevol.counting import play_counting
 
 
 def test_every_field_is_a_column_in_order_and_nullable_only_if_it_may_be_none() -> None:
     complete = schema(frozenset(column.name for column in OPTIONAL_COLUMNS))
     assert complete.names == [field.name for field in fields(Trajectory)]
-    assert schema().names == [name for name in complete.names if name not in ("message_seconds", "progress", "token_logprobs")]
+    assert schema().names == [name for name in complete.names if name not in ("message_seconds", *MEASURES, "token_logprobs")]
     assert {column.name for column in COLUMNS if column.optional} == {field.name for field in schema() if field.nullable}
     assert {field.name for field in fields(Trajectory) if field.default is None} == {field.name for field in complete if field.nullable}
 

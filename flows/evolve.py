@@ -149,8 +149,9 @@ def iterate(pipeline: Pipeline, policies: Sequence[PolicyRecord], iteration: int
     evolve = pipeline.params.evolve
     earlier = [policy.explored for policy in policies if policy.explored]
     explored = pipeline.explore(previous.name, previous.model, iteration, earlier)
-    kept = pipeline.filter(explored, iteration)
-    data = pipeline.training_data([*earlier, explored], [*(policy.kept for policy in policies if policy.kept), kept])
+    judged = pipeline.judge(explored, name)
+    kept = pipeline.filter(explored, iteration, judged)
+    data = pipeline.training_data([*(policy.judged or policy.explored for policy in policies if policy.explored), judged or explored], [*(policy.kept for policy in policies if policy.kept), kept])
     start = previous.model if start_of(evolve.rule, evolve.start_from) == "previous" else pipeline.base
     model = pipeline.finetune(name, data, iteration, start)
     validated, validation_scores = pipeline.evaluate_on_validation(name, model, iteration)
@@ -164,6 +165,7 @@ def iterate(pipeline: Pipeline, policies: Sequence[PolicyRecord], iteration: int
         scores,
         explored=explored,
         kept=kept,
+        judged=judged,
         exploration=pipeline.summarize(explored),
         validation_episodes=validated,
         validation_scores=validation_scores,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentevol.data.validation import VALIDATION, EpisodeSplit
-from agentevol.report.formatting import format_errors, format_rate
+from agentevol.report.formatting import format_errors, format_rate, format_verifier
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.filter import FilterParams
@@ -43,6 +43,7 @@ from tasks.preflight import run_preflight
 from tasks.progress import say
 from tasks.random_baseline import roll_out_random
 from tasks.rollout import concatenate_chunks, roll_out, roll_out_chunk
+from tasks.verifier import predict_success
 
 TASKS = (
     *(subset_trajectories, subset_instructions, validation_instructions, finetune, roll_out_chunk, concatenate_chunks),
@@ -121,6 +122,7 @@ class Pipeline:
             add_extra: bool(params.data.extra),
             select_instructions: params.evolve.is_adaptive,
             convert_answers: params.agent.format != "react",
+            predict_success: params.filter.uses_verifier,
         }
         return [task for task, is_used in in_use.items() if is_used]
 
@@ -186,13 +188,32 @@ class Pipeline:
         """What an exploration reached: episodes and coverage by difficulty, and successes on instructions without an expert trajectory."""
         return summarize_exploration(explored=explored, instructions=self.datasets.explore, expert=self.datasets.agenttraj)
 
-    def filter(self, explored: Artifact, iteration: int) -> Artifact:
+    def judge(self, explored: Artifact, name: str) -> Artifact | None:
+        """The explored episodes with the verifier's predictions, from hidden states of the base model; None where no reward needs them."""
+        settings = self.params.filter
+        if not settings.uses_verifier:
+            return None
+        self._limit_threads()
+        judged = predict_success(
+            explored=explored,
+            model=self.base,
+            max_tokens=self.params.rollout.context_length,
+            penalty=settings.verifier_penalty,
+            label=name,
+            **self.chat,
+        )
+        overall = judged.facts["quality"]["overall"]
+        say(f"{name}: the verifier {format_verifier(overall)}")
+        return judged
+
+    def filter(self, explored: Artifact, iteration: int, judged: Artifact | None = None) -> Artifact:
         """The episodes that the section `filter` keeps (by default the successful ones), which must pass the gate.
 
-        An empty result passes without it, unless `gate.min_coverage` requires some coverage.
+        `judged`: the same episodes with a verifier's predictions. An empty result passes without the gate, unless `gate.min_coverage`
+        requires some coverage.
         """
         cap, settings = self.params.evolve.max_kept_per_instruction, self.params.filter
-        kept = filter_by_reward(explored=explored, cap=cap, env_versions=env_versions(explored), settings=settings)
+        kept = filter_by_reward(explored=judged or explored, cap=cap, env_versions=env_versions(explored), settings=settings)
         dropped = ", ".join(f"{count} {reason}" for reason, count in kept.facts["dropped"].items() if count)
         say(
             f"explored {explored.rows} episodes in {explored.facts['seconds']:.0f} s, kept {kept.rows}"

@@ -19,10 +19,11 @@ from tasks.rollout import USAGE_FIELDS
 
 SUCCESS, REWARD, PROGRESS, ERRORS, LOSS = "success", "reward", "progress", "errors", "loss"
 BOUNDS = ("low", "high")
+VERIFIER_METRICS = ("auc", "auc_low", "auc_high", "brier", "base_brier", "calibration_error")
 BC_LARGE_PREFIX = BC_LARGE_NAME.replace("-", "_")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]+")
 """What MLflow allows in no name, and the slash, which ends a section."""
-PHASE_NAMES = {"explore": "exploration", "learn": "training", "validate": "validation", "evaluate": "evaluation"}
+PHASE_NAMES = {"explore": "exploration", "judge": "verification", "learn": "training", "validate": "validation", "evaluate": "evaluation"}
 
 
 def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
@@ -42,6 +43,9 @@ def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
     metrics |= _cost_metrics(policy) | _unusual_counts(policy)
     if policy.training_data:
         metrics["training/trajectories"] = policy.training_data.rows
+    if policy.judged:
+        for env, quality in policy.judged.facts["quality"].items():
+            metrics |= {f"verifier_{name}/{env}": quality[name] for name in VERIFIER_METRICS}
     if policy.explored and policy.kept:
         metrics |= {"exploration/episodes": policy.explored.rows, "exploration/kept": policy.kept.rows}
         if errors := policy.explored.facts["errors"]:

@@ -27,8 +27,9 @@ class PolicyRecord:
     """A policy's training data (of an iteration also what was explored and kept), its model, and its episodes and scores on AgentEval.
 
     `iteration` is 0 for behavioural cloning, including BC-Large. The base model zero-shot and a hosted model have no training data here;
-    the name of a hosted model is its label. `exploration`: the summary of what was explored. `validation_episodes`, `validation_scores`:
-    None without a validation split, and for policies that are only compared with.
+    the name of a hosted model is its label. `exploration`: the summary of what was explored. `judged`: the explored episodes with a
+    verifier's predictions; None without one. `validation_episodes`, `validation_scores`: None without a validation split, and for policies
+    that are only compared with.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PolicyRecord:
     scores: Artifact
     explored: Artifact | None = None
     kept: Artifact | None = None
+    judged: Artifact | None = None
     validation_episodes: Artifact | None = None
     validation_scores: Artifact | None = None
     exploration: Artifact | None = None
@@ -95,6 +97,8 @@ class PolicyRecord:
         """The phases that led to its scores, in order, with their costs."""
         if self.explored:
             yield "explore", self.explored.facts
+        if self.judged:
+            yield "judge", self.judged.facts
         if self.training_data:
             yield "learn", self.model.facts
         if self.validation_episodes:

@@ -68,6 +68,7 @@ def report(
         meta=_meta(params, base),
         remarks=[line for policy in everything for line in (policy.exclusion_remark(), policy.usage_remark()) if line],
         baselines=[policy.label for policy in hosted],
+        verifier={policy.label: policy.judged.facts["quality"] for policy in policies if policy.judged},
         rounds_per_success=_rounds_per_success(everything) if params.filter.objective else {},
         exploration={policy.label: groups for policy in policies if (groups := policy.exploration_groups())},
     )
@@ -129,6 +130,7 @@ def _lineage(policy: PolicyRecord) -> dict[str, Any]:
         "model": policy.model,
         "learnt from": policy.training_data,  # the keys are a file format: committed records use them
         "explored": policy.explored,
+        "judged": policy.judged,
         "kept": policy.kept,
         "played": policy.episodes,
         "validated": policy.validation_episodes,

@@ -1,4 +1,4 @@
-"""The reward that an episode is learnt with: the environment's own, or an objective made of success, progress and rounds.
+"""The reward that an episode is learnt with: the environment's own, or an objective made of success, progress, rounds and a prediction.
 
 Invariant: without an objective it is the trajectory's reward, unchanged.
 """
@@ -15,7 +15,7 @@ from envs.factory import make
 from envs.registry import environment_class, is_registered
 
 Objective = Mapping[str, float]
-"""Weights by name (`MEASURES`); the reward is the weighted sum. {"progress": 1} is the progress alone."""
+"""Weights by name (`OBJECTIVE_PARTS`); the reward is the weighted sum. {"progress": 1} is the progress alone."""
 
 
 class ProgressUnknown(ValueError):
@@ -23,10 +23,10 @@ class ProgressUnknown(ValueError):
 
 
 def episode_reward(trajectory: Trajectory, objective: Objective | None) -> float:
-    """The reward that the episode is learnt with. Raises ProgressUnknown, KeyError for a name that is not in MEASURES."""
+    """The reward that the episode is learnt with. Raises ProgressUnknown, KeyError for a name that is not in OBJECTIVE_PARTS."""
     if objective is None:
         return trajectory.reward
-    return math.fsum(weight * MEASURES[name](trajectory) for name, weight in objective.items())
+    return math.fsum(weight * OBJECTIVE_PARTS[name](trajectory) for name, weight in objective.items())
 
 
 def episode_progress(trajectory: Trajectory) -> float:
@@ -56,6 +56,15 @@ def episode_progress(trajectory: Trajectory) -> float:
     return progress or 0.0
 
 
+def predicted_success(trajectory: Trajectory) -> float:
+    """The verifier's prediction; 1 for a success that none has judged, such as an expert's. Raises ValueError for such a failure."""
+    if trajectory.predicted_success is not None:
+        return trajectory.predicted_success
+    if not trajectory.success:
+        raise ValueError(f"{trajectory.item_id} (sample {trajectory.sample}) failed and no verifier has judged it: judge the set first")
+    return 1.0
+
+
 def _replay(trajectory: Trajectory) -> tuple[float, float | None]:
     """(reward, progress) of the recorded answers in a new environment of this process."""
     env = make(trajectory.env)
@@ -67,10 +76,12 @@ def _replay(trajectory: Trajectory) -> tuple[float, float | None]:
         return env.reward, env.progress
 
 
-MEASURES: dict[str, Callable[[Trajectory], float]] = {
+OBJECTIVE_PARTS: dict[str, Callable[[Trajectory], float]] = {
     "reward": lambda trajectory: trajectory.reward,
     "success": lambda trajectory: float(trajectory.success),
     "progress": episode_progress,
     "rounds": lambda trajectory: float(trajectory.rounds),
+    "learned": predicted_success,
 }
-"""What an objective can weigh, by name: the environment's reward, success (1 or 0), progress (0 to 1), and the number of rounds."""
+"""What an objective can weigh, by name: the environment's reward, success (1 or 0), progress (0 to 1), the number of rounds, and the
+probability of success that a verifier predicts."""

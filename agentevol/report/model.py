@@ -53,7 +53,8 @@ class ReportInput:
     one, the last iteration is. `meta`: what identifies the run (seed, model, data digests, hardware), as JSON values. `remarks`: lines
     below the tables, such as the number of trajectories that were not trained on. `baselines`: the labels of hosted models among the
     scores; they are not part of the curve. `rounds_per_success`: by policy label; empty in a run without several objectives.
-    `exploration`: what the exploration of each iteration reached, by label.
+    `exploration`: what the exploration of each iteration reached, by label. `verifier`: the quality of the verifier of each iteration
+    (VerifierQuality as JSON values), by label and environment; empty without one.
     """
 
     scores: Mapping[str, Scores]
@@ -66,6 +67,7 @@ class ReportInput:
     selected: str = ""
     rounds_per_success: Mapping[str, Mapping[str, RoundsPerSuccess]] = field(default_factory=dict)
     exploration: Mapping[str, Sequence[ExplorationGroup]] = field(default_factory=dict)
+    verifier: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def curve(self) -> list[str]:

@@ -14,6 +14,7 @@ from agentevol.evaluation.scores import OVERALL, Score, errors_as_failures
 from agentevol.report.exploration import exploration_by_difficulty, exploration_rows
 from agentevol.report.formatting import (
     MISSING,
+    format_auc,
     format_duration,
     format_p_equation,
     format_p_value,
@@ -58,6 +59,8 @@ def as_text(runs: ReportInput) -> str:
             show(title, *_score_rows(runs, scores, labels, metric, digits))
     for labels in _groups_that_fit(list(runs.rounds_per_success)):
         show(_ROUNDS_TITLE, *_rounds_rows(runs, labels))
+    for label in runs.verifier:
+        show(_verifier_title(label), *_verifier_rows(runs.verifier[label]))
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
     if runs.exploration:
@@ -81,6 +84,8 @@ def as_markdown(runs: ReportInput) -> str:
         show(title, *_score_rows(runs, scores, list(scores), metric, 1))
     if runs.rounds_per_success:
         show(_ROUNDS_TITLE, *_rounds_rows(runs, list(runs.rounds_per_success)))
+    for label in runs.verifier:
+        show(_verifier_title(label), *_verifier_rows(runs.verifier[label]))
     parts += ["![Success over the iterations](curve.png)", ""]
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
@@ -159,6 +164,21 @@ def _rounds_rows(runs: ReportInput, labels: Sequence[str]) -> tuple[list[str], l
         measured = [runs.rounds_per_success[label].get(env) for label in labels]
         rows.append([env, _count_range([of_policy.n for of_policy in measured if of_policy]), *map(format_rounds_per_success, measured)])
     return ["environment", "n", *(f"{label}{_MARK}" if label == runs.selected else label for label in labels)], rows
+
+
+def _verifier_title(label: str) -> str:
+    return f"{label}: the verifier of its explored episodes, on held-out instructions [95 % bootstrap interval over instructions]"
+
+
+def _verifier_rows(by_env: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    def number(value: float | None) -> str:
+        return MISSING if value is None else f"{value:.3f}"
+
+    rows = []
+    for env, quality in by_env.items():
+        errors = [number(quality[name]) for name in ("brier", "base_brier", "calibration_error", "mean_prediction")]
+        rows.append([env, str(quality["n"]), str(quality["successes"]), format_auc(quality), *errors])
+    return ["environment", "n", "successes", "AUC", "Brier", "Brier of the rate", "calibration error", "mean prediction"], rows
 
 
 def _count_range(counts: Sequence[int]) -> str:

@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentevol.settings.types import Section, parameter
+from agentevol.settings.types import Positive, Section, parameter
 
 Keep = Literal["success", "positive", "all"]
-Reward = Literal["environment", "success", "progress"]
+Reward = Literal["environment", "success", "progress", "learned"]
 Objective = Annotated[
-    dict[Literal["success", "progress", "rounds", "reward"], Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)
+    dict[Literal["success", "progress", "rounds", "reward", "learned"], Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)
 ]
 
 
@@ -31,14 +31,19 @@ class FilterParams(Section):
     reward: Reward = parameter(
         "environment",
         "The reward that `keep: positive` and the learning rule see: environment (its own), success (1 or 0), progress (how far the"
-        " episode came, 0 to 1; use it with `keep: positive`). Behavioural cloning always has the environment's.",
+        " episode came, 0 to 1; use it with `keep: positive`), learned (the probability of success that a verifier predicts from the text)."
+        " Behavioural cloning always has the environment's.",
         added_later=True,
     )
     objective: Objective | None = parameter(
         None,
-        "Several objectives instead of `reward`: weights of success, progress, rounds and reward (the environment's), e.g."
+        "Several objectives instead of `reward`: weights of success, progress, rounds, learned and reward (the environment's), e.g."
         " {success: 1, rounds: -0.01}. evolve.max_kept_per_instruction then keeps the best instead of the first.",
         added_later=True,
+    )
+
+    verifier_penalty: Positive = parameter(
+        30.0, "The L2 penalty of the verifier's logistic regression, where `reward` or `objective` has a learned part.", added_later=True
     )
 
     @model_validator(mode="after")
@@ -47,7 +52,14 @@ class FilterParams(Section):
             raise ValueError(f"reward is {self.reward} and objective is {self.objective}; allowed: one of them (reward: environment)")
         if self.objective is not None and not any(self.objective.values()):
             raise ValueError("objective: every weight is 0; allowed: at least one that is not")
+        if self.uses_verifier and self.keep == "success":
+            raise ValueError("keep: success looks at the true outcome, which a learned reward replaces; allowed: positive, all")
         return self
+
+    @property
+    def uses_verifier(self) -> bool:
+        """Whether a verifier judges the explored episodes."""
+        return "learned" in (self.objective_weights or {})
 
     @property
     def objective_weights(self) -> dict[str, float] | None:

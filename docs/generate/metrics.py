@@ -31,6 +31,14 @@ METRICS = {
     "Scores on the validation split": [
         ("success_validation/<environment>", "share", "Success on the validation split, which selects the best iteration."),
     ],
+    "The verifier of the explored episodes, on held-out instructions (filter.reward: learned)": [
+        ("verifier_auc/<environment>", "share", "Probability that a success gets a higher prediction than a failure."),
+        ("verifier_auc_low/<environment>", "share", "Lower end of its 95 % bootstrap interval over instructions."),
+        ("verifier_auc_high/<environment>", "share", "Upper end of the same interval."),
+        ("verifier_brier/<environment>", "", "Mean squared error of the predictions."),
+        ("verifier_base_brier/<environment>", "", "That of predicting the success rate for every episode."),
+        ("verifier_calibration_error/<environment>", "share", "Expected calibration error, in ten bins of equal size."),
+    ],
     "Cost": [
         ("time/<phase>", "s", "Time of the phase. A result from the store keeps the time that it first took."),
         ("tokens/<phase>", "tokens", "Tokens read and generated (exploration, evaluation), or passed through training."),

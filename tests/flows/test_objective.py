@@ -1,4 +1,4 @@
-"""A run that learns from progress: what is kept, what it is weighed by, and what the report shows."""
+"""Runs that learn from another reward than the environment's: what is kept, what it is weighed by, and what the report shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.flows.tiny import make_project
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_api")]
 
 
-def test_failures_that_came_somewhere_are_kept_and_weighed_and_behavioural_cloning_stays_the_same(
+def test_progress_several_objectives_and_a_verifier_decide_what_is_learnt_after_behavioural_cloning(
     mlflow_project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in list(registry.ENVIRONMENTS):
@@ -49,3 +49,10 @@ def test_failures_that_came_somewhere_are_kept_and_weighed_and_behavioural_cloni
     assert "Mean progress on AgentEval x 100" in text
     assert "Rounds per success on AgentEval" in text
     assert "objective: progress 1.0, rounds -0.01" in text
+
+    folder = Path(evolve(overrides=[*few, "filter={keep: positive, reward: learned}"]))
+    kept = [row for row in read_dataset(Path("runs/latest/training-data")) if row.split == "explore"]
+    assert len(kept) == 6
+    assert all(0 < row.predicted_success < 1 for row in kept)
+    assert objectives[2:] == [{"learned": 1.0}], "behavioural cloning is that of the first run"
+    assert "Iteration 1: the verifier of its explored episodes" in (folder / "table.txt").read_text()

@@ -121,6 +121,8 @@ def policy_record(name: str = BC_LARGE_NAME, iteration: int = 0, episodes: str =
     facts = {"maze": scores | {"errors": 1}, "wordle": scores, "overall": scores | {"errors": 1}}
     explored = evaluated | {"errors": 2}
     kept = {"dropped": {"failed": 2, "over the cap": 1, "error": 0}}
+    quality = dict.fromkeys(("auc", "auc_low", "auc_high", "brier", "base_brier", "calibration_error"), 0.5)
+    judged = {"seconds": 3.0, "quality": {"maze": quality, "overall": quality | {"auc": None}}}
     return PolicyRecord(
         name, iteration,
         BASE.model_copy(update={"facts": trained}),
@@ -129,6 +131,7 @@ def policy_record(name: str = BC_LARGE_NAME, iteration: int = 0, episodes: str =
         Artifact(kind="scores", path="scores", digest="s", facts=facts),
         Artifact(kind="trajectories", path="explored", digest="x", counts={"maze": 9}, facts=explored) if iteration else None,
         Artifact(kind="trajectories", path="kept", digest="k", counts={"maze": 6}, facts=kept) if iteration else None,
+        Artifact(kind="trajectories", path="judged", digest="j", counts={"maze": 9}, facts=judged) if iteration else None,
         exploration=Artifact(kind="summary", path="summary", digest="s", facts={"groups": [asdict(GROUP)]}) if iteration else None,
     )  # fmt: skip
 

@@ -51,6 +51,14 @@ def test_a_failure_that_was_recorded_without_progress_is_played_again() -> None:
     assert episode_progress(replace(episode, progress=0.125)) == 0.125, "a recorded one is not measured again"
 
 
+def test_the_learned_reward_is_the_prediction_and_an_experts_is_one() -> None:
+    lost = play_counting(6, ["x"])
+    assert episode_reward(replace(lost, predicted_success=0.25, rounds=10), {"learned": 1, "rounds": -0.01}) == pytest.approx(0.15)
+    assert episode_reward(play_counting(4, ["5"]), {"learned": 1}) == 1.0
+    with pytest.raises(ValueError, match="no verifier has judged it"):
+        episode_reward(lost, {"learned": 1})
+
+
 def test_an_episode_that_cannot_be_played_again_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     episode, _ = walk(3)
     with pytest.raises(ProgressUnknown, match=r"maze_\d+ \(sample 0\) .*give reward 0 here; explore again in an empty store"):

@@ -17,6 +17,7 @@ from agentevol.evaluation.scores import score
 from agentevol.report.model import Comparison, Phase, ReportInput
 from agentevol.report.tables import as_markdown, as_text
 from agentevol.report.write import write_report
+from agentevol.verifier.quality import verifier_quality
 
 
 def policy(successes: dict[str, int], n: int = 40, errors: int = 0) -> list[Trajectory]:
@@ -127,6 +128,16 @@ def test_a_run_with_several_objectives_shows_the_rounds_of_a_success(tmp_path: P
     assert line(table, "wordle").split() == ["wordle", "40", "-"]
     assert "| maze | 40 | 12.0 [" in report.markdown
     assert "Rounds per success" not in write_report(tmp_path / "plain", runs()).text
+
+
+def test_the_verifier_of_an_iteration_has_a_table(tmp_path: Path) -> None:
+    played = policy({"maze": 10})
+    quality = verifier_quality(played, [0.9 if episode.success else 0.2 for episode in played])
+    of_iteration = {env: measured.to_dict() for env, measured in quality.items()}
+    report = write_report(tmp_path, runs(scores={"BC-Base": score(played)}, comparisons=[], verifier={"Iteration 1": of_iteration}))
+    table = report.text.partition("Iteration 1: the verifier of its explored episodes")[2]
+    assert line(table, "maze").split() == ["maze", "40", "10", "1.00", "[1.00,", "1.00]", "0.033", "0.188", "0.175", "0.375"]
+    assert "verifier" not in write_report(tmp_path / "plain", runs()).text
 
 
 def test_errors_are_reported_and_not_counted_in_n(tmp_path: Path) -> None:

@@ -190,7 +190,8 @@ def test_max_steps_replaces_epochs(file: Path) -> None:
         ("filter={reward: progress, objective: {success: 1}}", "allowed: one of them (reward: environment)"),
         ("filter.objective={success: 0}", "every weight is 0"),
         ("filter.objective={speed: 1}", "filter.objective"),
-        ("filter.reward=speed", "filter.reward: 'speed' given; allowed: 'environment', 'success' or 'progress'"),
+        ("filter.reward=speed", "filter.reward: 'speed' given; allowed: 'environment', 'success', 'progress' or 'learned'"),
+        ("filter.reward=learned", "keep: success looks at the true outcome, which a learned reward replaces; allowed: positive, all"),
         ("rollout.slots=8", "rollout.slots: renamed; use rollout.concurrency"),
         (
             "evaluate.baselines=[{name: G, model: g, url: 'http://host', at_once: 2}]",

@@ -19,7 +19,7 @@ from tasks.rollout import USAGE_FIELDS
 
 SUCCESS, REWARD, PROGRESS, ERRORS, LOSS = "success", "reward", "progress", "errors", "loss"
 BOUNDS = ("low", "high")
-VERIFIER_METRICS = ("auc", "auc_low", "auc_high", "brier", "base_brier", "calibration_error")
+VERIFIER_METRICS = ("auc", "auc_low", "auc_high", "rounds_auc", "brier", "base_brier", "calibration_error")
 BC_LARGE_PREFIX = BC_LARGE_NAME.replace("-", "_")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. ]+")
 """What MLflow allows in no name, and the slash, which ends a section."""

@@ -176,9 +176,9 @@ def _verifier_rows(by_env: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], 
 
     rows = []
     for env, quality in by_env.items():
-        errors = [number(quality[name]) for name in ("brier", "base_brier", "calibration_error", "mean_prediction")]
+        errors = [number(quality[name]) for name in ("rounds_auc", "brier", "base_brier", "calibration_error", "mean_prediction")]
         rows.append([env, str(quality["n"]), str(quality["successes"]), format_auc(quality), *errors])
-    return ["environment", "n", "successes", "AUC", "Brier", "Brier of the rate", "calibration error", "mean prediction"], rows
+    return ["environment", "n", "successes", "AUC", "AUC of the rounds", "Brier", "of the rate", "calibration error", "mean"], rows
 
 
 def _count_range(counts: Sequence[int]) -> str:

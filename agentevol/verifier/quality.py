@@ -23,7 +23,8 @@ class VerifierQuality:
     """Of `n` episodes, `successes` of which succeeded.
 
     `auc`: the probability that a success gets a higher prediction than a failure (ties count half), with its 95 % bootstrap interval over
-    instructions; NaN where all episodes have the same outcome. `brier`: the mean squared error of the predictions; `base_brier`: that of
+    instructions; NaN where all episodes have the same outcome. `rounds_auc`: the AUC of the number of rounds alone, fewer being better: an
+    environment that ends an episode at its success shows the outcome by the length, and a verifier should be measured by that. `brier`: the mean squared error of the predictions; `base_brier`: that of
     predicting the success rate itself. `calibration_error`: the mean distance between the predictions and the success rate in ten bins of
     equal size (expected calibration error). `mean_prediction`: to be compared with the success rate.
     """
@@ -33,6 +34,7 @@ class VerifierQuality:
     auc: float
     auc_low: float
     auc_high: float
+    rounds_auc: float
     brier: float
     base_brier: float
     calibration_error: float
@@ -63,7 +65,7 @@ def auc(labels: NDArray[np.float64], predictions: NDArray[np.float64]) -> float:
 
 def _measure(pairs: list[tuple[Trajectory, float]]) -> VerifierQuality:
     if not pairs:
-        return VerifierQuality(0, 0, nan, nan, nan, nan, nan, nan, nan)
+        return VerifierQuality(0, 0, nan, nan, nan, nan, nan, nan, nan, nan)
     labels = np.array([trajectory.success for trajectory, _ in pairs], dtype=np.float64)
     predictions = np.array([prediction for _, prediction in pairs], dtype=np.float64)
     rate = labels.mean()
@@ -74,6 +76,7 @@ def _measure(pairs: list[tuple[Trajectory, float]]) -> VerifierQuality:
         auc=auc(labels, predictions),
         auc_low=low,
         auc_high=high,
+        rounds_auc=auc(labels, -np.array([trajectory.rounds for trajectory, _ in pairs], dtype=np.float64)),
         brier=float(((predictions - labels) ** 2).mean()),
         base_brier=float(rate * (1 - rate)),
         calibration_error=_calibration_error(labels, predictions),

@@ -35,6 +35,7 @@ METRICS = {
         ("verifier_auc/<environment>", "share", "Probability that a success gets a higher prediction than a failure."),
         ("verifier_auc_low/<environment>", "share", "Lower end of its 95 % bootstrap interval over instructions."),
         ("verifier_auc_high/<environment>", "share", "Upper end of the same interval."),
+        ("verifier_rounds_auc/<environment>", "share", "The same for the number of rounds alone, fewer being better."),
         ("verifier_brier/<environment>", "", "Mean squared error of the predictions."),
         ("verifier_base_brier/<environment>", "", "That of predicting the success rate for every episode."),
         ("verifier_calibration_error/<environment>", "share", "Expected calibration error, in ten bins of equal size."),

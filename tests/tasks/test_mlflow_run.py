@@ -121,7 +121,7 @@ def policy_record(name: str = BC_LARGE_NAME, iteration: int = 0, episodes: str =
     facts = {"maze": scores | {"errors": 1}, "wordle": scores, "overall": scores | {"errors": 1}}
     explored = evaluated | {"errors": 2}
     kept = {"dropped": {"failed": 2, "over the cap": 1, "error": 0}}
-    quality = dict.fromkeys(("auc", "auc_low", "auc_high", "brier", "base_brier", "calibration_error"), 0.5)
+    quality = dict.fromkeys(("auc", "auc_low", "auc_high", "rounds_auc", "brier", "base_brier", "calibration_error"), 0.5)
     judged = {"seconds": 3.0, "quality": {"maze": quality, "overall": quality | {"auc": None}}}
     return PolicyRecord(
         name, iteration,

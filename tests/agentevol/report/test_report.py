@@ -136,7 +136,8 @@ def test_the_verifier_of_an_iteration_has_a_table(tmp_path: Path) -> None:
     of_iteration = {env: measured.to_dict() for env, measured in quality.items()}
     report = write_report(tmp_path, runs(scores={"BC-Base": score(played)}, comparisons=[], verifier={"Iteration 1": of_iteration}))
     table = report.text.partition("Iteration 1: the verifier of its explored episodes")[2]
-    assert line(table, "maze").split() == ["maze", "40", "10", "1.00", "[1.00,", "1.00]", "0.033", "0.188", "0.175", "0.375"]
+    # Calibration: seven bins of 0.2 and failures alone, one of two failures and two successes, two of 0.9 and successes alone.
+    assert line(table, "maze").split() == ["maze", "40", "10", "1.00", "[1.00,", "1.00]", "0.500", "0.033", "0.188", "0.165", "0.375"]
     assert "verifier" not in write_report(tmp_path / "plain", runs()).text
 
 

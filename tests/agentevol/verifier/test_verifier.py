@@ -83,6 +83,11 @@ def test_an_auc_by_hand_and_one_without_both_outcomes() -> None:
     assert verifier_quality([episode(1, True)], [0.7])["overall"].to_dict()["auc"] is None
 
 
+def test_the_number_of_rounds_alone_is_the_measure_to_beat() -> None:
+    episodes = [episode(number, number < 5, rounds=3 if number < 5 else 8) for number in range(10)]
+    assert verifier_quality(episodes, [0.5] * 10)["overall"].rounds_auc == 1.0
+
+
 def test_calibration_compares_predictions_with_rates() -> None:
     episodes = [episode(number, number % 4 == 0) for number in range(400)]
     calibrated = verifier_quality(episodes, [0.25] * 400)["overall"]

@@ -151,7 +151,8 @@ def iterate(pipeline: Pipeline, policies: Sequence[PolicyRecord], iteration: int
     explored = pipeline.explore(previous.name, previous.model, iteration, earlier)
     judged = pipeline.judge(explored, name)
     kept = pipeline.filter(explored, iteration, judged)
-    data = pipeline.training_data([*(policy.judged or policy.explored for policy in policies if policy.explored), judged or explored], [*(policy.kept for policy in policies if policy.kept), kept])
+    rewarded = [episodes for policy in policies if (episodes := policy.judged or policy.explored)]
+    data = pipeline.training_data([*rewarded, judged or explored], [*(policy.kept for policy in policies if policy.kept), kept])
     start = previous.model if start_of(evolve.rule, evolve.start_from) == "previous" else pipeline.base
     model = pipeline.finetune(name, data, iteration, start)
     validated, validation_scores = pipeline.evaluate_on_validation(name, model, iteration)

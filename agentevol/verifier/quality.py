@@ -24,9 +24,10 @@ class VerifierQuality:
 
     `auc`: the probability that a success gets a higher prediction than a failure (ties count half), with its 95 % bootstrap interval over
     instructions; NaN where all episodes have the same outcome. `rounds_auc`: the AUC of the number of rounds alone, fewer being better: an
-    environment that ends an episode at its success shows the outcome by the length, and a verifier should be measured by that. `brier`: the mean squared error of the predictions; `base_brier`: that of
-    predicting the success rate itself. `calibration_error`: the mean distance between the predictions and the success rate in ten bins of
-    equal size (expected calibration error). `mean_prediction`: to be compared with the success rate.
+    environment that ends an episode at its success shows the outcome by the length, and a verifier should be measured by that. `brier`:
+    the mean squared error of the predictions; `base_brier`: that of predicting the success rate itself. `calibration_error`: the mean
+    distance between the predictions and the success rate in ten bins of equal size (expected calibration error). `mean_prediction`: to be
+    compared with the success rate.
     """
 
     n: int

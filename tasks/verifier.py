@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from agentevol.data.dataset import read_dataset, recorded_measures, write_dataset
+from agentevol.data.dataset import has_logprobs, read_dataset, recorded_measures, write_dataset
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
 from tasks.progress import progress_bar
@@ -42,7 +42,12 @@ def predict_success(
         features = episode_features(episodes, model.folder, max_tokens=max_tokens, template_kwargs=template_kwargs, progress=progress)
     predictions = predict(episodes, features, penalty=penalty)
     judged = [replace(episode, predicted_success=value) for episode, value in zip(episodes, predictions, strict=True)]
-    measures = {*recorded_measures(explored.folder), "predicted_success"}
-    dataset = write_dataset(out / "dataset", judged, {"parents": [explored.digest], "verifier": model.digest}, measures=measures)
+    dataset = write_dataset(
+        out / "dataset",
+        judged,
+        {"parents": [explored.digest], "verifier": model.digest},
+        measures={*recorded_measures(explored.folder), "predicted_success"},
+        with_logprobs=has_logprobs(explored.folder),
+    )
     quality = {env: measured.to_dict() for env, measured in verifier_quality(episodes, predictions).items()}
     return TaskOutput(dataset.digest, "dataset", dataset.counts, {"quality": quality, "seconds": time.perf_counter() - start_time})

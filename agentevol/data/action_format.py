@@ -94,7 +94,7 @@ def convert(trajectory: Trajectory, action_format: ActionFormat) -> Trajectory:
         if message.role == "assistant":
             message = replace(message, content=_convert_answer(env, message.content, source, action_format, trajectory.item_id))
         messages.append(message)
-    return replace(trajectory, messages=messages, token_ids=None, loss_mask=None, tokens=0)
+    return replace(trajectory, messages=messages, token_ids=None, loss_mask=None, token_logprobs=None, tokens=0)
 
 
 def _convert_answer(env: type[TextEnv], text: str, source: ActionFormat, target: ActionFormat, item_id: str) -> str:

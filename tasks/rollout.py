@@ -145,7 +145,7 @@ def _exclusive_server(engine: EngineParams | None) -> AbstractContextManager[Non
     return exclusive_lock(f"engine-{digest_json(engine.url)[:16]}", f"another run uses the server at {engine.url}; waiting for it")
 
 
-@cached_task("trajectories", version="2")
+@cached_task("trajectories", version="3")
 def roll_out_chunk(
     out: Path,
     *,

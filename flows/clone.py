@@ -32,7 +32,7 @@ def clone(
     """
     with RunPage() as page:
         pipeline = Pipeline(load_parameters(params_file, seed=seed, overrides=overrides), page.gate_reports)
-        pipeline.check_expert_data("agenttraj")
+        pipeline.gate.check_expert_set("agenttraj")
         policy = train_bc_base(pipeline)
         page.show_scores([policy])
     say(f"model: {policy.model.path}")

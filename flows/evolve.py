@@ -19,6 +19,7 @@ from flows.datasets import check_validation_split
 from flows.expected_errors import fail_in_one_line
 from flows.learning import start_of
 from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock
+from flows.provenance import provenance_of
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.mlflow_run import RunTracker
@@ -69,8 +70,8 @@ def evolve(
         pipeline = Pipeline(params, page.gate_reports)
         data = pipeline.datasets
         check_validation_split(params, data.validation)
-        pipeline.check_expert_data("agenttraj")  # before the run is recorded in MLflow
-        provenance = pipeline.provenance()
+        pipeline.gate.check_expert_set("agenttraj")  # before the run is recorded in MLflow
+        provenance = provenance_of(params, data)
         with (
             run_lock(run_key(params, pipeline.base, provenance)),
             RunTracker(params, pipeline.base, provenance, experiment) as tracker,
@@ -137,7 +138,7 @@ def clone(pipeline: Pipeline) -> PolicyRecord:
 def clone_large(pipeline: Pipeline) -> PolicyRecord:
     """BC-Large: the base model fine-tuned on AgentTraj-L, the reference for imitation with all expert data."""
     data = pipeline.datasets.agenttraj_l
-    pipeline.check_expert_data("agenttraj_l")
+    pipeline.gate.check_expert_set("agenttraj_l")
     model = pipeline.finetune(BC_LARGE_NAME, data, 0)
     episodes, scores = pipeline.evaluate(BC_LARGE_NAME, model, 0)
     return PolicyRecord(BC_LARGE_NAME, 0, model, data, episodes, scores)

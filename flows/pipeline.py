@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,35 +21,23 @@ from agentevol.settings.load import SettingsError, load_params
 from agentevol.settings.rollout import RolloutParams
 from agentevol.settings.schema import Params
 from agentevol.training.launch import ignore_launcher_variables
-from agentevol.training.precision import resolve_precision
 from agentevol.training.rules import rule_class
-from envs.registry import environment_class
 from flows.check_parameters import check_parameters
 from flows.datasets import load_datasets
+from flows.gate_checks import GateChecks
 from flows.learning import learning_plan
 from flows.random_player import evaluate_random_player
-from tasks.adaptive_exploration import AdaptiveSamples, select_instructions
+from tasks.adaptive_exploration import AdaptiveSamples
 from tasks.artifact import Artifact, check_store
-from tasks.cached_task import CachedTask
-from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
-from tasks.datasets import add_extra, convert_answers, filter_by_reward, merge, summarize_exploration
+from tasks.datasets import filter_by_reward, merge, summarize_exploration
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
-from tasks.gate import validate
 from tasks.learn import base_model, endpoint, finetune
 from tasks.locks import exclusive_lock
 from tasks.preflight import run_preflight
 from tasks.progress import say
-from tasks.random_baseline import roll_out_random
-from tasks.rollout import concatenate_chunks, roll_out, roll_out_chunk
+from tasks.rollout import roll_out
 from tasks.verifier import predict_success
-
-TASKS = (
-    *(subset_trajectories, subset_instructions, validation_instructions, finetune, roll_out_chunk, concatenate_chunks),
-    *(filter_by_reward, merge, validate, score, roll_out_random),
-)
-"""The cached tasks of a run; their versions are part of its provenance."""
-EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
 
 
 def load_parameters(
@@ -95,50 +82,13 @@ class Pipeline:
         check_parameters(params, with_baselines=with_baselines)
         ignore_launcher_variables()
         self.params = params
-        self.gate_reports = {} if gate_reports is None else gate_reports
         self.base = base_model(params.model.base)
         self._limit_threads()
         self.chat: dict[str, Any] = {"template_kwargs": params.model.chat_template_kwargs or None, "chat_format": None}
         if evaluated is None or evaluated.kind == "model":
             self.chat["chat_format"] = run_preflight(params, evaluated or self.base, trains=evaluated is None)
         self.datasets = load_datasets(params)
-
-    def provenance(self) -> dict[str, Any]:
-        """What decides a run's results besides its parameters: the datasets' content, and the versions of environments and tasks."""
-        datasets = {field.name: getattr(self.datasets, field.name) for field in fields(self.datasets)}
-        variables = self.params.model.chat_template_kwargs
-        return {
-            **({"chat_template_kwargs": variables} if variables else {}),
-            "datasets": {name: data.digest for name, data in datasets.items()},
-            "env_versions": env_versions(*datasets.values()),
-            "tasks": {task.name: task.version for task in (*TASKS, *self._optional_tasks())},
-            "precision": resolve_precision(self.params.finetune.precision),  # auto differs between machines
-        }
-
-    def _optional_tasks(self) -> list[CachedTask]:
-        """The cached tasks of features that are in use. In the provenance of every run they would change the identity of earlier runs."""
-        params = self.params
-        in_use = {
-            add_extra: bool(params.data.extra),
-            select_instructions: params.evolve.is_adaptive,
-            convert_answers: params.agent.format != "react",
-            predict_success: params.filter.uses_verifier,
-        }
-        return [task for task, is_used in in_use.items() if is_used]
-
-    def check_expert_data(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
-        """The gate for an expert set. It must cover every instruction of its split, or as many as its limit takes."""
-        limits = self.params.data.limits
-        data: Artifact = getattr(self.datasets, name)
-        if not data.rows:
-            raise SettingsError(
-                f"environments: {', '.join(self.params.environments)} given, which have no expert to be cloned;"
-                " allowed: at least one that has an expert; the others can be explored together with it,"
-                " and scored by `agentevol evaluate`"
-            )
-        split, limit = ("train", limits.train) if name == "agenttraj" else ("train_large", limits.train_large)
-        expert_limits = {split: limit} if limit else None
-        self._check(EXPERT_SETS[name], data, expert=True, coverage_sets=[] if limit else None, expert_limits=expert_limits)
+        self.gate = GateChecks(params, self.datasets, self.base, self.chat, {} if gate_reports is None else gate_reports)
 
     def finetune(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
         """The policy `name`: the base model (or `start`) fine-tuned on `data`. Iteration 0 is behavioural cloning."""
@@ -220,7 +170,7 @@ class Pipeline:
             + (f" (dropped: {dropped})" if dropped else "")
         )
         if kept.rows or self.params.gate.min_coverage > 0:
-            self._check(f"Iteration {iteration}: kept", kept, coverage_sets=[self.datasets.explore])
+            self.gate.check(f"Iteration {iteration}: kept", kept, coverage_sets=[self.datasets.explore])
         return kept
 
     def training_data(self, explored: list[Artifact], kept: list[Artifact]) -> Artifact:
@@ -234,7 +184,7 @@ class Pipeline:
         if not rule.is_on_policy:
             return self.merge(compared)
         name = f"Iteration {len(compared)}: explored"
-        self._check(name, compared[-1], coverage_sets=[self.datasets.explore], allow_duplicates=True)
+        self.gate.check(name, compared[-1], coverage_sets=[self.datasets.explore], allow_duplicates=True)
         return compared[-1]
 
     def merge(self, kept: list[Artifact]) -> Artifact:
@@ -243,7 +193,7 @@ class Pipeline:
         merged = merge(initial=self.datasets.agenttraj, explored=kept, how=how, deduplicate=self.params.filter.deduplicate)
         coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" and not limit else [])]
         expert_limits = {"train": limit} if how != "none" and limit else None
-        self._check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets, expert_limits=expert_limits)
+        self.gate.check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets, expert_limits=expert_limits)
         return merged
 
     def evaluate(
@@ -339,41 +289,6 @@ class Pipeline:
     def _engine(self) -> EngineParams | None:
         """The inference engine of the run's policies; None for the default, which is then part of no key."""
         return None if self.params.engine.kind == "transformers" else self.params.engine
-
-    def _check(
-        self,
-        name: str,
-        data: Artifact,
-        *,
-        coverage_sets: list[Artifact] | None,
-        expert: bool = False,
-        expert_limits: dict[str, int] | None = None,
-        allow_duplicates: bool = False,
-    ) -> None:
-        """Pass the dataset through the gate and record the gate's report. Raises GateFailed."""
-        try:
-            result = validate(
-                data=data,
-                evaluation=self.datasets.held_out,
-                validation=self.datasets.validation if self.datasets.validation.rows else None,
-                limit=self.params.gate,
-                tokenizer=self.base,
-                expert=expert,
-                environments=self._environments_with_expert() if expert or expert_limits else [],
-                coverage_sets=coverage_sets,
-                expert_limits=expert_limits,
-                env_versions=env_versions(data, *(coverage_sets or [])),
-                allow_duplicates=allow_duplicates or not (expert or self.params.filter.deduplicate),
-                **self.chat,
-            )
-        except Exception as error:
-            self.gate_reports[name] = f"# Gate: **stopped the run**\n\n{error}"
-            raise
-        self.gate_reports[name] = result.facts["markdown"]
-
-    def _environments_with_expert(self) -> list[str]:
-        """The paper has no expert trajectories for three environments; they are explored or scored only."""
-        return [name for name in self.params.environments if environment_class(name).sizes.agent_traj]
 
     def _check_engine_can_load_policies(self) -> None:
         engine = self.params.engine

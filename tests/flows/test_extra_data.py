@@ -51,8 +51,8 @@ def test_an_imported_set_is_learned_from_together_with_the_expert_set(tiny: Path
 
     plain = load_datasets(load_params())
     pipeline = Pipeline(load_params(overrides=["data.extra=[imported]"]))
-    pipeline.check_expert_data("agenttraj")
-    assert f"{plain.agenttraj.rows + 2} trajectories" in pipeline.gate_reports["AgentTraj"]
+    pipeline.gate.check_expert_set("agenttraj")
+    assert f"{plain.agenttraj.rows + 2} trajectories" in pipeline.gate.reports["AgentTraj"]
     merged = pipeline.merge([])
     assert merged.counts == {**plain.agenttraj.counts, TEXT_ONLY: 2}
     rows = read_dataset(merged.folder)

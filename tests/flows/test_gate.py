@@ -87,12 +87,12 @@ def test_the_limits_of_the_data_do_not_lower_the_required_coverage(tiny: Path) -
     from flows.pipeline import Pipeline, load_parameters
 
     pipeline = Pipeline(load_parameters(overrides=["data.limits.train=8", "gate.min_coverage=1"]))
-    pipeline.check_expert_data("agenttraj")
+    pipeline.gate.check_expert_set("agenttraj")
     complete = pipeline.datasets.agenttraj
     few = subset(complete, split="train", environments=["pushing"], limit=2)
     pipeline.datasets = replace(pipeline.datasets, agenttraj=few)
     with pytest.raises(GateFailed, match=r"of \d covered, below 1"):
-        pipeline.check_expert_data("agenttraj")
+        pipeline.gate.check_expert_set("agenttraj")
     few_explored = replace(pipeline.datasets, explore=subset(pipeline.datasets.explore, split="explore", environments=["pushing"], limit=1))
     pipeline.datasets = few_explored
     with pytest.raises(GateFailed, match=r"of \d covered, below 1"):

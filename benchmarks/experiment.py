@@ -1,7 +1,7 @@
 """The experiment of docs/results.md: `python -m benchmarks.experiment [PART ...] [--minutes N]`, parameters in params-experiment.yaml.
 
-Each part is an `agentevol sweep`. Its records in docs/results/records are committed: a part runs once, on any machine and day. An
-interrupted part continues from runs/store if that still exists. The report on all records is rewritten after each part.
+Each part is an `agentevol sweep`. Its records in docs/results/experiment/records are committed: a part runs once, on any machine and day.
+An interrupted part continues from runs/store if that still exists. The report on all records is rewritten after each part.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-PARAMS, RESULTS = Path("params-experiment.yaml"), Path("docs") / "results"
+PARAMS, RESULTS = Path("params-experiment.yaml"), Path("docs") / "results" / "experiment"
 RECORDS = RESULTS / "records"
 
 
@@ -34,6 +34,9 @@ def varied(seed: int) -> dict[str, list[str]]:
         f"start-{seed}": grid(seed, start_from="[previous]"),
         f"learning-{seed}": grid(seed, rule="[threshold]"),
         f"K2-{seed}": grid(seed, samples="[2]"),
+        f"adaptive-{seed}": grid(seed, samples="[adaptive]"),  # as many episodes as with K = 1
+        # All from the previous policy, as dpo and grpo always are.
+        f"rules-{seed}": grid(seed, samples="[4]", start_from="[previous]", rule="[reward_weighted,threshold,dpo,grpo]"),
     }
 
 

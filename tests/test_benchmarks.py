@@ -12,6 +12,7 @@ import pytest
 
 from agentevol.data.exploration import ExplorationGroup
 from agentevol.settings.load import load_params
+from agentevol.settings.rules import RULES
 from benchmarks import check, experiment, exploration, kills
 from benchmarks.results import record
 from benchmarks.sweep import needed_results, totals
@@ -100,7 +101,8 @@ def test_the_parts_of_the_experiment_are_valid_and_none_does_what_another_does()
     assert len(set(runs)) == len(runs)
     chains = [(setting, seed) for setting, seed, _ in runs]
     assert {seed for _, seed in chains} == {0, 1, 2}
-    assert {setting.samples for setting, _ in chains} == {"1", "2", "3"}
+    assert {setting.samples for setting, _ in chains} == {"1", "2", "3", "4", "adaptive"}
+    assert {setting.rule for setting, _ in chains} == set(RULES)
     assert {setting.merge for setting, _ in chains} == {"initial", "cumulative", "none"}
     assert params.data.folder != "data", "data.dvc tracks the main job's data"
     assert len(params.environments) >= 5

@@ -42,7 +42,8 @@ def on_files(files: Files, config: Any) -> Files:
     }
     for page, source in REPOSITORY_PAGES.items():
         generated[page] = _front_matter_removed((ROOT / source).read_text(encoding="utf-8"))
-    generated["results/report-single-page.html"] = (ROOT / "docs" / "results" / "report.html").read_text(encoding="utf-8")
+    single_page = ROOT / "docs" / "results" / "earlier-base" / "report.html"
+    generated["results/earlier-base/report-single-page.html"] = single_page.read_text(encoding="utf-8")
     for path, text in generated.items():
         files.append(File.generated(config, path, content=text))
     return files

@@ -43,6 +43,9 @@ class FreeTextCraft(TextCraft):
         self.goal = self.goal_override
         return f"{before}{self.goal}."
 
+    def measure_progress(self) -> float:
+        return 0.0  # the goal may be none at all while its actions are sought
+
 
 class FreeALFWorld(ALFWorld):
     """ALFWorld with a game of its own, whatever the item id."""
@@ -54,6 +57,9 @@ class FreeALFWorld(ALFWorld):
     def begin(self, item_id: str) -> str:
         self.game, self.household = self.free_game, self.free_game.new_household()
         return f"{self.household.introduction()}\n\nYour task is to: {self.game.goal}."
+
+    def measure_progress(self) -> float:
+        return 0.0  # the goal may be none at all while its actions are sought
 
 
 class FreeWebShop(WebShop):

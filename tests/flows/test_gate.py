@@ -90,11 +90,11 @@ def test_the_limits_of_the_data_do_not_lower_the_required_coverage(tiny: Path) -
     pipeline.gate.check_expert_set("agenttraj")
     complete = pipeline.datasets.agenttraj
     few = subset(complete, split="train", environments=["pushing"], limit=2)
-    pipeline.datasets = replace(pipeline.datasets, agenttraj=few)
+    pipeline.datasets = pipeline.gate.datasets = replace(pipeline.datasets, agenttraj=few)
     with pytest.raises(GateFailed, match=r"of \d covered, below 1"):
         pipeline.gate.check_expert_set("agenttraj")
     few_explored = replace(pipeline.datasets, explore=subset(pipeline.datasets.explore, split="explore", environments=["pushing"], limit=1))
-    pipeline.datasets = few_explored
+    pipeline.datasets = pipeline.gate.datasets = few_explored
     with pytest.raises(GateFailed, match=r"of \d covered, below 1"):
         pipeline.merge([few])
 

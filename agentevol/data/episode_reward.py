@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import closing
 
+from agentevol.data.replay_answers import replay_answers
 from agentevol.data.trajectory import Trajectory
 from envs.base import TextEnv
-from envs.factory import make
 from envs.registry import environment_class, is_registered
 
 Objective = Mapping[str, float]
@@ -46,7 +45,7 @@ def episode_progress(trajectory: Trajectory) -> float:
     reason = "its episodes are not deterministic" if not cls.deterministic else cls.missing()
     progress = None
     if reason is None:
-        reward, progress = _replay(trajectory)
+        reward, progress = replay_answers(trajectory)
         reason = None if math.isclose(reward, trajectory.reward, abs_tol=1e-9) else f"the same answers give reward {reward:g} here"
     if reason is not None:
         raise ProgressUnknown(
@@ -63,17 +62,6 @@ def predicted_success(trajectory: Trajectory) -> float:
     if not trajectory.success:
         raise ValueError(f"{trajectory.item_id} (sample {trajectory.sample}) failed and no verifier has judged it: judge the set first")
     return 1.0
-
-
-def _replay(trajectory: Trajectory) -> tuple[float, float | None]:
-    """(reward, progress) of the recorded answers in a new environment of this process."""
-    env = make(trajectory.env)
-    with closing(env):
-        env.reset(options={"item_id": trajectory.item_id})
-        for message in trajectory.messages:
-            if message.role == "assistant" and not env.done:
-                env.answer(message.content)
-        return env.reward, env.progress
 
 
 OBJECTIVE_PARTS: dict[str, Callable[[Trajectory], float]] = {

@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 
-from agentevol.data.action_format import format_of, play_answer
+from agentevol.data.replay_answers import replay_answers
 from agentevol.data.trajectory import Trajectory
 from agentevol.rollout.engine import one_line_error
-from envs.factory import make
 from envs.registry import UnknownEnvironment, environment_class
 
 SAMPLE_SIZE = 8
@@ -41,7 +39,7 @@ def check_rewards(episodes: Sequence[Trajectory], servers: Mapping[str, Sequence
             continue
         for episode in _sample(played, rng):
             try:
-                reward = replayed_reward(episode)
+                reward = replay_answers(episode)[0]
             except Exception as error:  # named boundary: any error of the environment in this process
                 unchecked[env] = f"it fails on this machine: {one_line_error(error)}"
                 break
@@ -52,17 +50,6 @@ def check_rewards(episodes: Sequence[Trajectory], servers: Mapping[str, Sequence
                     " runs it (rollout.servers)"
                 )
     return unchecked
-
-
-def replayed_reward(episode: Trajectory) -> float:
-    """The reward of the recorded answers in a new environment of this process."""
-    env = make(episode.env)
-    with closing(env):
-        env.reset(options={"item_id": episode.item_id})
-        for message in episode.messages:
-            if message.role == "assistant" and not env.done:
-                play_answer(env, message.content, format_of(episode.messages))
-        return float(env.reward)
 
 
 def _obstacle(env: str, urls: Sequence[str]) -> str | None:

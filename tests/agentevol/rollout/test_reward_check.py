@@ -82,7 +82,7 @@ def test_errors_and_episodes_of_this_machine_are_not_played_again(monkeypatch: p
     def never(episode: Trajectory) -> float:
         raise AssertionError(episode.item_id)
 
-    monkeypatch.setattr(reward_check, "replayed_reward", never)
+    monkeypatch.setattr(reward_check, "replay_answers", never)
     assert check_rewards([replace(EPISODES[0], status="error")], SERVERS) == {}
     assert check_rewards(EPISODES, {"wordle": "http://127.0.0.1:36001"}) == {}
 

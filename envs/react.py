@@ -19,8 +19,8 @@ class InvalidAction(ValueError):
 class ActionForm:
     """How the actions of an environment are written.
 
-    `example`: the line that a policy is told to write. `multiline`: an action goes on to the end of its round; otherwise it is one line.
-    `fenced`: a block between ``` and ``` is the action, also in the middle of other text.
+    `example`: the line that messages ask the policy to write. `multiline`: an action goes on to the end of its round; otherwise it is one
+    line. `fenced`: a block between ``` and ``` is the action, also in the middle of other text.
     """
 
     example: str = "Action: ..."

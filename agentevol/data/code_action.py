@@ -11,9 +11,9 @@ import re
 import warnings
 from typing import Any
 
-from agentevol.data.function_calling import Call, NotACall, ascii_text, rules
-from envs.base import InvalidAction, TextEnv, replace_surrogates
-from envs.functions import Function, InvalidCall, action_of_call, call_of_action
+from agentevol.data.function_calling import Call, action_given_by, ascii_text, call_giving, rules
+from envs.base import InvalidAction, TextEnv
+from envs.functions import Function
 
 INSTRUCTION = "Answer with one thought and one Python call each turn."
 """The last line but the form of a prompt of this format; a conversation whose first message has it is one of this format."""
@@ -39,18 +39,12 @@ def format_code(thought: str, name: str, arguments: dict[str, Any]) -> str:
 
 def format_answer(env: type[TextEnv] | TextEnv, thought: str, action: str) -> str:
     """An answer whose call gives exactly this action. Raises NotACall."""
-    call = call_of_action(env.functions, action)
-    if call is None:
-        raise NotACall(f"{env.name}: no function gives the action {action[:100]!r}; declare one in the environment's `functions`")
-    return format_code(thought, *call)
+    return format_code(thought, *call_giving(env, action))
 
 
 def parse_action(env: type[TextEnv] | TextEnv, text: str) -> str:
     """The action of the one call in an answer. Raises InvalidAction, whose message tells the policy what was understood."""
-    try:
-        return replace_surrogates(action_of_call(env.functions, *parse_code(text, env.functions)))
-    except InvalidCall as error:
-        raise InvalidAction(f"{ascii_text(str(error))}. {_remedy()}") from None
+    return action_given_by(env, parse_code(text, env.functions), _remedy())
 
 
 def parse_code(text: str, functions: tuple[Function, ...]) -> Call:

@@ -66,18 +66,28 @@ def call_text(name: str, arguments: Any) -> str:
 
 def format_answer(env: type[TextEnv] | TextEnv, thought: str, action: str) -> str:
     """An answer whose call gives exactly this action. Raises NotACall."""
+    return format_call(thought, *call_giving(env, action))
+
+
+def call_giving(env: type[TextEnv] | TextEnv, action: str) -> Call:
+    """The call that gives exactly this action. Raises NotACall."""
     call = call_of_action(env.functions, action)
     if call is None:
         raise NotACall(f"{env.name}: no function gives the action {action[:100]!r}; declare one in the environment's `functions`")
-    return format_call(thought, *call)
+    return call
 
 
 def parse_action(env: type[TextEnv] | TextEnv, text: str) -> str:
     """The action of the one call in an answer. Raises InvalidAction, whose message tells the policy what was understood."""
+    return action_given_by(env, parse_call(text), _remedy())
+
+
+def action_given_by(env: type[TextEnv] | TextEnv, call: Call, remedy: str) -> str:
+    """The action of a call. Raises InvalidAction with the reason and `remedy`, what the policy should write."""
     try:
-        return replace_surrogates(action_of_call(env.functions, *parse_call(text)))
+        return replace_surrogates(action_of_call(env.functions, *call))
     except InvalidCall as error:
-        raise InvalidAction(f"{ascii_text(str(error))}. {_remedy()}") from None
+        raise InvalidAction(f"{ascii_text(str(error))}. {remedy}") from None
 
 
 def parse_call(text: str) -> Call:

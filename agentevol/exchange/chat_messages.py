@@ -25,23 +25,23 @@ def read_conversation(
     Raises FormatError, which names the field, what was given and what is allowed.
     """
     if not isinstance(messages, list) or not messages:
-        raise _error(key, messages, "a list of messages that is not empty")
+        raise field_error(key, messages, "a list of messages that is not empty")
     if loss is not None and (not isinstance(loss, list) or len(loss) != len(messages)):
-        raise _error("loss", loss, f"a list with one entry for each of the {len(messages)} messages")
+        raise field_error("loss", loss, f"a list with one entry for each of the {len(messages)} messages")
     turns: list[Turn] = []
     ids: list[Any] = []  # of the last message's calls
     results: list[tuple[int, Turn]] = []
     for index, message in enumerate(messages):
         where = f"{key}.{index}"
         if not isinstance(message, dict):
-            raise _error(where, message, "an object with role and content")
+            raise field_error(where, message, "an object with role and content")
         role = message.get("role")
         if role not in _ROLES:
-            raise _error(f"{where}.role", role, ", ".join(_ROLES))
+            raise field_error(f"{where}.role", role, ", ".join(_ROLES))
         content = _content(message, where)
         if role == "system":
             if index or system is not None:
-                raise _error(f"{where}.role", role, "one system message, before all others")
+                raise field_error(f"{where}.role", role, "one system message, before all others")
             system = content or None
             continue
         if role == "tool":
@@ -51,7 +51,7 @@ def read_conversation(
         calls, ids = _read_calls(message, where) if role == "assistant" else ((), [])
         flag = loss[index] if loss is not None else None
         if flag is not None and not isinstance(flag, bool):
-            raise _error(f"loss.{index}", flag, "true, false or null")
+            raise field_error(f"loss.{index}", flag, "true, false or null")
         turns.append(Turn(role, content, calls, flag if role == "assistant" else None))
         results = []
     turns += _in_order(results, turns, f"{key}.{len(messages) - 1}")
@@ -85,18 +85,18 @@ def read_calls(calls: Any, where: str) -> tuple[tuple[ToolCall, ...], list[Any]]
     """Tool calls, and their ids or None. A call is {"function": {"name", "arguments"}}, or {"name", "arguments"} itself."""
     calls = parse_json(calls, where)
     if not isinstance(calls, list) or not calls:
-        raise _error(where, calls, "a list of calls that is not empty")
+        raise field_error(where, calls, "a list of calls that is not empty")
     read, ids = [], []
     for index, entry in enumerate(calls):
         function = entry.get("function", entry) if isinstance(entry, dict) else None
         if not isinstance(entry, dict) or not isinstance(function, dict):
-            raise _error(f"{where}.{index}", entry, "an object with name and arguments, or with function")
+            raise field_error(f"{where}.{index}", entry, "an object with name and arguments, or with function")
         name = function.get("name")
         if not isinstance(name, str) or not name:
-            raise _error(f"{where}.{index}.name", name, "the name of a function")
+            raise field_error(f"{where}.{index}.name", name, "the name of a function")
         arguments = parse_json(function.get("arguments", {}), f"{where}.{index}.arguments")
         if not isinstance(arguments, dict):
-            raise _error(f"{where}.{index}.arguments", arguments, "an object, or one as JSON text")
+            raise field_error(f"{where}.{index}.arguments", arguments, "an object, or one as JSON text")
         read.append(ToolCall(name, arguments))
         ids.append(entry.get("id"))
     return tuple(read), ids
@@ -106,11 +106,11 @@ def read_tools(tools: Any) -> list[dict[str, Any]]:
     """The descriptions of tools, each an object; JSON text of the list or of its entries is read, too."""
     tools = parse_json(tools, "tools") or []
     if not isinstance(tools, list):
-        raise _error("tools", tools, "a list of objects")
+        raise field_error("tools", tools, "a list of objects")
     described = [parse_json(tool, f"tools.{index}") for index, tool in enumerate(tools)]
     for index, tool in enumerate(described):
         if not isinstance(tool, dict):
-            raise _error(f"tools.{index}", tool, "an object, such as a function's JSON schema")
+            raise field_error(f"tools.{index}", tool, "an object, such as a function's JSON schema")
     return cast(list[dict[str, Any]], described)
 
 
@@ -121,7 +121,7 @@ def parse_json(value: Any, where: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise _error(where, value, "valid JSON") from None
+        raise field_error(where, value, "valid JSON") from None
 
 
 def _content(message: dict[str, Any], where: str) -> str:
@@ -129,7 +129,7 @@ def _content(message: dict[str, Any], where: str) -> str:
     if content is None and message.get("tool_calls"):
         return ""
     if not isinstance(content, str):
-        raise _error(f"{where}.content", content, "text")
+        raise field_error(f"{where}.content", content, "text")
     return content
 
 
@@ -142,16 +142,16 @@ def _place(message: dict[str, Any], turns: Sequence[Turn], ids: Sequence[Any], c
     """Which call of the message before it a result belongs to: by its id, else in order."""
     calls = turns[-1].calls if turns else ()
     if not calls:
-        raise _error(f"{where}.role", "tool", "a result only behind an assistant message with tool_calls")
+        raise field_error(f"{where}.role", "tool", "a result only behind an assistant message with tool_calls")
     call_id = message.get("tool_call_id")
     if call_id is not None and any(ids):
         if call_id not in ids:
-            raise _error(f"{where}.tool_call_id", call_id, f"the id of a call before it: {', '.join(map(str, ids))}")
+            raise field_error(f"{where}.tool_call_id", call_id, f"the id of a call before it: {', '.join(map(str, ids))}")
         place = list(ids).index(call_id)
     else:
         place = count
     if place < len(calls) and (name := message.get("name")) not in (None, "", calls[place].name):
-        raise _error(f"{where}.name", name, f"{calls[place].name}, the function that was called")
+        raise field_error(f"{where}.name", name, f"{calls[place].name}, the function that was called")
     return place
 
 
@@ -162,6 +162,7 @@ def _in_order(results: list[tuple[int, Turn]], turns: Sequence[Turn], where: str
     return [turn for _, turn in sorted(results, key=lambda entry: entry[0])]
 
 
-def _error(where: str, given: Any, allowed: str) -> FormatError:
+def field_error(where: str, given: Any, allowed: str) -> FormatError:
+    """The error of a field of a row: what was given, in one short line, and what is allowed."""
     shown = repr(given)
     return FormatError(f"{where}: {shown if len(shown) <= 80 else shown[:77] + '...'} given; allowed: {allowed}")

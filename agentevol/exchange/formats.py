@@ -23,7 +23,7 @@ from typing import Any
 
 from agentevol.data.formats import FormatError, to_agentgym
 from agentevol.data.trajectory import COLUMNS, MEASURES, TEXT_ONLY, Message, Trajectory
-from agentevol.exchange.chat_messages import parse_json, read_calls, read_conversation, read_tools, write_messages
+from agentevol.exchange.chat_messages import field_error, parse_json, read_calls, read_conversation, read_tools, write_messages
 from agentevol.exchange.format_names import FormatName
 from agentevol.exchange.rows import Row
 from agentevol.exchange.tool_text import Conversation, Turn, from_text, to_text
@@ -57,7 +57,7 @@ def _read_agentgym(row: Row) -> ForeignRow:
         fields["success"] = bool(fields["success"])  # AgentGym writes 0 and 1
     item_id = row.get("item_id")
     if not isinstance(item_id, str) or not item_id:
-        raise _error("item_id", item_id, "text")
+        raise field_error("item_id", item_id, "text")
     return ForeignRow(_read_turns(row), item_id, {**fields, "item_id": item_id})
 
 
@@ -68,19 +68,19 @@ def _read_agentinstruct(row: Row) -> ForeignRow:
 def _read_turns(row: Row) -> list[Message]:
     turns = row.get("conversations")
     if not isinstance(turns, list) or not turns:
-        raise _error("conversations", turns, "a list of turns that is not empty")
+        raise field_error("conversations", turns, "a list of turns that is not empty")
     messages: list[Message] = []
     for index, turn in enumerate(turns):
         where = f"conversations.{index}"
         speaker, value, loss = (turn.get(key) for key in ("from", "value", "loss")) if isinstance(turn, dict) else (turn, "", None)
         if speaker not in ("human", "gpt"):
-            raise _error(f"{where}.from", speaker, "human, gpt")
+            raise field_error(f"{where}.from", speaker, "human, gpt")
         if (speaker == "gpt") != bool(index % 2):
-            raise _error(f"{where}.from", speaker, "human and gpt in turn, beginning with human")
+            raise field_error(f"{where}.from", speaker, "human and gpt in turn, beginning with human")
         if not isinstance(value, str):
-            raise _error(f"{where}.value", value, "text")
+            raise field_error(f"{where}.value", value, "text")
         if loss is not None and (not isinstance(loss, bool) or (speaker == "human" and loss)):
-            raise _error(f"{where}.loss", loss, "true, false or null" if speaker == "gpt" else "false or null")
+            raise field_error(f"{where}.loss", loss, "true, false or null" if speaker == "gpt" else "false or null")
         messages.append(Message("assistant", value, loss is not False) if speaker == "gpt" else Message("user", value))
     return messages
 
@@ -118,7 +118,7 @@ def _read_xlam(row: Row) -> ForeignRow:
         return _read_function_calling(row)
     system = row.get("task_instruction")
     if system is not None and not isinstance(system, str):
-        raise _error("task_instruction", system, "text")
+        raise field_error("task_instruction", system, "text")
     conversation = read_conversation(row["conversation"], row.get("tools"), loss=row.get("loss"), system=system or None, key="conversation")
     return ForeignRow(to_text(conversation), _own_id(row, "unique_trajectory_id"), _extra(row))
 
@@ -126,7 +126,7 @@ def _read_xlam(row: Row) -> ForeignRow:
 def _read_function_calling(row: Row) -> ForeignRow:
     query = row.get("query")
     if not isinstance(query, str):
-        raise _error("query", query, "text (or `conversation`, a list of messages)")
+        raise field_error("query", query, "text (or `conversation`, a list of messages)")
     answers = parse_json(row.get("answers"), "answers")
     turns = [Turn("user", query)]
     if answers != []:  # no call is a right answer, too, but there is no text of it to learn from
@@ -162,7 +162,7 @@ def _own_id(row: Row, key: str) -> str | None:
     if own is None:
         return None
     if isinstance(own, bool) or not isinstance(own, str | int) or own == "":
-        raise _error(key, own, "text or a whole number")
+        raise field_error(key, own, "text or a whole number")
     return str(own)
 
 
@@ -184,8 +184,3 @@ def _top_level(row: Row) -> dict[str, Any]:
 def _extra(row: Row) -> dict[str, Any]:
     extra = row.get(_EXTRA_KEY)
     return {name: value for name, value in extra.items() if name in _FIELDS} if isinstance(extra, dict) else {}
-
-
-def _error(where: str, given: Any, allowed: str) -> FormatError:
-    shown = repr(given)
-    return FormatError(f"{where}: {shown if len(shown) <= 80 else shown[:77] + '...'} given; allowed: {allowed}")

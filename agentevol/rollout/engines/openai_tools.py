@@ -69,7 +69,7 @@ def _call_of(message: Message) -> tuple[str, dict[str, Any]] | None:
 
 
 def _arguments(arguments: Any) -> Any:
-    """The arguments as a JSON value; a text that is no JSON stays a text, which the policy is told about."""
+    """The arguments as a JSON value; text that is not valid JSON stays text, and the next observation explains the mistake."""
     if not isinstance(arguments, str):
         return arguments
     try:

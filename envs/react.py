@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from envs.printable import printable_line
+
 
 class InvalidAction(ValueError):
     """The policy's text holds no usable action; the message is shown to the policy as the next observation."""
@@ -207,5 +209,5 @@ def _without_language(block: str) -> str:
 
 def _quoted(action: str) -> str:
     """An action in one short line of printable ASCII, which every observation is."""
-    line = "".join(char if " " <= char <= "~" else "?" for char in " ".join(action.split())[: _MAX_SHOWN_CHARS + 1])
+    line = printable_line(" ".join(action.split())[: _MAX_SHOWN_CHARS + 1])
     return f"'{line if len(line) <= _MAX_SHOWN_CHARS else line[:_MAX_SHOWN_CHARS] + '...'}'"

@@ -11,9 +11,10 @@ import re
 import warnings
 from typing import Any
 
-from agentevol.data.function_calling import Call, action_given_by, ascii_text, call_giving, rules
+from agentevol.data.function_calling import Call, action_given_by, call_giving, rules
 from envs.base import InvalidAction, TextEnv
 from envs.functions import Function
+from envs.printable import printable_line
 
 INSTRUCTION = "Answer with one thought and one Python call each turn."
 """The last line but the form of a prompt of this format; a conversation whose first message has it is one of this format."""
@@ -66,7 +67,7 @@ def parse_code(text: str, functions: tuple[Function, ...]) -> Call:
         return calls[0]
     if not calls:
         raise InvalidAction(f"Your answer has no call of a function. {_remedy()}")
-    different = ascii_text(", ".join(name for name, _ in calls[:3]))
+    different = printable_line(", ".join(name for name, _ in calls[:3]))
     raise InvalidAction(f"Your answer has {len(calls)} different calls: {different}. {_remedy()}")
 
 
@@ -88,7 +89,7 @@ def _calls(code: str) -> list[ast.Call]:
         if isinstance(value, ast.Call):
             found.append(value)
         elif not (isinstance(value, ast.Constant) or isinstance(statement, ast.Pass)):
-            raise InvalidAction(f"Your code has more than a call: {ascii_text(ast.unparse(statement))[:60]!r}. {_remedy()}")
+            raise InvalidAction(f"Your code has more than a call: {printable_line(ast.unparse(statement))[:60]!r}. {_remedy()}")
     return found
 
 
@@ -97,7 +98,8 @@ def _read_call(node: ast.Call, functions: tuple[Function, ...]) -> Call:
     parameters = next(([parameter.name for parameter in function.parameters] for function in functions if function.name == name), None)
     if parameters is None:
         raise InvalidAction(
-            f"There is no function {ascii_text(name)[:60]!r}; functions: {', '.join(function.name for function in functions)}. {_remedy()}"
+            f"There is no function {printable_line(name)[:60]!r}; functions:"
+            f" {', '.join(function.name for function in functions)}. {_remedy()}"
         )
     if len(node.args) > len(parameters):
         raise InvalidAction(f"{name} takes {len(parameters)} arguments at most. {_remedy()}")
@@ -107,7 +109,7 @@ def _read_call(node: ast.Call, functions: tuple[Function, ...]) -> Call:
         try:
             constant = _as_json(ast.literal_eval(value))
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            raise InvalidAction(f"{name}: {ascii_text(str(key))[:60]} must be a constant. {_remedy()}") from None
+            raise InvalidAction(f"{name}: {printable_line(str(key))[:60]} must be a constant. {_remedy()}") from None
         if key is None or key in arguments:
             raise InvalidAction(f"{name}: give every argument once and by name. {_remedy()}")
         arguments[key] = constant

@@ -13,6 +13,7 @@ from typing import Any
 
 from envs.base import InvalidAction, TextEnv, replace_surrogates
 from envs.functions import InvalidCall, action_of_call, call_of_action
+from envs.printable import printable_line
 
 INSTRUCTION = "Answer with one thought and one function call each turn."
 """The last line of a prompt for function calling. A conversation whose first message has it is one of this format."""
@@ -87,7 +88,7 @@ def action_given_by(env: type[TextEnv] | TextEnv, call: Call, remedy: str) -> st
     try:
         return replace_surrogates(action_of_call(env.functions, *call))
     except InvalidCall as error:
-        raise InvalidAction(f"{ascii_text(str(error))}. {remedy}") from None
+        raise InvalidAction(f"{printable_line(str(error))}. {remedy}") from None
 
 
 def parse_call(text: str) -> Call:
@@ -107,7 +108,7 @@ def parse_call(text: str) -> Call:
     if not calls:
         raise InvalidAction(f"Your answer has no function call. {_remedy()}")
     raise InvalidAction(
-        f"Your answer has {len(calls)} different calls: {ascii_text(', '.join(name[:60] for name, _ in calls[:3]))}. {_remedy()}"
+        f"Your answer has {len(calls)} different calls: {printable_line(', '.join(name[:60] for name, _ in calls[:3]))}. {_remedy()}"
     )
 
 
@@ -156,18 +157,13 @@ def _read_call(value: Any) -> Call:
         try:
             arguments = json.loads(arguments or "{}")
         except (ValueError, RecursionError):
-            raise InvalidAction(f"The arguments of {ascii_text(name)[:60]} are no valid JSON. {_remedy()}") from None
+            raise InvalidAction(f"The arguments of {printable_line(name)[:60]} are no valid JSON. {_remedy()}") from None
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
-        raise InvalidAction(f"The arguments of {ascii_text(name)[:60]} must be a JSON object. {_remedy()}")
+        raise InvalidAction(f"The arguments of {printable_line(name)[:60]} must be a JSON object. {_remedy()}")
     return name, arguments
 
 
 def _remedy() -> str:
     return f"Give exactly one function call, in the form:\n{CALL_FORM}"
-
-
-def ascii_text(text: str) -> str:
-    """The text in printable ASCII, which every observation is."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text)

@@ -54,10 +54,8 @@ def fit(features: Matrix, labels: Matrix, penalty: float) -> LogisticRegression:
         gradient = inputs.T @ (labels - predicted) - penalties * parameters
         hessian = (inputs * (predicted * (1 - predicted))[:, None]).T @ inputs + np.diag(penalties + 1e-9)
         step = np.linalg.solve(hessian, gradient)
-        length = 1.0
-        while length > 1e-4 and _objective(inputs, labels, penalties, parameters + length * step) < _objective(
-            inputs, labels, penalties, parameters
-        ):
+        length, reached = 1.0, _objective(inputs, labels, penalties, parameters)
+        while length > 1e-4 and _objective(inputs, labels, penalties, parameters + length * step) < reached:
             length /= 2
         parameters = parameters + length * step
         if np.abs(length * step).max() < _TOLERANCE:

@@ -16,6 +16,7 @@ from envs.bird.question_sources import GeneratedQuestions, Question, QuestionSou
 from envs.bird.schema_text import schema_text
 from envs.bird.sql_execution import QueryError, ReadOnlyDatabase, Row, same_rows
 from envs.functions import Function, function
+from envs.printable import printable
 
 _ITEM_ID = re.compile(r"bird_(0|[1-9][0-9]{0,8})")
 _MAX_RESULT_CHARS = 300
@@ -79,14 +80,14 @@ class Bird(TextEnv):
         self._database, self._question = ReadOnlyDatabase(content), question
         self._gold_rows = self._database.execute(question.sql, _GOLD_TIMEOUT_SECONDS)
         hint = f"\nHint: {question.evidence}" if question.evidence else ""
-        return _ascii(f"Database {question.database}:\n{schema_text(content)}\n\nQuestion: {question.text}{hint}")
+        return printable(f"Database {question.database}:\n{schema_text(content)}\n\nQuestion: {question.text}{hint}")
 
     def act(self, action: str) -> tuple[str, float, bool]:
         assert self._database is not None, "reset() opens it"
         try:
             rows = self._database.execute(action)
         except QueryError as error:
-            return f"No rows: {_ascii(str(error))[:_MAX_RESULT_CHARS]}", 0.0, False
+            return f"No rows: {printable(str(error))[:_MAX_RESULT_CHARS]}", 0.0, False
         return f"Result: {_result_text(rows)}", float(same_rows(rows, self._gold_rows)), True
 
     def expert(self) -> Expert:
@@ -108,7 +109,7 @@ def _result_text(rows: list[Row]) -> str:
         texts.append(str(row[0]) if len(row) == 1 else str(row))
         if sum(map(len, texts)) > _MAX_RESULT_CHARS:
             break
-    return _ascii((", ".join(texts) or "no rows")[:_MAX_RESULT_CHARS])
+    return printable((", ".join(texts) or "no rows")[:_MAX_RESULT_CHARS])
 
 
 def _first_statement(action: str) -> str:
@@ -119,10 +120,6 @@ def _first_statement(action: str) -> str:
         if sqlite3.complete_statement(statement):
             return action if rest.startswith(("--", "/*")) else statement.rstrip()
     return action
-
-
-def _ascii(text: str) -> str:
-    return "".join(char if " " <= char <= "~" or char == "\n" else "?" for char in text)
 
 
 @lru_cache(maxsize=None)

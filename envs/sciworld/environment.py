@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from envs.base import Expert, Instruction, Sizes, TextEnv, UnknownItem
 from envs.functions import Function, function
+from envs.printable import printable
 from envs.sciworld.expert import SciWorldExpert
 from envs.sciworld.games import TASK_TYPES, games
 from envs.sciworld.jvm import Simulation, missing
@@ -149,7 +150,7 @@ class SciWorld(TextEnv):
 
 
 def _ascii(text: str) -> str:
-    return "".join(char if " " <= char <= "~" or char == "\n" else " " if char == "\t" else "?" for char in text).strip()
+    return printable(text.replace("\t", " ")).strip()
 
 
 @lru_cache(maxsize=None)

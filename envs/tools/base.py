@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, TypeVar
 
 from envs.base import ActionForm, Expert, Instruction, TextEnv, UnknownItem, split_off_eval
+from envs.printable import printable
 from envs.tools.answers import same_answer
 from envs.tools.arguments import InvalidArguments, as_json, convert_argument, parse_arguments, standard_call
 from envs.tools.expert import SolutionExpert
@@ -170,7 +171,7 @@ def _description(method: Callable[..., Any]) -> str:
 
 def _result_text(result: Any) -> str:
     text = result if isinstance(result, str) else as_json(result)
-    text = "".join(char if " " <= char <= "~" or char == "\n" else "?" for char in text)
+    text = printable(text)
     return text if len(text) <= _MAX_RESULT_CHARS else f"{text[:_MAX_RESULT_CHARS]} ... ({len(text)} characters in all; ask for less)"
 
 

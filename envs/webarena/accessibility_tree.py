@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from envs.printable import printable
+
 VIEWPORT = (1280, 720)
 """Width and height in pixels."""
 _MAX_CHARS = 6_000
@@ -62,7 +64,7 @@ def tree_text(nodes: list[Node], bounds: Mapping[int, tuple[float, float]], scro
             lines.append("(the page is longer than can be shown)")
             break
         lines.append(line)
-    return "".join(char if " " <= char <= "~" or char == "\n" else "?" for char in "\n".join(lines))
+    return printable("\n".join(lines))
 
 
 def _walk(nodes_by_id: Mapping[str, Node], root_id: str) -> Iterator[tuple[int, Node, str]]:

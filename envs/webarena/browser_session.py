@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from envs.printable import printable
 from envs.webarena.accessibility_tree import ElementIds, tree_text
 from envs.webarena.actions import Action
 from envs.webarena.browser import open_context
@@ -56,7 +57,7 @@ class BrowserSession:
             f"Tab {index}{' (current)' if page == self.page else ''}: {page.title()}" for index, page in enumerate(self._pages())
         )
         text = f"URL: {self.page.url}\n{tabs}\n{tree_text(nodes, bounds, snapshot.get('scrollOffsetY', 0), element_ids)}"
-        return "".join(char if " " <= char <= "~" or char == "\n" else "?" for char in text)
+        return printable(text)
 
     def act(self, action: Action) -> None:
         """Carry out an action. Raises ActionNotPossible."""

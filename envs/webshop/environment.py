@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from envs.base import ActionForm, Expert, Instruction, InvalidAction, Sizes, Step, TextEnv, UnknownItem, split_off_eval
 from envs.functions import Function, function
+from envs.printable import printable_line
 from envs.webshop.expert import WebShopExpert
 from envs.webshop.goals import Goal, parse_goal, shipped_goals
 from envs.webshop.pages import ShoppingSession
@@ -86,7 +87,7 @@ class WebShop(TextEnv):
             raise UnknownItem(f"webshop has no instruction {item_id!r}; there are webshop_0 to webshop_{len(goals) - 1}")
         self.goal, self.reward_parts = goals[int(match[1])], None
         self.session = ShoppingSession(self.shop, self.goal.text)
-        return _ascii(self.session.text())
+        return printable_line(self.session.text())
 
     def act(self, action: str) -> tuple[str, float, bool]:
         match = _ACTION.fullmatch(action.strip())
@@ -99,9 +100,13 @@ class WebShop(TextEnv):
                 return "There is no search field on this page; click[Back to Search] leads to it.", 0.0, False
             session.search(argument)
         elif not session.click(argument):
-            return f"There is nothing of that name to click. There are: {_ascii(', '.join(session.clickable())) or 'none'}", 0.0, False
+            return (
+                f"There is nothing of that name to click. There are: {printable_line(', '.join(session.clickable())) or 'none'}",
+                0.0,
+                False,
+            )
         if session.bought is None:
-            return _ascii(session.text()), 0.0, False
+            return printable_line(session.text()), 0.0, False
         self.reward_parts = purchase_reward(self.goal, self.shop.products[self.goal.asin], session.bought, session.chosen)
         return "You have bought it.", self.reward_parts.reward, True
 
@@ -126,7 +131,7 @@ class WebShop(TextEnv):
     def available_actions(self) -> list[str]:
         if self.session.can_search():
             return [f"search[{self.shop.products[self.goal.asin].kind}]"]
-        return [f"click[{label}]" for label in map(_ascii, self.session.clickable())]
+        return [f"click[{label}]" for label in map(printable_line, self.session.clickable())]
 
     @classmethod
     def parse_action(cls, text: str) -> str:
@@ -135,10 +140,6 @@ class WebShop(TextEnv):
         if not _ACTION.fullmatch(action):
             raise InvalidAction(f"Give exactly one action, in the form:\nThought: ...\n{cls.action_form.example}")
         return action
-
-
-def _ascii(text: str) -> str:
-    return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
 @lru_cache(maxsize=None)

@@ -112,13 +112,17 @@ def parse_call(text: str) -> Call:
     )
 
 
+def call_in(text: str) -> Call | None:
+    """The one call in an answer, of whatever function; None if it has none, or several."""
+    try:
+        return parse_call(text)
+    except InvalidAction:
+        return None
+
+
 def has_call(text: str) -> bool:
     """Whether an answer has exactly one call, of whatever function."""
-    try:
-        parse_call(text)
-    except InvalidAction:
-        return False
-    return True
+    return call_in(text) is not None
 
 
 def _objects(text: str) -> Iterator[Any]:

@@ -14,10 +14,10 @@ from envs.factory import make
 
 def replay_answers(trajectory: Trajectory) -> tuple[float, float | None]:
     """(reward, progress) of the recorded answers."""
-    env = make(trajectory.env)
+    env, action_format = make(trajectory.env), format_of(trajectory.messages)
     with closing(env):
         env.reset(options={"item_id": trajectory.item_id})
         for message in trajectory.messages:
             if message.role == "assistant" and not env.done:
-                play_answer(env, message.content, format_of(trajectory.messages))
+                play_answer(env, message.content, action_format)
         return float(env.reward), env.progress

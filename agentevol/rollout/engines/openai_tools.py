@@ -9,9 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentevol.data.function_calling import call_text, parse_call, tools_text
+from agentevol.data.function_calling import call_in, call_text, tools_text
 from agentevol.data.trajectory import Message
-from envs.base import InvalidAction
 
 Tools = Sequence[Mapping[str, Any]]
 
@@ -24,7 +23,7 @@ def chat_messages(messages: Sequence[Message], tools: Tools | None) -> list[dict
     written: list[dict[str, Any]] = []
     open_call = None
     for index, message in enumerate(messages):
-        call = _call_of(message) if tools is not None else None
+        call = call_in(message.content) if tools is not None and message.role == "assistant" else None
         if call is not None:
             open_call = f"call{index:05d}"  # nine letters and digits, as Mistral's servers want it
             function = {"name": call[0], "arguments": json.dumps(call[1], ensure_ascii=False)}
@@ -57,15 +56,6 @@ def answer_text(message: Mapping[str, Any]) -> str | None:
             return None
         texts.append(call_text(str(function.get("name")), _arguments(function.get("arguments"))))
     return "\n".join(texts).strip()
-
-
-def _call_of(message: Message) -> tuple[str, dict[str, Any]] | None:
-    if message.role != "assistant":
-        return None
-    try:
-        return parse_call(message.content)
-    except InvalidAction:
-        return None
 
 
 def _arguments(arguments: Any) -> Any:

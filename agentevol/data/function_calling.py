@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from envs.base import InvalidAction, TextEnv, replace_surrogates
+from envs.base import InvalidAction, TextEnv
+from envs.checks import replace_surrogates
 from envs.functions import InvalidCall, action_of_call, call_of_action
 from envs.printable import printable_line
 

@@ -15,7 +15,7 @@ import numpy as np
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.trajectory import Message
 from agentevol.rollout.sampling import Sampling
-from envs.base import replace_surrogates
+from envs.checks import replace_surrogates
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from agentevol.data.trajectory import Message, Status, Trajectory
 from agentevol.rollout.engine import Engine, GenerationResult, one_line_error
 from agentevol.rollout.environment_thread import CallFailed, EnvironmentThread
 from agentevol.settings.agent import ActionFormat
-from envs.base import check_observation, check_progress, check_reward, replace_surrogates
+from envs.checks import check_observation, check_progress, check_reward, replace_surrogates
 from envs.remote.client import ServerUnavailable
 
 

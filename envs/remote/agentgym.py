@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 
 from envs.agentgym_problems import problem_number
-from envs.base import InvalidAction, Step, TextEnv, check_reward, replace_surrogates
+from envs.base import InvalidAction, Step, TextEnv
+from envs.checks import check_reward, replace_surrogates
 from envs.protocols.agentgym import PROTOCOLS, SCIWORLD_SCALE, TOOL_ENVIRONMENTS, item_id_of
 from envs.protocols.agentgym_actions import WHOLE_TEXT_ENVIRONMENTS, OutgoingAction, is_misunderstanding, to_agentgym
 from envs.registry import AGENTGYM_PREFIX, VARIANT_OF, UnknownEnvironment, environment_class

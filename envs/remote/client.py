@@ -15,7 +15,8 @@ from typing import Any
 
 import urllib3
 
-from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem, check_progress, replace_surrogates
+from envs.base import Instruction, Sizes, Step, TextEnv, UnknownItem
+from envs.checks import check_progress, replace_surrogates
 from envs.registry import ENVIRONMENTS, VARIANTS, UnknownEnvironment, environment_class
 
 _MAX_ATTEMPTS, _BACKOFF_SECONDS, _TIMEOUT_SECONDS = 4, 0.25, 120.0

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from envs import make
-from envs.base import replace_surrogates
+from envs.checks import replace_surrogates
 from envs.protocols.agentgym import PROTOCOLS
 from envs.registry import ENVIRONMENTS
 from envs.server import request_limits

@@ -16,7 +16,7 @@ import pytest
 from agentevol.data.trajectory import Trajectory, content_digest
 from agentevol.rollout.environment_thread import CallFailed, EnvironmentThread, StepTimeout
 from agentevol.rollout.rollout import GREEDY, Rollout, roll_out
-from envs.base import check_observation, check_reward, replace_surrogates
+from envs.checks import check_observation, check_reward, replace_surrogates
 from tests.agentevol.counting import Counting, rollout_params
 from tests.agentevol.rollout.test_rollout import ScriptedEngine
 

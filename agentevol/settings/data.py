@@ -15,7 +15,7 @@ class Limits(Section):
     train_large: Count | None = parameter(None, "AgentTraj-L: the expert trajectories that BC-Large learns from.")
     explore: Count | None = parameter(None, "The instructions that every iteration explores.")
     validation: Natural | None = parameter(
-        25,
+        100,
         "The validation split: training instructions that none of the splits above uses. They decide on the best iteration, early stopping"
         " and the champion. 0: none; the last iteration is reported.",
     )

@@ -139,10 +139,12 @@ import json, pathlib, sys, time
 store = pathlib.Path("runs/store")
 for number in range(6):
     folder = store / f"step-v1-{number}"
-    if not folder.exists():
+    if not (folder / "manifest.json").exists():
         time.sleep(0.1)
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"artifact": {"digest": str(number)}}))
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / "unfinished"
+        unfinished.write_text(json.dumps({"artifact": {"digest": str(number)}}))
+        unfinished.replace(folder / "manifest.json")
 """
 
 

@@ -16,8 +16,8 @@ class Limits(Section):
     explore: Count | None = parameter(None, "The instructions that every iteration explores.")
     validation: Natural | None = parameter(
         100,
-        "The validation split: training instructions that none of the splits above uses. They decide on the best iteration, early stopping"
-        " and the champion. 0: none; the last iteration is reported.",
+        "The validation split: training instructions that the splits above do not use. It selects the best iteration, and decides on early"
+        " stopping and the champion. 0: no split; the last iteration is reported.",
     )
     eval: Count | None = parameter(None, "AgentEval: the benchmark instructions.")
 
@@ -29,7 +29,7 @@ class DataParams(Section):
     limits: Limits = parameter(Limits(), "At most this many instructions per environment and split.")
     extra: list[Text] = parameter(
         [],
-        "Folders of further trajectories that are learned from together with AgentTraj and AgentTraj-L, e.g. [imported/agentinstruct]"
-        " (`agentevol data import`).",
+        "Folders of further trajectories (`agentevol data import`), e.g. [imported/agentinstruct]. Policies learn from them together with"
+        " AgentTraj and AgentTraj-L.",
         added_later=True,
     )

@@ -36,21 +36,23 @@ _ColumnName = Annotated[str, AfterValidator(_check_column_name)]
 class EndpointParams(Section):
     """An OpenAI-compatible endpoint."""
 
-    url: Url | None = parameter(None, "Its address, e.g. http://127.0.0.1:8000/v1.", effect="numerics")
+    url: Url | None = parameter(None, "The server's address, e.g. http://127.0.0.1:8000/v1.", effect="numerics")
     model: Text | None = parameter(
-        None, "The model's name on the server; null: the policy's folder (`agentevol evaluate` is given the name)."
+        None, "The model's name on the server; null: the policy's folder. `agentevol evaluate NAME` takes another name."
     )
     api_key_env: _VariableName | None = parameter(
         None,
-        "The environment variable that holds the API key, e.g. OPENAI_API_KEY. The key itself never stands here; null: no key is sent.",
+        "The environment variable that holds the API key, e.g. OPENAI_API_KEY; null: no key is sent. Never write the key itself here.",
         effect="none",
         formerly="key_from",
     )
-    requests_per_minute: Count | None = parameter(None, "Rate limit; null: none.", effect="none", formerly="per_minute")
+    requests_per_minute: Count | None = parameter(
+        None, "At most this many requests per minute; null: no limit.", effect="none", formerly="per_minute"
+    )
     timeout: Positive = parameter(120.0, "Seconds for one request.", effect="none")
     max_retries: Natural = parameter(
         6,
-        "Retries of a request that was not answered (429, 5xx, a broken connection), with growing pauses.",
+        "Retries of a request that may succeed later (429, 5xx, a broken connection), with growing pauses.",
         effect="none",
         formerly="retries",
     )
@@ -81,11 +83,13 @@ class EngineParams(EndpointParams):
     """The inference engine that generates the policies' answers."""
 
     kind: Literal["transformers", "vllm", "openai"] = parameter(
-        "transformers", "transformers or vllm (both in this process), or openai (a server; all other keys but `options` belong to it)."
+        "transformers",
+        "transformers or vllm (both in this process), or openai (a server). The other keys, except `options`, are for openai only.",
     )
     weight_sync: Literal["vllm"] | None = parameter(
         None,
-        "How the server receives a new policy: vllm (`VLLM_SERVER_DEV_MODE=1 vllm serve`); null: never, so that it can only be evaluated.",
+        "How the server loads a new policy: vllm (`VLLM_SERVER_DEV_MODE=1 vllm serve`); null: not at all, so its model can only be"
+        " evaluated.",
         effect="numerics",
         formerly="refresh",
     )
@@ -94,12 +98,14 @@ class EngineParams(EndpointParams):
 class BaselineParams(EndpointParams):
     """A hosted model to compare with."""
 
-    name: _ColumnName = parameter(..., "The head of its column in the report.")
-    url: Url = parameter(..., "Its address, e.g. https://api.example.com/v1.", effect="numerics")
+    name: _ColumnName = parameter(..., "The title of its column in the report.")
+    url: Url = parameter(..., "The server's address, e.g. https://api.example.com/v1.", effect="numerics")
     model: Text = parameter(..., "The model's name on the server.")
-    concurrency: Count = parameter(16, "Episodes, and so requests, at the same time.", effect="numerics", formerly="at_once")
-    max_new_tokens: Count = parameter(512, "As in rollout.")
-    context_length: Count = parameter(32768, "As in rollout.", formerly="context")
+    concurrency: Count = parameter(
+        16, "Episodes that are played at the same time, with one request each.", effect="numerics", formerly="at_once"
+    )
+    max_new_tokens: Count = parameter(512, "At most this many tokens per answer.")
+    context_length: Count = parameter(32768, "At most this many tokens per episode.", formerly="context")
 
     def engine(self) -> EngineParams:
         return EngineParams(kind="openai", **self.model_dump(include=set(EndpointParams.model_fields)))

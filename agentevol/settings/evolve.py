@@ -11,37 +11,37 @@ from agentevol.settings.types import ADAPTIVE, Count, Merge, Samples, Section, S
 
 
 class EvolveParams(Section):
-    """The loop: how often it explores, and what each iteration learns from."""
+    """The loop: its iterations, how they explore, and the data and rule of their learning."""
 
     iterations: Count = parameter(4, "M: iterations of exploration and learning.")
     samples: Samples = parameter(
         1,
-        "K: episodes per instruction; one number, a list of M numbers, e.g. [3, 2, 1, 1], or adaptive: `budget` episodes, most of them"
-        " where success is uncertain.",
+        "K: episodes per instruction: one number, a list of M numbers, e.g. [3, 2, 1, 1], or adaptive (`budget` episodes, most of them"
+        " where success is uncertain).",
     )
     budget: Count | None = parameter(
         None,
-        "Episodes of each iteration where samples is adaptive; null: as many as K = 1 plays, one per explored instruction.",
+        "Episodes of each iteration with adaptive samples; null: one per explored instruction, as with K = 1.",
         added_later=True,
     )
     merge: Merge = parameter(
         "initial",
-        "What the explored data is merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
+        "The data that the kept episodes are merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
     )
     start_from: StartFrom = parameter(
         "base",
-        "The model that each iteration fine-tunes: the base model, or the previous policy (dpo and grpo: always the latter).",
+        "The model that each iteration fine-tunes: base (the base model) or previous (the previous policy; dpo and grpo always use it).",
     )
     rule: Rule = parameter(
         "reward_weighted",
-        "The learning rule: reward_weighted (Eq. 8 of the paper), threshold (all kept episodes weigh the same), dpo (successes are compared"
-        " with failures), or grpo (each episode is compared with the others of its instruction).",
+        "The learning rule: reward_weighted (Eq. 8 of the paper), threshold (all kept episodes have the same weight), dpo (compares"
+        " successes with failures), or grpo (compares each episode with the others of its instruction).",
     )
     max_kept_per_instruction: Count | None = parameter(
-        None, "Successes kept per instruction and iteration at most; null keeps all.", formerly="keep_per_instruction"
+        None, "At most this many kept episodes per instruction and iteration; null: all.", formerly="keep_per_instruction"
     )
     patience: Count | None = parameter(
-        None, "Early stopping: end after this many iterations without a better score on the validation split; null runs all iterations."
+        None, "Early stopping: end after this many iterations without a better score on the validation split; null: run all iterations."
     )
 
     @property
@@ -63,7 +63,9 @@ class SweepParams(Section):
     merge: Annotated[list[Merge], Field(min_length=1)] = parameter(["initial"], "Values of evolve.merge.")
     start_from: Annotated[list[StartFrom], Field(min_length=1)] = parameter(["base"], "Values of evolve.start_from.")
     rule: Annotated[list[Rule], Field(min_length=1)] = parameter(["reward_weighted"], "Values of evolve.rule.")
-    concurrency: Count = parameter(1, "Series of runs that are computed at the same time.", effect="none", formerly="at_once")
+    concurrency: Count = parameter(
+        1, "Chains of runs (one setting and one seed each) that run at the same time.", effect="none", formerly="at_once"
+    )
 
     @field_validator("iterations", "samples", "seeds", "merge", "start_from", "rule")
     @classmethod

@@ -20,30 +20,32 @@ class FilterParams(Section):
 
     keep: Keep = parameter(
         "success",
-        "The episodes to keep: success (by the environment's rule), positive (a reward above 0, so partial rewards, too), all.",
+        "The episodes to keep: success (by the environment's rule), positive (a reward above 0, so partial rewards, too) or all.",
         added_later=True,
     )
     deduplicate: bool = parameter(
         True,
-        "Keep one of several episodes with the same answers; false counts each as often as it was sampled (filter and merging).",
+        "Keep only one of several episodes with the same answers; false: keep all of them (in the filter and in merging).",
         added_later=True,
     )
     reward: Reward = parameter(
         "environment",
-        "The reward that `keep: positive` and the learning rule see: environment (its own), success (1 or 0), progress (how far the"
-        " episode came, 0 to 1; use it with `keep: positive`), learned (the probability of success that a verifier predicts from the text)."
-        " Behavioural cloning always has the environment's.",
+        "The reward of explored episodes, for `keep: positive` and the learning rule: environment (its own), success (1 or 0), progress"
+        " (how far the episode came, 0 to 1; use it with `keep: positive`) or learned (the probability of success that a verifier predicts"
+        " from the text). Behavioural cloning always uses the environment's.",
         added_later=True,
     )
     objective: Objective | None = parameter(
         None,
-        "Several objectives instead of `reward`: weights of success, progress, rounds, learned and reward (the environment's), e.g."
-        " {success: 1, rounds: -0.01}. evolve.max_kept_per_instruction then keeps the best instead of the first.",
+        "A weighted sum as the reward, instead of `reward`: weights of success, progress, rounds, learned and reward (the environment's),"
+        " e.g. {success: 1, rounds: -0.01}. evolve.max_kept_per_instruction then keeps the best episodes instead of the first.",
         added_later=True,
     )
 
     verifier_penalty: Positive = parameter(
-        30.0, "The L2 penalty of the verifier's logistic regression, where `reward` or `objective` has a learned part.", added_later=True
+        30.0,
+        "The L2 penalty of the verifier's logistic regression, for `reward: learned` or an `objective` with learned.",
+        added_later=True,
     )
 
     @model_validator(mode="after")

@@ -16,49 +16,54 @@ class FinetuneParams(Section):
         8.0, "Passes over the data: one number, or a list of M + 1 numbers (behavioural cloning first, then iteration 1, 2, ...)."
     )
     max_steps: Count | None = parameter(
-        None, "Optimizer steps, the same for every policy, instead of epochs; null: `epochs` decides.", formerly="updates"
+        None, "Optimizer steps of every policy, instead of `epochs`; null: `epochs` decides.", formerly="updates"
     )
     learning_rate: Positive = parameter(1.5e-3, "Peak learning rate.")
     batch_tokens: Count = parameter(4096, "Tokens per optimizer step.")
     micro_batch_tokens: Count | None = parameter(
-        None, "Tokens per forward pass; null: those of a whole step.", effect="numerics", formerly="micro_tokens"
+        None,
+        "Tokens per forward pass; null: those of a whole step, or as many as fit `memory_gib`.",
+        effect="numerics",
+        formerly="micro_tokens",
     )
     warmup_ratio: Share = parameter(0.1, "Share of the steps in which the learning rate rises.", formerly="warmup")
     min_lr_ratio: Share = parameter(0.1, "The final learning rate, as a share of the peak; the decay is linear.")
     weight_decay: NonNegative = parameter(0.01, "AdamW's weight decay, applied to matrices only.")
     max_grad_norm: Positive = parameter(1.0, "Gradients are clipped to this norm.", formerly="clip")
     precision: Precision = parameter(
-        "auto", "Number format of the computation: auto is bfloat16 where the processor or GPU has it in hardware, else float32."
+        "auto", "Number format of the computation: auto is bfloat16 if the CPU or GPU has it in hardware, otherwise float32."
     )
     optimizer: Literal["adamw", "adamw_8bit", "adamw_paged_8bit"] = parameter(
         "adamw",
-        "adamw, or bitsandbytes' AdamW with moments of 8 bits (adamw_8bit; adamw_paged_8bit may move them off the GPU; extra `gpu`).",
+        "adamw, or bitsandbytes' AdamW with 8-bit moments: adamw_8bit, adamw_paged_8bit (it may move them off the GPU); extra `gpu`.",
     )
     gradient_checkpointing: bool = parameter(
         False, "Compute activations again in the backward pass: less memory, about a third more time.", effect="numerics"
     )
     memory_gib: Positive | None = parameter(
         None,
-        "Memory of a training step in GiB, which micro-batches are fitted to by an estimate; null: on a GPU 90 % of its memory."
+        "GiB that a training step may use; an estimate fits micro-batches to it. null: 90 % of a GPU's memory, no limit on a CPU."
         " `micro_batch_tokens` overrides it.",
         effect="numerics",
     )
-    max_tokens: Count = parameter(2048, "Longer trajectories, or longer than the model's own context, are left out and reported.")
+    max_tokens: Count = parameter(
+        2048, "Training leaves out trajectories with more tokens than this, or than the model's own context, and the report says how many."
+    )
     loss_aggregation: LossAggregation = parameter(
         "token_mean",
-        "How the losses of tokens become a step's loss: token_mean (their sum, divided by the step's trained tokens, so a trajectory weighs"
-        " by its length) or sequence_mean (each trajectory's mean over its own tokens; the sum of these, divided by the mean number of"
-        " trajectories per step of the whole training, so all weigh alike).",
+        "How the losses of tokens become the loss of a step: token_mean (their sum, divided by the step's trained tokens, so long"
+        " trajectories count more) or sequence_mean (the mean of each trajectory over its tokens; the sum of these means, divided by the"
+        " mean number of trajectories per step of the whole training, so all count the same).",
         added_later=True,
     )
     lora_rank: Count | None = parameter(None, "Train LoRA adapters of this rank instead of all weights (needs the extra `lora`).")
     lora_alpha: Positive | None = parameter(None, "LoRA's scale; null: twice the rank.")
     checkpoint_minutes: NonNegative | None = parameter(
-        5.0, "Minutes between checkpoints: what a kill can cost at most; null writes none.", effect="none"
+        5.0, "Minutes between checkpoints, and so the most that a kill costs; null: no checkpoints.", effect="none"
     )
     accelerate_config: Text | None = parameter(
         None,
-        "Several processes or FSDP: a file made by `accelerate config`; null: this process.",
+        "For several processes or FSDP: a file made by `accelerate config`; null: train in this process.",
         effect="numerics",
         formerly="accelerate",
     )

@@ -21,22 +21,27 @@ class PretrainParams(Section):
     context_length: Count = parameter(2048, "Tokens that the model can read.", formerly="context")
     start_from: Text | None = parameter(
         None,
-        "A folder with a model and tokenizer to continue from, e.g. models/base; null: new weights, and the lesson of copying first.",
+        "A folder with a model and tokenizer to continue from, e.g. models/base; null: new weights, which learn copying first.",
     )
-    induction_steps: Count = parameter(6000, "Steps of the first lesson, copying, at most.")
-    induction_tokens: Count = parameter(1536, "Tokens per step of that lesson.")
-    reading_tokens: Count = parameter(60_000_000, "Tokens of the second lesson, reading: lucky play, exercises and random play.")
+    induction_steps: Count = parameter(6000, "At most this many steps of the first lesson (copying).")
+    induction_tokens: Count = parameter(1536, "Tokens per step of the first lesson.")
+    reading_tokens: Count = parameter(
+        60_000_000, "Tokens of the second lesson (reading): random play that reached its goal by chance, exercises, and other random play."
+    )
     passes: Count = parameter(
-        1, "How often each text is read. On a GPU reading is faster than generating; about 7 then keeps it busy with 16 processors."
+        1, "How often each text is read. A GPU reads faster than CPUs generate: with 16 CPU cores, about 7 passes keep it busy."
     )
-    max_minutes: Positive | None = parameter(None, "Minutes of the second lesson at most; null: `reading_tokens` alone decides.")
-    batch_tokens: Count = parameter(4096, "Tokens per step of that lesson; a GPU can take 32768.")
+    max_minutes: Positive | None = parameter(None, "At most this many minutes of the second lesson; null: only `reading_tokens` decides.")
+    batch_tokens: Count = parameter(4096, "Tokens per step of the second lesson; a GPU can take 32768.")
     learning_rate: Positive = parameter(1e-3, "Peak learning rate.")
     precision: Precision = parameter("auto", "Number format of the computation, as in finetune.")
     num_workers: Natural | None = parameter(
-        None, "Processes that generate the text; null: half of the processors with a GPU, else one; 0: none of their own.", effect="none"
+        None,
+        "Processes that generate the text; null: with a GPU half of the CPU cores, otherwise one; 0: the text is generated in this"
+        " process.",
+        effect="none",
     )
-    checkpoint_minutes: Positive = parameter(5.0, "Minutes between checkpoints: what a kill can cost at most.", effect="none")
+    checkpoint_minutes: Positive = parameter(5.0, "Minutes between checkpoints, and so the most that a kill costs.", effect="none")
 
     @model_validator(mode="after")
     def _heads_share_evenly(self) -> PretrainParams:

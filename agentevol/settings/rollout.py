@@ -30,54 +30,58 @@ class RolloutParams(Section):
     concurrency: Count = parameter(64, "Episodes played at the same time.", effect="numerics", formerly="slots")
     num_workers: Count = parameter(
         2,
-        "Processes that share these episodes, with one processor thread each. On GPUs `num_engines` decides.",
+        "Processes that share these episodes, with one CPU thread each. On GPUs `num_engines` decides instead.",
         effect="numerics",
         formerly="workers",
     )
     num_engines: Count | None = parameter(
         None,
-        "Engines that share these episodes, each with a GPU and a process of its own; null: one for each visible GPU"
-        " (with vLLM's tensor_parallel_size and similar options: one for all). On a CPU null or 1.",
+        "Engines that share these episodes, each with its own GPU and process; null: one for each visible GPU (with vLLM's"
+        " tensor_parallel_size and similar options: one for all GPUs). On a CPU null or 1.",
         effect="numerics",
         added_later=True,
     )
-    max_new_tokens: Count = parameter(128, "Tokens of one answer at most.")
+    max_new_tokens: Count = parameter(128, "At most this many tokens per answer.")
     context_length: Count = parameter(
-        1280, "Tokens of one episode at most; a longer episode is cut (status: truncated).", formerly="context"
+        1280, "At most this many tokens per episode; a longer episode is cut (status: truncated).", formerly="context"
     )
     precision: Precision = parameter(
         "auto",
-        "Number format in which `transformers` plays: auto is float32 on a CPU, the model's own 16-bit type (or bfloat16) on a GPU.",
+        "Number format of `transformers`: auto is float32 on a CPU, and on a GPU the model's own 16-bit type (or bfloat16).",
         effect="numerics",
     )
     kv_cache_gib: Positive | None = parameter(
         None,
-        "GiB of GPU memory for the KV cache of `transformers`; null: 80 % of what the weights leave free. It is taken as episodes grow.",
+        "GiB of GPU memory for the KV cache of `transformers`, allocated as episodes grow; null: 80 % of the memory that the weights leave"
+        " free.",
         effect="numerics",
     )
-    chunk_size: Count = parameter(512, "Episodes per exploration task: what a kill can cost at most.", effect="none", formerly="chunk")
+    chunk_size: Count = parameter(512, "Episodes per task, and so the most that a kill costs.", effect="none", formerly="chunk")
     max_repeats: Annotated[int, Field(ge=2)] | None = parameter(
-        3, "Cut an episode when the same answer has the same outcome this many times in a row; null never does.", formerly="repeats"
+        3, "Cut an episode when the same answer has the same outcome this many times in a row; null: never.", formerly="repeats"
     )
     max_retries: Natural = parameter(
-        1, "Retries of an episode that ended in an error; an error never counts as a failure.", effect="none", formerly="retries"
+        1,
+        "How often an episode that ended in an error is played again. An error never counts as a failure.",
+        effect="none",
+        formerly="retries",
     )
     step_timeout: Positive | None = parameter(
         120.0,
-        "Seconds that reset or one step of an environment in this process may take before the episode ends in an error; null has no limit.",
+        "Seconds that a reset or step of an environment in this process may take; a longer one is an error of the episode. null: no limit.",
         effect="none",
     )
     concurrent_steps: Literal["none", "slow", "all"] = parameter(
         "none",
-        "Environments that step while the engine generates for the other episodes: none; slow (those on a server and those that say they"
-        " are slow, such as webarena); or all.",
+        "Environments that step while the engine generates for other episodes: none, slow (on a server, or declared as slow, such as"
+        " webarena) or all.",
         effect="numerics",
         added_later=True,
     )
     servers: dict[str, _Servers] = parameter(
         {},
-        "Environments played on a server (`agentevol serve`), by name: its URL, e.g. {textcraft: http://127.0.0.1:36001}, or a list of"
-        " URLs that share the episodes.",
+        "Environments that are played on a server (`agentevol serve`): name and URL, e.g. {textcraft: http://127.0.0.1:36001}, or a list"
+        " of URLs that share the episodes.",
         effect="numerics",
     )
 

@@ -34,9 +34,9 @@ class RuleParams(Section):
     """What the sections of rules that continue the policy which explored have in common."""
 
     learning_rate: Positive | None = parameter(
-        None, "Peak learning rate; null: a tenth of finetune.learning_rate, as the policy is trained already."
+        None, "Peak learning rate; null: a tenth of finetune.learning_rate, because the policy is already trained."
     )
-    epochs: Positive = parameter(1.0, "Passes over the data; finetune.max_steps, where it is given, decides instead.")
+    epochs: Positive = parameter(1.0, "Passes over the data; finetune.max_steps overrides it.")
 
     def options(self) -> dict[str, Any]:
         """The arguments of the rule's class."""
@@ -46,15 +46,17 @@ class RuleParams(Section):
 class DpoParams(RuleParams):
     """The rule dpo: pairs of a success and a failure of the same instruction."""
 
-    beta: Positive = parameter(0.1, "How strongly a pair pushes, and how early it stops: the factor of the log-ratios in DPO's loss.")
+    beta: Positive = parameter(
+        0.1, "β, the factor of the log-ratios in DPO's loss. A higher value holds the policy closer to the one that explored."
+    )
     likelihood_weight: NonNegative = parameter(1.0, "Weight of the success's negative log-likelihood per token; 0 is DPO alone.")
-    max_pairs_per_instruction: Count | None = parameter(4, "Pairs per instruction at most; null takes all.")
-    epochs: Positive = parameter(3.0, "Passes over the pairs; finetune.max_steps, where it is given, decides instead.")
+    max_pairs_per_instruction: Count | None = parameter(4, "At most this many pairs per instruction; null: all.")
+    epochs: Positive = parameter(3.0, "Passes over the pairs; finetune.max_steps overrides it.")
 
 
 class GrpoParams(RuleParams):
     """The rule grpo: advantages over the samples of an instruction."""
 
-    clip_range: Positive = parameter(0.2, "How far the ratio of a token's probabilities may move the policy: up to 1 - this and 1 + this.")
+    clip_range: Positive = parameter(0.2, "ε: the ratio of a token's probabilities is clipped to between 1 - ε and 1 + ε.")
     kl_coefficient: NonNegative = parameter(0.0, "Weight of the KL divergence from the policy that explored.")
     scale_rewards: bool = parameter(True, "Divide advantages by the standard deviation of their instruction's rewards.")

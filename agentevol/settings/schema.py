@@ -44,9 +44,7 @@ class ModelParams(Section):
     """The base model."""
 
     base: Text = parameter("models/base", "A model folder, or the name of a causal language model on the Hugging Face hub.")
-    num_threads: Count | None = parameter(
-        None, "Processor threads of the model; null lets PyTorch decide.", effect="numerics", formerly="threads"
-    )
+    num_threads: Count | None = parameter(None, "CPU threads of the model; null: PyTorch decides.", effect="numerics", formerly="threads")
     chat_template_kwargs: dict[str, Any] = parameter(
         {}, "Variables of the model's chat template, e.g. {enable_thinking: false} (Qwen 3), {date_string: 26 Jul 2024} (Llama 3)."
     )
@@ -68,10 +66,10 @@ class EvaluateParams(Section):
     temperature: Temperature = parameter(0.0, "Sampling temperature; 0 is greedy.")
     bc_large: bool = parameter(True, "Train and score BC-Large as well.", effect="extra", formerly="large")
     zero_shot: bool = parameter(True, "Score the base model before any training as well.", effect="extra")
-    random: bool = parameter(True, "Score a player of random actions as well, where environments list their actions.", effect="extra")
+    random: bool = parameter(True, "Score a random player as well, in environments that list their actions.", effect="extra")
     baselines: list[BaselineParams] = parameter(
         [],
-        "Hosted models as columns of the table, e.g. [{name: GPT-4-Turbo, url: https://.../v1, model: gpt-4-turbo}].",
+        "Hosted models that are further columns of the table, e.g. [{name: GPT-4-Turbo, url: https://.../v1, model: gpt-4-turbo}].",
         effect="extra",
     )
 
@@ -91,7 +89,7 @@ class Params(Section):
     Rule between sections: an episode that fills its context must pass the gate and be short enough to learn from.
     """
 
-    seed: Seed = parameter(0, "The seed of everything random.")
+    seed: Seed = parameter(0, "The random seed of the run.")
     environments: list[str] = parameter(["babyai", "maze", "textcraft", "wordle"], "The environments of the run, by name.")
     model: ModelParams = parameter(ModelParams(), "The base model.")
     data: DataParams = parameter(DataParams(), "The datasets.")
@@ -99,7 +97,7 @@ class Params(Section):
     rollout: RolloutParams = parameter(RolloutParams(), "How episodes are played.")
     engine: EngineParams = parameter(EngineParams(), "The inference engine of the run's policies.")
     explore: ExploreParams = parameter(ExploreParams(), "How exploration samples.")
-    evolve: EvolveParams = parameter(EvolveParams(), "The loop.")
+    evolve: EvolveParams = parameter(EvolveParams(), "The loop of exploration and learning.")
     filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept.", added_later=True)
     finetune: FinetuneParams = parameter(FinetuneParams(), "Training.")
     dpo: DpoParams = parameter(DpoParams(), "The learning rule dpo.", added_later=True)

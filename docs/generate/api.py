@@ -9,10 +9,13 @@ _ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "agentevol.settings": "Parameters: their types, defaults and checks.",
     "agentevol.data": "Trajectories, datasets, filtering, formats, experts.",
+    "agentevol.exchange": "Rows of other projects: import and export.",
     "agentevol.gate": "The checks that data must pass before training.",
     "agentevol.chat": "Chat templates and tokenization.",
     "agentevol.rollout": "Playing episodes with an inference engine.",
-    "agentevol.training": "Fine-tuning.",
+    "agentevol.preflight": "The checks of a model before a run.",
+    "agentevol.training": "Fine-tuning and the learning rules.",
+    "agentevol.verifier": "The learned reward: the probability of success, predicted from an episode's text.",
     "agentevol.evaluation": "Scores, intervals and paired tests.",
     "agentevol.report": "Tables, plots, reports and the episode viewer.",
     "agentevol.pretraining": "How the embedded base model is made.",
@@ -24,8 +27,8 @@ _ENVIRONMENT_FOLDERS = {"alfworld", "babyai", "bird", "sciworld", "textcraft", "
 _INTRODUCTION = """\
 # Python API
 
-Generated from the docstrings. `agentevol` and `envs` need neither Prefect nor MLflow nor DVC;
-`tasks` and `flows` are the pipeline around them. See the [example that uses them alone](../../how-to/library.md).
+Generated from the docstrings. You can use `agentevol` and `envs` without Prefect, MLflow and DVC ([example](../../how-to/library.md)).
+`tasks` and `flows` are the pipeline around them.
 """
 
 

@@ -16,16 +16,16 @@ METRICS = {
         ("progress/<environment>", "share", "Mean progress of an episode, where the environment measures it."),
         ("progress_low/<environment>", "share", "Lower end of its 95 % bootstrap interval."),
         ("progress_high/<environment>", "share", "Upper end of its 95 % bootstrap interval."),
-        ("rounds_per_success/<environment>", "rounds", "Rounds of all episodes, by the number of successes, where there is one."),
+        ("rounds_per_success/<environment>", "rounds", "Rounds of all episodes, divided by the number of successes."),
         (
             "errors/<environment>",
             "episodes",
-            "Episodes that ended in an error and were not scored; of an environment only if there were any.",
+            "Episodes that ended in an error and were not scored; for an environment only if there were any.",
         ),
         (
             "success_errors_failed/<environment>",
             "share",
-            "Success rate with errors counted as failures, where there were errors.",
+            "Success rate with errors counted as failures; only where there were errors.",
         ),
     ],
     "Scores on the validation split": [
@@ -35,17 +35,17 @@ METRICS = {
         ("verifier_auc/<environment>", "share", "Probability that a success gets a higher prediction than a failure."),
         ("verifier_auc_low/<environment>", "share", "Lower end of its 95 % bootstrap interval over instructions."),
         ("verifier_auc_high/<environment>", "share", "Upper end of the same interval."),
-        ("verifier_rounds_auc/<environment>", "share", "The same for the number of rounds alone, fewer being better."),
+        ("verifier_rounds_auc/<environment>", "share", "The AUC of the number of rounds alone (fewer rounds are better)."),
         ("verifier_brier/<environment>", "", "Mean squared error of the predictions."),
-        ("verifier_base_brier/<environment>", "", "That of predicting the success rate for every episode."),
+        ("verifier_base_brier/<environment>", "", "The same error if every prediction is the success rate."),
         ("verifier_calibration_error/<environment>", "share", "Expected calibration error, in ten bins of equal size."),
     ],
     "Cost": [
-        ("time/<phase>", "s", "Time of the phase. A result from the store keeps the time that it first took."),
+        ("time/<phase>", "s", "Time of the phase. A result from the store keeps the time of its first computation."),
         ("tokens/<phase>", "tokens", "Tokens read and generated (exploration, evaluation), or passed through training."),
         ("tokens/with_loss", "tokens", "Tokens with a loss, over all epochs of the training."),
-        ("endpoint_<phase>/requests", "requests", "Requests to an endpoint, where one generated the answers."),
-        ("endpoint_<phase>/repeated", "requests", "Requests among them that were retries."),
+        ("endpoint_<phase>/requests", "requests", "Requests to an endpoint, if one generated the answers."),
+        ("endpoint_<phase>/repeated", "requests", "Retries among these requests."),
         ("endpoint_<phase>/tokens_in", "tokens", "Prompt tokens that the endpoint counted."),
         ("endpoint_<phase>/tokens_out", "tokens", "Generated tokens that the endpoint counted."),
     ],
@@ -53,22 +53,22 @@ METRICS = {
         ("exploration/episodes", "episodes", "Episodes explored in the iteration."),
         ("exploration/kept", "trajectories", "Explored trajectories that passed the filter."),
         ("exploration/instructions", "instructions", "Instructions of the explore split."),
-        ("exploration/sampled", "instructions", "Those with an episode: with adaptive samples an iteration may skip some."),
-        ("exploration/covered", "instructions", "Those with a success."),
-        ("exploration/without_expert", "instructions", "Those without a trajectory in AgentTraj."),
-        ("exploration/covered_without_expert", "instructions", "Those without a trajectory in AgentTraj and with a success."),
+        ("exploration/sampled", "instructions", "Instructions with an episode; with adaptive samples an iteration may skip some."),
+        ("exploration/covered", "instructions", "Instructions with a success."),
+        ("exploration/without_expert", "instructions", "Instructions without a trajectory in AgentTraj."),
+        ("exploration/covered_without_expert", "instructions", "Instructions without a trajectory in AgentTraj and with a success."),
         ("exploration_episodes/<environment>/<difficulty>", "episodes", "Explored episodes by difficulty."),
         ("exploration_coverage/<environment>/<difficulty>", "share", "Share of the instructions with a success, by difficulty."),
         ("exploration/errors", "episodes", "Explored episodes that ended in an error. *"),
         ("exploration/dropped_<reason>", "trajectories", "Dropped by the filter: failed, truncated, error, duplicate, over_the_cap. *"),
-        ("exploration/truncated_<cause>", "episodes", "Cut: `context`: `rollout.context_length` tokens; `loop`: `rollout.max_repeats`. *"),
+        ("exploration/truncated_<cause>", "episodes", "Cut by `rollout.context_length` (`context`) or `rollout.max_repeats` (`loop`). *"),
         ("evaluation/truncated_<cause>", "episodes", "The same on AgentEval. *"),
         ("training/trajectories", "trajectories", "Trajectories in the training set."),
-        ("training/too_long", "trajectories", "Those with more tokens than `finetune.max_tokens`, which were left out. *"),
+        ("training/too_long", "trajectories", "Trajectories with more tokens than `finetune.max_tokens`, which were left out. *"),
         ("training/steps", "steps", "Optimizer steps."),
-        ("training/pairs", "pairs", "Pairs of a success and a failure that the rule dpo learnt from."),
+        ("training/pairs", "pairs", "Pairs of a success and a failure that the rule dpo learned from."),
         ("training/groups", "instructions", "Instructions whose episodes the rule grpo compared with each other."),
-        ("training/groups_without_variance", "instructions", "Those among them whose episodes all had the same reward, and were left out."),
+        ("training/groups_without_variance", "instructions", "Instructions whose episodes all had the same reward, which were left out."),
         ("training/instructions_without_pairs", "instructions", "Instructions without a success or without a failure."),
         ("loss/<policy>", "nats", "Training loss of a policy; the step is the optimizer step."),
     ],
@@ -90,41 +90,44 @@ METRICS = {
 }
 TAGS = [
     ("agentevol.run_key", "Digest of everything that decides the results. The same command continues the run with the same key."),
-    ("agentevol.setting", "K, merging, starting point, rule, and six digits for all other parameters but M and the seed."),
+    ("agentevol.setting", "K, merging, starting point, rule, and six digits that stand for all other parameters except M and the seed."),
     ("agentevol.seed", "The seed."),
     ("agentevol.environments", "The environments."),
     ("agentevol.sweep", "The sweep that the run belongs to."),
     ("agentevol.version", "The version of AgentEvol."),
     ("agentevol.tracking_schema", "The version of these names."),
-    ("agentevol.commits", "All commits, where a run was continued with another one."),
+    ("agentevol.commits", "All commits with which the run was started or continued."),
     ("agentevol.code_changed", "Whether the work tree had changes that were not committed."),
     ("agentevol.dvc_experiment", "The name of the DVC experiment."),
     ("agentevol.model.<policy>", "Folder and SHA-256 of a policy; `agentevol.model.base` is the base model."),
     ("agentevol.selected", "The policy that is the result of the run, and how it was selected."),
     ("agentevol.champion", "Whether the selected policy became the champion, and why."),
-    ("agentevol.champion_model", "The registered model and version it was compared with."),
-    ("mlflow.agentevol.logged.<group>", "Internal, hidden in the pages: what of the run is in MLflow already."),
+    ("agentevol.champion_model", "The registered model, and the version that is now champion."),
+    ("mlflow.agentevol.logged.<group>", "Internal, hidden in the pages: the parts of the run that are already logged."),
     ("mlflow.source.name", "The command."),
     ("mlflow.source.type", "Always LOCAL."),
     ("mlflow.source.git.commit", "The commit of the code."),
 ]
 EXPERIMENT_TAGS = [
     ("mlflow.note.content", "The description. One that you edit stays."),
-    ("mlflow.experimentKind", "So that the pages open on the runs. One that you choose stays."),
+    ("mlflow.experimentKind", "The kind of the experiment, so that the pages open on the runs. One that you choose stays."),
     ("mlflow.sharedViewState.<id>", "A saved view of the runs: `agentevol-compare`, `agentevol-curves`."),
     ("mlflow.agentevol.views", "Internal: the digest of the views and the description."),
     ("mlflow.agentevol.views.<part>", "Internal: the environments of the views, and the description as it was written."),
-    ("agentevol.tracking_schema", "The version of the names that the experiment was checked for."),
+    ("agentevol.tracking_schema", "The version of the names for which the experiment was checked."),
     ("agentevol.challengers.<version>", "Of a registered model: the policies that challenged this version, in their order."),
 ]
 _INTRODUCTION = """\
 # MLflow metrics and tags
 
 One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
-and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. `<environment>` is the name of an environment, or
-`overall`. `<phase>` is `exploration`, `training`, `validation` or `evaluation`. `<policy>` is `bc-base`, `bc-large`, `zero-shot`,
-`iteration-1` and so on. Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`. Counts marked * are logged only where
-they are not zero.
+and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. Placeholders:
+
+- `<environment>`: the name of an environment, or `overall`
+- `<phase>`: `exploration`, `verification` (with a learned reward), `training`, `validation` or `evaluation`
+- `<policy>`: `bc-base`, `bc-large`, `zero-shot`, `iteration-1` and so on
+
+Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`. Counts marked * are logged only if they are not zero.
 """
 
 

@@ -36,7 +36,7 @@ class SciWorld(TextEnv):
     - One JVM with a memory limit for many episodes, and no list of all valid actions at every step; there, each episode has a JVM that
       grows to gigabytes, and three quarters of the time go into that list, which no policy sees.
     - The same text on every machine: Java's hash codes are a counter, not addresses, so that lists have a fixed order.
-    - 200 rounds, since the expert needs up to 180 for two task types; a limit of 30 would leave out half of the expert's solutions.
+    - 200 rounds, since the expert needs up to 199; a limit of 30 would leave out half of the expert's solutions.
     - A score below 0 counts as 0.
     """
 

@@ -89,7 +89,7 @@ def _package(name: str) -> Finding:
     try:
         installed = version(name)
     except PackageNotFoundError:
-        return Finding(name, False, "not installed", "make test sets up .venv; or: pip install -c constraints.txt -e .")
+        return Finding(name, False, "not installed", "`make doctor` sets up .venv; or: pip install -c constraints.txt -e .")
     # Prefect 3.8 declares a wider range of fastapi than it runs with, which `pip check` cannot see.
     incompatible = name == "fastapi" and tuple(map(int, installed.split(".")[:2])) >= (0, 155)
     return Finding(name, not incompatible, installed, "pip install 'fastapi<0.151': Prefect 3.8 does not start with later ones")

@@ -72,7 +72,7 @@ class VllmEngine:
         try:
             import vllm
         except ImportError as error:
-            raise EngineError(f"engine.kind vllm: vLLM cannot be loaded ({one_line_error(error)}); see docs/engines.md") from None
+            raise EngineError(f"engine.kind vllm: vLLM cannot be loaded ({one_line_error(error)}); see docs/how-to/engines.md") from None
         from transformers import AutoConfig
         from vllm.platforms import current_platform
 

@@ -47,8 +47,9 @@ def _measure(episodes: Sequence[Trajectory], seed: int) -> RoundsPerSuccess:
     ratios = []
     for _ in range(_RESAMPLES // _RESAMPLES_AT_ONCE):
         drawn = generator.integers(len(episodes), size=(_RESAMPLES_AT_ONCE, len(episodes)))
-        with np.errstate(divide="ignore"):
-            ratios.append(rounds[drawn].sum(axis=1) / successes[drawn].sum(axis=1))
+        won = successes[drawn].sum(axis=1)
+        # 0 rounds (an opening that fills the context) for 0 successes are no success at any price, too.
+        ratios.append(np.where(won > 0, rounds[drawn].sum(axis=1) / np.maximum(won, 1.0), inf))
     # "lower" and "higher" do not interpolate, which would make NaN of an infinite value.
     ordered = np.concatenate(ratios)
     low, high = np.percentile(ordered, 2.5, method="lower"), np.percentile(ordered, 97.5, method="higher")

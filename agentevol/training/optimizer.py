@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 
 from agentevol.training.master_weights import MasterWeights
@@ -63,7 +64,9 @@ class Optimizer:
         None: with bfloat16 on one GPU. Elsewhere bfloat16 is autocast over float32 weights."""
         # Accelerate allows one precision per process; autocast here lets a float32 training follow a bfloat16 one in the same process.
         # "no" also overrides the precision in an accelerate configuration, which would otherwise silently win over `precision`.
-        self.accelerator = Accelerator(mixed_precision="no")
+        # The plugin likewise overrides ACCELERATE_GRADIENT_ACCUMULATION_STEPS, by which accelerate would divide every loss: steps are split
+        # into micro-batches here.
+        self.accelerator = Accelerator(mixed_precision="no", gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1))
         self.uses_bfloat16 = resolve_precision(precision) == "bfloat16"
         if master_weights is None:
             master_weights = self.uses_bfloat16 and self.accelerator.device.type == "cuda" and self.num_processes == 1

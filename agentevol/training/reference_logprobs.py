@@ -6,6 +6,7 @@ reads those that it began with. A file that cannot be read is written again.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def reference_logprobs(
         flat = torch.cat([_logprobs(optimizer, dataset, group, pad_id) for group in _groups(dataset, episodes, tokens)])
         if file and optimizer.accelerator.is_main_process:
             file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_suffix(".tmp")
+            # A name of its own: another run in the same folder may compute the same values at the same time.
+            temporary = file.with_suffix(f".{uuid.uuid4().hex[:8]}.tmp")
             save_file({"logprobs": flat}, temporary)
             temporary.replace(file)
     return dict(zip(episodes, torch.split(flat, counts), strict=True))

@@ -126,9 +126,12 @@ class TermBatcher:
 
 
 def usable_terms(rule: LearningRule, dataset: TokenizedDataset, max_tokens: int) -> tuple[list[LossTerm], list[str]]:
-    """The rule's terms of episodes that have at most `max_tokens` tokens, some of them in the loss; and the item ids of those too long."""
+    """The rule's terms of episodes that have at most `max_tokens` tokens, some of them in the loss; and the item ids of those too long.
+
+    Nothing predicts the first token of an episode, so it is never in the loss.
+    """
     fits = [len(example.token_ids) <= max_tokens for example in dataset.examples]
-    usable = [fitting and any(example.loss_mask) for fitting, example in zip(fits, dataset.examples, strict=True)]
+    usable = [fitting and any(example.loss_mask[1:]) for fitting, example in zip(fits, dataset.examples, strict=True)]
     terms = [term for term in rule.loss_terms(dataset, usable) if term.weight and all(usable[i] for i in term.episodes)]
     return terms, [item_id for fitting, item_id in zip(fits, dataset.item_ids, strict=True) if not fitting]
 

@@ -72,7 +72,9 @@ def tokenize_dataset(
         dataset.rewards.append(episode_reward(trajectory, objective))
         dataset.item_ids.append(trajectory.item_id)
         dataset.successes.append(trajectory.success)
-        dataset.logprobs.append(array("f", trajectory.token_logprobs or ()))
+        # Without the recorded ids the text may have become other tokens than those that were sampled.
+        recorded = trajectory.token_logprobs if trajectory.token_ids is not None else None
+        dataset.logprobs.append(array("f", recorded or ()))
     if file is not None:
         _write(file, dataset)
     return dataset

@@ -120,14 +120,16 @@ class TransformersEngine:
         """Nothing to do: the memory is freed with the object."""
 
     def _next_batch(self) -> list[_ActiveSequence]:
-        """All sequences that read one token, and as many of the longer ones as the token limit allows."""
+        """All sequences that read one token, and as many of the longer ones as the token limit allows; one that exceeds the limit by itself
+        joins them, else it would wait until no other sequence is left."""
         batch: list[_ActiveSequence] = []
         budget = _MAX_TOKENS_PER_PASS
         by_length = sorted(self._active.values(), key=lambda sequence: (len(sequence.pending_ids) > 1, sequence.request.slot))
         for sequence in by_length:
-            if not batch or len(sequence.pending_ids) <= budget:
+            length = len(sequence.pending_ids)
+            if not batch or length <= budget or (length > _MAX_TOKENS_PER_PASS and budget >= 0):
                 batch.append(sequence)
-                budget -= len(sequence.pending_ids)
+                budget -= length
         return batch
 
     def _next_batch_paged(self) -> list[_ActiveSequence]:

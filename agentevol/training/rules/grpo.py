@@ -12,6 +12,7 @@ with other sampling parameters the episodes are not quite those of the policy th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -51,7 +52,7 @@ class GRPO(LearningRule):
 
     def counts(self, dataset: TokenizedDataset, terms: Sequence[LossTerm]) -> dict[str, int]:
         groups = _groups(dataset).values()
-        return {"groups": len(groups), "groups_without_variance": sum(min(rewards) == max(rewards) for rewards in groups)}
+        return {"groups": len(groups), "groups_without_variance": sum(not _has_variance(rewards) for rewards in groups)}
 
     def loss(self, batch: TermBatch, model: Any, device: torch.device) -> Tensor:
         logprobs = batch.logprobs(model, device)
@@ -68,11 +69,16 @@ class _Advantage:
 
     def __init__(self, rewards: Sequence[float], scaled: bool) -> None:
         self.mean = sum(rewards) / len(rewards)
-        self.has_variance = min(rewards) < max(rewards)
+        self.has_variance = _has_variance(rewards)
         self.scale = (sum((reward - self.mean) ** 2 for reward in rewards) / len(rewards)) ** 0.5 if scaled else 1.0
 
     def of(self, reward: float) -> float:
         return (reward - self.mean) / self.scale if self.has_variance else 0.0
+
+
+def _has_variance(rewards: Sequence[float]) -> bool:
+    """Whether rewards differ by more than rounding, as sums of the same steps in another order do; scaling would make that an advantage."""
+    return not math.isclose(min(rewards), max(rewards), rel_tol=1e-9, abs_tol=1e-9)
 
 
 def _groups(dataset: TokenizedDataset) -> dict[str, list[float]]:

@@ -84,6 +84,11 @@ def test_rounds_per_success_counts_the_rounds_of_failures_and_no_errors() -> Non
     assert (measured["wordle"].ratio, measured["wordle"].high) == (inf, inf), "no success at any price"
 
 
+def test_rounds_per_success_has_an_interval_where_an_episode_ended_before_its_first_round() -> None:
+    measured = rounds_per_success([episode(1, True, rounds=3), episode(2, False, rounds=0, status="truncated")])["maze"]
+    assert (measured.ratio, measured.low, measured.high) == (3, 3, inf)
+
+
 def test_an_environment_with_errors_only_has_no_rate() -> None:
     only = score([episode(1, False, status="error")])["maze"]
     assert (only.n, only.errors) == (0, 1)

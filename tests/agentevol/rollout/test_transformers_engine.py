@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from agentevol.rollout.engine import GenerationRequest
 from agentevol.rollout.engines.transformers import TransformersEngine, sample_tokens
 from agentevol.rollout.ragged_attention import BatchLayout, ragged_attention
+from agentevol.rollout.sampling import Sampling
 from tests.small_models import FAMILIES
 
 
@@ -48,6 +51,20 @@ def test_a_new_conversation_reads_only_what_differs_from_one_in_the_cache(family
     for row, token_ids in enumerate(([*prefix, 13, 14], prefix)):
         reference.release(0)
         assert torch.allclose(reference.append_tokens([0], [token_ids])[0], logits[row], atol=1e-5)
+
+
+def test_prompts_longer_than_a_pass_are_read_while_others_generate(small_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would otherwise wait until all that came before it are answered, so that episodes play one after another."""
+    monkeypatch.setattr("agentevol.rollout.engines.transformers._MAX_TOKENS_PER_PASS", 8)
+    engine = TransformersEngine(small_models["llama"], num_slots=3, context_length=64)
+    for slot in range(3):
+        engine.submit(GenerationRequest(slot, [], list(range(5 + slot, 15 + slot)), np.random.default_rng(0), Sampling(), max_new_tokens=4))
+    passes = []
+    while engine._active:
+        engine.poll()
+        passes.append(sum(sequence.pending_ids == [*sequence.request.token_ids] for sequence in engine._active.values()))
+    assert passes[:3] == [2, 1, 0], "one of them is read in each pass"
+    assert len(passes) <= 6
 
 
 def test_a_sliding_window_hides_distant_positions() -> None:

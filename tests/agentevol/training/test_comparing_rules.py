@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -18,6 +19,7 @@ from agentevol.rollout.rollout import roll_out
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.effects import key_values
 from agentevol.settings.rollout import RolloutParams
+from agentevol.training import reference_logprobs as reference_module
 from agentevol.training.finetune import NoTrainingData, finetune
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import enable_packed_attention
@@ -167,6 +169,23 @@ def test_groups_without_variance_are_left_out_and_counted(small_models: dict[str
     assert [term.weight for term in unscaled] == [0.5, 0.5, -0.5, -0.5, 0.5, -0.5, 0.0, 0.0]
 
 
+def test_rewards_that_differ_by_rounding_are_equal(small_models: dict[str, Path], counting: str) -> None:
+    """0.1 + 0.2 is more than 0.3 by a rounding error, which scaling would turn into an advantage of 1."""
+    dataset = tokenize_dataset(
+        [replace(WON, sample=n, reward=reward) for n, reward in enumerate((0.3, 0.1 + 0.2, 0.3))], small_models["llama"]
+    )
+    assert usable_terms(GRPO(), dataset, 512)[0] == []
+    assert GRPO().counts(dataset, [])["groups_without_variance"] == 1
+
+
+def test_log_probabilities_of_sampled_tokens_are_not_those_of_text_that_is_tokenized_again(
+    small_models: dict[str, Path], counting: str
+) -> None:
+    recorded = replace(WON, token_ids=[1, 2, 3], loss_mask=[False, True, True], token_logprobs=[-0.5, -1.0])
+    dataset = tokenize_dataset([recorded, replace(recorded, token_ids=None, loss_mask=None)], small_models["llama"])
+    assert [list(values) for values in dataset.logprobs] == [[-0.5, -1.0], []]
+
+
 def test_log_probabilities_recorded_while_playing_are_those_of_a_plain_forward_pass_and_are_not_evaluated_again(
     small_models: dict[str, Path], counting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +265,27 @@ def test_a_killed_dpo_ends_with_the_same_weights_and_evaluates_the_reference_onc
     assert model_digest(tmp_path / "killed") == model_digest(tmp_path / "alone")
     assert losses(report) == losses(alone)
     assert report["rule_counts"] == {"pairs": 5, "instructions_without_pairs": 0}
+
+
+def test_two_runs_may_evaluate_the_same_reference_at_the_same_time(
+    small_models: dict[str, Path], counting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = tokenize_dataset(EPISODES, small_models["llama"])
+    optimizer = Optimizer(load_model(small_models["llama"]), precision="float32", weight_decay=0.0, max_grad_norm=1.0)
+
+    def evaluate() -> dict[int, Tensor]:
+        return reference_logprobs(optimizer, dataset, [0, 1], pad_id=0, tokens=200, policy_digest="", cache_folder=tmp_path / "reference")
+
+    def save(tensors: dict[str, Tensor], path: Path) -> None:
+        save_file(tensors, path)
+        monkeypatch.setattr(reference_module, "save_file", save_file)
+        evaluate()  # the other run comes between writing and renaming
+
+    monkeypatch.setattr(reference_module, "save_file", save)
+    first = evaluate()
+    (file,) = (tmp_path / "reference").iterdir()
+    assert file.suffix == ".safetensors"
+    assert all(torch.equal(first[index], values) for index, values in evaluate().items())
 
 
 def test_episodes_that_are_too_long_are_in_no_pair(small_models: dict[str, Path], counting: str) -> None:

@@ -20,6 +20,7 @@ from agentevol.models import load_model, model_digest
 from agentevol.training import launch
 from agentevol.training.finetune import finetune
 from agentevol.training.launch import LaunchFailed
+from agentevol.training.optimizer import Optimizer
 from tests.agentevol.training.examples import TRAJECTORIES, finetune_params, losses
 
 SETTINGS = finetune_params(batch_tokens=512, checkpoint_minutes=0.0)
@@ -276,3 +277,15 @@ def test_variables_of_another_launcher_are_ignored(
     assert os.environ["ACCELERATE_USE_CPU"] == "true", "a choice of the device"
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("ignored "))
     assert line.startswith("ignored LOCAL_RANK, MASTER_ADDR, MASTER_PORT, PMI_SIZE, RANK, WORLD_SIZE: this process trains by itself")
+
+
+def test_a_loss_is_not_divided_by_a_variable_of_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would weaken the clipping of gradients without a word."""
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    model = torch.nn.Linear(2, 1, bias=False)
+    optimizer = Optimizer(model, precision="float32", weight_decay=0.0, max_grad_norm=100.0)
+    gradients: list[torch.Tensor] = []
+    optimizer.adamw.optimizer.register_step_pre_hook(lambda *_: gradients.append(model.weight.grad.clone()))
+    batch: Any = SimpleNamespace(trained_tokens=1, loss_sum=lambda model, device: 3 * model.weight.sum())
+    optimizer.step([batch], 1e-3)
+    assert gradients[0].tolist() == [[3.0, 3.0]]

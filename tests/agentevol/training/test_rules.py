@@ -31,7 +31,7 @@ def test_rewards_are_weights_and_failures_are_left_out(small_models: dict[str, P
 
 def test_too_long_trajectories_are_named_and_those_without_a_loss_left_out(small_models: dict[str, Path], counting: str) -> None:
     dataset = tokenize_dataset([EASY[0], HARD[0], EASY[1]], small_models["llama"])
-    dataset.examples[2].loss_mask = [0] * len(dataset.examples[2].token_ids)
+    dataset.examples[2].loss_mask = [1] + [0] * (len(dataset.examples[2].token_ids) - 1)  # nothing predicts the first token
     for name in ("reward_weighted", "threshold"):
         terms, too_long = usable_terms(load_rule(name), dataset, len(dataset.examples[0].token_ids))
         assert terms == [LossTerm((0,), 1.0)]

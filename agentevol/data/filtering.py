@@ -7,8 +7,9 @@ streamed; only a digest of each stays in memory.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 from agentevol.data.coverage import Coverage, coverage
 from agentevol.data.episode_reward import episode_reward
@@ -45,6 +46,8 @@ class RewardFilter:
         self._objective = settings.objective_weights
         self._chosen: set[int] | None = None
         """The rows that a cap leaves, by their position; None for the first ones of each instruction."""
+        self._ranked: set[int] = set()
+        """The positions of the rows that `rank` found wanted."""
 
     @property
     def needs_ranking(self) -> bool:
@@ -56,12 +59,14 @@ class RewardFilter:
         candidates: dict[str, list[tuple[float, int]]] = {}
         seen: set[bytes] = set()
         for position, trajectory in enumerate(trajectories):
-            if trajectory.status == "error" or not self._is_wanted(trajectory):
+            reward = cache(partial(episode_reward, trajectory, self._objective))  # it may have to play the episode again
+            if trajectory.status == "error" or not self._is_wanted(trajectory, reward):
                 continue
+            self._ranked.add(position)
             key = bytes.fromhex(trajectory.text_key())
             if not (self.settings.deduplicate and key in seen):
                 seen.add(key)
-                candidates.setdefault(trajectory.item_id, []).append((-episode_reward(trajectory, self._objective), position))
+                candidates.setdefault(trajectory.item_id, []).append((-reward(), position))
         self._chosen = {position for ranked in candidates.values() for _, position in sorted(ranked)[: self.cap]}
 
     def keep(self, trajectories: Iterable[Trajectory]) -> Iterator[Trajectory]:
@@ -84,7 +89,11 @@ class RewardFilter:
     def _reason_to_drop(self, trajectory: Trajectory, position: int) -> str | None:
         if trajectory.status == "error":
             return "error"
-        if not self._is_wanted(trajectory):
+        if self._chosen is not None:
+            is_wanted = position in self._ranked
+        else:
+            is_wanted = self._is_wanted(trajectory, partial(episode_reward, trajectory, self._objective))
+        if not is_wanted:
             return "truncated" if trajectory.status == "truncated" else "failed"
         key = bytes.fromhex(trajectory.text_key())
         if self.settings.deduplicate and key in self._seen:
@@ -97,11 +106,11 @@ class RewardFilter:
         self._seen.add(key)
         return None
 
-    def _is_wanted(self, trajectory: Trajectory) -> bool:
+    def _is_wanted(self, trajectory: Trajectory, reward: Callable[[], float]) -> bool:
         if self.settings.keep == "success":
             return environment_class(trajectory.env).succeeded(trajectory.reward)
         has_answer = any(message.role == "assistant" for message in trajectory.messages)
-        return has_answer and (self.settings.keep == "all" or episode_reward(trajectory, self._objective) > 0)
+        return has_answer and (self.settings.keep == "all" or reward() > 0)
 
 
 def filter_by_reward(

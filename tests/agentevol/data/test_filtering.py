@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agentevol.data.coverage import Coverage, coverage
+from agentevol.data.episode_reward import episode_reward
 from agentevol.data.filtering import filter_by_reward
 from agentevol.data.merging import merge
 from agentevol.data.subset import first_instructions
@@ -63,6 +64,23 @@ def test_a_cap_keeps_the_best_by_the_objective_and_the_first_without_one() -> No
     assert kept == [quick, WON]
     assert (report.dropped["over the cap"], report.dropped["duplicate"]) == (1, 1)
     assert filter_by_reward(episodes, cap=1)[0] == [slow, WON]
+
+
+def test_a_ranked_episode_is_valued_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The value may take a replay of the episode."""
+    valued: list[Trajectory] = []
+
+    def counted(trajectory: Trajectory, objective: object) -> float:
+        valued.append(trajectory)
+        return episode_reward(trajectory, objective)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("agentevol.data.filtering.episode_reward", counted)
+    episodes = [LOST, WON, OTHER_ANSWERS, HARD]
+    settings = FilterParams(keep="positive", objective={"success": 1, "rounds": -0.1})
+    kept, report = filter_by_reward(episodes, cap=1, settings=settings)
+    assert kept == [WON, HARD]
+    assert (report.dropped["over the cap"], report.dropped["truncated"]) == (1, 1)
+    assert valued == episodes
 
 
 def test_without_deduplication_an_episode_counts_as_often_as_it_was_sampled() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
+from operator import itemgetter
 from typing import Any
 
 from agentevol.data.trajectory import Trajectory
@@ -85,6 +86,16 @@ def rate_interval(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, 
     return min(low, wilson_low), max(high, wilson_high)
 
 
+def share_interval(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
+    """The 95 % interval of the mean of shares in [0, 1]: the bootstrap's; where resampling shows no spread, Wilson's for one share in each
+    cluster. `sums`: of the shares of each cluster; `counts`: how many it has."""
+    low, high = cluster_bootstrap(sums, counts)
+    if low < high:
+        return low, high
+    size = len(sums)
+    return low * wilson(size, size)[0], high + (1 - high) * wilson(0, size)[1]
+
+
 def sign_flip_test(differences: Sequence[int]) -> float:
     """The two-sided p-value of the hypothesis that the differences of the clusters are symmetric about zero.
 
@@ -132,7 +143,12 @@ def _score(episodes: list[Trajectory]) -> Score:
     successes, reward, rounds = (sum(values) for values in zip(*((e.success, e.reward, e.rounds) for e in scored), strict=True))
     interval = rate_interval(*_by_instruction(scored, lambda episode: episode.item_id, lambda episode: float(episode.success)))
     reward_interval = cluster_bootstrap(*_by_instruction(scored, lambda episode: episode.item_id, lambda episode: episode.reward))
-    return Score(n, successes, successes / n, *interval, reward / n, *reward_interval, rounds / n, errors)
+    measured = [(episode.item_id, episode.progress) for episode in scored if episode.progress is not None]
+    progress: tuple[float, float, float, int] | tuple[()] = ()
+    if measured:
+        mean = sum(value for _, value in measured) / len(measured)
+        progress = (mean, *share_interval(*_by_instruction(measured, itemgetter(0), itemgetter(1))), len(measured))
+    return Score(n, successes, successes / n, *interval, reward / n, *reward_interval, rounds / n, errors, *progress)
 
 
 def _compare(pairs: list[tuple[Trajectory, Trajectory]]) -> ClusteredTest:

@@ -141,7 +141,8 @@ def _record(result: SeedResult, sweep: Sweep) -> dict[str, Any]:
 
 
 def _outcomes(episodes: Sequence[Trajectory], instructions: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """Per environment, in the order of its instructions: success and status as one character each, reward and rounds as lists."""
+    """Per environment, in the order of its instructions: success and status as one character each, reward and rounds as lists, and progress
+    if an episode has one."""
     by_id = {episode.item_id: episode for episode in episodes}
     if len(by_id) < len(episodes):
         raise ValueError("a policy has two episodes on one AgentEval instruction; a record holds one")
@@ -155,6 +156,9 @@ def _outcomes(episodes: Sequence[Trajectory], instructions: Mapping[str, Sequenc
                 "reward": [0 if episode is None else round(episode.reward, 6) for episode in in_order],
                 "rounds": [0 if episode is None else episode.rounds for episode in in_order],
             }
+            progress = [None if episode is None else episode.progress for episode in in_order]
+            if any(value is not None for value in progress):
+                outcomes[env]["progress"] = [None if value is None else round(value, 6) for value in progress]
     return outcomes
 
 
@@ -213,12 +217,14 @@ def _episodes(
 
     episodes = []
     for env, columns in outcomes.items():
-        rows = zip(instructions[env], columns["success"], columns["status"], columns["reward"], columns["rounds"], strict=True)
-        for item_id, success, status, reward, rounds in rows:
+        ids = instructions[env]
+        progress = columns.get("progress", [None] * len(ids))
+        rows = zip(ids, columns["success"], columns["status"], columns["reward"], columns["rounds"], progress, strict=True)
+        for item_id, success, status, reward, rounds, share in rows:
             if status != "-":
                 messages = [Message(role, content) for role, content in texts.get(item_id, ())]
                 task_type = environment_class(env).instruction(item_id).task_type
-                outcome = {"reward": reward, "success": success == "1", "rounds": rounds, "status": _STATUS[status]}
+                outcome = {"reward": reward, "success": success == "1", "rounds": rounds, "status": _STATUS[status], "progress": share}
                 episodes.append(Trajectory(item_id, env, task_type, "eval", label, "", 0, 0, messages, **outcome))
     return episodes
 

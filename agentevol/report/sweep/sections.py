@@ -123,7 +123,8 @@ def _curves(sweep: Sweep) -> Section:
 
 
 def _iterations_by_environment(sweep: Sweep) -> Section:
-    """Every policy of the first setting in every environment: the table of the main job, over all seeds of the setting."""
+    """Every policy of the first setting in every environment: the tables of the main job, over all seeds of the setting. The table of the
+    progress is left out where no episode has one."""
     setting = sweep.settings[0]
     results = sweep.results_of(setting)
     scores: dict[str, dict[str, Score]] = {RANDOM: _random_baseline(sweep)} if sweep.random else {}
@@ -134,14 +135,23 @@ def _iterations_by_environment(sweep: Sweep) -> Section:
     scores = {label: by_env for label, by_env in scores.items() if by_env}
     instructions = {(episode.env, episode.item_id) for episode in results[0].policies[BC_BASE]}
     n = {env: sum(env in (name, OVERALL) for name, _ in instructions) for env in sweep.environments}
-    rows = [
-        [env, f"{n[env]} x {len(results)}", *(format_rate(by_env.get(env)) for by_env in scores.values())] for env in sweep.environments
-    ]
+
+    def table(title: str, metric: str) -> Table:
+        rows = [
+            [env, f"{n[env]} x {len(results)}", *(format_rate(by_env.get(env), metric) for by_env in scores.values())]
+            for env in sweep.environments
+        ]
+        return Table([title, "n", *scores], rows)
+
+    tables = [table("environment", "success")]
     seeds = format_seeds(result.seed for result in results)
     text = f"{setting.label(sweep.settings)}, {seeds}: success in %, {_INTERVAL}. n: instructions x seeds."
     if "selected" in scores:
         text += " selected: the iteration of each seed that is best on the validation split; AgentEval has no part in the selection."
-    return Section("Iterations by environment", text, [Table(["environment", "n", *scores], rows)])
+    if any(score.progress_n for by_env in scores.values() for score in by_env.values()):
+        tables.append(table("progress", "progress"))
+        text += " Below, the mean progress x 100 of the episodes that have one: the share of the goal that an episode reached at best."
+    return Section("Iterations by environment", text, tables)
 
 
 def _costs(sweep: Sweep) -> Section:

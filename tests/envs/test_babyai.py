@@ -1,9 +1,8 @@
-"""BabyAI: the text, the actions, the reward, the committed instructions and the expert, through the public interface."""
+"""BabyAI: the text, the actions, the reward and the committed instructions, through the public interface."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,27 +15,11 @@ from envs.babyai import LEVELS, BabyAI
 from envs.babyai.actions import DROP, FORWARD, LEFT, PICKUP, RIGHT, STAY, TOGGLE, available_actions
 from envs.babyai.generate import solve
 from envs.babyai.levels import DIFFICULTY, ONE_ROOM, SEVERAL_PARTS, level_and_seed, make_level
-from envs.babyai.mission import parse_mission
 from envs.babyai.observation import GridObject, View
 from envs.base import UnknownItem
+from tests.envs.babyai_episodes import item, play
 
 OPEN_FLOOR = {(ahead, right): None for ahead in range(3) for right in range(-3, 4)}
-
-
-def item(level: str, seed: int) -> dict[str, str]:
-    return {"item_id": f"babyai_{seed * len(LEVELS) + LEVELS.index(level)}"}
-
-
-def play(env: BabyAI, item_id: str) -> list[tuple[str, str, str]]:
-    """The expert's episode as (observation, thought, action) per round."""
-    observation, _ = env.reset(options={"item_id": item_id})
-    expert = env.expert()
-    rounds = []
-    while not env.done:
-        thought, action = expert.act(observation)
-        rounds.append((observation, thought, action))
-        observation = env.step(action)[0]
-    return rounds
 
 
 # --- levels -----------------------------------------------------------------------------------------------------------
@@ -181,13 +164,6 @@ def test_pick_up_is_accepted_like_pickup() -> None:
     assert env.minigrid_env.carrying is not None
 
 
-def test_the_expert_gets_the_key_out_of_a_box() -> None:
-    env = BabyAI()
-    actions = [action for _, _, action in play(env, item("KeyInBox", 0)["item_id"])]
-    assert "toggle" in actions
-    assert env.succeeded(env.reward)
-
-
 def test_any_natural_number_is_a_valid_id_and_nothing_else_is() -> None:
     env = BabyAI()
     observation, _ = env.reset(options={"item_id": "babyai_100000009"})
@@ -242,7 +218,7 @@ def test_making_a_level_prints_nothing(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.slow
 def test_episodes_are_the_same_under_any_hash_seed() -> None:
     script = (
-        "import hashlib; from envs.babyai import BabyAI; from tests.envs.test_babyai import play, item\n"
+        "import hashlib; from envs.babyai import BabyAI; from tests.envs.babyai_episodes import play, item\n"
         "episodes = [play(BabyAI(), item(level, seed)['item_id']) for level, seed in "
         "[('GoToRedBall', 0), ('PutNextLocalS6N4', 1), ('UnlockPickupDist', 2), ('SynthSeq', 1), ('PickupAbove', 3)]]\n"
         "print(hashlib.sha256(repr(episodes).encode()).hexdigest())"
@@ -254,55 +230,3 @@ def test_episodes_are_the_same_under_any_hash_seed() -> None:
         for seed in ("0", "1", "2")
     }
     assert len(digests) == 1
-
-
-# --- the expert -------------------------------------------------------------------------------------------------------
-
-
-def test_missions_are_parsed_into_groups_in_order() -> None:
-    def texts(mission: str) -> list[list[str]]:
-        return [[subgoal.text for subgoal in group] for group in parse_mission(mission)]
-
-    assert texts("open a door, then go to the red ball") == [["open a door"], ["go to the red ball"]]
-    assert texts("go to a key after you open the door and pick up an object") == [["open the door", "pick up an object"], ["go to a key"]]
-    (put,) = parse_mission("put the red box on your left next to a door behind you")[0]
-    assert put.next_to is not None
-    assert (put.target.color, put.target.kind, put.target.location) == ("red", "box", "left")
-    assert (put.next_to.color, put.next_to.kind, put.next_to.location) == (None, "door", "behind")
-    with pytest.raises(ValueError, match="dance"):
-        parse_mission("dance")
-
-
-def test_thoughts_are_short_and_name_what_the_observation_names() -> None:
-    lengths = []
-    for instruction in BabyAI.instructions("train")[::16]:
-        for observation, thought, action in play(BabyAI(), instruction.item_id):
-            assert thought.startswith("I must ")
-            lengths.append(len(thought.split()))
-            for label in re.findall(r"I see ([a-z ]+ \d+)", thought):
-                assert f"There is a {label} " in observation
-            assert action in observation.splitlines()[-1]
-    assert max(lengths) <= 45
-    assert sum(lengths) / len(lengths) <= 25
-
-
-def test_the_expert_knows_only_what_it_has_seen() -> None:
-    env = BabyAI()
-    for level, seed in (("GoToObjMazeS7", 1), ("KeyCorridorS6R3", 3), ("BossLevel", 2), ("FindObjS7", 4)):
-        observation, _ = env.reset(options=item(level, seed))
-        decision = env.expert().act(observation)
-        for x in range(env.minigrid_env.width):
-            for y in range(env.minigrid_env.height):
-                if not env.minigrid_env.in_view(x, y):
-                    env.minigrid_env.grid.set(x, y, None)
-        assert env.expert().act(observation) == decision
-
-
-def test_several_subgoals_are_pursued_in_order() -> None:
-    env = BabyAI()
-    item_id = next(instruction.item_id for instruction in BabyAI.instructions("explore") if instruction.task_type == "MoveTwoAcrossS8N9")
-    thoughts = [thought for _, thought, _ in play(env, item_id)]
-    assert env.succeeded(env.reward)
-    subgoals = [thought.split(".")[0] for thought in thoughts]
-    assert len(dict.fromkeys(subgoals)) == 2
-    assert subgoals == sorted(subgoals, key=list(dict.fromkeys(subgoals)).index)

@@ -26,13 +26,13 @@ from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.artifact_folder import digest_json
 from agentevol.models import model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
+from agentevol.rollout.engines.openai_completion import has_empty_message, read_completion, without_empty_messages
 from agentevol.rollout.engines.openai_errors import REQUEST_STATUS_CODES, is_about_one_request, is_context_full, is_retryable
-from agentevol.rollout.engines.openai_tools import answer_text, chat_messages, plain_messages
+from agentevol.rollout.engines.openai_tools import chat_messages, plain_messages
 from agentevol.settings.engines import EngineParams
 
 _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds
 _MAX_FIRST_REJECTIONS = 8  # so many refused requests before the first answer are no coincidence: a setting is wrong
-_EMPTY = "(empty)"  # stands for an empty message where the server refuses one
 
 
 def endpoint_digest(settings: EngineParams) -> str:
@@ -160,8 +160,8 @@ class OpenAIEngine:
             delay = _retry_delay(attempt)
             try:
                 response = await self._post(body, is_retry=attempt > 0)
-                if response.status_code in (400, 422) and not is_context_full(response) and _has_empty_message(body):
-                    response = await self._post(_without_empty_messages(body), is_retry=True)
+                if response.status_code in (400, 422) and not is_context_full(response) and has_empty_message(body):
+                    response = await self._post(without_empty_messages(body), is_retry=True)
             except httpx.ConnectError as error:
                 problem = f"cannot be reached: {one_line_error(error)}"
                 if attempt == self.settings.max_retries and not self._has_responded:
@@ -171,7 +171,7 @@ class OpenAIEngine:
             else:
                 self._has_responded = True
                 if response.is_success:
-                    if (result := self._parse_completion(slot, response)) is not None:
+                    if (result := self._read_completion(slot, response)) is not None:
                         self._has_answered = True
                         return result
                     problem = "answered with something else than a chat completion"
@@ -205,25 +205,16 @@ class OpenAIEngine:
                 raise EngineError(f"{message} (so were the first {self._first_rejections} requests, and none was answered)")
         return GenerationResult(slot, error=message)
 
-    def _parse_completion(self, slot: int, response: httpx.Response) -> GenerationResult | None:
-        """The result, or None if the response is no chat completion."""
-        try:
-            completion = response.json()
-            choice, counts = completion["choices"][0], completion.get("usage") or {}
-            text, finish_reason = answer_text(choice["message"]), choice.get("finish_reason")
-            prompt_tokens, completion_tokens = int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    def _read_completion(self, slot: int, response: httpx.Response) -> GenerationResult | None:
+        """The result, whose tokens are counted; None if the response is no chat completion."""
+        completion = read_completion(response)
+        if completion is None:
             return None
-        if text is None:
-            return None
-        self.usage.tokens_in += prompt_tokens
-        self.usage.tokens_out += completion_tokens
-        if not text and finish_reason == "length" and (choice["message"].get("content") is None or _has_reasoned(completion)):
-            used = f"the model used all of its {completion_tokens or 'allowed'} tokens before its answer began (finish_reason: length)"
-            return GenerationResult(slot, error=f"{used}; raise rollout.max_new_tokens, or make it reason less (engine.options)")
-        if not text and finish_reason == "content_filter":
-            return GenerationResult(slot, error=f"{self.url} withheld the answer (finish_reason: content_filter)")
-        return GenerationResult(slot, text.strip(), stopped=finish_reason != "length", total_tokens=prompt_tokens + completion_tokens)
+        self.usage.tokens_in += completion.prompt_tokens
+        self.usage.tokens_out += completion.completion_tokens
+        if error := completion.error(self.url):
+            return GenerationResult(slot, error=error)
+        return GenerationResult(slot, completion.text.strip(), stopped=completion.stopped, total_tokens=completion.total_tokens)
 
     def _rejection_message(self, response: httpx.Response) -> str:
         """One line; without the response's body if that may repeat a part of the key."""
@@ -298,22 +289,3 @@ def _read_api_key(settings: EngineParams) -> str:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise EngineError(f"the environment variable {variable} holds no key: it has spaces or special characters in it")
     return key
-
-
-def _has_reasoned(completion: Mapping[str, Any]) -> bool:
-    """Whether the completion holds reasoning, or counts tokens of it, which are no part of the answer."""
-    message, counts = completion["choices"][0]["message"], completion.get("usage") or {}
-    details = counts.get("completion_tokens_details") or {}
-    return bool(message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens"))
-
-
-def _has_empty_message(body: Mapping[str, Any]) -> bool:
-    return any(not message["content"].strip() for message in body["messages"])
-
-
-def _without_empty_messages(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The request with a text in place of empty messages, which some servers refuse (Anthropic's and Mistral's, for example)."""
-    return {
-        **body,
-        "messages": [message if message["content"].strip() else {**message, "content": _EMPTY} for message in body["messages"]],
-    }

@@ -45,7 +45,7 @@ def install_views(client: MlflowClient, experiment: Experiment, environments: Se
         return
     now = int(time.time() * 1000)
     new = {f"{VIEW_TAG}{name}": envelope(VIEW_NAMES[name], state, now) for name, state in views.items()}
-    if tags.get(NOTE_TAG) in (None, tags.get(f"{DIGEST_TAG}.description")):
+    if tags.get(NOTE_TAG) in (None, description, tags.get(f"{DIGEST_TAG}.description")):  # the second: killed before it was remembered
         new |= {NOTE_TAG: description, f"{DIGEST_TAG}.description": description}
     if KIND_TAG not in tags:  # without it the pages open on the traces
         new[KIND_TAG] = "custom_model_development"

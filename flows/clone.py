@@ -10,7 +10,8 @@ from prefect import flow
 from agentevol.settings.types import Seed
 from flows.evolve import clone as train_bc_base
 from flows.expected_errors import fail_in_one_line
-from flows.pipeline import Pipeline, load_parameters
+from flows.parameters import load_parameters
+from flows.pipeline import Pipeline
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.progress import say
@@ -32,7 +33,7 @@ def clone(
     """
     with RunPage() as page:
         pipeline = Pipeline(load_parameters(params_file, seed=seed, overrides=overrides), page.gate_reports)
-        pipeline.gate.check_expert_set("agenttraj")
+        pipeline.check_expert_set("agenttraj")
         policy = train_bc_base(pipeline)
         page.show_scores([policy])
     say(f"model: {policy.model.path}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.expected_errors import fail_in_one_line
-from flows.pipeline import load_parameters
+from flows.parameters import load_parameters
 from flows.run_name import flow_run_name
 from tasks import paths
 from tasks.collect import collect as collect_data

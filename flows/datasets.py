@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 from agentevol.data.artifact_folder import IncompleteFolder
 from agentevol.data.dataset import open_dataset
+from agentevol.data.trajectory import TEXT_ONLY
+from agentevol.settings.agent import ActionFormat
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
 from envs.base import Split
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.collect import collect, data_lock, subset, validation_instructions
-from tasks.datasets import add_extra, convert_answers
+from tasks.datasets import add_extra, convert_answers, convert_extra, has_other_format
 from tasks.env_versions import env_versions, functions_digest
 from tasks.progress import say
 
@@ -68,6 +70,7 @@ def load_datasets(params: Params) -> Datasets:
                 functions=functions_digest(parts[name]),
             )
     if extra:
+        extra = [_in_format(folder, part, params.agent.format) for folder, part in zip(params.data.extra, extra, strict=True)]
         parts |= {name: add_extra(initial=parts[name], extra=extra, label=name) for name in ("agenttraj", "agenttraj_l")}
     return Datasets(**parts, validation=validation, held_out=held_out)
 
@@ -82,6 +85,26 @@ def _extra_set(folder: str) -> Artifact:
             f"data.extra: {folder} given; allowed: folders that `agentevol data import` or `agentevol data get --out` wrote ({error})"
         ) from None
     return Artifact(kind="trajectories", path=paths.record(path), digest=dataset.digest, counts=dataset.counts)
+
+
+def _in_format(folder: str, extra: Artifact, action_format: ActionFormat) -> Artifact:
+    """The set with its episodes in the run's format; says what has no format, and names what cannot be converted."""
+    text_only = extra.counts.get(TEXT_ONLY, 0)
+    if text_only and action_format != "react":
+        say(f"data.extra: {text_only} of {extra.rows} trajectories of {folder} are text only, without functions, and stay as they are")
+    if not has_other_format(extra, action_format):
+        return extra
+    converted = convert_extra(
+        data=extra, action_format=action_format, env_versions=env_versions(extra), functions=functions_digest(extra), label=folder
+    )
+    if left_out := converted.facts["left_out"]:
+        examples = converted.facts["examples"]
+        more = f"; and {left_out - len(examples)} more" if left_out > len(examples) else ""
+        say(
+            f"data.extra: {left_out} of {extra.rows} trajectories of {folder} cannot be written as {action_format} (agent.format) and are"
+            f" left out: {'; '.join(examples.values())}{more}"
+        )
+    return converted
 
 
 def check_validation_split(params: Params, validation: Artifact) -> None:

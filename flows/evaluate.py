@@ -9,7 +9,8 @@ from prefect import flow
 
 from agentevol.report.formatting import format_errors, format_rate
 from flows.expected_errors import fail_in_one_line
-from flows.pipeline import Pipeline, load_parameters
+from flows.parameters import load_parameters
+from flows.pipeline import Pipeline
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.learn import base_model, endpoint

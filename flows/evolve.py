@@ -7,6 +7,7 @@ after any interruption continues where it stopped and ends with the same table.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Literal
 
 from prefect import flow
@@ -18,10 +19,12 @@ from agentevol.settings.types import Count, Merge, Seed, StartFrom
 from flows.datasets import check_validation_split
 from flows.expected_errors import fail_in_one_line
 from flows.learning import start_of
-from flows.pipeline import Pipeline, evolve_overrides, load_parameters, run_lock
+from flows.parameters import evolve_overrides, load_parameters
+from flows.pipeline import Pipeline
 from flows.provenance import provenance_of
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
+from tasks.locks import exclusive_lock
 from tasks.mlflow_run import RunTracker
 from tasks.mlflow_store import connect
 from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, ZERO_SHOT_NAME, PolicyRecord, References, iteration_name
@@ -70,7 +73,7 @@ def evolve(
         pipeline = Pipeline(params, page.gate_reports)
         data = pipeline.datasets
         check_validation_split(params, data.validation)
-        pipeline.gate.check_expert_set("agenttraj")  # before the run is recorded in MLflow
+        pipeline.check_expert_set("agenttraj")  # before the run is recorded in MLflow
         provenance = provenance_of(params, data)
         with (
             run_lock(run_key(params, pipeline.base, provenance)),
@@ -119,6 +122,11 @@ def evolve(
     return str(folder)
 
 
+def run_lock(run_key: str) -> AbstractContextManager[None]:
+    """Run the same run once at a time, because both would write to the same MLflow run; the second reuses the results of the first."""
+    return exclusive_lock(f"run-{run_key[:16]}", "the same run is in progress in another process; waiting for it")
+
+
 def prepare() -> None:
     """Open MLflow's database and import what draws the report: both take a second or two, and every run needs them."""
     import matplotlib.figure  # noqa: F401
@@ -138,7 +146,7 @@ def clone(pipeline: Pipeline) -> PolicyRecord:
 def clone_large(pipeline: Pipeline) -> PolicyRecord:
     """BC-Large: the base model fine-tuned on AgentTraj-L, the reference for imitation with all expert data."""
     data = pipeline.datasets.agenttraj_l
-    pipeline.gate.check_expert_set("agenttraj_l")
+    pipeline.check_expert_set("agenttraj_l")
     model = pipeline.finetune(BC_LARGE_NAME, data, 0)
     episodes, scores = pipeline.evaluate(BC_LARGE_NAME, model, 0)
     return PolicyRecord(BC_LARGE_NAME, 0, model, data, episodes, scores)

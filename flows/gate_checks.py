@@ -22,13 +22,13 @@ _EXPERT_SETS = {"agenttraj": "AgentTraj", "agenttraj_l": "AgentTraj-L"}
 class GateChecks:
     """`tokenizer`: the base model; `chat`: how conversations become tokens; `reports`: is filled with the reports, by dataset."""
 
-    def __init__(self, params: Params, datasets: Datasets, tokenizer: Artifact, chat: Mapping[str, Any], reports: dict[str, str]) -> None:
-        self.params, self.datasets, self.tokenizer, self.chat, self.reports = params, datasets, tokenizer, chat, reports
+    def __init__(self, params: Params, tokenizer: Artifact, chat: Mapping[str, Any], reports: dict[str, str]) -> None:
+        self.params, self.tokenizer, self.chat, self.reports = params, tokenizer, chat, reports
 
-    def check_expert_set(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
+    def check_expert_set(self, name: Literal["agenttraj", "agenttraj_l"], datasets: Datasets) -> None:
         """The gate for an expert set. It must cover every instruction of its split, or as many as its limit takes."""
         limits = self.params.data.limits
-        data: Artifact = getattr(self.datasets, name)
+        data: Artifact = getattr(datasets, name)
         if not data.rows:
             raise SettingsError(
                 f"environments: {', '.join(self.params.environments)} given, which have no expert to be cloned;"
@@ -37,24 +37,25 @@ class GateChecks:
             )
         split, limit = ("train", limits.train) if name == "agenttraj" else ("train_large", limits.train_large)
         expert_limits = {split: limit} if limit else None
-        self.check(_EXPERT_SETS[name], data, expert=True, coverage_sets=[] if limit else None, expert_limits=expert_limits)
+        self.check(_EXPERT_SETS[name], data, datasets, expert=True, coverage_sets=[] if limit else None, expert_limits=expert_limits)
 
     def check(
         self,
         name: str,
         data: Artifact,
+        datasets: Datasets,
         *,
         coverage_sets: list[Artifact] | None,
         expert: bool = False,
         expert_limits: dict[str, int] | None = None,
         allow_duplicates: bool = False,
     ) -> None:
-        """Pass the dataset through the gate and record the gate's report. Raises GateFailed."""
+        """Pass `data` through the gate and record the gate's report. `datasets`: those of the run, some held out. Raises GateFailed."""
         try:
             result = validate(
                 data=data,
-                evaluation=self.datasets.held_out,
-                validation=self.datasets.validation if self.datasets.validation.rows else None,
+                evaluation=datasets.held_out,
+                validation=datasets.validation if datasets.validation.rows else None,
                 limit=self.params.gate,
                 tokenizer=self.tokenizer,
                 expert=expert,

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from agentevol.data.validation import VALIDATION, EpisodeSplit
@@ -17,7 +15,7 @@ from agentevol.report.formatting import format_errors, format_rate, format_verif
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.filter import FilterParams
-from agentevol.settings.load import SettingsError, load_params
+from agentevol.settings.load import SettingsError
 from agentevol.settings.rollout import RolloutParams
 from agentevol.settings.schema import Params
 from agentevol.training.launch import ignore_launcher_variables
@@ -33,34 +31,11 @@ from tasks.datasets import filter_by_reward, merge, summarize_exploration
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.learn import base_model, endpoint, finetune
-from tasks.locks import exclusive_lock
+from tasks.openings import check_openings
 from tasks.preflight import run_preflight
 from tasks.progress import say
 from tasks.rollout import roll_out
 from tasks.verifier import predict_success
-
-
-def load_parameters(
-    params_file: str = "params.yaml",
-    *,
-    iterations: int | None = None,
-    samples: int | list[int] | Literal["adaptive"] | None = None,
-    seed: int | None = None,
-    overrides: Sequence[str] = (),
-) -> Params:
-    """The parameters of a run; the arguments take precedence over the file. Raises SettingsError with one line."""
-    named = {"evolve.iterations": iterations, "evolve.samples": samples, "seed": seed}
-    return load_params(Path(params_file), [*overrides, *(f"{key}={value}" for key, value in named.items() if value is not None)])
-
-
-def evolve_overrides(values: Mapping[str, str | None]) -> list[str]:
-    """Overrides for the keys of `evolve` that have a value."""
-    return [f"evolve.{key}={value}" for key, value in values.items() if value is not None]
-
-
-def run_lock(run_key: str) -> AbstractContextManager[None]:
-    """Run the same run once at a time, because both would write to the same MLflow run; the second reuses the results of the first."""
-    return exclusive_lock(f"run-{run_key[:16]}", "the same run is in progress in another process; waiting for it")
 
 
 class Pipeline:
@@ -85,10 +60,17 @@ class Pipeline:
         self.base = base_model(params.model.base)
         self._limit_threads()
         self.chat: dict[str, Any] = {"template_kwargs": params.model.chat_template_kwargs or None, "chat_format": None}
-        if evaluated is None or evaluated.kind == "model":
-            self.chat["chat_format"] = run_preflight(params, evaluated or self.base, trains=evaluated is None)
-        self.datasets = load_datasets(params)
-        self.gate = GateChecks(params, self.datasets, self.base, self.chat, {} if gate_reports is None else gate_reports)
+        played = evaluated or self.base
+        if played.kind == "model":
+            self.chat["chat_format"] = run_preflight(params, played, trains=evaluated is None)
+        self.datasets = data = load_datasets(params)
+        if played.kind == "model":
+            check_openings(params, played, expert=data.agenttraj, instructions=data.held_out, chat=self.chat)
+        self.gate = GateChecks(params, self.base, self.chat, {} if gate_reports is None else gate_reports)
+
+    def check_expert_set(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:
+        """The gate for an expert set. Raises GateFailed, SettingsError."""
+        self.gate.check_expert_set(name, self.datasets)
 
     def finetune(self, name: str, data: Artifact, iteration: int, start: Artifact | None = None) -> Artifact:
         """The policy `name`: the base model (or `start`) fine-tuned on `data`. Iteration 0 is behavioural cloning."""
@@ -170,7 +152,7 @@ class Pipeline:
             + (f" (dropped: {dropped})" if dropped else "")
         )
         if kept.rows or self.params.gate.min_coverage > 0:
-            self.gate.check(f"Iteration {iteration}: kept", kept, coverage_sets=[self.datasets.explore])
+            self.gate.check(f"Iteration {iteration}: kept", kept, self.datasets, coverage_sets=[self.datasets.explore])
         return kept
 
     def training_data(self, explored: list[Artifact], kept: list[Artifact]) -> Artifact:
@@ -184,7 +166,7 @@ class Pipeline:
         if not rule.is_on_policy:
             return self.merge(compared)
         name = f"Iteration {len(compared)}: explored"
-        self.gate.check(name, compared[-1], coverage_sets=[self.datasets.explore], allow_duplicates=True)
+        self.gate.check(name, compared[-1], self.datasets, coverage_sets=[self.datasets.explore], allow_duplicates=True)
         return compared[-1]
 
     def merge(self, kept: list[Artifact]) -> Artifact:
@@ -193,7 +175,7 @@ class Pipeline:
         merged = merge(initial=self.datasets.agenttraj, explored=kept, how=how, deduplicate=self.params.filter.deduplicate)
         coverage_sets = [self.datasets.explore, *([self.datasets.agenttraj] if how != "none" and not limit else [])]
         expert_limits = {"train": limit} if how != "none" and limit else None
-        self.gate.check(f"Iteration {len(kept)}: merged", merged, coverage_sets=coverage_sets, expert_limits=expert_limits)
+        self.gate.check(f"Iteration {len(kept)}: merged", merged, self.datasets, coverage_sets=coverage_sets, expert_limits=expert_limits)
         return merged
 
     def evaluate(
@@ -284,6 +266,8 @@ class Pipeline:
         )
         if truncated := episodes.facts["truncated"]["context"]:
             say(f"{name}: {truncated} of {episodes.rows} episodes ended because the context of {settings.context_length} tokens was full")
+        for env, count in episodes.facts.get("unstarted", {}).items():
+            say(f"{name}: {count} of {episodes.counts[env]} episodes of {env} had no round, because their opening fills the context")
         return episodes
 
     def _engine(self) -> EngineParams | None:

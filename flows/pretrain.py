@@ -15,7 +15,8 @@ from agentevol.pretraining import model_card
 from agentevol.training.precision import resolve_precision
 from envs.registry import ENVIRONMENTS, environment_class
 from flows.expected_errors import fail_in_one_line
-from flows.pipeline import Pipeline, load_parameters
+from flows.parameters import load_parameters
+from flows.pipeline import Pipeline
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.artifact import check_store

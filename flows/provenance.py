@@ -14,7 +14,7 @@ from flows.datasets import Datasets
 from tasks.adaptive_exploration import select_instructions
 from tasks.cached_task import CachedTask
 from tasks.collect import subset_instructions, subset_trajectories, validation_instructions
-from tasks.datasets import add_extra, convert_answers, filter_by_reward, merge
+from tasks.datasets import add_extra, convert_answers, convert_extra, filter_by_reward, merge
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.gate import validate
@@ -48,6 +48,7 @@ def _optional_tasks(params: Params) -> list[CachedTask]:
     in_use = {
         add_extra: bool(params.data.extra),
         select_instructions: params.evolve.is_adaptive,
+        convert_extra: bool(params.data.extra) and params.agent.format != "react",
         convert_answers: params.agent.format != "react",
         predict_success: params.filter.uses_verifier,
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentevol.settings.load import SettingsError
-from flows.pipeline import evolve_overrides, load_parameters
+from flows.parameters import evolve_overrides, load_parameters
 from tasks.run_identity import run_name
 
 DEFAULT_FILE = "params.yaml"

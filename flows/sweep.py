@@ -30,7 +30,8 @@ from agentevol.training.precision import resolve_precision
 from flows.evolve import evolve, prepare
 from flows.expected_errors import fail_in_one_line
 from flows.learning import check_rule, start_of
-from flows.pipeline import Pipeline, load_parameters
+from flows.parameters import load_parameters
+from flows.pipeline import Pipeline
 from flows.run_name import flow_run_name
 from flows.run_page import RunPage
 from tasks.env_versions import env_versions

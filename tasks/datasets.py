@@ -7,6 +7,7 @@ Invariant: rows are selected, and their episodes never changed; the facts count 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,8 +17,12 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.settings.agent import ActionFormat
 from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.types import Merge
+from envs.registry import is_registered
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
+
+_MAX_EXAMPLES = 3
+"""Of rows that cannot be converted: as many are named."""
 
 
 @cached_task("trajectories", version="1")
@@ -51,6 +56,46 @@ def convert_answers(out: Path, *, data: Artifact, action_format: ActionFormat, e
     converted = (formats.convert(trajectory, action_format) for trajectory in stream_dataset(data.folder))
     dataset = write_dataset(out / "dataset", converted, {"parents": [data.digest], "action_format": action_format})
     return TaskOutput(dataset.digest, "dataset", dataset.counts)
+
+
+def has_other_format(data: Artifact, action_format: ActionFormat) -> bool:
+    """Whether a trajectory of an environment has its answers in another format than this."""
+    from agentevol.data.action_format import format_of
+
+    rows = stream_dataset(data.folder)
+    return any(is_registered(row.env) and format_of(row.messages) != action_format for row in rows)
+
+
+@cached_task("trajectories", version="1")
+def convert_extra(out: Path, *, data: Artifact, action_format: ActionFormat, env_versions: dict[str, int], functions: str) -> TaskOutput:
+    """A set of `data.extra` with its answers in another format. What cannot be converted is left out; rows of no environment stay.
+
+    Facts: the rows that were converted, and those left out: how many, and the first of them with the reason.
+    `env_versions`, `functions`: as in `convert_answers`.
+    """
+    from agentevol.data import action_format as formats
+
+    counts = Counter({"converted": 0, "left_out": 0})
+    examples: dict[str, str] = {}
+
+    def rows() -> Iterator[Trajectory]:
+        for row in stream_dataset(data.folder):
+            if not is_registered(row.env):
+                yield row
+                continue
+            try:
+                converted = formats.convert(row, action_format)
+            except formats.NotConvertible as error:
+                counts["left_out"] += 1
+                if len(examples) < _MAX_EXAMPLES:
+                    examples.setdefault(row.item_id, str(error))
+            else:
+                counts["converted"] += converted is not row
+                yield converted
+
+    lineage = {"parents": [data.digest], "action_format": action_format}
+    dataset = write_dataset(out / "dataset", rows(), lineage, measures=recorded_measures(data.folder))
+    return TaskOutput(dataset.digest, "dataset", dataset.counts, {**counts, "examples": examples})
 
 
 @cached_task("trajectories", version="1")

@@ -2,7 +2,7 @@
 
 Invariant: logging the same thing again adds nothing. A run is found by its tag `agentevol.run_key`, a metric is logged only at steps where
 it is missing, and traces, inputs and files only if their tag is missing. A flow that was killed and continues therefore leaves no
-duplicate points. MLflow is read once, when the run is opened: one process at a time writes to a run (flows/pipeline.run_lock).
+duplicate points. MLflow is read once, when the run is opened: one process at a time writes to a run (flows/evolve.run_lock).
 """
 
 from __future__ import annotations

@@ -208,8 +208,10 @@ def roll_out_chunk(
 
 @cached_task("trajectories", version="1")
 def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
-    """The chunks of a rollout as one dataset. Facts: their sums, and the episodes that ended with an error or were truncated, by cause."""
+    """The chunks of a rollout as one dataset. Facts: their sums; the episodes that ended with an error or were truncated, by cause; those
+    that were truncated before their first round, by environment."""
     error_counts, truncated, successes = Counter[str](), Counter({"context": 0, "loop": 0}), 0
+    unstarted = Counter[str]()
 
     def rows() -> Iterator[Trajectory]:
         nonlocal successes
@@ -219,6 +221,7 @@ def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
                     error_counts[str(row.error)] += 1
                 elif row.truncated_by:
                     truncated[row.truncated_by] += 1
+                    unstarted[row.env] += len(row.messages) == 1
                 successes += row.success and row.status != "error"
                 yield row
 
@@ -236,5 +239,7 @@ def concatenate_chunks(out: Path, *, chunks: list[Artifact]) -> TaskOutput:
     }
     facts |= {"errors": error_counts.total(), "most_common_error": error_counts.most_common(1)[0][0] if error_counts else None}
     facts |= {"truncated": dict(truncated), "successes": successes}
+    if unstarted.total():
+        facts["unstarted"] = dict(+unstarted)
     facts["chunks"] = [{"path": chunk.path, **{name: chunk.facts[name] for name in COST_FIELDS}} for chunk in chunks]
     return TaskOutput(dataset.digest, "dataset", dataset.counts, facts)

@@ -35,6 +35,8 @@ from envs.registry import ENVIRONMENTS, environment_class
 
 Progress = Callable[[int, int], None]
 GREEDY = Sampling()
+MIN_ANSWER_TOKENS = 2
+"""The room that a conversation must leave in the context for an answer to be requested: a token and the end token."""
 _POLL_SECONDS = 0.05  # how long an environment that has stepped in the background may wait for the engine's other results
 
 
@@ -250,7 +252,7 @@ class Rollout:
         """Ask the engine for the next answer. `new_token_ids`: what the policy has to read first."""
         length = len(episode.token_ids) + len(new_token_ids) if self.engine.chat else episode.engine_tokens
         context_length = self.engine.context_length
-        if length + 2 > context_length:
+        if length + MIN_ANSWER_TOKENS > context_length:
             if episode.token_ids or episode.engine_tokens:
                 episode.truncate(f"the context of {context_length} tokens is full")
             else:

@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import flows.datasets
+from envs import registry
+from tasks.artifact import Artifact
+from tasks.cached_task import CachedTask
+from tasks.collect import collect
 from tests import ROOT
 from tests.flows.tiny import make_project
 from tests.shared import build_once, copy_prefect_database
@@ -57,3 +62,12 @@ def agentevol(prefect_home: Path, request: pytest.FixtureRequest) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def tiny_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny project; its tasks run in this process without a Prefect API, which takes seconds to start."""
+    monkeypatch.setattr(CachedTask, "__call__", lambda self, *, label="", **inputs: Artifact(**self.compute(**inputs)))
+    monkeypatch.setattr(flows.datasets, "collect", collect.fn)
+    monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.tiny:Pushing")
+    return make_project(project)

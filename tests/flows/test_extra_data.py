@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-import flows.datasets
+from agentevol.data.action_format import format_of
 from agentevol.data.dataset import read_dataset, write_dataset
-from agentevol.data.trajectory import TEXT_ONLY
+from agentevol.data.experts import play_expert
+from agentevol.data.trajectory import TEXT_ONLY, Message
 from agentevol.settings.load import SettingsError, load_params
-from envs import registry
 from flows.cli.main import app
 from flows.datasets import load_datasets
 from flows.pipeline import Pipeline
-from tasks.artifact import Artifact
-from tasks.cached_task import CachedTask
-from tasks.collect import collect
-from tests.flows.tiny import make_project
+from tests.flows.tiny import Pushing
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"Say {word}."}, {"role": "assistant", "content": word}], "id": word} for word in ("a", "b")
@@ -32,13 +30,9 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-def tiny(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tiny project; its tasks run without a Prefect API, which takes seconds to start."""
-    monkeypatch.setattr(CachedTask, "__call__", lambda self, *, label="", **inputs: Artifact(**self.compute(**inputs)))
-    monkeypatch.setattr(flows.datasets, "collect", collect.fn)
-    monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.tiny:Pushing")
-    (project / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    return make_project(project)
+def tiny(tiny_project: Path) -> Path:
+    (tiny_project / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return tiny_project
 
 
 def test_an_imported_set_is_learned_from_together_with_the_expert_set(tiny: Path) -> None:
@@ -51,7 +45,7 @@ def test_an_imported_set_is_learned_from_together_with_the_expert_set(tiny: Path
 
     plain = load_datasets(load_params())
     pipeline = Pipeline(load_params(overrides=["data.extra=[imported]"]))
-    pipeline.gate.check_expert_set("agenttraj")
+    pipeline.check_expert_set("agenttraj")
     assert f"{plain.agenttraj.rows + 2} trajectories" in pipeline.gate.reports["AgentTraj"]
     merged = pipeline.merge([])
     assert merged.counts == {**plain.agenttraj.counts, TEXT_ONLY: 2}
@@ -60,6 +54,32 @@ def test_an_imported_set_is_learned_from_together_with_the_expert_set(tiny: Path
     assert all(row.token_ids is None for row in rows)
     assert pipeline.datasets.agenttraj_l.rows == plain.agenttraj_l.rows + 2
     assert (pipeline.datasets.validation.digest, pipeline.datasets.explore.digest) == (plain.validation.digest, plain.explore.digest)
+
+
+def test_further_trajectories_get_the_action_format_of_the_run(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    played = [play_expert("pushing", item, "explore") for item in Pushing.instructions("explore")[-3:]]
+    free_text = replace(played[1], messages=[played[1].messages[0], Message("assistant", "I push.", True), *played[1].messages[2:]])
+    imported = replace(played[0], item_id="messages/a", env=TEXT_ONLY)
+    write_dataset(tiny / "more", [played[0], free_text, played[2], imported], {})
+
+    data = load_datasets(load_params(overrides=["agent.format=code", "data.extra=[more]"]))
+    rows = {row.item_id: row for row in read_dataset(data.agenttraj.folder)}
+    assert all(format_of(row.messages) == "code" for row in rows.values() if row.env == "pushing")
+    assert free_text.item_id not in rows
+    assert rows["messages/a"].messages == imported.messages
+    output = " ".join(capsys.readouterr().err.split())
+    assert "1 of 4 trajectories of more are text only, without functions, and stay as they are" in output
+    assert (
+        "1 of 4 trajectories of more cannot be written as code (agent.format) and are left out:"
+        f" {free_text.item_id}: the answer 'I push.' cannot be written as code without loss"
+    ) in output
+
+    write_dataset(tiny / "as-code", [rows[episode.item_id] for episode in (played[0], played[2])], {})
+    load_datasets(load_params(overrides=["agent.format=code", "data.extra=[as-code]"]))
+    back = load_datasets(load_params(overrides=["data.extra=[as-code]"]))
+    rows = {row.item_id: row for row in read_dataset(back.agenttraj.folder)}
+    assert [rows[episode.item_id].messages for episode in (played[0], played[2])] == [played[0].messages, played[2].messages]
+    assert len(list(tiny.glob("runs/store/convert-extra-*"))) == 2, "a set in the run's format is used as it is"
 
 
 def test_a_folder_that_is_no_dataset_of_trajectories_is_refused(tiny: Path) -> None:

@@ -84,17 +84,18 @@ def test_an_exploration_without_a_success_stops_the_flow_only_if_coverage_is_req
 
 def test_the_limits_of_the_data_do_not_lower_the_required_coverage(tiny: Path) -> None:
     """Two trajectories where the limit takes eight: the set may not be compared with itself."""
-    from flows.pipeline import Pipeline, load_parameters
+    from flows.parameters import load_parameters
+    from flows.pipeline import Pipeline
 
     pipeline = Pipeline(load_parameters(overrides=["data.limits.train=8", "gate.min_coverage=1"]))
-    pipeline.gate.check_expert_set("agenttraj")
+    pipeline.check_expert_set("agenttraj")
     complete = pipeline.datasets.agenttraj
     few = subset(complete, split="train", environments=["pushing"], limit=2)
-    pipeline.datasets = pipeline.gate.datasets = replace(pipeline.datasets, agenttraj=few)
+    pipeline.datasets = replace(pipeline.datasets, agenttraj=few)
     with pytest.raises(GateFailed, match=r"of \d covered, below 1"):
-        pipeline.gate.check_expert_set("agenttraj")
+        pipeline.check_expert_set("agenttraj")
     few_explored = replace(pipeline.datasets, explore=subset(pipeline.datasets.explore, split="explore", environments=["pushing"], limit=1))
-    pipeline.datasets = pipeline.gate.datasets = few_explored
+    pipeline.datasets = few_explored
     with pytest.raises(GateFailed, match=r"of \d covered, below 1"):
         pipeline.merge([few])
 
@@ -110,7 +111,8 @@ def test_environments_without_an_expert_are_scored_and_not_cloned(tiny: Path, mo
 
 
 def test_a_run_keeps_its_data_when_another_run_rebuilds_data_with_other_environments(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.pipeline import Pipeline, load_parameters
+    from flows.parameters import load_parameters
+    from flows.pipeline import Pipeline
 
     data = Pipeline(load_parameters()).datasets
     before = {name: folder_digest(getattr(data, name).folder) for name in ("agenteval", "held_out", "explore", "agenttraj")}

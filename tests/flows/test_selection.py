@@ -174,7 +174,8 @@ def test_a_small_validation_split_is_announced(tiny: Path, monkeypatch: pytest.M
 
 def test_the_validation_split_has_nothing_of_the_other_splits(tiny: Path) -> None:
     from agentevol.data.dataset import read_dataset, read_instruction_list
-    from flows.pipeline import Pipeline, load_parameters
+    from flows.parameters import load_parameters
+    from flows.pipeline import Pipeline
 
     data = Pipeline(load_parameters(overrides=VALIDATION_OF_SIX)).datasets
     validation = read_instruction_list(data.validation.folder)

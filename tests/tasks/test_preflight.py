@@ -30,7 +30,7 @@ def test_a_usable_model_is_checked_once(model: Artifact, monkeypatch: pytest.Mon
     assert run_preflight(params, model) is None
     monkeypatch.setattr(agentevol.preflight.model, "check_architecture", lambda *_, **__: pytest.fail("checked again"))
     assert run_preflight(params, model) is None
-    assert "preflight" not in capsys.readouterr().out
+    assert "preflight" not in capsys.readouterr().err
     variables = {"model": {"base": model.path, "chat_template_kwargs": {"style": "short"}}}
     with pytest.raises(BaseException, match="checked again"):
         run_preflight(Params.model_validate(variables), model)

@@ -26,9 +26,9 @@ from agentevol.settings.effects import key_values
 from agentevol.settings.finetune import FinetuneParams
 from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.chunked_loss import prepare_output_layer
-from agentevol.training.export import save_policy
+from agentevol.training.export import save_policy, stored_dtype
 from agentevol.training.heap import limit_kernel_cache, trim_heap
-from agentevol.training.lora import add_lora_adapters, merge_lora_adapters
+from agentevol.training.lora import add_lora_adapters, merge_lora_adapters, restore_frozen_weights
 from agentevol.training.memory import GIB, ModelSize, estimate_training, logit_chunk_tokens
 from agentevol.training.optimizer import Optimizer, Progress
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
@@ -245,6 +245,8 @@ def _settings_in_key(settings: FinetuneParams) -> dict[str, Any]:
 def _save(optimizer: Optimizer, chat: ChatTokenizer, base: Path, output_dir: Path) -> None:
     if optimizer.masters is not None:
         optimizer.masters.give_to_model()
+        if stored_dtype(base) != optimizer.masters.dtype:
+            restore_frozen_weights(optimizer.unwrapped_model(), base)
     state = optimizer.accelerator.get_state_dict(optimizer.model) if optimizer.is_sharded else None
     if optimizer.accelerator.is_main_process:
         save_policy(merge_lora_adapters(optimizer.unwrapped_model()), chat, base, output_dir, state)

@@ -15,6 +15,7 @@ class MasterWeights:
     """Makes a float32 model one of `dtype`; its trained weights get masters with the values they had."""
 
     def __init__(self, model: Any, dtype: torch.dtype = torch.bfloat16) -> None:
+        self.dtype = dtype
         self.masters: dict[nn.Parameter, Tensor] = {}
         for parameter in model.parameters():
             if parameter.requires_grad:

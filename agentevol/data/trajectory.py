@@ -88,9 +88,12 @@ class Trajectory:
         return "context" if " context of " in self.error else "loop"
 
     def text_key(self) -> str:
-        """SHA-256 of the instruction and the answers: trajectories with the same key are duplicates."""
-        answers = [message.content for message in self.messages if message.role == "assistant"]
-        return hashlib.sha256(json.dumps([self.item_id, answers]).encode()).hexdigest()
+        """SHA-256 of the instruction and the answers: trajectories with the same key are duplicates.
+
+        The id of a conversation that is text only may be the number of its row, which another file has too: there the whole text counts.
+        """
+        texts = [message.content for message in self.messages if message.role == "assistant" or self.env == TEXT_ONLY]
+        return hashlib.sha256(json.dumps([self.item_id, texts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

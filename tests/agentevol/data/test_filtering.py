@@ -12,7 +12,7 @@ from agentevol.data.episode_reward import episode_reward
 from agentevol.data.filtering import filter_by_reward
 from agentevol.data.merging import merge
 from agentevol.data.subset import first_instructions
-from agentevol.data.trajectory import Trajectory
+from agentevol.data.trajectory import TEXT_ONLY, Message, Trajectory
 from agentevol.settings.filter import FilterParams
 from envs.base import Instruction
 from tests.agentevol.counting import Counting, play_counting
@@ -141,6 +141,12 @@ def test_a_merge_does_not_read_streams_that_it_does_not_use() -> None:
 
 def test_without_explorations_duplicates_are_removed() -> None:
     assert merge([WON, SAME_ANSWERS], [], "initial")[0] == [WON]
+
+
+def test_rows_of_two_files_with_the_same_number_and_answer_are_no_duplicates() -> None:
+    row = replace(WON, env=TEXT_ONLY, item_id="messages/1")
+    other = replace(row, messages=[Message("user", "Another question?"), *row.messages[1:]])
+    assert merge([row], [[other, replace(other)]], "cumulative")[0] == [row, other]
 
 
 def test_a_subset_counts_instructions_and_not_rows() -> None:

@@ -1,4 +1,4 @@
-"""What a run needs besides valid parameters, checked before anything starts: the models' folders, and the keys of hosted models.
+"""Checks before a run starts, besides the parameters' own: the models' folders, and the keys of hosted models.
 
 Invariant: nothing is imported that takes long (PyTorch only if `rollout.num_engines` is set), and nothing is downloaded. A mistake is a
 SettingsError of one line.

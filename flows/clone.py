@@ -28,7 +28,7 @@ def clone(
 
     Args:
         params_file: The parameter file, relative to the project.
-        seed: The seed of all randomness, instead of seed.
+        seed: The random seed, instead of seed.
         overrides: Further parameters as key=value.
     """
     with RunPage() as page:

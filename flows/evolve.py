@@ -57,7 +57,7 @@ def evolve(
         iterations: M, instead of evolve.iterations.
         samples: K episodes per instruction, instead of evolve.samples; a list gives one number per iteration; adaptive plays more
             where success is uncertain.
-        seed: The seed of all randomness, instead of seed.
+        seed: The random seed, instead of seed.
         merge: The data with which the explored data is merged, instead of evolve.merge.
         start_from: The model from which each iteration is fine-tuned, instead of evolve.start_from.
         rule: The learning rule, instead of evolve.rule.

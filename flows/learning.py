@@ -1,4 +1,4 @@
-"""What an iteration learns with: its rule, its training settings and its passes over the data, from the parameters.
+"""The learning of an iteration, from the parameters: its rule, its training settings and its passes over the data.
 
 Invariant: a rule that compares episodes continues the policy that explored. Behavioural cloning (iteration 0) has nothing to compare, so
 it is the same with such a rule as with reward_weighted, and runs share it.

@@ -117,7 +117,7 @@ class Pipeline:
         return self._roll_out(name, policy, instructions, "explore", samples, sampling)
 
     def summarize(self, explored: Artifact) -> Artifact:
-        """What an exploration reached: episodes and coverage by difficulty, and successes on instructions without an expert trajectory."""
+        """Results of an exploration: episodes and coverage by difficulty, and successes on instructions without an expert trajectory."""
         return summarize_exploration(explored=explored, instructions=self.datasets.explore, expert=self.datasets.agenttraj)
 
     def judge(self, explored: Artifact, name: str) -> Artifact | None:
@@ -156,7 +156,7 @@ class Pipeline:
         return kept
 
     def training_data(self, explored: list[Artifact], kept: list[Artifact]) -> Artifact:
-        """What the last iteration learns from: the kept episodes, or all explored ones where the rule compares episodes; merged with
+        """The training set of the last iteration: the kept episodes, or all explored ones where the rule compares episodes; merged with
         AgentTraj as `evolve.merge` says, unless the rule learns from the last iteration's alone. `explored`, `kept`: one per iteration."""
         rule = rule_class(self.params.evolve.rule)
         if not rule.compares_episodes:

@@ -1,4 +1,4 @@
-"""The provenance of a run: what decides its results besides its parameters.
+"""The provenance of a run: everything besides its parameters that decides its results.
 
 Invariant: a task of a feature that is off is not part of it, because it would change the identity of earlier runs.
 """

@@ -1,4 +1,4 @@
-"""The names of runs on Prefect's pages: what distinguishes a run from the others of its flow.
+"""The names of runs on Prefect's pages, made of the parameters that distinguish a run.
 
 Invariant: wrong parameters never fail here; the flow reports them.
 """

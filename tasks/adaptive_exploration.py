@@ -30,7 +30,7 @@ class AdaptiveSamples:
 
 
 def play_adaptively(play: Play, instructions: Artifact, samples: AdaptiveSamples, seed: int) -> list[Artifact]:
-    """The chunks of an exploration in two passes: one episode where it is worth most, then the rest of the budget by the results."""
+    """The chunks of an exploration in two passes: at most one episode per instruction, then the rest of the budget by the results."""
     items = read_instruction_list(instructions.folder)
     if not items:
         return []

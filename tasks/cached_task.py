@@ -25,7 +25,7 @@ from tasks.artifact import PRODUCT, SCHEMA, Artifact, artifact_of, store_key
 
 @dataclass(frozen=True, slots=True)
 class TaskOutput:
-    """What a task's body wrote into its folder: the subfolder that is the result (`.` for all of it), and its description.
+    """The output of a task's body in its folder: the subfolder that is the result (`.` for all of it), and its description.
 
     `obsolete`: folders elsewhere that are needed after a kill, and useless once this result is stored.
     """

@@ -55,7 +55,7 @@ def policy_metrics(policy: PolicyRecord) -> dict[str, float]:
 
 
 def _rounds_per_success(score: Mapping[str, Any]) -> float | None:
-    """All rounds by the successes; None without a success."""
+    """All rounds divided by the successes; None without a success."""
     successes = score.get("successes")
     return score["rounds"] * score["n"] / successes if successes else None
 
@@ -84,7 +84,7 @@ def zero_shot_metrics(policy: PolicyRecord) -> dict[str, float]:
 
 
 def final_metrics(bc_base: PolicyRecord, selected: PolicyRecord, bc_large: PolicyRecord | None) -> dict[str, float]:
-    """What the selected policy gained, as single values: against BC-Base and against BC-Large; and its iteration."""
+    """The gains of the selected policy, as single values: against BC-Base and against BC-Large; and its iteration."""
     gains = {"gain/over_bc_base": selected.success - bc_base.success, "gain/selected_iteration": float(selected.iteration)}
     if bc_large:
         gains[f"gain/over_{BC_LARGE_PREFIX}"] = selected.success - bc_large.success
@@ -96,7 +96,7 @@ def success_metrics(scores: Artifact, prefix: str) -> dict[str, Any]:
 
 
 def _exploration_metrics(groups: Sequence[ExplorationGroup]) -> dict[str, float]:
-    """Where the episodes went, and what they reached, by difficulty and in all."""
+    """Episodes and successes of the exploration, by difficulty and in all."""
     metrics: dict[str, float] = {}
     for group in groups:
         place = f"{group.env}/{_NOT_IN_NAMES.sub('_', group.difficulty) or 'none'}"

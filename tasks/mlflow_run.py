@@ -50,8 +50,8 @@ class RunTracker:
     """A run in MLflow, open during a `with` block."""
 
     def __init__(self, params: Params, base: Artifact, provenance: Mapping[str, Any], sweep: str = "") -> None:
-        """`provenance`: what decides the results besides the parameters (digests of datasets, versions of environments and tasks), as
-        JSON values. `sweep`: the name of the sweep, if the run belongs to one; it is also the name of its experiment."""
+        """`provenance`: everything besides the parameters that decides the results (digests of datasets, versions of environments and
+        tasks), as JSON values. `sweep`: the name of the sweep, if the run belongs to one; it is also the name of its experiment."""
         self.params, self.base = params, base
         self.key = run_key(params, base, provenance)
         self.name = run_name(params)

@@ -1,4 +1,4 @@
-"""What MLflow's pages show of an experiment before anybody has clicked: its description, its kind, and saved views of its runs.
+"""The description, the kind and the saved views of an experiment, which MLflow's pages show first.
 
 A view is a tag of the experiment, as MLflow 3.17's pages write it: `mlflow.sharedViewState.<id>` holds JSON with a name, two times and the
 state of the page, compressed. Invariant: a view that a user has saved is never changed, nor is a description that a user has edited.
@@ -64,7 +64,7 @@ def install_missing_views(client: MlflowClient, experiment: Experiment) -> None:
 
 
 def experiment_links(page: str) -> list[tuple[str, str]]:
-    """(title, link) of what is worth opening of an experiment. `page`: such as http://127.0.0.1:5000/#/experiments/1."""
+    """(title, link) of the useful pages of an experiment. `page`: such as http://127.0.0.1:5000/#/experiments/1."""
     kind = "workflowType=machine_learning"  # otherwise the pages may show the menu for prompts and judges
     charts = [(name, f"{page}/runs?viewStateShareKey={view}&compareRunsMode=CHART&{kind}") for view, name in VIEW_NAMES.items()]
     return [

@@ -24,7 +24,7 @@ def iteration_name(iteration: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRecord:
-    """A policy's training data (of an iteration also what was explored and kept), its model, and its episodes and scores on AgentEval.
+    """A policy's training data (of an iteration also the explored and kept episodes), its model, and its episodes and scores on AgentEval.
 
     `iteration` is 0 for behavioural cloning, including BC-Large. The base model zero-shot and a hosted model have no training data here;
     the name of a hosted model is its label. `exploration`: the summary of what was explored. `judged`: the explored episodes with a
@@ -57,12 +57,12 @@ class PolicyRecord:
 
     @property
     def validation_rank(self) -> Rank:
-        """What the policies of a run are compared by. Without a scored episode on the validation split, a policy is below all others."""
+        """The rank of a policy among those of its run. Without a scored episode on the validation split, a policy is below all others."""
         overall = self.validation_scores.facts["overall"] if self.validation_scores else {"n": 0}
         return (float(overall["success"]), float(overall["reward"])) if overall["n"] else (-inf, -inf)
 
     def exploration_groups(self) -> list[ExplorationGroup]:
-        """What its exploration reached, per environment and difficulty; empty where nothing was explored."""
+        """The results of its exploration, per environment and difficulty; empty where nothing was explored."""
         return [ExplorationGroup(**group) for group in self.exploration.facts["groups"]] if self.exploration else []
 
     def too_long(self) -> int:
@@ -108,7 +108,7 @@ class PolicyRecord:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What the policies of a run are compared with: BC-Large, the base model zero-shot, hosted models, and the random policy's episodes
+    """The references of a run's policies: BC-Large, the base model zero-shot, hosted models, and the random policy's episodes
     and scores. None for what the run does not evaluate."""
 
     bc_large: PolicyRecord | None = None

@@ -1,6 +1,6 @@
-"""Whether a result that was copied from elsewhere is what its manifest says: its key, its content, its counts.
+"""Checks that a result from elsewhere agrees with its manifest: its key, its content, its counts.
 
-Invariant: nothing of a manifest is believed that can be computed from the files: a folder named by a digest holds the content with that
+Invariant: whatever can be computed from the files is not taken from the manifest: a folder named by a digest holds the content with that
 digest. How a result was computed cannot be seen in it: whoever may write to a shared location is trusted with that.
 """
 

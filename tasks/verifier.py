@@ -1,4 +1,4 @@
-"""The verifier as a task: explored episodes with the probability of success that their text alone gives them.
+"""The verifier as a task: explored episodes with the probability of success, predicted from their text.
 
 Invariant: no episode is judged by a model that has seen its instruction (agentevol/verifier/verifier.py).
 """

@@ -1,6 +1,6 @@
-"""Whether a server that applies the chat template to whole conversations shows a policy what it was trained on, turn by turn.
+"""Compares a server's prompts, rendered from whole conversations, with the turns that a policy is trained on.
 
-Invariant: where there is a difference, `exported_template` is a template without one; a policy is saved with it.
+Invariant: if they differ, `exported_template` is a template that renders the turns; a policy is saved with it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Difference:
 
 
 def differences(chat: ChatTokenizer) -> list[Difference]:
-    """What the template does differently when a server renders a whole conversation for every answer."""
+    """The differences between the template's rendering of whole conversations, as a server does it, and the turns."""
     template, found = chat.template, []
     plain = [{"role": role, "content": text} for role, text in _PROBE]
     thinking = [{**message, "content": _THOUGHTS + message["content"]} if message["role"] == "assistant" else message for message in plain]
@@ -69,7 +69,7 @@ def keeps_template(chat: ChatTokenizer) -> bool:
 
 
 def exported_template(chat: ChatTokenizer) -> str | None:
-    """The template with which a server shows the policy what training did; None: the tokenizer's own.
+    """The template to save with a policy, so that a server renders conversations as training did; None: the tokenizer's own.
 
     A date and variables become part of the template. Other differences need a template of the turns alone, without tools; it puts a system
     message before the first user message.

@@ -33,7 +33,7 @@ class ChatTokenizer:
 
     `end_token_id`, `end_text`: the token that ends an answer, the first control token that the template writes after it; where there is
     none (`template_writes_end` is false), the tokenizer's eos token. `closing_space`: the white space that the template writes before it;
-    `after_end`: what it writes behind it. `closing_ids` end an answer that was cut. `stop_token_ids`: the tokens at which an engine stops
+    `after_end`: its text after it. `closing_ids` end an answer that was cut. `stop_token_ids`: the tokens at which an engine stops
     generating. `eos_token_ids`: those that the model's generation configuration names. Raises ChatTemplateError if the tokenizer's
     template cannot be used turn by turn.
     """
@@ -119,7 +119,7 @@ class ChatTokenizer:
         return [*self._context_tokens(self.template.strip_answer(content), self.closing_space), self.end_token_id]
 
     def missing_end(self, token_ids: Sequence[int]) -> list[int]:
-        """What an answer as the policy sampled it needs behind it, so that the template's next turn can follow."""
+        """The tokens to append to a sampled answer, so that the template's next turn can follow."""
         if token_ids and token_ids[-1] in self.stop_token_ids:
             return [] if token_ids[-1] == self.end_token_id else [self.end_token_id]
         return list(self.closing_ids)

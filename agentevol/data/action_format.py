@@ -24,14 +24,14 @@ class NotConvertible(ValueError):
 
 
 def prompt(env: type[TextEnv] | TextEnv, action_format: ActionFormat) -> str:
-    """What precedes the first observation."""
+    """The text before the first observation."""
     if action_format == "react":
         return env.prompt
     return code_action.prompt(env) if action_format == "code" else function_calling.prompt(env)
 
 
 def tools(env: type[TextEnv] | TextEnv, action_format: ActionFormat) -> list[dict[str, Any]] | None:
-    """The functions that a chat template or a server is given; None where the prompt has all that the policy needs."""
+    """The functions for a chat template or a server; None if the prompt has all that the policy needs."""
     return function_calling.tools(env) if action_format == "function_calling" else None
 
 

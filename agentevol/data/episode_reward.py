@@ -1,4 +1,4 @@
-"""The reward that an episode is learnt with: the environment's own, or an objective made of success, progress, rounds and a prediction.
+"""The reward of an episode in training: the environment's own, or a weighted sum of success, progress, rounds and a prediction.
 
 Invariant: without an objective it is the trajectory's reward, unchanged.
 """
@@ -22,7 +22,7 @@ class ProgressUnknown(ValueError):
 
 
 def episode_reward(trajectory: Trajectory, objective: Objective | None) -> float:
-    """The reward that the episode is learnt with. Raises ProgressUnknown, KeyError for a name that is not in OBJECTIVE_PARTS."""
+    """The reward of the episode in training. Raises ProgressUnknown, KeyError for a name that is not in OBJECTIVE_PARTS."""
     if objective is None:
         return trajectory.reward
     return math.fsum(weight * OBJECTIVE_PARTS[name](trajectory) for name, weight in objective.items())

@@ -1,4 +1,4 @@
-"""What an exploration reached: episodes and successes per environment and difficulty, and on instructions without an expert trajectory.
+"""The results of an exploration: episodes and successes per environment and difficulty, and on instructions without an expert trajectory.
 
 Invariant: the instructions are those of the explore split, whether an episode was spent on them or not, so that explorations with
 different numbers of samples have the same denominators.

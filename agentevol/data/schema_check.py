@@ -1,4 +1,4 @@
-"""Whether values fit the columns of a trajectory: what the gate checks in every row, and an import in every field that a row states.
+"""Checks that values fit the columns of a trajectory: the gate uses it for every row, an import for every field of a row.
 
 Invariant: the accepted types derive from `COLUMNS` and `OPTIONAL_COLUMNS`, so a new column needs no line here.
 """

@@ -156,7 +156,7 @@ def _place(message: dict[str, Any], turns: Sequence[Turn], ids: Sequence[Any], c
 
 
 def _in_order(results: list[tuple[int, Turn]], turns: Sequence[Turn], where: str) -> list[Turn]:
-    """The results in the order of the calls. Every call has one, or none has: a gap could not be told from the order."""
+    """The results in the order of the calls. Every call has one, or none has: the order alone would not show a gap."""
     if results and sorted(place for place, _ in results) != list(range(len(turns[-1].calls))):
         raise FormatError(f"{where}: {len(results)} results for {len(turns[-1].calls)} calls before it; allowed: one for each, or none")
     return [turn for _, turn in sorted(results, key=lambda entry: entry[0])]

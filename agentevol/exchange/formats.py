@@ -1,4 +1,4 @@
-"""The row formats of other projects: what a row says, and a trajectory as a row.
+"""The row formats of other projects: reading a row, and writing a trajectory as a row.
 
 Each format is a pair of functions in FORMATS; adding one is a line there. The field names are those of the projects' own files and code
 (checked November 2026):
@@ -34,7 +34,7 @@ _FIELDS = frozenset(column.name for column in COLUMNS) - {"messages"} | set(MEAS
 
 @dataclass(frozen=True, slots=True)
 class ForeignRow:
-    """What a row says. `own_id`: its id in the other project; `fields`: the fields of a trajectory that it states."""
+    """The content of a row. `own_id`: its id in the other project; `fields`: the fields of a trajectory that it states."""
 
     messages: list[Message]
     own_id: str | None = None
@@ -42,7 +42,7 @@ class ForeignRow:
 
 
 def read_row(row: Row, name: FormatName) -> ForeignRow:
-    """What a row of this format says. Raises FormatError, which names the field, what was given and what is allowed."""
+    """The content of a row of this format. Raises FormatError, which names the field, what was given and what is allowed."""
     return FORMATS[name][0](row)
 
 

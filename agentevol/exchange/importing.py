@@ -27,7 +27,7 @@ _FLOATS = frozenset(column.name for column in COLUMNS if column.python_type is f
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of the rows that have been read so far.
+    """Counts of the rows that have been read so far.
 
     `replayed`: those that an environment reproduces; `text_only`: the others, by reason; `left_out`: rows that are not imported, by reason.
     `difference`: the first replay that differs from its record.
@@ -50,7 +50,7 @@ def import_rows(
 ) -> Iterator[Trajectory]:
     """The trajectories of a file, in order; `report` counts them.
 
-    reward: of rows that state none: demonstrations are successful episodes. max_tokens, token_count: longer trajectories are left out.
+    reward: for rows without one, which count as demonstrations. max_tokens, token_count: longer trajectories are left out.
     Raises FormatError, which names the file, the row, the field, and what is allowed.
     """
     samples = Counter[str]()

@@ -1,4 +1,4 @@
-"""What a check of the gate found, in words that tell the user what to do.
+"""A finding of the gate, with a remedy for the user.
 
 Invariant: a finding names its check, the rows that fail it, the problem and a remedy.
 """

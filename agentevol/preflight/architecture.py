@@ -1,4 +1,4 @@
-"""Whether a model's architecture can be played and trained: a small copy with random weights is played and trained for one pass.
+"""Checks that a model's architecture can be played and trained: a small copy with random weights is played and trained for one pass.
 
 Invariant: two rows, one of them long, give in one pass what each gives alone. The copy has the model's configuration with few layers and
 small widths, so the check takes seconds for a model of any size.

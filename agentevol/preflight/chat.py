@@ -1,4 +1,4 @@
-"""Whether a model's chat template can be used turn by turn, and what a server would show the policy instead."""
+"""Checks that a model's chat template can be used turn by turn, and that a server would render the same text."""
 
 from __future__ import annotations
 

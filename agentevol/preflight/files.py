@@ -1,4 +1,4 @@
-"""Whether a model folder is complete, and what the model's size is. Only the headers of the weight files are read.
+"""Checks that a model folder is complete, and reads the model's size. Only the headers of the weight files are read.
 
 Invariant: needs neither torch nor transformers, and milliseconds.
 """

@@ -1,4 +1,4 @@
-"""What a run needs of the machine, estimated from the model's size, and whether its training settings suit a pretrained model.
+"""Estimates the memory of a run from the model's size, and checks that the training settings suit a pretrained model.
 
 Invariant: these are estimates; a run is refused only if the weights alone exceed the memory.
 """

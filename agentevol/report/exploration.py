@@ -1,4 +1,4 @@
-"""The exploration of a run as rows of tables: what each iteration spent and reached, in all and by difficulty."""
+"""The exploration of a run as rows of tables: the episodes and successes of each iteration, in all and by difficulty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report of a run is made from: the scores of its policies, the paired tests, and the costs.
+"""The input of a run's report: the scores of its policies, the paired tests, and the costs.
 
 Invariant: plain values only; the tables, the plots and the files are made from them in tables.py, plots.py and write.py.
 """

@@ -2,11 +2,11 @@
 
 The next episode goes to the instruction where it is most likely to bring the first success of the iteration. An instruction's success rate
 has a Beta distribution: its prior is the success of its group (environment, task type, difficulty) and weighs PRIOR_EPISODES episodes; its
-own results count by half for every iteration that they are old, because the policy has changed since. So an instruction that is solved
-nearly always gets one episode, one that is solved sometimes gets several, and one that was never solved gets few.
+own results count half as much for every iteration since, because the policy has changed. So an instruction that nearly always
+succeeds gets one episode, one that sometimes succeeds gets several, and one that never succeeded gets few.
 
 Invariant: a pure function of its arguments, without random numbers or functions that differ between machines. The samples add up to the
-budget. No instruction starves: it is sampled at least once in any MAX_SKIPPED + ceil(instructions / budget) iterations in a row.
+budget. Every instruction is sampled at least once in any MAX_SKIPPED + ceil(instructions / budget) iterations in a row.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def count_outcomes(trajectories: Iterable[Trajectory]) -> dict[str, Outcomes]:
 
 
 def first_pass(instructions: Sequence[Instruction], history: Sequence[IterationOutcomes], budget: int, seed: int) -> list[str]:
-    """The ids of the instructions that get one episode at first, in their order: at most `budget`, and fewer if others deserve a second.
+    """The ids of the instructions that get one episode at first, in their order: at most `budget`, fewer if some get a second.
 
     The rest of the budget is allocated by `allocate` when these episodes have been played. `history`: earlier iterations, oldest first.
     """

@@ -94,7 +94,7 @@ class EngineError(RuntimeError):
 
 @dataclass(slots=True)
 class Usage:
-    """What a rollout used of an endpoint: requests, with the retries among them (`repeated`), and tokens as the endpoint counts them."""
+    """The use of an endpoint by a rollout: requests, the retries among them (`repeated`), and tokens as the endpoint counts them."""
 
     requests: int = 0
     repeated: int = 0

@@ -1,7 +1,7 @@
 """Rewards that a server has reported, checked with a sample of its episodes that is played again in this process.
 
-Invariant: the sample is drawn anew for every check, successes first, so a server cannot know which episodes will be played again. Nothing
-is checked silently in part: what cannot be checked is returned with the reason.
+Invariant: the sample is drawn anew for every check, successes first, so a server cannot know which episodes will be played again. An
+environment that cannot be checked is returned with the reason.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _obstacle(env: str, urls: Sequence[str]) -> str | None:
 
 
 def _sample(episodes: Sequence[Trajectory], rng: random.Random) -> list[Trajectory]:
-    """At most SAMPLE_SIZE episodes. Successes come first, because only they are learnt from; half of the places are for the others."""
+    """At most SAMPLE_SIZE episodes. Successes come first, because policies learn from them; half of the places are for the others."""
     successes = [episode for episode in episodes if episode.success]
     others = [episode for episode in episodes if not episode.success]
     num_others = min(len(others), max(SAMPLE_SIZE // 2, SAMPLE_SIZE - len(successes)))

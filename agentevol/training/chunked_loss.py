@@ -58,7 +58,7 @@ def token_logprobs(model: Any, forward: Callable[[], Tensor], targets: Tensor) -
 
 
 def prepare_output_layer(model: Any, forward: Callable[[], Tensor]) -> None:
-    """Find out now what `token_nll` finds out when it first needs it. Where several processes train a model, all must do so together.
+    """Examine the output layer now, as `token_nll` would at its first use. Where several processes train a model, all must do so together.
 
     Another forward pass of one process alone would wait for the others for ever. forward: as in `token_nll`, of any few tokens.
     """

@@ -1,4 +1,4 @@
-"""What the optimiser takes: examples with a weight, and micro-batches of them.
+"""The input of the optimizer: weighted examples in micro-batches.
 
 Invariant: both kinds of micro-batch, padded (padding.PaddedBatch) and packed (packing.PackedBatch), give the same examples the same loss.
 """

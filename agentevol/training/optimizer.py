@@ -131,7 +131,7 @@ class Optimizer:
         self.model.zero_grad(set_to_none=True)
 
     def trained_tensors(self) -> dict[str, Any]:
-        """What the optimizer updates, by the names of the parameters."""
+        """The tensors that the optimizer updates, by the names of the parameters."""
         return {name: self._updated(p) for name, p in self.unwrapped_model().named_parameters() if p.requires_grad}
 
     def _updated(self, parameter: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Examples as rows of right-padded rectangles: for pretraining, and for models whose attention cannot be packed (packing.py).
+"""Examples in right-padded batches: for pretraining, and for models whose attention cannot be packed (packing.py).
 
 Invariant: padding never changes the loss; only the positions that the loss mask names go through the output layer.
 """

@@ -1,4 +1,4 @@
-"""What a verifier reads of an episode: the hidden states of a frozen language model over its text.
+"""The features of an episode for the verifier: hidden states of a frozen language model over its text.
 
 Invariant: the observation after the last answer is not read, because it often states the outcome ("You have reached the goal"). The reward
 and the progress are not read either. The features of an episode do not depend on the other episodes.

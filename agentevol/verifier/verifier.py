@@ -2,7 +2,7 @@
 
 Invariant: no prediction comes from a model that has seen the same instruction. The instructions are divided into folds by a hash of their
 ids; those of a fold are predicted by a model that was fitted to the episodes of the others (cross-fitting). The figures of
-`verifier_quality` are therefore about held-out instructions, and so is every reward that is learnt with.
+`verifier_quality` are therefore about held-out instructions, and so is every learned reward.
 """
 
 from __future__ import annotations

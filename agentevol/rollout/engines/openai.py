@@ -1,8 +1,8 @@
 """The `openai` engine: a model behind an OpenAI-compatible chat endpoint, either hosted or vLLM's server with a policy of this project.
 
-Invariant: what may succeed later (429, 5xx, a broken connection, a timeout) is retried with exponential backoff, then it is an error of
-that episode, as is a prompt that the server refuses; what concerns every request (401, 404, a wrong model) ends the rollout with a message
-of one line. The key comes from the environment and goes into the request header only.
+Invariant: a request that may succeed later (429, 5xx, a broken connection, a timeout) is retried with exponential backoff, and is then an
+error of the episode. So is a prompt that the server refuses. A problem of every request (401, 404, a wrong model) ends the rollout with a
+message of one line. The key comes from the environment and goes into the request header only.
 """
 
 from __future__ import annotations

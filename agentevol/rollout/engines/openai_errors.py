@@ -1,6 +1,6 @@
-"""What a refusal of an OpenAI-compatible server means: a full context, a problem of one request, or one of every request.
+"""Classifies the refusals of OpenAI-compatible servers: a full context, a problem of one request, or a problem of every request.
 
-Invariant: only what concerns every request may end a rollout. Servers word the same refusal differently, so texts are matched without case.
+Invariant: only a problem of every request may end a rollout. Servers word the same refusal differently, so texts are matched without case.
 """
 
 from __future__ import annotations

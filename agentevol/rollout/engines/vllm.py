@@ -1,6 +1,6 @@
 """The `vllm` engine, in this process (written for vLLM 0.32 and 0.33).
 
-vLLM's scheduler batches the requests, and its prefix cache holds what conversations share. Invariant: one vLLM engine serves all rollouts
+vLLM's scheduler batches the requests, and its prefix cache holds shared tokens. Invariant: one vLLM engine serves all rollouts
 of the process; each rollout loads the weights of its policy into it. Requests and results are token ids, never text. The engine is awake
 during a rollout only, so that training has the GPU's memory.
 """
@@ -54,7 +54,7 @@ def get_vllm_engine(
 
 
 class VllmEngine:
-    """Every request holds the whole conversation; vLLM does not compute again what its prefix cache has of it."""
+    """Every request holds the whole conversation; vLLM computes only the part that its prefix cache lacks."""
 
     configuration_key: str
 

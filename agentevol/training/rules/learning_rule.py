@@ -1,4 +1,4 @@
-"""What a learning rule is: it turns a dataset's episodes into the terms of a loss, and defines the loss.
+"""The base class of learning rules. A rule turns a dataset's episodes into the terms of a loss, and defines the loss.
 
 Invariant: a rule never changes an episode's tokens. Rules import no PyTorch at the top of their file, because flows ask for their class
 attributes and must start quickly.
@@ -30,7 +30,7 @@ class LossTerm:
 
 
 class TermBatch(Protocol):
-    """What a rule's loss sees: the terms whose episodes go through the model together. A trained token is one in the policy's answers."""
+    """The input of a rule's loss: terms whose episodes go through the model together. A trained token is one in the policy's answers."""
 
     @property
     def terms(self) -> Sequence[LossTerm]: ...
@@ -77,7 +77,7 @@ class LearningRule(ABC):
     uses_reference: ClassVar[bool] = False
     """Whether the loss needs the log-probabilities of the policy that training starts from."""
     requirement: ClassVar[str] = ""
-    """What the data must have, for the message where there is no term."""
+    """A requirement on the data, for the message if there is no term."""
 
     @abstractmethod
     def loss_terms(self, dataset: TokenizedDataset, usable: Sequence[bool]) -> list[LossTerm]:
@@ -88,7 +88,7 @@ class LearningRule(ABC):
         """
 
     def counts(self, dataset: TokenizedDataset, terms: Sequence[LossTerm]) -> dict[str, int]:
-        """What the rule reports about the data, by name, e.g. the pairs that it found."""
+        """Counts that the rule reports about the data, by name, e.g. the pairs that it found."""
         return {}
 
     def loss(self, batch: TermBatch, model: Any, device: torch.device) -> Tensor:

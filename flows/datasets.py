@@ -113,7 +113,7 @@ def check_validation_split(params: Params, validation: Artifact) -> None:
     if params.evolve.patience and not validation.rows:
         raise SettingsError(
             f"evolve.patience: {params.evolve.patience} given, but early stopping needs validation instructions and there are none;"
-            " allowed: null, or data.limits.validation above 0 and data.limits.explore, train and train_large that leave some over"
+            " allowed: null, or data.limits.validation above 0 and lower data.limits.explore, train and train_large"
         )
     if limit == 0:
         return
@@ -126,5 +126,5 @@ def check_validation_split(params: Params, validation: Artifact) -> None:
     elif short := {env: count for env, count in counts.items() if limit is not None and count < limit}:
         say(
             f"validation: {', '.join(f'{count} instructions in {env}' for env, count in short.items())} instead of {limit}"
-            " (data.limits.validation): the others are learned from or explored"
+            " (data.limits.validation): the run learns from the others or explores them"
         )

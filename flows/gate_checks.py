@@ -31,7 +31,7 @@ class GateChecks:
         data: Artifact = getattr(datasets, name)
         if not data.rows:
             raise SettingsError(
-                f"environments: {', '.join(self.params.environments)} given, which have no expert to be cloned;"
+                f"environments: {', '.join(self.params.environments)} given, but none of them has an expert to clone;"
                 " allowed: at least one that has an expert; the others can be explored together with it,"
                 " and scored by `agentevol evaluate`"
             )

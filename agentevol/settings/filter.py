@@ -55,7 +55,7 @@ class FilterParams(Section):
         if self.objective is not None and not any(self.objective.values()):
             raise ValueError("objective: every weight is 0; allowed: at least one that is not")
         if self.uses_verifier and self.keep == "success":
-            raise ValueError("keep: success looks at the true outcome, which a learned reward replaces; allowed: positive, all")
+            raise ValueError("keep: success uses the true outcome, but the reward is learned; allowed: positive, all")
         return self
 
     @property

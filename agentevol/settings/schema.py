@@ -79,7 +79,7 @@ class EvaluateParams(Section):
         names = [baseline.name.lower() for baseline in baselines]
         taken = [name for name in names if names.count(name) > 1 or name in _RESERVED_NAMES or name.startswith("iteration")]
         if taken:
-            raise ValueError(f"baselines with a name of their own each; {taken[0]} is another's")
+            raise ValueError(f"baselines with different names; {taken[0]} is already taken")
         return baselines
 
 

@@ -106,7 +106,7 @@ def test_environments_without_an_expert_are_scored_and_not_cloned(tiny: Path, mo
 
     monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.test_gate:Unaided")
     assert evaluate("models/base")["overall"]["n"] == 6
-    with pytest.raises(SettingsError, match="environments: pushing given, which have no expert to be cloned"):
+    with pytest.raises(SettingsError, match="environments: pushing given, but none of them has an expert to clone"):
         clone()
 
 

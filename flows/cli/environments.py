@@ -15,8 +15,8 @@ from flows.cli.command import exit_with_error
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on. Any other than this machine needs a token.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 36001,
-    environments: Annotated[list[str], typer.Option("--environment", "-e", help="Serve only this one; may be repeated.")] = [],  # noqa: B006
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0: any free one.")] = 36001,
+    environments: Annotated[list[str], typer.Option("--environment", "-e", help="Serve only this environment; may be repeated.")] = [],  # noqa: B006
     cap: Annotated[int, typer.Option(min=1, help="The maximum number of sessions.")] = 1024,
     idle: Annotated[float, typer.Option(min=1, help="Seconds after which an idle session is closed.")] = 1800,
     step: Annotated[float, typer.Option("--step-limit", "--step", min=0.1, help="Seconds that an environment may take for a step.")] = 60,
@@ -57,10 +57,10 @@ def play(
 def compare_server(
     environment: Annotated[str, typer.Argument(help="The environment's name, such as babyai.")],
     server: Annotated[str, typer.Argument(help="The URL of an environment server; agentgym+http://host:port is one of AgentGym's.")],
-    limit: Annotated[int, typer.Option(min=1, help="At most this many instructions of AgentEval.")] = 20,
-    split: Annotated[str, typer.Option(help="The instructions: eval, train, train_large or explore.")] = "eval",
+    limit: Annotated[int, typer.Option(min=1, help="At most this many instructions.")] = 20,
+    split: Annotated[str, typer.Option(help="Their split: eval (AgentEval), train, train_large or explore.")] = "eval",
 ) -> None:
-    """Replay the expert's actions on a server: how many instructions they solve there, and what differs where they do not."""
+    """Replay the expert's actions on a server, and print which instructions they solve there and how the others end."""
     from agentevol.settings.types import check_server_url
     from envs.registry import UnknownEnvironment, environment_class
     from envs.remote.client import ServerFailed

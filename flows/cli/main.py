@@ -67,13 +67,13 @@ def pretrain(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  #
 
 @app.command()
 def clone(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
-    """Behavioural cloning alone: BC-Base, fine-tuned on AgentTraj and scored on AgentEval."""
+    """Run behavioural cloning alone: BC-Base, fine-tuned on AgentTraj and scored on AgentEval."""
     run_flow("flows.clone:clone", params, overrides)
 
 
 @app.command()
 def evolve(params: ParamsFile = PARAMS, overrides: Overrides = []) -> None:  # noqa: B006
-    """The main job: BC-Base, M iterations of exploration and learning, BC-Large, and the final table."""
+    """Run the main job: BC-Base, M iterations of exploration and learning, BC-Large, and the final table."""
     folder = run_flow("flows.evolve:evolve", params, overrides)
     _print_report(Path(folder))
 
@@ -83,10 +83,10 @@ def sweep(
     params: ParamsFile = PARAMS,
     overrides: Overrides = [],  # noqa: B006
     name: Annotated[
-        str, typer.Option(help="The sweep's name; by default the grid in short form and a digest of the other parameters.")
+        str, typer.Option(help="The sweep's name; by default the grid in short form and six digits for the other parameters.")
     ] = "",
 ) -> None:
-    """Every combination of M, K, seeds and rules (params.yaml: sweep), compared in one report."""
+    """Run every combination of M, K, seeds and rules (section sweep of the parameters), and compare them in one report."""
     page = run_flow("flows.sweep:sweep", params, overrides, name=name)
     typer.echo(f"report: {page}")
 
@@ -115,7 +115,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="The folder of the report.")] = Path("runs/compared"),
     title: Annotated[str, typer.Option(help="The title of the report.")] = "AgentEvol",
 ) -> None:
-    """Write one report on the runs of several sweeps, days or machines, from the records that `agentevol sweep` writes."""
+    """Write one report on the runs of several sweeps, days or machines, from their records."""
     from agentevol.report.sweep.records import RecordError
     from agentevol.report.sweep.write import compare_records
 
@@ -132,7 +132,7 @@ def view(
     out: Annotated[Path | None, typer.Option(help="The page; by default runs/views/<name>.html.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
 ) -> None:
-    """Write a page to read the episodes of a run turn by turn, with filters and two policies side by side; it needs no network."""
+    """Write a page with the episodes of a run, turn by turn, with filters and two policies side by side; it needs no network."""
     from agentevol.data.artifact_folder import IncompleteFolder
     from tasks.episode_page import NoEpisodesFound, write_episode_page
 

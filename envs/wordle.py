@@ -31,12 +31,12 @@ class Wordle(TextEnv):
     difficulty). The list is in the order drawn, and the hidden word is any of its words. The 980 instructions are the first 980 seeds that
     the expert wins. Observation: the list, then the marks of each guess, letter by letter: `s b, h y, i g, r b, e b`. Reward: 1 for the
     hidden word. The episode ends with it or with the sixth guess. A word that is not in the list uses up a guess; text that is no
-    five-letter word only costs a round. Progress: the letters of the hidden word that the marks give. Other `words` (at least 40, of five
-    letters a-z, invented ones too) are another vocabulary, with the same ids.
+    five-letter word only costs a round. Progress: the letters of the hidden word that the marks have revealed. Other `words` (at least 40,
+    of five letters a-z, invented ones too) are another vocabulary, with the same ids.
 
-    Differences from LMRL-Gym as AgentGym serves it: a hidden word that stays the same (there: a new consistent word is drawn at every
-    guess) and a list for each instruction (there: one list of 40 in every prompt, so that all instructions have the same text); a letter
-    is marked y only as often as the word has it; a word may also be written without spaces; the reward is 0 or 1 (there: -1 per guess).
+    Differences from LMRL-Gym as AgentGym serves it: a hidden word that stays the same (AgentGym: a new consistent word is drawn at every
+    guess) and a list for each instruction (AgentGym: one list of 40 in every prompt, so that all instructions have the same text); a letter
+    is marked y only as often as the word has it; a word may also be written without spaces; the reward is 0 or 1 (AgentGym: -1 per guess).
     """
 
     name: ClassVar[str] = "wordle"

@@ -35,12 +35,12 @@ class ALFWorld(TextEnv):
 
     Differences from AgentGym's ALFWorld, and why:
     - A simulator of its own in plain Python: TextWorld's needs packages under the GPL, and its steps take a thousand times longer.
-    - Games are generated from a number (objects are put where they fit); there, they are files that must be downloaded.
-    - Both `move X to Y` and `put X in/on Y` are accepted; there, a newer package changes the wording, and a policy's score with it.
+    - Games are generated from a number (objects are put where they fit); in AgentGym, they are files that must be downloaded.
+    - Both `move X to Y` and `put X in/on Y` are accepted; in AgentGym, a newer package changes the wording, and a policy's score with it.
     - Rules and texts are TextWorld's with the files of alfworld 0.4.2 (tests/envs/test_alfworld_textworld.py compares them step by step),
       with these exceptions: "an apple" for "a apple"; no command `help`; lists may have another order; mugs, plates and the like are
       always empty, since alfworld itself has no command that puts something into them.
-    - Eval has rooms that training does not have; there, its games are in the training rooms.
+    - Eval has rooms that training does not have; in AgentGym, its games are in the training rooms.
     - Games that take the expert more than 30 rounds are left out (`python -m envs.alfworld.generate` writes games.json).
     """
 

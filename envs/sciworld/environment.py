@@ -32,9 +32,9 @@ class SciWorld(TextEnv):
     the extra `sciworld` installs.
 
     Differences from AgentGym's SciWorld, and why:
-    - All thirty task types; there, seven are left out. Eval is ScienceWorld's test split; there, training variations.
-    - One JVM with a memory limit for many episodes, and no list of all valid actions at every step; there, each episode has a JVM that
-      grows to gigabytes, and three quarters of the time go into that list, which no policy sees.
+    - All thirty task types; AgentGym leaves out seven. Eval is ScienceWorld's test split; in AgentGym, training variations.
+    - One JVM with a memory limit for many episodes, and no list of all valid actions at every step; in AgentGym, each episode has a JVM
+      that grows to gigabytes, and three quarters of the time go into that list, which no policy sees.
     - The same text on every machine: Java's hash codes are a counter, not addresses, so that lists have a fixed order.
     - 200 rounds, since the expert needs up to 199; a limit of 30 would leave out half of the expert's solutions.
     - A score below 0 counts as 0.

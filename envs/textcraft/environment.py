@@ -38,7 +38,7 @@ class TextCraft(TextEnv):
     each depth in proportion.
 
     Differences from AgentGym's TextCraft, and why:
-    - Goals are numbered by (depth, name). There the number depends on the order in which a folder is listed, so `textcraft_31` can be
+    - Goals are numbered by (depth, name). In AgentGym the number depends on the order in which a folder is listed, so `textcraft_31` can be
       another goal on another disk.
     - One recipe per item, with named ingredients (oak planks) instead of tags (planks): minecraft_data has no tags, and the list is
       complete, so that no knowledge of Minecraft is needed.
@@ -48,8 +48,8 @@ class TextCraft(TextEnv):
       raw.
     - White wool is raw, and the five goals that take the most rounds are left out, so that 20 rounds suffice for every goal.
     - 533 of the 544 goals exist in both. The expert's actions, replayed on AgentGym's server by goal, solve 269 of them: a list has 8
-      commands on average here and 12 there, and wool and ingots are raw here and crafted there. `textcraft-original` has its setting.
-    - Items are written in words everywhere; there, feedback has `minecraft:oak_planks`. The goal has its count.
+      commands on average, AgentGym's 12; wool and ingots are raw here and crafted in AgentGym. `textcraft-original` has its setting.
+    - Items are written in words everywhere; in AgentGym, feedback has `minecraft:oak_planks`. The goal has its count.
     """
 
     name: ClassVar[str] = "textcraft"

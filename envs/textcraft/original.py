@@ -42,8 +42,9 @@ class OriginalTextCraft(TextEnv):
     distractors, 13 commands in a list on average and up to 72, the wording of the feedback, recipes that are not in the list but exist.
 
     Differences from AgentGym's TextCraft, and why:
-    - Goals are numbered by (depth, name), and distractors are drawn by a hash. There both depend on the order in which a folder is listed.
-    - Where recipes make each other (ingot, nugget) the first by name is kept; there the first in the folder's order.
+    - Goals are numbered by (depth, name), and distractors are drawn by a hash. In AgentGym both depend on the order in which a folder is
+      listed.
+    - Where recipes make each other (ingot, nugget) the first by name is kept; in AgentGym the first in the folder's order.
     - Ingredients are in the order of Minecraft's item numbers, not of its recipe files.
     - 50 rounds, so that every goal can be won (the expert needs up to 48); AgentGym's scripts have 20, AgentGym-RL's 30.
     - A craft without a recipe is answered with the item's name, not with the text of a Python object.

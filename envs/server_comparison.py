@@ -1,4 +1,4 @@
-"""How similar a server's environment is to this project's: the local expert's actions, replayed on the server.
+"""Compares a server's environment with this project's: the local expert's actions, replayed on the server.
 
 Invariant: the expert sees the local episode alone, so an action that means something else on the server counts against it.
 """

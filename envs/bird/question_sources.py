@@ -1,4 +1,4 @@
-"""Where questions and databases come from: the generated ones that ship, or a folder of the real BIRD.
+"""The sources of questions and databases: the generated ones that ship, or a folder of the real BIRD.
 
 Invariant: a gold query leaves this module only for the environment's judgement and for the scripted expert.
 """

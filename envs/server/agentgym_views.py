@@ -1,4 +1,4 @@
-"""What AgentGym's protocol can read from a session without a step: the GET routes of each environment.
+"""The GET routes of AgentGym's protocol, by environment: they read a session without a step.
 
 Invariant: a view changes nothing, and none shows a hidden word, a gold query or another answer.
 """

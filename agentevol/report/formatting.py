@@ -37,13 +37,13 @@ def format_rounds_per_success(measured: RoundsPerSuccess | None) -> str:
 
 
 def format_verifier(quality: Mapping[str, Any]) -> str:
-    """`has AUC 0.83 [0.79, 0.87] (0.90 for the number of rounds alone), Brier score 0.151 (0.240 for the success rate itself) ...`.
+    """`has AUC 0.83 [0.79, 0.87] (0.90 for the number of rounds alone), Brier score 0.151 (0.240 for always ...) ...`.
 
     `quality`: from `VerifierQuality.to_dict`.
     """
     if quality["auc"] is None:
         return f"saw {quality['successes']} successes in {quality['n']} episodes: too few outcomes of one kind for an AUC"
-    brier = f"Brier score {quality['brier']:.3f} ({quality['base_brier']:.3f} for the success rate itself)"
+    brier = f"Brier score {quality['brier']:.3f} ({quality['base_brier']:.3f} for always predicting the success rate)"
     alone = f"({quality['rounds_auc']:.2f} for the number of rounds alone)"
     return f"has AUC {format_auc(quality)} {alone}, {brier}, calibration error {quality['calibration_error']:.2f} on held-out instructions"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 
 from agentevol.gpus import visible_gpus
 from agentevol.models import ModelNotFound, is_local_path, resolve_model
@@ -31,6 +32,8 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
             check_num_engines(params.rollout, params.engine, visible_gpus())
     except (LaunchFailed, UnsupportedEngines) as error:
         raise SettingsError(str(error)) from None
+    if params.cluster.address and find_spec("ray") is None:
+        raise SettingsError("cluster.address: Ray is not installed; pip install 'agentevol[ray]', here and on every node")
     for section, endpoint in _endpoints(params, with_baselines):
         variable = endpoint.api_key_env
         if variable and not os.environ.get(variable, "").strip():

@@ -28,6 +28,7 @@ EXPECTED_ERRORS = (
     "agentevol.rollout.workers.WorkerLost",
     "agentevol.rollout.reward_check.RewardMismatch",
     "tasks.artifact.IncompatibleSchema",
+    "tasks.cluster.ClusterError",
     "tasks.rollout.RolloutFailed",
     "tasks.rollout.PolicyChanged",
     "tasks.mlflow_store.TrackingUnavailable",

@@ -262,6 +262,7 @@ class Pipeline:
             settings=settings,
             engine=engine or self._engine(),
             action_format=self.params.agent.format,
+            cluster=self.params.cluster,
             **(self.chat if policy.kind == "model" else {}),
         )
         if truncated := episodes.facts["truncated"]["context"]:

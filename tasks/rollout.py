@@ -22,11 +22,13 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.data.validation import VALIDATION, EpisodeSplit
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.agent import ActionFormat
+from agentevol.settings.cluster import ClusterParams
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
 from tasks.adaptive_exploration import AdaptiveSamples, play_adaptively
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task, evict
+from tasks.cluster import compute_on_cluster
 from tasks.env_versions import env_versions, functions_digest
 from tasks.locks import exclusive_lock
 from tasks.progress import progress_bar, say
@@ -58,26 +60,30 @@ def roll_out(
     template_kwargs: dict[str, Any] | None = None,
     chat_format: str | None = None,
     action_format: ActionFormat = "react",
+    cluster: ClusterParams | None = None,
 ) -> Artifact:
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the order of the instructions).
 
     With AdaptiveSamples, the results of earlier episodes decide how many each instruction gets. `engine`: the inference engine, if it is
     not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. `action_format`: how the policy gives its actions.
-    Raises RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats them after the
-    cause is fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy (max_retries,
-    step_timeout, timeout) repeats their chunks.
+    `cluster`: the machines that play, if it is not this one.
+    Raises ClusterError, and RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats
+    them after the cause is fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy
+    (max_retries, step_timeout, timeout) repeats their chunks.
     """
     common = {"policy": policy, "name": name, "split": split, "sampling": sampling, "settings": settings}
     common |= {"engine": engine, "template_kwargs": template_kwargs, "chat_format": chat_format, "action_format": action_format}
 
-    def play(part: Artifact, sample: int) -> list[Artifact]:
+    def play(part: Artifact, *numbers: int) -> list[Artifact]:
         functions = None if action_format == "react" else functions_digest(part)
-        return _play_chunks({**common, "instructions": part, "env_versions": env_versions(part), "functions": functions}, sample)
+        inputs = {**common, "instructions": part, "env_versions": env_versions(part), "functions": functions}
+        return _play_chunks([chunk for sample in numbers for chunk in _chunks(inputs, sample)], cluster)
 
-    if isinstance(samples, AdaptiveSamples):
-        chunks = play_adaptively(play, instructions, samples, sampling.seed)
-    else:
-        chunks = [chunk for sample in range(samples) for chunk in play(instructions, sample)]
+    chunks = (
+        play_adaptively(play, instructions, samples, sampling.seed)
+        if isinstance(samples, AdaptiveSamples)
+        else play(instructions, *range(samples))
+    )
     episodes = concatenate_chunks(chunks=chunks, label=f"{split} {name}")
     errors, most_common = episodes.facts["errors"], episodes.facts["most_common_error"]
     if episodes.rows and errors == episodes.rows:
@@ -95,17 +101,30 @@ def roll_out(
     return episodes
 
 
-def _play_chunks(common: dict[str, Any], sample: int) -> list[Artifact]:
-    """One episode on each instruction, with this sample index, in chunks."""
+def _chunks(common: dict[str, Any], sample: int) -> list[tuple[str, dict[str, Any]]]:
+    """One episode on each instruction, with this sample index: the label and the inputs of each chunk."""
     size, rows = common["settings"].chunk_size, common["instructions"].rows
     starts = list(takewhile(lambda start: start < rows, count(0, size)))
     chunks = []
     for number, start in enumerate(starts, 1):
         inputs = {**common, "start": start, "stop": min(start + size, rows), "sample": sample}
         inputs["retry_token"] = _retry_token(inputs)
-        label = f"{common['split']} {common['name']}, sample {sample + 1}, chunk {number}/{len(starts)}"
-        chunks.append(roll_out_chunk(**inputs, label=label))
+        chunks.append((f"{common['split']} {common['name']}, sample {sample + 1}, chunk {number}/{len(starts)}", inputs))
     return chunks
+
+
+def _play_chunks(chunks: list[tuple[str, dict[str, Any]]], cluster: ClusterParams | None) -> list[Artifact]:
+    """The chunks, one after the other here, or several at a time on a cluster. An engine on a server is asked from here."""
+    if cluster and cluster.address and chunks and not _asks_server(chunks[0][1]["engine"]):
+        inputs = chunks[0][1]
+        title = f"{_VERBS.get(inputs['split'], 'exploring')} with {inputs['name']} on the cluster, in chunks"
+        calls = [inputs for _, inputs in chunks]
+        compute_on_cluster(roll_out_chunk, calls, cluster, cpus=inputs["settings"].num_workers, title=title)
+    return [roll_out_chunk(**inputs, label=label) for label, inputs in chunks]
+
+
+def _asks_server(engine: EngineParams | None) -> bool:
+    return engine is not None and engine.kind == "openai"
 
 
 def _retry_token(inputs: dict[str, Any]) -> list[float] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from agentevol.settings.agent import AgentParams
+from agentevol.settings.cluster import ClusterParams
 from agentevol.settings.data import DataParams
 from agentevol.settings.engines import BaselineParams, EngineParams
 from agentevol.settings.environments import check_known_environments
@@ -96,6 +97,7 @@ class Params(Section):
     agent: AgentParams = parameter(AgentParams(), "How policies act.", added_later=True)
     rollout: RolloutParams = parameter(RolloutParams(), "How episodes are played.")
     engine: EngineParams = parameter(EngineParams(), "The inference engine of the run's policies.")
+    cluster: ClusterParams = parameter(ClusterParams(), "The machines that play episodes.", added_later=True)
     explore: ExploreParams = parameter(ExploreParams(), "How exploration samples.")
     evolve: EvolveParams = parameter(EvolveParams(), "The loop of exploration and learning.")
     filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept.", added_later=True)

@@ -1,0 +1,28 @@
+"""The parameters of a cluster. Imports nothing but pydantic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from agentevol.settings.types import Count, Natural, Section, Text, parameter
+
+
+def _check_address(address: str) -> str:
+    if "@" in address:
+        raise ValueError("an address without a user or a password, e.g. ray://head:10001")
+    return address
+
+
+class ClusterParams(Section):
+    """Where the chunks of a rollout are computed, if not on this machine."""
+
+    address: Annotated[Text, AfterValidator(_check_address)] | None = parameter(
+        None,
+        "A Ray cluster whose nodes play the episodes of the run's policies: auto (the one that this machine belongs to), host:6379, or"
+        " ray://host:10001 from outside; null: this machine plays. All nodes need this project's folder at the same path.",
+        effect="none",
+    )
+    num_cpus: Count | None = parameter(None, "Processors of one chunk; null: as many as rollout.num_workers.", effect="none")
+    num_gpus: Natural | None = parameter(None, "GPUs of one chunk; null: one if the cluster has any.", effect="none")

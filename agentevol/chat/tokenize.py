@@ -126,7 +126,9 @@ class ChatTokenizer:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of an answer, without the end token and other special tokens, stripped of white space at both ends."""
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
+        # Some tokenizers would remove spaces before punctuation, and the environment would get another text than the policy wrote.
+        text = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text).strip()
 
     def tokenize_conversation(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> TokenizedExample:
         """A conversation whose roles alternate, beginning with the user. An observation after the last answer is left out.

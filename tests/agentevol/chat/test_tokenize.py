@@ -59,6 +59,13 @@ def test_an_answer_survives_the_round_trip(chat: ChatTokenizer) -> None:
     assert chat.decode(chat.tokenize_answer("Thought: é ☃ x\nAction: craft 2 oak log")) == "Thought: é ☃ x\nAction: craft 2 oak log"
 
 
+def test_an_answer_keeps_its_spaces_where_the_tokenizer_would_clean_them_up(small_models: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(small_models["llama"])
+    tokenizer.clean_up_tokenization_spaces = tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True
+    chat, query = ChatTokenizer(tokenizer), "SELECT .5 , ' ' FROM t WHERE x = 'men'"
+    assert chat.decode(chat.tokenize_answer(query)) == query
+
+
 def test_a_tokenizer_without_a_template_gets_the_fallback(small_models: dict[str, Path]) -> None:
     tokenizer = load_tokenizer(small_models["llama"])
     tokenizer.chat_template = None

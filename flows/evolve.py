@@ -31,6 +31,7 @@ from tasks.policy_record import BC_BASE_NAME, BC_LARGE_NAME, ZERO_SHOT_NAME, Pol
 from tasks.progress import say
 from tasks.report import report
 from tasks.run_identity import run_key
+from tasks.shared_store import publish_run
 
 
 @flow(
@@ -116,6 +117,7 @@ def evolve(
             page.show_scores([policy for policy in (zero_shot, *policies, bc_large, *hosted) if policy], selected)
             references = References(bc_large, zero_shot, hosted, random_baseline)
             folder = report(params, pipeline.base, policies, selected, tracker.folder_name, references)
+            publish_run(folder)
             tracker.log_report(folder, policies[0], selected, bc_large)
             tracker.challenge_champion(selected, pipeline.random_on_validation(), data.validation, provenance["env_versions"])
             page.show_links(experiment=tracker.experiment, run=tracker.id, folder=folder)

@@ -29,6 +29,7 @@ EXPECTED_ERRORS = (
     "agentevol.rollout.reward_check.RewardMismatch",
     "tasks.artifact.IncompatibleSchema",
     "tasks.cluster.ClusterError",
+    "tasks.remote_files.RemoteError",
     "tasks.rollout.RolloutFailed",
     "tasks.rollout.PolicyChanged",
     "tasks.mlflow_store.TrackingUnavailable",

@@ -35,11 +35,13 @@ from tasks.openings import check_openings
 from tasks.preflight import run_preflight
 from tasks.progress import say
 from tasks.rollout import roll_out
+from tasks.shared_store import use_shared_store
 from tasks.verifier import predict_success
 
 
 class Pipeline:
-    """The steps of the algorithm. The constructor verifies the data. Raises IncompatibleSchema for a store of another version."""
+    """The steps of the algorithm. The constructor verifies the data. Raises IncompatibleSchema for a store of another version,
+    RemoteError for a shared store that cannot be used."""
 
     def __init__(
         self,
@@ -54,6 +56,7 @@ class Pipeline:
         `evaluated`: a model that is evaluated alone, so that the base model is not needed. Raises SettingsError, PreflightFailed.
         """
         check_store()
+        use_shared_store(params.store.url)
         check_parameters(params, with_baselines=with_baselines)
         ignore_launcher_variables()
         self.params = params

@@ -23,6 +23,7 @@ from tasks.artifact import check_store
 from tasks.learn import base_model
 from tasks.learn import pretrain as pretrain_base_model
 from tasks.progress import say
+from tasks.shared_store import use_shared_store
 
 TARGET = Path("models") / "base"
 
@@ -38,6 +39,7 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
     """
     check_store()
     params = load_parameters(params_file, overrides=overrides)
+    use_shared_store(params.store.url)
     model = pretrain_base_model(
         settings=params.pretrain.model_copy(update={"precision": resolve_precision(params.pretrain.precision)}),
         env_versions={name: environment_class(name).version for name in sorted(ENVIRONMENTS)},  # it learns the format of all of them

@@ -11,11 +11,11 @@ from agentevol.data.validation import EpisodeSplit
 from agentevol.evaluation.scores import drop_incomplete_overall
 from agentevol.report.model import RANDOM
 from tasks.artifact import Artifact
-from tasks.cached_task import evict
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
 from tasks.progress import say
 from tasks.random_baseline import roll_out_random
+from tasks.shared_store import evict
 
 
 def evaluate_random_player(instructions: Artifact, seed: int, split: EpisodeSplit | None = None) -> tuple[Artifact, Artifact] | None:

@@ -1,13 +1,16 @@
 """Tasks whose results are cached by the content of their inputs, and computed again only if they are missing or damaged.
 
 Invariant: a result is stored in `runs/store/<task>-v<version>-<16 hex digits of the key>/`. The key covers the task's name, its explicit
-version and the content of its inputs. The folder is complete or absent. Prefect's cache comes on top; only the folder counts.
+version and the content of its inputs. The folder is complete or absent. Prefect's cache comes on top; only the folder counts. Where the run
+has a shared store (tasks/shared_store.py), a missing folder is fetched from there, and every folder is copied there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +22,7 @@ from pydantic import BaseModel
 
 from agentevol.data.artifact_folder import atomic_folder, folder_digest, is_complete, read_manifest, write_manifest
 from agentevol.settings.effects import key_values
-from tasks import paths
+from tasks import paths, shared_store
 from tasks.artifact import PRODUCT, SCHEMA, Artifact, artifact_of, store_key
 
 
@@ -73,19 +76,22 @@ class CachedTask:
         task = self.task.with_options(
             task_run_name=f"{self.task.name} {label}".rstrip(),
             # Prefect's cache record only says that the task once ran; it does not count without the folder.
-            refresh_cache=not self.is_cached(**inputs),
+            refresh_cache=not is_complete(self.folder(inputs)),
         )
         task(**inputs)
-        return self.read_artifact(inputs)
+        return self._publish(inputs)
 
     def compute(self, **inputs: Any) -> dict[str, Any]:
-        """Run the body without Prefect, unless the folder is complete. Returns the artifact as a JSON value."""
+        """Run the body without Prefect, unless the result is here or in the shared store. Returns the artifact as a JSON value."""
+        if not is_complete(self.folder(inputs)):
+            self._compute(inputs)
+        return self._publish(inputs).model_dump()
+
+    def _compute(self, inputs: Mapping[str, Any]) -> None:
         final = self.folder(inputs)
-        if is_complete(final):
-            return self.read_artifact(inputs).model_dump()
         with paths.lock(final.name):
-            if is_complete(final):  # another process computed it meanwhile
-                return self.read_artifact(inputs).model_dump()
+            if is_complete(final) or shared_store.fetch(final.name):  # another process or machine computed it
+                return
             with atomic_folder(final) as out:
                 output = self.body(out, **inputs)
                 artifact = Artifact(
@@ -99,10 +105,21 @@ class CachedTask:
                 write_manifest(out, self.kind, schema=SCHEMA, **origin, artifact=artifact.model_dump())
             for folder in output.obsolete:
                 shutil.rmtree(folder, ignore_errors=True)
-        return self.read_artifact(inputs).model_dump()
+
+    def _publish(self, inputs: Mapping[str, Any]) -> Artifact:
+        artifact, folder = self.read_artifact(inputs), self.folder(inputs)
+        with contextlib.suppress(OSError):  # of another user
+            os.utime(folder)  # its last use: `agentevol data gc` goes by it
+        shared_store.publish(folder, artifact.digest)
+        return artifact
 
     def is_cached(self, **inputs: Any) -> bool:
-        return is_complete(self.folder(inputs))
+        """Whether the result exists, here or in the shared store; it is then here."""
+        final = self.folder(inputs)
+        if is_complete(final):
+            return True
+        with paths.lock(final.name):
+            return is_complete(final) or shared_store.fetch(final.name)
 
     def read_artifact(self, inputs: Mapping[str, Any]) -> Artifact:
         """The description of the stored result. Raises IncompleteFolder, IncompatibleSchema."""
@@ -125,11 +142,6 @@ class CachedTask:
             name, _, part = dotted.partition(".")
             (found.get(name, {}) if part else found).pop(part or name, None)
         return found
-
-
-def evict(artifact: Artifact) -> None:
-    """Remove a result from the store, so that its task runs again."""
-    shutil.rmtree(paths.store() / Path(artifact.path).relative_to(paths.STORE).parts[0], ignore_errors=True)
 
 
 def identity(value: Any) -> Any:

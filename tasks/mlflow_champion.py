@@ -93,6 +93,18 @@ def challenge(
         return Verdict(True, name, version, reason)
 
 
+def champion_digests(client: MlflowClient) -> set[str]:
+    """The digests of all registered policies, of the episodes that made them champions, and of their validation splits."""
+    digests: set[str] = set()
+    token = None
+    while True:
+        versions = client.search_model_versions("name LIKE 'agentevol-%'", max_results=1000, page_token=token)
+        digests |= {version.tags[name] for version in versions for name in ("sha256", "episodes", "validation") if name in version.tags}
+        token = versions.token
+        if not token:
+            return digests
+
+
 def model_name(validation: Artifact, env_versions: Mapping[str, int]) -> str:
     """The registered model of a validation split: its name depends on the instructions and on the versions of their environments."""
     versions = {env: env_versions[env] for env in validation.counts if env in env_versions}

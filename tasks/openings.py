@@ -14,9 +14,10 @@ from agentevol.preflight.check import raise_if_failed
 from agentevol.settings.agent import ActionFormat
 from agentevol.settings.schema import Params
 from tasks.artifact import Artifact
-from tasks.cached_task import TaskOutput, cached_task, evict
+from tasks.cached_task import TaskOutput, cached_task
 from tasks.env_versions import env_versions, functions_digest
 from tasks.progress import say
+from tasks.shared_store import evict
 
 
 def check_openings(params: Params, model: Artifact, *, expert: Artifact, instructions: Artifact, chat: dict[str, Any]) -> None:

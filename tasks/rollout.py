@@ -27,11 +27,12 @@ from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
 from tasks.adaptive_exploration import AdaptiveSamples, play_adaptively
 from tasks.artifact import Artifact
-from tasks.cached_task import TaskOutput, cached_task, evict
+from tasks.cached_task import TaskOutput, cached_task
 from tasks.cluster import compute_on_cluster
 from tasks.env_versions import env_versions, functions_digest
 from tasks.locks import exclusive_lock
 from tasks.progress import progress_bar, say
+from tasks.shared_store import evict
 
 USAGE_FIELDS = ("requests", "repeated", "tokens_in", "tokens_out")
 """The fields of agentevol.rollout.engine.Usage: what was requested from an endpoint."""

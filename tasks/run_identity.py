@@ -15,6 +15,8 @@ from agentevol.training.precision import resolve_precision
 from tasks.artifact import Artifact
 
 _MAX_SAMPLES_TEXT = 100
+_NOT_OF_THE_RESULTS = ("model", "pretrain", "sweep", "store")
+"""Sections that cannot change a run's results; the base model counts by its content."""
 
 
 def run_key(params: Params, base: Artifact, provenance: Mapping[str, Any]) -> str:
@@ -24,7 +26,7 @@ def run_key(params: Params, base: Artifact, provenance: Mapping[str, Any]) -> st
 
     MLflow keeps one value per metric and step, so whatever may change a value must change the key.
     """
-    values = {name: value for name, value in all_values(params).items() if name not in ("model", "pretrain", "sweep")}
+    values = {name: value for name, value in all_values(params).items() if name not in _NOT_OF_THE_RESULTS}
     return digest_json({"params": values, "base": base.digest, "provenance": provenance})
 
 

@@ -131,21 +131,30 @@ def ancestry(entry: Entry, data: Path = Path("data")) -> Iterator[tuple[int, str
 def input_summary(entry: Entry) -> str:
     """The inputs that are no artifacts (parameters, seeds, names), in one line."""
     inputs = entry.origin.get("inputs", {})
-    plain = {name: value for name, value in inputs.items() if name != "env_versions" and not any(_digests(value))}
+    plain = {name: value for name, value in inputs.items() if name != "env_versions" and not any(input_digests(value))}
     return ", ".join(
         f"{name} {json.dumps(value)}" if isinstance(value, dict | list) else f"{name} {value}" for name, value in plain.items()
     )
 
 
+def input_digests(value: Any) -> Iterator[str]:
+    """The digests of the artifacts in an input, at any depth."""
+    if isinstance(value, dict) and set(value) == {"kind", "digest"}:
+        yield value["digest"]
+    elif isinstance(value, dict | list):
+        for nested in value.values() if isinstance(value, dict) else value:
+            yield from input_digests(nested)
+
+
 def _is_own_input(entry: Entry) -> bool:
     """A merge that added nothing. Another entry with the same content says where the content came from."""
-    return entry.artifact.digest in _digests(entry.origin.get("inputs", {}))
+    return entry.artifact.digest in input_digests(entry.origin.get("inputs", {}))
 
 
 def _parents(entry: Entry) -> Iterator[tuple[str, str, int]]:
     inputs: dict[str, Any] = entry.origin.get("inputs", {})
     for name, value in inputs.items():
-        digests = list(_digests(value))
+        digests = list(input_digests(value))
         if digests:
             yield name, digests[0], len(digests)
 
@@ -155,15 +164,6 @@ def _validated_prefix(prefix: str) -> str:
     if len(start) < MIN_PREFIX or set(start) - set("0123456789abcdef"):
         raise NotFound(f"{prefix}: give a digest or at least {MIN_PREFIX} of its first digits (hexadecimal), as MLflow's runs show them")
     return start
-
-
-def _digests(value: Any) -> Iterator[str]:
-    """The digests of the artifacts in an input, at any depth."""
-    if isinstance(value, dict) and set(value) == {"kind", "digest"}:
-        yield value["digest"]
-    elif isinstance(value, dict | list):
-        for nested in value.values() if isinstance(value, dict) else value:
-            yield from _digests(nested)
 
 
 def _store_entries(uses: dict[str, tuple[str, ...]]) -> Iterator[Entry]:

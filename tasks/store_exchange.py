@@ -1,40 +1,54 @@
-"""Exchange of results between the store and a shared location (a folder, s3://, ssh://: whatever fsspec supports), by content.
+"""Exchange of results between the store and a shared location (a folder, s3://, ssh://: whatever fsspec supports).
 
-Invariant: the location holds `store/<folder>/<hash of its manifest>/…`, which are folders of runs/store, and
-`index/<digest>/<folder>/<the same hash>`, an empty file written last. Everything in the index is therefore complete, even if several
-writers push at once; nothing there is ever changed or removed. What is pulled is verified before it enters the store.
+Invariant: the location holds `store/<folder>/<hash of its manifest>/...`, which are folders of runs/store. After all its files come the two
+entries that make a result visible: `index/<digest>/<folder>/<the same hash>`, an empty file, by which people pull content, and
+`manifests/<folder>.json`, a copy of the manifest, by which runs find the result of a key with one request. What is visible is therefore
+complete, even if several writers push at once. Of several results of a key, the first stays the one of `manifests/`. What is copied from
+there is verified before it enters the store.
 """
 
 from __future__ import annotations
 
-import posixpath
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from agentevol.data.artifact_folder import (
     MANIFEST,
     IncompleteFolder,
     atomic_folder,
+    first_damaged_file,
     incomplete_folder_error,
     is_complete,
     read_manifest,
-    sha256_file,
 )
 from tasks import paths
 from tasks.artifact import PRODUCT, SCHEMA, check_store
 from tasks.progress import progress_bar
+from tasks.remote_files import RemoteError, RemoteFiles
 from tasks.store_catalogue import Entry, resolve_prefix
 from tasks.store_verification import NotAsDescribed, verify_result
 
-EXTRAS = {"s3": "s3", "s3a": "s3", "ssh": "ssh", "sftp": "ssh"}
-
+STORE, INDEX, MANIFESTS, RUNS = "store", "index", "manifests", "runs"
+"""The folders of a location; `runs/<run>.json` holds what that run's report refers to, for `agentevol data gc`."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9-]*-v[A-Za-z0-9.]+-[0-9a-f]{16}")
 
 
-class RemoteError(RuntimeError):
-    """The location could not be reached, read or written; the message says which and why."""
+@dataclass(frozen=True, slots=True)
+class SharedResult:
+    """The result that a location has for a key. `name`: its folder in the store; `digest`: its content, as its manifest says."""
+
+    name: str
+    manifest: bytes
+    digest: str
+
+    @property
+    def hash(self) -> str:
+        return manifest_hash(self.manifest)
 
 
 class Remote:
@@ -42,7 +56,55 @@ class Remote:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.files, self.root = _open(url)
+        self.files = RemoteFiles(url)
+
+    def find(self, name: str) -> SharedResult | None:
+        """The result of a key (a folder's name in the store); None if there is none. One request, however much the location holds."""
+        content = self.files.read(MANIFESTS, f"{name}.json")
+        if content is None:
+            return None
+        try:
+            digest = json.loads(content)["artifact"]["digest"]
+        except (ValueError, KeyError, TypeError):
+            digest = None
+        if not isinstance(digest, str):
+            raise self.files.error(f"{MANIFESTS}/{name}.json is no manifest; {_remedy(name)}")
+        return SharedResult(name, content, digest)
+
+    def fetch(self, name: str) -> SharedResult | None:
+        """Copy the result of a key into the store; None if there is none. Raises RemoteError for one that is not what it claims to be."""
+        shared = self.find(name)
+        if shared is None:
+            return None
+        try:
+            self._copy(name, shared.manifest, shared.digest, "the manifest")
+        except RemoteError:
+            if self.find(name) is None:  # removed meanwhile
+                return None
+            raise
+        return shared
+
+    def publish(self, root: Path) -> SharedResult:
+        """Copy a complete folder of the store there, unless its key has a result; returns the result that the key has there."""
+        if shared := self.find(root.name):
+            return shared
+        self._upload(root)
+        return self._claim(root)
+
+    def withdraw(self, name: str, digest: str) -> None:
+        """Remove the result of a key if it has this digest."""
+        shared = self.find(name)
+        if shared and shared.digest == digest:
+            self.remove(name, shared.hash, digest, is_current=True)
+
+    def remove(self, name: str, hash_: str, digest: str | None, *, is_current: bool) -> None:
+        """Remove one version of a result: first what makes it visible, then its files. `is_current`: it is the one of `manifests/`."""
+        if is_current:
+            self.files.remove(MANIFESTS, f"{name}.json")
+        if digest is not None:
+            self.files.remove(INDEX, digest, name, hash_)
+        self.files.remove(STORE, name, hash_, MANIFEST)
+        self.files.remove(STORE, name, hash_)
 
     def push(self, entries: Sequence[Entry]) -> int:
         """Copy the entries' folders that are missing there; returns how many were missing."""
@@ -53,12 +115,17 @@ class Remote:
                 progress(done, len(entries))
         return new
 
-    def read_index(self) -> dict[str, list[str]]:
-        """The digests at the location, each with the folders that hold it, as `<folder>/<hash>`."""
+    def read_index(self, wanted: Sequence[str] = ()) -> dict[str, list[str]]:
+        """The digests at the location, each with the folders that hold it, as `<folder>/<hash>`.
+
+        If all that is `wanted` are whole digests, only these, without a listing of all others.
+        """
+        whole = bool(wanted) and all(_DIGEST.fullmatch(digest) for digest in wanted)
         index: dict[str, list[str]] = {}
-        for path in sorted(self._find("index")):
-            *_, digest, folder, manifest_hash = PurePosixPath(path).parts
-            index.setdefault(digest, []).append(f"{folder}/{manifest_hash}")
+        for place in [f"{INDEX}/{digest}" for digest in wanted] if whole else [INDEX]:
+            for file in self.files.find(place):
+                *_, digest, folder, hash_ = PurePosixPath(file.path).parts
+                index.setdefault(digest, []).append(f"{folder}/{hash_}")
         return index
 
     def pull(self, selected: Mapping[str, Sequence[str]]) -> int:
@@ -69,80 +136,70 @@ class Remote:
         check_store()
         by_name = {folder.partition("/")[0]: (folder, digest) for digest, folders in selected.items() for folder in folders}
         if unknown := [name for name in by_name if not _FOLDER_NAME.fullmatch(name)]:
-            raise RemoteError(f"{self.url}: the index names {unknown[0]}, which is no folder of a store")
+            raise self.files.error(f"the index names {unknown[0]}, which is no folder of a store")
         missing = [entry for name, entry in by_name.items() if not is_complete(paths.store() / name)]
         with progress_bar("pulling") as progress:
             for done, (folder, digest) in enumerate(missing, 1):
-                self._pull(folder, digest)
+                content = self.files.read(STORE, folder, MANIFEST)
+                if content is None:
+                    raise self.files.error(f"{STORE}/{folder}/{MANIFEST} is missing there; {_remedy(folder)}")
+                self._copy(folder.partition("/")[0], content, digest, "the index", folder)
                 progress(done, len(missing))
         return len(missing)
 
     def _push(self, entry: Entry) -> bool:
-        index_folder = self._path("index", entry.artifact.digest, entry.root.name)
-        if self._find(f"index/{entry.artifact.digest}/{entry.root.name}"):  # an empty folder is left over from a kill
+        shared = self.find(entry.root.name)
+        if shared and shared.digest == entry.artifact.digest:
             return False
         if not is_complete(entry.root):
             raise incomplete_folder_error(entry.root, "its files differ from its manifest")
-        manifest_hash = sha256_file(entry.root / MANIFEST)[:16]
-        for name in [*read_manifest(entry.root)["files"], MANIFEST]:
-            self._put(entry.root / name, self._path("store", entry.root.name, manifest_hash, name))
-        self._call("create", self.files.makedirs, index_folder, exist_ok=True)
-        self._call("write", self.files.pipe_file, f"{index_folder}/{manifest_hash}", b"")
-        return True
+        is_new = not self.files.find(f"{INDEX}/{entry.artifact.digest}/{entry.root.name}")
+        if is_new or shared is None:
+            self._upload(entry.root)
+            self._claim(entry.root)
+        return is_new
 
-    def _pull(self, folder: str, digest: str) -> None:
-        name = folder.partition("/")[0]
+    def _upload(self, root: Path) -> None:
+        manifest, content = read_manifest(root), (root / MANIFEST).read_bytes()
+        hash_ = manifest_hash(content)
+        for name in [*manifest["files"], MANIFEST]:
+            self.files.put(root / name, STORE, root.name, hash_, name)
+        self.files.create(b"", INDEX, manifest["artifact"]["digest"], root.name, hash_)
+
+    def _claim(self, root: Path) -> SharedResult:
+        """Make the uploaded folder the result of its key, unless another writer was first."""
+        content = (root / MANIFEST).read_bytes()
+        own = SharedResult(root.name, content, json.loads(content)["artifact"]["digest"])
+        if self.files.create(content, MANIFESTS, f"{root.name}.json"):
+            return own
+        return self.find(root.name) or own
+
+    def _copy(self, name: str, content: bytes, digest: str, source: str, folder: str = "") -> None:
+        """Copy `store/<folder>` with this manifest into the store, and verify it. `digest`: the content that `source` promises."""
+        folder = folder or f"{name}/{manifest_hash(content)}"
         with atomic_folder(paths.store() / name) as out:
-            self._get(self._path("store", folder, MANIFEST), out / MANIFEST)
-            remedy = f"remove it and index/*/{folder} there, and push it again"
+            (out / MANIFEST).write_bytes(content)
             manifest = read_manifest(out)
             if manifest.get("schema") != SCHEMA:
-                raise RemoteError(
-                    f"{self.url}: store/{folder} was written by {manifest.get('created_by', 'an unknown version')}"
+                raise self.files.error(
+                    f"{STORE}/{folder} was written by {manifest.get('created_by', 'an unknown version')}"
                     f" (schema {manifest.get('schema', 'unknown')}; {PRODUCT} reads {SCHEMA}): use that version, or another location"
                 )
             for file in manifest["files"]:
                 if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-                    raise RemoteError(f"{self.url}: the manifest of {folder} names {file}, which is outside of its folder")
+                    raise self.files.error(f"the manifest of {folder} names {file}, which is outside of its folder")
                 (out / file).parent.mkdir(parents=True, exist_ok=True)
-                self._get(self._path("store", folder, file), out / file)
-            if not is_complete(out):
-                raise RemoteError(f"{self.url}: store/{folder} is damaged there; {remedy}")
+                if not self.files.get(out / file, STORE, folder, file):
+                    raise self.files.error(f"{STORE}/{folder} is damaged there: {file} is missing; {_remedy(folder)}")
+            if damaged := first_damaged_file(out):
+                raise self.files.error(f"{STORE}/{folder} is damaged there: {damaged} differs from its manifest; {_remedy(folder)}")
             try:
-                verify_result(out, name, digest)
+                verify_result(out, name, digest, source)
             except (NotAsDescribed, IncompleteFolder) as error:
-                raise RemoteError(
-                    f"{self.url}: store/{folder} is not what it claims to be: {error}. Nothing of it was kept; ask whoever wrote it,"
-                    f" or {remedy}"
+                raise self.files.error(
+                    f"{STORE}/{folder} is not what it claims to be: {error}. Nothing of it was kept; ask whoever wrote it, or"
+                    f" {_remedy(folder)}"
                 ) from None
-
-    def _find(self, folder: str) -> list[str]:
-        try:
-            files: list[str] = self.files.find(self._path(folder))
-            return files
-        except FileNotFoundError:
-            return []
-        except Exception as error:
-            raise self._error("list", error) from None
-
-    def _put(self, file: Path, path: str) -> None:
-        self._call("create", self.files.makedirs, posixpath.dirname(path), exist_ok=True)
-        self._call("write", lambda target: self.files.put_file(str(file), target), path)
-
-    def _get(self, path: str, file: Path) -> None:
-        self._call("read", self.files.get_file, path, str(file))
-
-    def _path(self, *parts: str) -> str:
-        return posixpath.join(self.root, *parts)
-
-    def _call(self, action: str, function: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            return function(*arguments, **options)
-        except Exception as error:  # of any library that implements the file system
-            raise self._error(f"{action} {arguments[0]}", error) from None
-
-    def _error(self, action: str, error: Exception) -> RemoteError:
-        return RemoteError(f"{self.url}: could not {action}: {str(error).strip() or type(error).__name__}")
 
 
 def select_remote(index: dict[str, list[str]], prefixes: Sequence[str], url: str) -> dict[str, list[str]]:
@@ -151,16 +208,11 @@ def select_remote(index: dict[str, list[str]], prefixes: Sequence[str], url: str
     return {digest: index[digest] for digest in digests}
 
 
-def _open(url: str) -> tuple[Any, str]:
-    import fsspec
+def manifest_hash(content: bytes) -> str:
+    """The name of a version of a result at a location: 16 hexadecimal digits of its manifest's SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
-    protocol = url.partition("://")[0] if "://" in url else "file"
-    try:
-        files, root = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        extra = EXTRAS.get(protocol)
-        remedy = f"pip install 'agentevol[{extra}]'" if extra else "give a folder, s3://bucket/folder or ssh://user@host/folder"
-        raise RemoteError(f"{url}: {error}; {remedy}") from None
-    except Exception as error:
-        raise RemoteError(f"{url}: {str(error).strip() or type(error).__name__}") from None
-    return files, str(root)
+
+def _remedy(folder: str) -> str:
+    name = folder.partition("/")[0]
+    return f"remove {MANIFESTS}/{name}.json, {INDEX}/*/{name} and {STORE}/{name} there, and the next run or push writes them again"

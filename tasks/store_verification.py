@@ -23,8 +23,11 @@ class NotAsDescribed(ValueError):
     """A result differs from its manifest, or from the digest under which it was offered; the message says in what."""
 
 
-def verify_result(folder: Path, name: str, offered_digest: str) -> Artifact:
-    """Check a complete folder before it gets its `name` in the store. Raises NotAsDescribed, IncompatibleSchema, IncompleteFolder."""
+def verify_result(folder: Path, name: str, offered_digest: str, offered_by: str) -> Artifact:
+    """Check a complete folder before it gets its `name` in the store. Raises NotAsDescribed, IncompatibleSchema, IncompleteFolder.
+
+    `offered_digest`, `offered_by`: the digest under which it was offered, and by what ("the index").
+    """
     manifest = read_manifest(folder)
     artifact = artifact_of(manifest, folder.with_name(name))
     try:
@@ -40,7 +43,7 @@ def verify_result(folder: Path, name: str, offered_digest: str) -> Artifact:
         digest, counts = _digest_and_counts(artifact.kind, content)
     except (IncompleteFolder, OSError, ValueError, TypeError, KeyError) as error:
         raise NotAsDescribed(f"its content cannot be read: {error}") from None
-    for source, given in (("its manifest", artifact.digest), ("the index", offered_digest)):
+    for source, given in (("its manifest", artifact.digest), (offered_by, offered_digest)):
         if digest != given:
             raise NotAsDescribed(f"its content has the digest {digest[:16]}, {source} says {given[:16]}")
     if counts != artifact.counts:

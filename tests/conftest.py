@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.cli.command import QUIET_ENVIRONMENT
+from tests.servers import s3
 from tests.shared import PROGRAMS, SESSION_FOLDER, copy_mlflow_database, copy_prefect_database
 
 for name, value in QUIET_ENVIRONMENT.items():
@@ -69,6 +70,24 @@ def prefect_api(prefect_url: str) -> Iterator[None]:
 
     with temporary_settings({PREFECT_API_URL: prefect_url}):
         yield
+
+
+@pytest.fixture(scope="session")
+def s3_session_server() -> Iterator[s3.S3Server]:
+    if s3.LACKING:
+        pytest.skip(f"not installed: {', '.join(s3.LACKING)}")
+    with s3.s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_server(s3_session_server: s3.S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.S3Server]:
+    """An S3 server that the clients of this process find from their environment."""
+    for name, value in s3_session_server.variables().items():
+        monkeypatch.setenv(name, value)
+    s3_session_server.requests.clear()
+    yield s3_session_server
+    s3_session_server.fails = lambda request: False
 
 
 @pytest.fixture

@@ -157,4 +157,4 @@ def wait_for_queue(project: Path) -> str:
 
 def test_dvc_repro_notices_a_change_in_every_section_that_a_run_reads() -> None:
     stage = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["evolve"]
-    assert set(stage["params"]) == set(Params.model_fields) - {"sweep", "pretrain"}
+    assert set(stage["params"]) == set(Params.model_fields) - {"sweep", "pretrain", "store", "cluster"}

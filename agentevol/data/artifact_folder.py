@@ -86,10 +86,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def is_complete(folder: Path) -> bool:
     """Whether the manifest exists and every file in it exists with the digest in it."""
     try:
-        files = read_manifest(folder)["files"]
-        return all(sha256_file(Path(folder) / name) == digest for name, digest in files.items())
+        return first_damaged_file(folder) is None
     except (IncompleteFolder, OSError):
         return False
+
+
+def first_damaged_file(folder: Path) -> str | None:
+    """The name of a file whose digest differs from the manifest; None if all are as they were written. Raises IncompleteFolder, OSError."""
+    files = read_manifest(folder)["files"]
+    return next((name for name, digest in files.items() if sha256_file(Path(folder) / name) != digest), None)
 
 
 def sha256_file(path: Path) -> str:

@@ -94,7 +94,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 _MAY_BE_SECRET = {"url", "options", "servers", "api_key_env"}  # what stands there wrongly may be a key: it is not repeated
-_HAS_SECRETS = {"engine", "rollout", "evaluate", "baselines"}  # nor is the whole section
+_HAS_SECRETS = {"engine", "rollout", "evaluate", "baselines", "store"}  # nor is the whole section
 _PLAIN_WORDS = {
     "int_type": "a whole number, e.g. 4",
     "int_parsing": "a whole number, e.g. 4",

@@ -22,6 +22,7 @@ from agentevol.settings.gate import GateParams
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.rollout import ExploreParams, RolloutParams
 from agentevol.settings.rules import DpoParams, GrpoParams, RuleParams
+from agentevol.settings.store import StoreParams
 from agentevol.settings.types import (
     ADAPTIVE,
     Count,
@@ -106,6 +107,7 @@ class Params(Section):
     grpo: GrpoParams = parameter(GrpoParams(), "The learning rule grpo.", added_later=True)
     evaluate: EvaluateParams = parameter(EvaluateParams(), "Evaluation.")
     gate: GateParams = parameter(GateParams(), "The checks of training data.")
+    store: StoreParams = parameter(StoreParams(), "The store of results.", effect="none", added_later=True)
     sweep: SweepParams = parameter(SweepParams(), "The grid of `agentevol sweep`.")
     pretrain: PretrainParams = parameter(PretrainParams(), "The embedded base model; only `make base-model` reads this.")
 

@@ -16,7 +16,10 @@ import typer
 if TYPE_CHECKING:
     from tasks.store_catalogue import Entry
 
-data = typer.Typer(no_args_is_help=True, help="Datasets by content: list, get, and share the store with a team (push, pull).")
+data = typer.Typer(
+    no_args_is_help=True,
+    help="Datasets by content: list, get, and share the store with a team (push, pull), remove what is not needed (gc).",
+)
 model = typer.Typer(no_args_is_help=True, help="Models by content: list and get.")
 
 Digest = Annotated[str, typer.Argument(help="SHA-256 or its first digits, as MLflow shows it.")]
@@ -25,7 +28,15 @@ Url = Annotated[str, typer.Argument(help="A folder, s3://bucket/folder, ssh://us
 Digests = Annotated[list[str] | None, typer.Argument(help="Only these (SHA-256 or its first digits); everything by default.")]
 All = Annotated[bool, typer.Option("--all", help="Also those that no run's report refers to, such as the chunks of rollouts.")]
 MAX_USES = 12
-_EXPECTED_ERRORS = ("NotFound", "RemoteError", "IncompleteFolder", "IncompatibleSchema", "FileExistsError", "FormatError")
+_EXPECTED_ERRORS = (
+    "NotFound",
+    "RemoteError",
+    "IncompleteFolder",
+    "IncompatibleSchema",
+    "FileExistsError",
+    "FormatError",
+    "TrackingUnavailable",
+)
 
 
 @data.command("list")
@@ -83,9 +94,26 @@ def pull(url: Url, digests: Digests = None) -> None:
         from tasks.store_exchange import Remote, select_remote
 
         remote = Remote(url)
-        selected = select_remote(remote.read_index(), digests or [], url)
+        selected = select_remote(remote.read_index(digests or []), digests or [], url)
         new = remote.pull(selected)
     typer.echo(f"{new} results pulled from {url}; agentevol data list --all shows them")
+
+
+@data.command("gc")
+def collect_garbage(
+    url: Annotated[str | None, typer.Argument(help="A shared store (store.url) to clean as well.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them; without this option they are only listed.")] = False,
+    min_age: Annotated[float, typer.Option(min=0, help="Days: what was used or written since stays, with all that it was made from.")] = 14,
+    keep_gb: Annotated[
+        float | None, typer.Option(min=0, help="At most this much stays in runs/store: what URL also has goes, the longest unused first.")
+    ] = None,
+) -> None:
+    """Remove results that no run's report and no registered model reaches, here and in a shared store; by default, only list them."""
+    with one_line_errors():
+        from flows.cli.store_gc import clean
+
+        for line in clean(url, delete, min_age, keep_gb):
+            typer.echo(line)
 
 
 def _list(kinds: tuple[str, ...], everything: bool) -> None:

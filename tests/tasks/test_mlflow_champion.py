@@ -12,6 +12,7 @@ from tasks import mlflow_store, paths
 from tasks.artifact import Artifact
 from tasks.mlflow_champion import ALIAS, Verdict, challenge, compare, model_name, wins
 from tasks.policy_record import PolicyRecord
+from tasks.store_gc import registered_digests
 
 VALIDATION = Artifact(kind="instructions", path="validation", digest="a", counts={"maze": 24})
 ENV_VERSIONS = {"maze": 1, "wordle": 2}
@@ -66,6 +67,9 @@ def test_the_alias_moves_to_the_better_policy_and_its_version_refers_to_it(mlflo
     champion = challenged.client.get_model_version_by_alias(name, ALIAS)
     assert [version.tags["sha256"] for version in challenged.client.search_model_versions(f"name='{name}'")] == ["c", "a"]
     assert (champion.tags["sha256"], champion.run_id, champion.source) == ("c", challenged.run, paths.resolve("models/c").as_uri())
+    kept = registered_digests()  # what `agentevol data gc` keeps
+    assert {"a", "c", champion.tags["episodes"], VALIDATION.digest} <= kept
+    assert "b" not in kept
 
 
 @pytest.mark.slow

@@ -20,7 +20,8 @@ from tasks import paths
 from tasks.artifact import SCHEMA, Artifact, IncompatibleSchema, store_key
 from tasks.store_catalogue import DATA, MODEL, NotFound, ancestry, copy_content, find, select
 from tasks.store_exchange import Remote, RemoteError, select_remote
-from tests.servers import s3, ssh
+from tests.servers import ssh
+from tests.servers.s3 import S3Server
 
 MESSAGES = [Message("user", "?"), Message("assistant", "left", True), Message("user", "no")]
 
@@ -71,12 +72,8 @@ def location(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             reread_fsspec()
             yield server.url(folder / "shared")
     else:
-        if s3.LACKING:
-            pytest.skip(f"not installed: {', '.join(s3.LACKING)}")
-        with s3.s3_server("team") as where:
-            for name, value in where.items():
-                monkeypatch.setenv(name, value)
-            yield "s3://team/agentevol"
+        server: S3Server = request.getfixturevalue("s3_server")
+        yield f"s3://{server.new_bucket()}/agentevol"
 
 
 def reread_fsspec() -> None:
@@ -98,6 +95,7 @@ def test_pushed_results_are_pulled_byte_for_byte(digests: dict[str, str], locati
     remote = Remote(location)
     there = remote.read_index()
     assert set(there) == set(digests.values())
+    assert remote.read_index([digests["model"]]) == {digests["model"]: there[digests["model"]]}
     wanted = select_remote(there, [digests["episodes"][:8]], location)
     assert remote.pull(wanted) == 1
     assert find(digests["episodes"][:8], DATA).artifact.digest == digests["episodes"]
@@ -235,7 +233,7 @@ def test_a_store_of_a_later_version_is_reported_and_not_misread(project: Path) -
         select([])
 
 
-@pytest.mark.parametrize(("url", "message"), [("nosuch://x", "give a folder"), ("/proc/no/such", "could not create")])
+@pytest.mark.parametrize(("url", "message"), [("nosuch://x", "give a folder"), ("/proc/no/such", "could not write")])
 def test_an_unusable_location_is_reported(digests: dict[str, str], url: str, message: str) -> None:
     with pytest.raises(RemoteError, match=message) as caught:
         Remote(url).push(select([]))

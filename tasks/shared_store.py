@@ -1,0 +1,87 @@
+"""The shared store of a run (`store.url`): results that are missing here are fetched from it, and every result is copied to it.
+
+Invariant: it holds copies only. Tasks read `runs/store`, and neither a key nor a digest depends on the shared store. A result that is
+complete here is used, whatever the shared store has.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tasks import paths
+from tasks.artifact import Artifact
+from tasks.progress import say
+from tasks.store_exchange import RUNS, Remote
+
+LINEAGE_FILES = ("run.json", "baselines.json")
+"""The files of a report's folder that name the results of the run."""
+_MARKER = "agentevol-store"
+
+
+class SharedStore:
+    """A location that other machines use as well. `checked`: the results that this process fetched or published, by name."""
+
+    def __init__(self, url: str) -> None:
+        """Raises RemoteError at once if the location cannot be read and written."""
+        self.remote = Remote(url)
+        self.checked: set[str] = set()
+        if self.remote.files.read(_MARKER) is None:
+            self.remote.files.create(b"Results of AgentEvol, by content.\n", _MARKER)
+
+    def fetch(self, name: str) -> bool:
+        found = self.remote.fetch(name) is not None
+        if found:
+            self.checked.add(name)
+        return found
+
+    def publish(self, root: Path, digest: str) -> None:
+        if root.name in self.checked:
+            return
+        shared = self.remote.publish(root)
+        self.checked.add(root.name)
+        if shared.digest != digest:
+            say(
+                f"{root.name}: {self.remote.url} already has another result of this step (sha256 {shared.digest[:12]}, here {digest[:12]}),"
+                " as different kinds of machines can compute. It stays there; this run goes on with its own"
+            )
+
+    def withdraw(self, name: str, digest: str) -> None:
+        self.checked.discard(name)
+        self.remote.withdraw(name, digest)
+
+
+_shared: SharedStore | None = None
+
+
+def use_shared_store(url: str | None) -> None:
+    """From now on, tasks of this process share their results at this URL; None: only `runs/store`. Raises RemoteError."""
+    global _shared
+    _shared = SharedStore(url) if url else None
+
+
+def fetch(name: str) -> bool:
+    """Copy the result of a key into the store if the shared store has it. Call it with the key's lock held. Raises RemoteError."""
+    return _shared is not None and _shared.fetch(name)
+
+
+def publish(root: Path, digest: str) -> None:
+    """Copy a complete folder of the store to the shared store, if its key has no result there. Raises RemoteError."""
+    if _shared is not None:
+        _shared.publish(root, digest)
+
+
+def evict(artifact: Artifact) -> None:
+    """Remove a result from the store, and from the shared store, so that its task runs again."""
+    root = paths.store() / Path(artifact.path).relative_to(paths.STORE).parts[0]
+    shutil.rmtree(root, ignore_errors=True)
+    if _shared is not None:
+        _shared.withdraw(root.name, artifact.digest)
+
+
+def publish_run(folder: Path) -> None:
+    """Record at the shared store what the report of a run refers to, so that `agentevol data gc` keeps it. Raises RemoteError."""
+    if _shared is not None:
+        for name in LINEAGE_FILES:
+            if (folder / name).exists():
+                _shared.remote.files.put(folder / name, RUNS, folder.name, name)

@@ -1,0 +1,179 @@
+"""What `agentevol data gc` removes: only what no run, no registered model and no recent work reaches."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli.store import data as commands
+from tasks import paths
+from tasks.artifact import Artifact
+from tasks.cached_task import TaskOutput, cached_task
+from tasks.shared_store import publish_run, use_shared_store
+from tasks.store_exchange import Remote
+from tasks.store_gc import DAY, list_location, list_store, report_digests, shared_digests, unreachable
+from tests.servers.s3 import S3Server
+
+
+@cached_task("model", version="1")
+def learn(out: Path, *, name: str, start: Artifact | None = None) -> TaskOutput:
+    (out / "weights").write_text(f"{name} from {start.digest if start else 'nothing'}")
+    return TaskOutput()
+
+
+@cached_task("scores", version="1")
+def judge(out: Path, *, model: Artifact) -> TaskOutput:
+    (out / "scores").write_text(model.digest)
+    return TaskOutput()
+
+
+def compute(task: object, **inputs: object) -> Artifact:
+    return Artifact(**task.compute(**inputs))  # type: ignore[attr-defined]
+
+
+def folder(artifact: Artifact) -> Path:
+    return paths.store() / Path(artifact.path).parts[2]
+
+
+def report(name: str, *artifacts: Artifact) -> Path:
+    """The record of a run whose report refers to these."""
+    page = paths.root() / "runs" / name
+    page.mkdir(parents=True)
+    lineage = {"Iteration 1": {str(number): {"path": part.path, "sha256": part.digest} for number, part in enumerate(artifacts)}}
+    (page / "run.json").write_text(json.dumps(lineage))
+    return page
+
+
+def grow_old(*parts: Path, days: float = 30) -> None:
+    for part in parts or [part for part in paths.store().rglob("*") if part.exists()] + list(paths.store().iterdir()):
+        os.utime(part, (time.time() - days * DAY,) * 2)
+
+
+def gc(*arguments: str) -> str:
+    result = CliRunner().invoke(commands, ["gc", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def run(project: Path) -> Iterator[dict[str, Artifact]]:
+    """A run: a model, the one that it started from and its scores; and a model that no run refers to any more, with its scores."""
+    base = compute(learn, name="base")
+    model = compute(learn, name="policy", start=base)
+    other = compute(learn, name="other", start=base)
+    yield {"base": base, "model": model, "scores": compute(judge, model=model), "other": other, "judged": compute(judge, model=other)}
+    use_shared_store(None)
+
+
+def test_nothing_is_removed_without_the_option_and_then_only_what_no_run_reaches(run: dict[str, Artifact]) -> None:
+    report("M1-K1-s0-abcdef", run["model"])
+    grow_old()
+    listed = gc()
+    assert "2 of 5 results would be removed (unreachable)" in listed
+    assert "--delete removes them" in listed
+    for name in ("other", "judged"):
+        assert folder(run[name]).name in listed
+        assert folder(run[name]).exists()
+    assert "2 of 5 results removed" in gc("--delete")
+    assert {part.name for part in paths.store().iterdir()} == {folder(run[name]).name for name in ("base", "model", "scores")}
+
+
+def test_what_was_used_lately_stays_with_all_that_it_was_made_from(run: dict[str, Artifact]) -> None:
+    grow_old()
+    compute(judge, model=run["other"])  # a run in progress found it in the store
+    assert "2 of 5 results removed" in gc("--delete")
+    assert {part.name for part in paths.store().iterdir()} == {folder(run[name]).name for name in ("base", "other", "judged")}
+
+
+def test_unfinished_folders_of_killed_processes_go_once_they_are_old(project: Path) -> None:
+    left = [paths.store() / name for name in ("learn-v1-0123456789abcdef", ".learn-v1-0123456789abcdef.host.1.abcdef01.tmp")]
+    for part in left:
+        part.mkdir(parents=True)
+        (part / "weights").write_text("half")
+    assert "0 of 2 results removed" in gc("--delete")
+    grow_old()
+    assert "2 of 2 results removed" in gc("--delete")
+    assert not list(paths.store().iterdir())
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_a_shared_store_keeps_what_the_runs_of_other_machines_reach(
+    run: dict[str, Artifact], kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "s3":
+        server: S3Server = request.getfixturevalue("s3_server")
+        url = f"s3://{server.new_bucket()}/agentevol"
+    else:
+        url = f"file://{tmp_path}/shared"
+    use_shared_store(url)
+    compute(judge, model=run["model"])  # publishes what was computed before
+    compute(judge, model=run["other"])
+    compute(learn, name="policy", start=compute(learn, name="base"))
+    compute(learn, name="other", start=run["base"])
+    publish_run(report("M1-K1-s0-abcdef", run["model"]))
+    use_shared_store(None)
+    (tmp_path / "another machine").mkdir()
+    monkeypatch.chdir(tmp_path / "another machine")
+    remote = Remote(url)
+    listing, roots = list_location(remote), shared_digests(remote)
+    assert len(listing) == 5
+    assert report_digests() == set()
+    assert unreachable(listing, roots, 14 * DAY, time.time()) == []  # just written
+    goes = {folder(run[name]).name for name in ("other", "judged")}
+    assert {result.name for result in unreachable(listing, roots, 14 * DAY, time.time() + 15 * DAY)} == goes
+    assert "2 of 5 results would be removed" in gc(url, "--min-age", "0")
+    assert "2 of 5 results removed" in gc(url, "--min-age", "0", "--delete")
+    assert {result.name for result in list_location(remote)} == {folder(run[name]).name for name in ("base", "model", "scores")}
+    assert remote.find(folder(run["other"]).name) is None
+    assert run["other"].digest not in remote.read_index()
+    assert not [file.path for file in remote.files.find("") if any(name in file.path for name in goes)]
+
+
+def test_what_a_killed_upload_left_is_removed_from_a_shared_store(run: dict[str, Artifact], tmp_path: Path) -> None:
+    remote = Remote(f"file://{tmp_path}/shared")
+    remote.publish(folder(run["base"]))
+    left = tmp_path / "shared" / "store" / folder(run["model"]).name / "0123456789abcdef"
+    left.mkdir(parents=True)
+    (left / "weights").write_text("half")
+    report("M1-K1-s0-abcdef", *run.values())
+    assert "0 of 2 results removed" in gc(remote.url, "--delete")
+    grow_old(left / "weights")
+    assert "1 of 2 results removed (unreachable)" in gc(remote.url, "--delete")
+    assert not left.exists()
+    assert remote.find(folder(run["base"]).name)
+
+
+def test_the_local_copy_can_be_bounded_by_what_the_shared_store_has(run: dict[str, Artifact], tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/shared"
+    remote = Remote(url)
+    report("M1-K1-s0-abcdef", *run.values())
+    for name in ("base", "model", "other"):
+        remote.publish(folder(run[name]))
+    grow_old(folder(run["model"]))
+    size = {result.name: result.size for result in list_store()}
+    keep = (sum(size.values()) - 1) / 1e9  # one result too many
+    assert "1 of 5 results removed (also in the shared store)" in gc(url, "--keep-gb", f"{keep:.9f}", "--delete")
+    assert not folder(run["model"]).exists()
+    assert "2 of 4 results removed (also in the shared store)" in gc(url, "--keep-gb", "0", "--delete")
+    assert {part.name for part in paths.store().iterdir()} == {folder(run[name]).name for name in ("scores", "judged")}
+
+
+def test_a_bound_needs_a_place_to_fetch_from(project: Path) -> None:
+    result = CliRunner().invoke(commands, ["gc", "--keep-gb", "1"])
+    assert result.exit_code == 1
+    assert "--keep-gb needs the URL of a shared store" in result.output
+
+
+def test_a_record_that_cannot_be_read_stops_the_removal(run: dict[str, Artifact]) -> None:
+    grow_old()
+    (report("M1-K1-s0-abcdef", run["model"]) / "run.json").write_text("{")
+    result = CliRunner().invoke(commands, ["gc", "--delete"])
+    assert result.exit_code == 1
+    assert "run.json is no record of a run: nothing is removed" in result.output
+    assert len(list(paths.store().iterdir())) == 5

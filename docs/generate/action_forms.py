@@ -100,14 +100,14 @@ def _functions() -> str:
 _INTRODUCTION = """\
 # Forms of an answer
 
-Prompts ask for `Thought: ...` and `Action: ...`. Language models write many other forms of it; one parser (`envs.react`) reads them for all
+Prompts ask for `Thought: ...` and `Action: ...`. Language models write this in many other forms; one parser (`envs.react`) reads them for all
 environments. `tests/envs/test_react.py` tries every form of this table with an action of every environment.
 """
 _RULES = """\
 - An answer with a single `Action:` and no Markdown around the action gives exactly the text after it: to the end of the line, or to the end
   of the answer for tool calls and SQL.
 - A model that goes on after its action invents the observation and further rounds. The action before the first `Observation:` is taken.
-- *Explained* means: nothing is carried out, the round is spent, and the observation says what was understood and what to write, such as
+- *Explained* means: the answer costs a round and does nothing, and the observation says how it was read and what to write, such as
   `Your answer has 2 different actions: 'look', 'go north'. Give exactly one action, in the form: ...`
 - Tool calls are also read as `Action: name` with `Action Input: {...}` on the next line, with their input in a fence, and with more text
   after it.

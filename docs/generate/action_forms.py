@@ -100,8 +100,8 @@ def _functions() -> str:
 _INTRODUCTION = """\
 # Forms of an answer
 
-Prompts ask for `Thought: ...` and `Action: ...`. Language models write this in many other forms; one parser (`envs.react`) reads them for all
-environments. `tests/envs/test_react.py` tries every form of this table with an action of every environment.
+Prompts ask for `Thought: ...` and `Action: ...`. Language models write this in many other forms; one parser (`envs.react`) reads them for
+all environments. `tests/envs/test_react.py` tries every form of this table with an action of every environment.
 """
 _RULES = """\
 - An answer with a single `Action:` and no Markdown around the action gives exactly the text after it: to the end of the line, or to the end

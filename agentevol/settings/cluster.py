@@ -24,5 +24,5 @@ class ClusterParams(Section):
         " ray://host:10001 from outside; null: this machine plays. All nodes need this project's folder at the same path.",
         effect="none",
     )
-    num_cpus: Count | None = parameter(None, "Processors of one chunk; null: as many as rollout.num_workers.", effect="none")
-    num_gpus: Natural | None = parameter(None, "GPUs of one chunk; null: one if the cluster has any.", effect="none")
+    num_cpus: Count | None = parameter(None, "CPU cores for one chunk; null: as many as rollout.num_workers.", effect="none")
+    num_gpus: Natural | None = parameter(None, "GPUs for one chunk; null: one if the cluster has any.", effect="none")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 data = typer.Typer(
     no_args_is_help=True,
-    help="Datasets by content: list, get, and share the store with a team (push, pull), remove what is not needed (gc).",
+    help="Datasets by content: list and get them, share the store with a team (push, pull), remove unneeded results (gc).",
 )
 model = typer.Typer(no_args_is_help=True, help="Models by content: list and get.")
 
@@ -103,9 +103,10 @@ def pull(url: Url, digests: Digests = None) -> None:
 def collect_garbage(
     url: Annotated[str | None, typer.Argument(help="A shared store (store.url) to clean as well.")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove them; without this option they are only listed.")] = False,
-    min_age: Annotated[float, typer.Option(min=0, help="Days: what was used or written since stays, with all that it was made from.")] = 14,
+    min_age: Annotated[float, typer.Option(min=0, help="Days: results that were used or written since stay, with their inputs.")] = 14,
     keep_gb: Annotated[
-        float | None, typer.Option(min=0, help="At most this much stays in runs/store: what URL also has goes, the longest unused first.")
+        float | None,
+        typer.Option(min=0, help="GB that may stay in runs/store; of the results that URL has, too, the longest unused go."),
     ] = None,
 ) -> None:
     """Remove results that no run's report and no registered model reaches, here and in a shared store; by default, only list them."""

@@ -132,7 +132,8 @@ def _packed(value: Any) -> torch.Tensor:
 
 def _unpacked(value: torch.Tensor, field: str, parameter: Any) -> Any:
     if field == "step":
-        return value if value.is_floating_point() else int(value)
+        # On the weight's device, where the fused AdamW of a GPU reads it.
+        return value.to(parameter.device) if value.is_floating_point() else int(value)
     if isinstance(parameter, DTensor):
         return DTensor.from_local(
             value.to(parameter.device), parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,6 +75,23 @@ def test_a_checkpoint_holds_masters_and_moments_of_every_kind(kind: str, small_m
         resumed.step(_batches(), 1e-3)
     for ours, expected in zip(resumed.trained_tensors().values(), whole.trained_tensors().values(), strict=True):
         assert torch.equal(ours, expected)
+
+
+def test_a_checkpoint_puts_all_of_the_optimizers_state_where_its_weights_are(tmp_path: Path) -> None:
+    """A GPU's fused AdamW reads the count of steps on the GPU. The device `meta` stands for one here."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = Optimizer(model, precision="float32", weight_decay=0.0, max_grad_norm=1.0)
+    batch: Any = SimpleNamespace(trained_tokens=1, loss_sum=lambda model, device: model(torch.ones(2)).sum())
+    optimizer.step([batch], 1e-3)
+    Checkpoint(tmp_path / "checkpoint", 0.0).save(1, optimizer)
+    weights = {name: torch.nn.Parameter(parameter.to("meta")) for name, parameter in model.named_parameters()}
+    adamw = torch.optim.AdamW(weights.values())
+    resumed: Any = SimpleNamespace(is_sharded=False, masters=None, trained_tensors=lambda: weights, adamw=adamw)
+    assert Checkpoint(tmp_path / "checkpoint", 0.0).restore(resumed) == 1
+    states = [adamw.state[weight] for weight in weights.values()]
+    assert [{name: value.device.type for name, value in state.items()} for state in states] == [
+        {"step": "meta", "exp_avg": "meta", "exp_avg_sq": "meta"} for _ in weights
+    ]
 
 
 def test_activations_computed_again_give_the_same_weights(small_models: dict[str, Path], tmp_path: Path) -> None:

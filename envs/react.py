@@ -78,8 +78,9 @@ def _candidates(text: str, form: ActionForm) -> list[str]:
         if form.fenced and (block := _only_block(part)):
             return [block]
         for pattern in (_EXACT, _VARIANT):
-            for skip_blank_lines in (False, True):
-                if found := _marked_actions(part, pattern, form, skip_blank_lines):
+            markers = _markers(part, pattern)
+            for skip_blank_lines in (False, True) if markers else ():
+                if found := _marked_actions(part, markers, form, skip_blank_lines):
                     return found
         if form.fenced and (blocks := _blocks(part)):
             return [block for _, block in blocks]
@@ -94,11 +95,15 @@ def _parts_by_trust(text: str) -> list[str]:
     return [*after, *before, text]
 
 
-def _marked_actions(text: str, pattern: re.Pattern[str], form: ActionForm, skip_blank_lines: bool) -> list[str]:
-    """The actions of the first round that stand behind a marker (`Action:` or another form of it)."""
+def _markers(text: str, pattern: re.Pattern[str]) -> list[tuple[int, int, str]]:
+    """(start, end, open marks before it) of every marker, `Action:` or another form of it."""
+    return [(match.start() - len(marks), match.end(), marks) for match in pattern.finditer(text) for marks in [_open_marks(match)]]
+
+
+def _marked_actions(text: str, markers: list[tuple[int, int, str]], form: ActionForm, skip_blank_lines: bool) -> list[str]:
+    """The actions of the first round that stand behind one of the markers."""
     found: list[str] = []
     end = len(text)
-    markers = [(match.start() - len(marks), match.end(), marks) for match in pattern.finditer(text) for marks in [_open_marks(match)]]
     for index, (start, content_start, marks) in enumerate(markers):
         if start >= end:
             break

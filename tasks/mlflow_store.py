@@ -27,6 +27,8 @@ TRACKING_SCHEMA = "3"
 """The scheme of the names of metrics, parameters and tags; raised when names change."""
 SCHEMA_TAG = "agentevol.tracking_schema"
 """On every run, and on every experiment that this version has checked for runs with former names."""
+_REVISION = re.compile(r"""^(?P<older>down_)?revision(?:: [^=]+)? = ["'](?P<revision>\w+)["']""", re.MULTILINE)
+"""In a migration of MLflow: its own schema version, or the one before it."""
 _KEY_TAGS = ("run_key", "agentevol.run_key")
 """On every run: the first one of schema 1, which had no schema tag, the second one since schema 2."""
 
@@ -126,10 +128,10 @@ def _check_server(uri: str) -> None:
 def _prepare_database(uri: str) -> None:
     """Create the database if there is none. Raises TrackingUnavailable if it has another schema version, or cannot be used."""
     file = paths.sqlite_file(uri)
-    known = _known_revisions()
+    newest, known = _known_revisions()
     try:
-        if file and file.exists() and _schema_revision(uri) in known[1:]:
-            mlflow_database.set_unfinished_aside(file, is_finished=lambda: _schema_revision(uri) == known[0])
+        if file and file.exists() and _schema_revision(uri) in known - {newest}:
+            mlflow_database.set_unfinished_aside(file, is_finished=lambda: _schema_revision(uri) == newest)
         if file and not file.exists():
             mlflow_database.create(file)
         if file:
@@ -140,12 +142,12 @@ def _prepare_database(uri: str) -> None:
             MlflowClient(uri).search_experiments(max_results=1)  # creates the tables, which two processes cannot do at once
     except Exception as error:  # of sqlite3, SQLAlchemy, MLflow or the database's driver, which share no base class
         raise TrackingUnavailable(_unavailable_message(uri, error)) from None
-    if revision is None or revision == known[0]:
+    if revision is None or revision == newest:
         return
     version, address = mlflow.__version__, without_password(uri)
     if revision in known:
         raise TrackingUnavailable(
-            f"MLflow's database {address} was made by an older MLflow than {version} (its schema is {revision}, not {known[0]})."
+            f"MLflow's database {address} was made by an older MLflow than {version} (its schema is {revision}, not {newest})."
             f" Back it up, then: mlflow db upgrade '{address}'"
         )
     raise TrackingUnavailable(
@@ -171,12 +173,22 @@ def _schema_revision(uri: str) -> str | None:
         return revision
 
 
-def _known_revisions() -> list[str]:
-    """The schema versions that this MLflow knows, newest first."""
-    from alembic.script import ScriptDirectory
+def _known_revisions() -> tuple[str, frozenset[str]]:
+    """(the newest one, all) of the schema versions that this MLflow knows.
 
-    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    return [script.revision for script in scripts.walk_revisions()]
+    They are read from the texts of its migrations. Alembic would import all of these, which takes longer than everything else here.
+    """
+    texts = [file.read_text(encoding="utf-8") for file in _migrations().glob("*.py")]
+    found = [(match["older"], match["revision"]) for text in texts for match in _REVISION.finditer(text)]
+    revisions = frozenset(revision for older, revision in found if not older)
+    newest = revisions - {revision for older, revision in found if older}
+    if len(newest) != 1:
+        raise RuntimeError(f"MLflow {mlflow.__version__} has {len(newest)} newest schema versions in {_migrations()}, not one")
+    return next(iter(newest)), revisions
+
+
+def _migrations() -> Path:
+    return Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
 
 
 def _unavailable_message(uri: str, error: Exception) -> str:

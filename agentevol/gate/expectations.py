@@ -160,16 +160,25 @@ def _validate(table: dict[str, list[Any]], expectations: dict[str, Any]) -> dict
     batch = definition.get_batch({"dataframe": pd.DataFrame(table, dtype=object)})
     for check, expectation in expectations.items():
         expectation.meta = {"check": check}
-    suite = gx.ExpectationSuite("gate", expectations=list(expectations.values()))
-    validation = batch.validate(suite, result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["row"]})
+    # Only whether each one holds; then the rows of those that do not. Most sets pass, and this takes half of the time.
+    not_passed = [result.expectation_config.meta["check"] for result in _run(batch, expectations, "BOOLEAN_ONLY") if not result.success]
     failed: dict[str, list[str]] = {check: [] for check in expectations}
-    for result in validation.results:
-        if not result.success:
-            check = result.expectation_config.meta["check"]
-            if "unexpected_index_list" not in result.result:
-                raise RuntimeError(f"Great Expectations could not run the check {check!r}: {result.exception_info}")
-            failed[check] = [entry["row"] for entry in result.result["unexpected_index_list"]]
+    with_rows = {"result_format": "COMPLETE", "unexpected_index_column_names": ["row"]}
+    for result in _run(batch, {check: expectations[check] for check in not_passed}, with_rows):
+        check = result.expectation_config.meta["check"]
+        if "unexpected_index_list" not in result.result:
+            raise RuntimeError(f"Great Expectations could not run the check {check!r}: {result.exception_info}")
+        failed[check] = [entry["row"] for entry in result.result["unexpected_index_list"]]
     return failed
+
+
+def _run(batch: Any, expectations: dict[str, Any], result_format: str | dict[str, Any]) -> list[Any]:
+    import great_expectations as gx
+
+    if not expectations:
+        return []
+    suite = gx.ExpectationSuite("gate", expectations=list(expectations.values()))
+    return list(batch.validate(suite, result_format=result_format).results)
 
 
 def _table_row(trajectory: Trajectory, held_out: _HeldOutOpenings, token_count: Callable[[Trajectory], int] | None) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cache
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from envs import ENVIRONMENTS, environment_class, make
@@ -40,6 +41,27 @@ LONG = [(start + text * (_LENGTH // len(text)))[: _LENGTH - len(end)] + end for 
 PLAYABLE = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
 
 
+@cache
+def malformed_actions(episodes: int) -> list[list[str]]:
+    """The same actions for every environment, drawn once: drawing a text takes longer than most environments take to answer it."""
+    drawn: list[list[str]] = []
+
+    @settings(
+        max_examples=episodes,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(MALFORMED, min_size=_ACTIONS_PER_EPISODE, max_size=_ACTIONS_PER_EPISODE))
+    def draw(actions: list[str]) -> None:
+        drawn.append(actions)
+
+    draw()
+    return drawn
+
+
 @pytest.mark.parametrize("name", PLAYABLE)
 @pytest.mark.slow
 def test_malformed_actions_are_answered(name: str) -> None:
@@ -48,17 +70,7 @@ def test_malformed_actions_are_answered(name: str) -> None:
     item_id = items[0].item_id
     before = other.reset(options={"item_id": items[-1].item_id})[0]
     slowest = 0.0
-
-    @settings(
-        max_examples=int(ACTIONS * _SHARES.get(name, 1)) // _ACTIONS_PER_EPISODE,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.lists(MALFORMED, min_size=_ACTIONS_PER_EPISODE, max_size=_ACTIONS_PER_EPISODE))
-    def play(actions: list[str]) -> None:
-        nonlocal slowest
+    for actions in malformed_actions(int(ACTIONS * _SHARES.get(name, 1)) // _ACTIONS_PER_EPISODE):
         env.reset(options={"item_id": item_id})
         for action in actions:
             if env.done:
@@ -66,10 +78,8 @@ def test_malformed_actions_are_answered(name: str) -> None:
             started = time.perf_counter()
             observation, reward, *_ = env.step(action) if len(action) % 2 else env.answer(action)
             slowest = max(slowest, time.perf_counter() - started)
-            assert env.observation_space.contains(observation)
-            assert env.lowest_reward <= reward <= env.highest_reward
-
-    play()
+            assert env.observation_space.contains(observation), repr(action)
+            assert env.lowest_reward <= reward <= env.highest_reward, repr(action)
     assert slowest < 5
     assert make(name).reset(options={"item_id": items[-1].item_id})[0] == before
     env.close()

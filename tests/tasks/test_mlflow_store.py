@@ -39,6 +39,15 @@ def test_a_database_of_another_mlflow_version_is_reported_and_not_changed(projec
         assert database.execute("select count(*) from sqlite_master where type = 'table'").fetchone() == (2,)
 
 
+def test_the_schema_versions_are_those_that_alembic_finds() -> None:
+    from alembic.script import ScriptDirectory
+
+    newest, known = mlflow_store._known_revisions()
+    scripts = [script.revision for script in ScriptDirectory(str(mlflow_store._migrations().parent)).walk_revisions()]
+    assert newest == scripts[0]
+    assert known == set(scripts)
+
+
 KILLED_WHILE_CREATING = """
 import os, signal
 from alembic.runtime.migration import HeadMaintainer

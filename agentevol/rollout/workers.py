@@ -9,11 +9,14 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+from agentevol.rollout.engine import one_line_error
 
 Progress = Callable[[int, int], None]
 WorkerFunction = Callable[[Any, Progress], Any]
@@ -129,8 +132,17 @@ def _run_worker(pipe: Connection) -> None:
         except BrokenPipeError:
             return
         except Exception as error:
-            message = ("error", error)
+            message = ("error", _sendable(error))
         pipe.send(message)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or its text where its class cannot be sent to another process, such as one with further arguments."""
+    try:
+        pickle.loads(pickle.dumps(error))  # its own, a moment old
+    except Exception:  # named boundary: its class decides what this raises
+        return RuntimeError(one_line_error(error))
+    return error
 
 
 def _send(worker: _Worker, message: Any) -> None:

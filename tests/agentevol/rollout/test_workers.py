@@ -51,6 +51,15 @@ def kill_itself(shard: int, report_progress: Progress) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class TwoArguments(Exception):
+    def __init__(self, shard: int, problem: str) -> None:
+        super().__init__(f"the shard {shard} has {problem}")
+
+
+def fail_with_two_arguments(shard: int, report_progress: Progress) -> None:
+    raise TwoArguments(shard, "a fault")
+
+
 def test_each_shard_has_a_process_that_stays() -> None:
     reports: list[tuple[int, int]] = []
     first = map_workers(describe_process, [2, 3], lambda done, total: reports.append((done, total)))
@@ -67,6 +76,11 @@ def test_an_exception_in_a_shard_is_raised_and_ends_the_other_processes(tmp_path
         map_workers(fail_while_another_works, [tmp_path / "busy", tmp_path / "failing"])
     assert not psutil.pid_exists(int((tmp_path / "process_id").read_text()))
     assert [shard for shard, _, _ in map_workers(describe_process, [1, 2])] == [1, 2]
+
+
+def test_an_exception_that_cannot_be_sent_is_raised_with_its_text() -> None:
+    with pytest.raises(RuntimeError, match="TwoArguments: the shard 0 has a fault"):
+        map_workers(fail_with_two_arguments, [0, 0])
 
 
 def test_a_killed_process_is_reported_with_a_remedy() -> None:

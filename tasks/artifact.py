@@ -79,6 +79,16 @@ def result_folder(artifact: Artifact) -> PurePosixPath:
     return PurePosixPath(*PurePosixPath(artifact.path).parts[_PARTS_OF_A_FOLDER:])
 
 
+def is_in_store(artifact: Artifact) -> bool:
+    """Whether it is a task's result, and not a folder of the user's, such as a base model."""
+    return PurePosixPath(artifact.path).is_relative_to(paths.STORE.as_posix())
+
+
+def store_folder(artifact: Artifact) -> Path:
+    """The folder of the store that a task's result is in."""
+    return paths.store() / PurePosixPath(artifact.path).relative_to(paths.STORE.as_posix()).parts[0]
+
+
 def store_key(task: str, version: str, inputs: Any) -> str:
     """The name of a result's folder. `inputs`: the content of the inputs, as a JSON value."""
     digest = digest_json({"task": task, "version": version, "inputs": inputs})

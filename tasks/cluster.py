@@ -1,4 +1,4 @@
-"""Tasks computed on the nodes of a Ray cluster, whose results all machines see in one shared project folder.
+"""Tasks computed on the nodes of a Ray cluster. Results travel through the project's folder if all nodes see it, or the shared store.
 
 Invariant: a node computes a task by the same code with the same inputs, and stores it under the same key, as this machine would. So a
 run has the same digests with a cluster and without. Whatever is lost with a node is computed again on another one.
@@ -13,15 +13,16 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from agentevol.data.artifact_folder import digest_json, sha256_file
+from agentevol.data.artifact_folder import digest_json, is_complete, sha256_file
 from agentevol.settings.cluster import ClusterParams
-from tasks import paths
-from tasks.artifact import PRODUCT
+from tasks import paths, shared_store
+from tasks.artifact import PRODUCT, Artifact, is_in_store, store_folder
 from tasks.cached_task import CachedTask
 from tasks.progress import progress_bar
 
@@ -50,12 +51,15 @@ def compute_on_cluster(task: CachedTask, calls: Sequence[Mapping[str, Any]], clu
     if not missing or cluster.address is None:
         return
     ray = _connect(cluster.address)
+    for artifact in {artifact.path: artifact for inputs in missing for artifact in _results_in(inputs)}.values():
+        shared_store.publish(store_folder(artifact), artifact.digest)
     resources = _resources(ray, cluster, cpus)
     token = _shared_token()
     remote = ray.remote(compute_here).options(
         **resources, max_retries=LOST_AT_MOST, retry_exceptions=False, scheduling_strategy="SPREAD", name=task.name
     )
-    common = (str(paths.root()), token.name, code_identity(), task.__module__, task.name)
+    place = NodeFolder(cluster.folder or str(paths.root()), None if cluster.folder else token.name, shared_store.shared_url())
+    common = (place, code_identity(), task.__module__, task.name)
     pending = [remote.remote(*common, inputs) for inputs in missing]
     try:
         with progress_bar(title) as progress:
@@ -72,24 +76,52 @@ def compute_on_cluster(task: CachedTask, calls: Sequence[Mapping[str, Any]], clu
     _wait_until_visible(task, missing)
 
 
-def compute_here(root: str, token: str, code: Mapping[str, str], module: str, name: str, inputs: Mapping[str, Any]) -> str:
-    """On a node: compute one call of the task `name` of `module` in the project folder `root`; returns the node's name.
+@dataclass(frozen=True, slots=True)
+class NodeFolder:
+    """Where a node works: in the project's folder, which must have the file `token` of the head, or in one of its own (`token`: None).
 
-    `token`: a file in that folder which shows that the node sees what the head wrote. Raises ClusterError.
+    `store_url`: the shared store, if the run has one.
     """
+
+    root: str
+    token: str | None
+    store_url: str | None
+
+
+def compute_here(place: NodeFolder, code: Mapping[str, str], module: str, name: str, inputs: Mapping[str, Any]) -> str:
+    """On a node: compute one call of the task `name` of `module`; returns the node's name. Raises ClusterError."""
     node = platform.node()
     if difference := _difference(code, code_identity()):
         raise ClusterError(f"node {node} has {difference}; install the same version on all nodes")
-    if not (_tokens(Path(root)) / token).exists():
+    if place.token and not (_tokens(Path(place.root)) / place.token).exists():
         raise ClusterError(
-            f"node {node} does not see {root} as this machine does; all nodes need the project's folder at the same path,"
-            " on a shared file system (NFS, Lustre, ...)"
+            f"node {node} does not see {place.root} as this machine does; all nodes need the project's folder at the same path,"
+            " on a shared file system (NFS, Lustre, ...), or a folder of their own (cluster.folder)"
         )
-    os.chdir(root)
-    os.environ["DVC_ROOT"] = root  # the project's root for tasks.paths
+    Path(place.root).mkdir(parents=True, exist_ok=True)
+    os.chdir(place.root)
+    os.environ["DVC_ROOT"] = place.root  # the project's root for tasks.paths
+    _use_shared_store(place.store_url)
+    for artifact in _results_in(inputs):
+        _fetch(store_folder(artifact).name, node)
     task: CachedTask = getattr(importlib.import_module(module), name)
     task.compute(**inputs)
     return node
+
+
+def _results_in(inputs: Mapping[str, Any]) -> list[Artifact]:
+    return [value for value in inputs.values() if isinstance(value, Artifact) and is_in_store(value)]
+
+
+def _fetch(name: str, node: str) -> None:
+    """Copy an input from the shared store if it is missing here. Raises ClusterError, RemoteError."""
+    with paths.lock(name):
+        if not is_complete(paths.store() / name) and not shared_store.fetch(name):
+            raise ClusterError(f"node {node} has no {name}, and the shared store has none either; run the same command again")
+
+
+_use_shared_store = lru_cache(maxsize=1)(shared_store.use_shared_store)
+"""Connects once per process and URL."""
 
 
 @lru_cache(maxsize=1)
@@ -187,7 +219,7 @@ def _wait_until_visible(task: CachedTask, calls: Sequence[Mapping[str, Any]]) ->
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"cluster: a node stored {task.folder(inputs)}, but this machine does not see it after {VISIBLE_WITHIN:.0f} s;"
-                    " all nodes need the same project folder on a shared file system"
+                    " all nodes need the same project folder on a shared file system, or a shared store and cluster.folder"
                 )
             time.sleep(0.5)
-            list(os.scandir(paths.store()))  # makes NFS look again
+            list(os.scandir(paths.root()))  # makes NFS look again

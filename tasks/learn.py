@@ -6,6 +6,7 @@ the same machine give the same digest.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def endpoint(engine: EngineParams) -> Artifact:
     from agentevol.rollout.engines.openai import endpoint_digest
 
     return Artifact(kind="endpoint", path=f"{engine.url}#{engine.model}", digest=endpoint_digest(engine))
+
+
+@cached_task("model", version="1")
+def copy_model(out: Path, *, model: Artifact) -> TaskOutput:
+    """The model as a result in the store, so that it travels as results do. Its digest stays."""
+    shutil.copytree(model.folder, out / "model")
+    return TaskOutput(model.digest, "model")
 
 
 @cached_task("model", version="3", ignore=("name", "settings.epochs", "settings.max_steps"))

@@ -26,10 +26,11 @@ from agentevol.settings.cluster import ClusterParams
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
 from tasks.adaptive_exploration import AdaptiveSamples, play_adaptively
-from tasks.artifact import Artifact
+from tasks.artifact import Artifact, is_in_store
 from tasks.cached_task import TaskOutput, cached_task
 from tasks.cluster import compute_on_cluster
 from tasks.env_versions import env_versions, functions_digest
+from tasks.learn import copy_model
 from tasks.locks import exclusive_lock
 from tasks.progress import progress_bar, say
 from tasks.shared_store import evict
@@ -117,10 +118,13 @@ def _chunks(common: dict[str, Any], sample: int) -> list[tuple[str, dict[str, An
 def _play_chunks(chunks: list[tuple[str, dict[str, Any]]], cluster: ClusterParams | None) -> list[Artifact]:
     """The chunks, one after the other here, or several at a time on a cluster. An engine on a server is asked from here."""
     if cluster and cluster.address and chunks and not _asks_server(chunks[0][1]["engine"]):
-        inputs = chunks[0][1]
-        title = f"{_VERBS.get(inputs['split'], 'exploring')} with {inputs['name']} on the cluster, in chunks"
-        calls = [inputs for _, inputs in chunks]
-        compute_on_cluster(roll_out_chunk, calls, cluster, cpus=inputs["settings"].num_workers, title=title)
+        common = chunks[0][1]
+        policy = common["policy"]
+        if cluster.folder and not is_in_store(policy):
+            policy = copy_model(model=policy)  # the nodes have no folder of the user's; the digest, and so every key, stays the same
+        title = f"{_VERBS.get(common['split'], 'exploring')} with {common['name']} on the cluster, in chunks"
+        calls = [{**inputs, "policy": policy} for _, inputs in chunks]
+        compute_on_cluster(roll_out_chunk, calls, cluster, cpus=common["settings"].num_workers, title=title)
     return [roll_out_chunk(**inputs, label=label) for label, inputs in chunks]
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tasks import paths
-from tasks.artifact import Artifact
+from tasks.artifact import Artifact, store_folder
 from tasks.progress import say
 from tasks.store_exchange import RUNS, Remote
 
@@ -60,6 +59,11 @@ def use_shared_store(url: str | None) -> None:
     _shared = SharedStore(url) if url else None
 
 
+def shared_url() -> str | None:
+    """The URL of the shared store that this process uses."""
+    return _shared.remote.url if _shared else None
+
+
 def fetch(name: str) -> bool:
     """Copy the result of a key into the store if the shared store has it. Call it with the key's lock held. Raises RemoteError."""
     return _shared is not None and _shared.fetch(name)
@@ -73,7 +77,7 @@ def publish(root: Path, digest: str) -> None:
 
 def evict(artifact: Artifact) -> None:
     """Remove a result from the store, and from the shared store, so that its task runs again."""
-    root = paths.store() / Path(artifact.path).relative_to(paths.STORE).parts[0]
+    root = store_folder(artifact)
     shutil.rmtree(root, ignore_errors=True)
     if _shared is not None:
         _shared.withdraw(root.name, artifact.digest)

@@ -15,13 +15,25 @@ def _check_address(address: str) -> str:
     return address
 
 
+def _check_folder(folder: str) -> str:
+    if not folder.startswith("/"):
+        raise ValueError("an absolute path, which may differ from this project's")
+    return folder
+
+
 class ClusterParams(Section):
     """Where the chunks of a rollout are computed, if not on this machine."""
 
     address: Annotated[Text, AfterValidator(_check_address)] | None = parameter(
         None,
         "A Ray cluster whose nodes play the episodes of the run's policies: auto (the one that this machine belongs to), host:6379, or"
-        " ray://host:10001 from outside; null: this machine plays. All nodes need this project's folder at the same path.",
+        " ray://host:10001 from outside; null: this machine plays.",
+        effect="none",
+    )
+    folder: Annotated[Text, AfterValidator(_check_folder)] | None = parameter(
+        None,
+        "A folder of its own on every node, where it keeps the results that it needs; they travel through store.url. null: all nodes see"
+        " this project's folder at the same path.",
         effect="none",
     )
     num_cpus: Count | None = parameter(None, "CPU cores for one chunk; null: as many as rollout.num_workers.", effect="none")

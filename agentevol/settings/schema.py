@@ -151,6 +151,15 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _nodes_get_results(self) -> Params:
+        if self.cluster.folder and not self.store.url:
+            raise ValueError(
+                f"cluster.folder: {self.cluster.folder} given, but store.url is null; allowed: only with a shared store, through which the"
+                " results travel"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keys_are_encrypted(self) -> Params:
         endpoints = {"engine": self.engine, **{f"evaluate.baselines.{i}": model for i, model in enumerate(self.evaluate.baselines)}}
         for section, endpoint in endpoints.items():

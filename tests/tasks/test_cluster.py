@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from flows.check_parameters import check_parameters
 from tasks import cluster, paths
 from tasks.artifact import Artifact
 from tasks.cluster import ClusterError, compute_on_cluster
+from tasks.collect import subset_instructions
 from tasks.rollout import roll_out, roll_out_chunk
+from tasks.shared_store import use_shared_store
 from tests.flows.tiny import make_model
 from tests.tasks.slow_tasks import STARTED, WAIT, letters
 
@@ -99,33 +102,59 @@ def test_the_nodes_compute_what_is_missing(nodes: Nodes) -> None:
     assert starts() == ["a", "b", "c"]
 
 
+def list_of_mazes(count: int) -> Artifact:
+    """Exploration instructions as a task's result, as those of a run are."""
+    dataset = write_instructions(paths.root() / "data", {"explore": environment_class("maze").instructions("explore")[:count]})
+    data = Artifact(kind="instructions", path="data", digest=dataset.digest, counts=dataset.counts)
+    return Artifact(**subset_instructions.compute(data=data, split="explore", environments=["maze"], limit=None))
+
+
+def explore(policy: Artifact, instructions: Artifact, params: ClusterParams | None) -> Artifact:
+    """Two samples of each instruction, in chunks of two episodes."""
+    return roll_out(
+        policy=policy,
+        name="bc-base",
+        instructions=instructions,
+        split="explore",
+        samples=2,
+        sampling=Sampling(temperature=1.0),
+        settings=RolloutParams(chunk_size=2, num_workers=1, max_new_tokens=8, context_length=512, concurrency=2),
+        cluster=params,
+    )
+
+
 def test_a_rollout_on_the_cluster_has_the_digest_of_one_on_this_machine(
-    nodes: Nodes, tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, project: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = environment_class("maze").instructions("explore")[:3]
-    make_model(tmp_path / "model")
-
-    def explore(folder: str, params: ClusterParams | None) -> Artifact:
-        (tmp_path / folder).mkdir()
-        monkeypatch.chdir(tmp_path / folder)
-        dataset = write_instructions(paths.root() / "data", {"explore": items})
-        return roll_out(
-            policy=Artifact(kind="model", path=str(tmp_path / "model"), digest=model_digest(tmp_path / "model")),
-            name="bc-base",
-            instructions=Artifact(kind="instructions", path="data", digest=dataset.digest, counts=dataset.counts),
-            split="explore",
-            samples=2,
-            sampling=Sampling(temperature=1.0),
-            settings=RolloutParams(chunk_size=2, num_workers=1, max_new_tokens=8, context_length=512, concurrency=2),
-            cluster=params,
-        )
-
-    here = explore("here", None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(roll_out_chunk, "body", None)  # this machine cannot play
-        there = explore("there", nodes.params)
+    make_model(project / "model")
+    policy, items = Artifact(kind="model", path="model", digest=model_digest(project / "model")), list_of_mazes(3)
+    here = explore(policy, items, None)
+    shutil.move(project / "runs" / "store", project / "here")
+    shutil.copytree(project / "here" / Path(items.path).parts[2], project / "runs" / "store" / Path(items.path).parts[2])
+    monkeypatch.setattr(roll_out_chunk, "body", None)  # this machine cannot play
+    there = explore(policy, items, nodes.params)
     assert there.digest == here.digest
     assert len(read_dataset(there.folder)) == 6
+
+
+def test_nodes_with_folders_of_their_own_get_and_give_results_through_the_shared_store(
+    nodes: Nodes, tmp_path: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    make_model(Path("model"))
+    policy = Artifact(kind="model", path="model", digest=model_digest(Path("model")))
+    items = list_of_mazes(3)
+    use_shared_store(f"file://{tmp_path}/shared")
+    try:
+        there = explore(policy, items, nodes.params.model_copy(update={"folder": str(tmp_path / "node")}))
+        played = {folder.name for folder in (tmp_path / "node" / "runs" / "store").glob("roll-out-chunk-*")}
+        assert len(played) == 4
+        assert played <= {folder.name for folder in Path("runs/store").iterdir()}
+    finally:
+        use_shared_store(None)
+    shutil.rmtree("runs")
+    assert explore(policy, list_of_mazes(3), None).digest == there.digest
 
 
 def test_a_node_that_is_killed_costs_the_task_that_it_was_computing(nodes: Nodes) -> None:
@@ -196,6 +225,11 @@ def test_without_ray_the_parameter_is_refused(project: Path, monkeypatch: pytest
     monkeypatch.setattr("flows.check_parameters.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'agentevol\[ray\]'"):
         check_parameters(Params(cluster=ClusterParams(address="auto")))
+
+
+def test_folders_of_the_nodes_need_a_shared_store() -> None:
+    with pytest.raises(ValueError, match=r"cluster.folder: /scratch given, but store.url is null"):
+        Params(cluster=ClusterParams(address="auto", folder="/scratch"))
 
 
 def test_a_password_in_the_address_is_refused() -> None:

@@ -82,7 +82,8 @@ def _log_trace(episode: Trajectory, start: int, run_id: str, session: str, model
     reason = describe_outcome(episode)
     status = SpanStatus(SpanStatusCode.ERROR, reason) if reason else SpanStatus(SpanStatusCode.OK)
     end = max(start + int(episode.seconds * 1e9), times[-1] if times else start)
-    root.end(outputs={"messages": messages[1:], **outcome}, status=status, end_time_ns=end)
+    shown = {**outcome, **({"reason": reason} if reason else {})}  # the page of a trace shows no description of its state
+    root.end(outputs={"messages": messages[1:], **shown}, status=status, end_time_ns=end)
     return str(root.trace_id)
 
 

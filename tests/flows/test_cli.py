@@ -118,6 +118,7 @@ def test_report_prints_the_table_of_a_run(tmp_path: Path) -> None:
     done = run(tmp_path, "report", ".")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("the table [1.0, 2.0]\n")
+    assert "read the episodes: agentevol view ." in done.stdout
 
 
 @pytest.mark.slow

@@ -182,12 +182,14 @@ def check_traces(client: MlflowClient, experiment: str, model: str) -> None:
     assert [trace.info.tags["mlflow.traceName"] for trace in traces] == ["maze_0", "maze_1", "maze_2", "maze_3"]
     assert [trace.info.state for trace in traces] == ["ERROR", "ERROR", "OK", "ERROR"]
     roots = [next(span for span in trace.data.spans if span.parent_id is None) for trace in traces]
-    assert [root.status.description for root in roots] == [
+    reasons = [
         "failure: reward 0 after 1 round (truncated: the limit of rounds)",
         "failure: reward 0 after 1 round (truncated: the context of 9 tokens is full)",
         "",
         "error: environment: OSError: gone",
     ]
+    assert [root.status.description for root in roots] == reasons
+    assert [root.outputs.get("reason", "") for root in roots] == reasons, "the page of a trace shows the outputs, and no description"
     durations = {span.name: (span.end_time_ns - span.start_time_ns) / 1e9 for span in traces[2].data.spans}
     assert {name: round(seconds, 3) for name, seconds in durations.items()} == {"maze_2": 4.5, "round 1": 3.0, "environment": 0.5}
 

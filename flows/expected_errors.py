@@ -19,6 +19,7 @@ EXPECTED_ERRORS = (
     "agentevol.data.experts.ExpertFailed",
     "agentevol.data.episode_reward.ProgressUnknown",
     "agentevol.training.finetune.NoTrainingData",
+    "agentevol.training.finetune.OutOfMemory",
     "agentevol.gate.gate.GateFailed",
     "agentevol.training.launch.LaunchFailed",
     "agentevol.models.ModelNotFound",

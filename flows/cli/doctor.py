@@ -108,7 +108,10 @@ def _project(params_file: Path) -> Iterator[Finding]:
     yield _base_model(params.model.base)
     for name in ("agenttraj", "agenttraj_l", "agenteval", "explore"):
         folder = Path(params.data.folder) / name
-        yield Finding("data", is_complete(folder), str(folder), "agentevol collect builds it (so does every run)")
+        if folder.exists():
+            yield Finding("data", is_complete(folder), str(folder), "it is damaged: agentevol collect builds it again (so does every run)")
+        else:
+            yield Finding("data", None, f"{folder} does not exist yet: agentevol collect builds it (so does every run)")
 
 
 def _base_model(name: str) -> Finding:

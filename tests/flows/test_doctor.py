@@ -42,3 +42,14 @@ def test_a_damaged_base_model_is_not_ok(tmp_path: Path) -> None:
     finding = doctor._base_model(str(folder))
     assert finding.ok is False
     assert "model.safetensors is incomplete or damaged" in finding.detail
+
+
+def test_data_that_does_not_exist_yet_is_no_problem_and_damaged_data_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    (tmp_path / "data" / "agenteval").mkdir(parents=True)
+    (tmp_path / "data" / "agenteval" / "manifest.json").write_text("{}")
+    data = [finding for finding in doctor._project(Path("params.yaml")) if finding.name == "data"]
+    assert [finding.ok for finding in data] == [None, None, False, None]
+    assert "agentevol collect" in data[0].detail
+    assert "damaged" in data[2].remedy

@@ -15,7 +15,7 @@ from agentevol.training.precision import resolve_precision
 from tasks.artifact import Artifact
 
 _MAX_SAMPLES_TEXT = 100
-_NOT_OF_THE_RESULTS = ("model", "pretrain", "sweep", "store")
+_NOT_OF_THE_RESULTS = ("model", "pretrain", "sweep", "store", "cluster")
 """Sections that cannot change a run's results; the base model counts by its content."""
 
 

@@ -27,6 +27,7 @@ from tasks.artifact import Artifact
 from tasks.cluster import ClusterError, compute_on_cluster
 from tasks.collect import subset_instructions
 from tasks.rollout import roll_out, roll_out_chunk
+from tasks.run_identity import run_key
 from tasks.shared_store import use_shared_store
 from tests.flows.tiny import make_model
 from tests.tasks.slow_tasks import STARTED, WAIT, letters
@@ -225,6 +226,11 @@ def test_without_ray_the_parameter_is_refused(project: Path, monkeypatch: pytest
     monkeypatch.setattr("flows.check_parameters.find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"pip install 'agentevol\[ray\]'"):
         check_parameters(Params(cluster=ClusterParams(address="auto")))
+
+
+def test_a_run_on_a_cluster_is_the_same_run() -> None:
+    base, params = Artifact(kind="model", path="x", digest="x"), Params()
+    assert run_key(params.model_copy(update={"cluster": ClusterParams(address="auto")}), base, {}) == run_key(params, base, {})
 
 
 def test_folders_of_the_nodes_need_a_shared_store() -> None:

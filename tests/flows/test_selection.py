@@ -169,7 +169,7 @@ def test_a_small_validation_split_is_announced(tiny: Path, monkeypatch: pytest.M
 
     play(monkeypatch, {"bc-base": {"validation": 6, "eval": 6}, "iteration-1": {"validation": 0, "eval": 0}})
     evolve(iterations=1, overrides=VALIDATION_OF_SIX)
-    assert "validation: 6 instructions in pushing instead of 25 (data.limits.validation)" in capsys.readouterr().err
+    assert "validation: 6 instructions in pushing instead of 100 (data.limits.validation)" in capsys.readouterr().err
 
 
 def test_the_validation_split_has_nothing_of_the_other_splits(tiny: Path) -> None:

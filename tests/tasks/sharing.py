@@ -1,4 +1,4 @@
-"""Tiny tasks for the tests of the shared store: they write a letter, and join what others wrote."""
+"""Tiny tasks for the tests of the store: they write a letter, and join what others wrote."""
 
 from __future__ import annotations
 

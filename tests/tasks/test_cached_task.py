@@ -11,6 +11,7 @@ from agentevol.settings.filter import DEFAULT_FILTER, FilterParams
 from agentevol.settings.rollout import RolloutParams
 from tasks.artifact import Artifact
 from tasks.cached_task import CachedTask, TaskOutput, cached_task
+from tests.tasks.sharing import joined
 
 pytestmark = pytest.mark.usefixtures("prefect_api", "project")
 
@@ -23,16 +24,6 @@ def letters(ran: list[str], version: str = "1") -> CachedTask:
         return TaskOutput(facts={"length": times})
 
     return letters
-
-
-def joined(ran: list[str]) -> CachedTask:
-    @cached_task("text", version="1")
-    def joined(out: Path, *, parts: list[Artifact]) -> TaskOutput:
-        ran.append("joined")
-        (out / "text").write_text("".join((part.folder / "text").read_text() for part in parts))
-        return TaskOutput()
-
-    return joined
 
 
 def test_a_result_is_computed_once() -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,32 +158,35 @@ def test_nodes_with_folders_of_their_own_get_and_give_results_through_the_shared
     assert explore(policy, list_of_mazes(3), None).digest == there.digest
 
 
-def test_a_node_that_is_killed_costs_the_task_that_it_was_computing(nodes: Nodes) -> None:
+def compute_with_interruption(nodes: Nodes, names: str, interrupt: Callable[[], None]) -> list[str]:
+    """The texts of the tasks. `interrupt`: called while both nodes compute one."""
     (paths.root() / WAIT).touch()
     found: list[list[Artifact]] = []
-    thread = threading.Thread(target=lambda: found.append(compute(nodes, "defgh")))
+    thread = threading.Thread(target=lambda: found.append(compute(nodes, names)))
     thread.start()
     wait_for(lambda: len(starts()) == 2)
-    nodes.kill(nodes.workers[0])
-    nodes.workers.append(nodes.add())
+    interrupt()
     (paths.root() / WAIT).unlink()
     thread.join(timeout=180)
-    assert [(result.folder / "text").read_text() for result in found[0]] == [letter * 3 for letter in "defgh"]
+    return [(result.folder / "text").read_text() for result in found[0]]
+
+
+def test_a_node_that_is_killed_costs_the_task_that_it_was_computing(nodes: Nodes) -> None:
+    def replace_a_node() -> None:
+        nodes.kill(nodes.workers[0])
+        nodes.workers.append(nodes.add())
+
+    assert compute_with_interruption(nodes, "defgh", replace_a_node) == [letter * 3 for letter in "defgh"]
     assert len(starts()) == 6
     assert set(starts()) == set("defgh")
 
 
 def test_a_process_that_is_killed_costs_its_task(nodes: Nodes) -> None:
-    (paths.root() / WAIT).touch()
-    found: list[list[Artifact]] = []
-    thread = threading.Thread(target=lambda: found.append(compute(nodes, "ij")))
-    thread.start()
-    wait_for(lambda: len(starts()) == 2)
-    first = next((paths.root() / STARTED).glob("i-*"))
-    psutil.Process(int(first.name.split("-")[1])).kill()
-    (paths.root() / WAIT).unlink()
-    thread.join(timeout=180)
-    assert [(result.folder / "text").read_text() for result in found[0]] == ["iii", "jjj"]
+    def kill_the_first_task() -> None:
+        first = next((paths.root() / STARTED).glob("i-*"))
+        psutil.Process(int(first.name.split("-")[1])).kill()
+
+    assert compute_with_interruption(nodes, "ij", kill_the_first_task) == ["iii", "jjj"]
     assert sorted(starts()) == ["i", "i", "j"]
 
 

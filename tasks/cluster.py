@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def compute_on_cluster(task: CachedTask, calls: Sequence[Mapping[str, Any]], clu
                     _result(ray, reference)
                 progress(total - len(pending), total)
     finally:
-        for reference in pending:  # an error or Ctrl-C: nobody waits for these
+        for reference in pending:  # after an error or Ctrl-C, the run does not need these results
             ray.cancel(reference, force=True)
         token.unlink(missing_ok=True)
     _wait_until_visible(task, missing)
@@ -132,13 +133,18 @@ def code_identity() -> dict[str, str]:
 
 
 def _files() -> dict[str, str]:
-    folders = [Path(importlib.import_module(package).__path__[0]) for package in _PACKAGES]
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.as_posix().rpartition(f"/{_top(path)}/")[2]: sha256_file(path) for path in files}
-
-
-def _top(path: Path) -> str:
-    return next(part for part in reversed(path.parts) if part in _PACKAGES)
+    """The digests of the product's files, by package and path; nothing is imported for them."""
+    folders = {
+        package: Path(spec.submodule_search_locations[0])
+        for package in _PACKAGES
+        if (spec := find_spec(package)) and spec.submodule_search_locations
+    }
+    return {
+        f"{package}/{file.relative_to(folder).as_posix()}": sha256_file(file)
+        for package, folder in folders.items()
+        for file in folder.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
 
 
 def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:

@@ -78,13 +78,13 @@ def _reached(results: Sequence[StoredResult], roots: Iterable[str]) -> set[str]:
 
 
 def report_digests() -> set[str]:
-    """What the reports in runs/ refer to. Raises IncompleteFolder for a record that cannot be read: what it protects is then unknown."""
+    """The digests in the reports of runs/. Raises IncompleteFolder for a record that cannot be read, because it protects results."""
     files = [file for name in LINEAGE_FILES for file in (paths.root() / "runs").glob(f"*/{name}")]
     return {digest for file in files for digest in _digests_of_report(file.read_bytes(), str(file))}
 
 
 def registered_digests() -> set[str]:
-    """What MLflow's registered models refer to; nothing if the project has no database yet. Raises TrackingUnavailable."""
+    """The digests that MLflow's registered models refer to; none if the project has no database yet. Raises TrackingUnavailable."""
     file = paths.sqlite_file(paths.tracking_uri())
     if file is not None and not (paths.root() / file).exists():
         return set()
@@ -95,7 +95,7 @@ def registered_digests() -> set[str]:
 
 
 def shared_digests(remote: Remote) -> set[str]:
-    """What the reports of all machines refer to that use this shared store."""
+    """The digests in the reports of all machines that use this shared store."""
     reports = remote.files.read_all([file.path for file in remote.files.find(RUNS)])
     return {digest for path, content in reports.items() for digest in _digests_of_report(content, f"{remote.url}: {path}")}
 

@@ -139,7 +139,7 @@ def _run_worker(pipe: Connection) -> None:
 def _sendable(error: Exception) -> Exception:
     """The error, or its text where its class cannot be sent to another process, such as one with further arguments."""
     try:
-        pickle.loads(pickle.dumps(error))  # its own, a moment old
+        pickle.loads(pickle.dumps(error))  # safe: these bytes come from this process
     except Exception:  # named boundary: its class decides what this raises
         return RuntimeError(one_line_error(error))
     return error

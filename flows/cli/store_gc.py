@@ -1,4 +1,4 @@
-"""What `agentevol data gc` does and prints.
+"""The command `agentevol data gc`: its work and its lines.
 
 Invariant: nothing is removed without --delete, and everything that goes is named.
 """

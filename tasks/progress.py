@@ -68,15 +68,23 @@ def progress_bar(title: str) -> Iterator[ProgressCallback]:
 
 
 def _periodic_lines(title: str) -> ProgressCallback:
-    """For logs: one line per minute, so that short work prints nothing."""
-    start = last_line = time.monotonic()
+    """For logs: one line per minute, so that short work prints nothing.
+
+    The time left follows from the work since the first call, because a training that continues from a checkpoint begins in the middle.
+    """
+    last_line = time.monotonic()
+    first: tuple[float, int] | None = None
 
     def update(done: int, total: int | None = None, value: Any = None) -> None:
-        nonlocal last_line
-        if (now := time.monotonic()) - last_line < LOG_INTERVAL:
+        nonlocal last_line, first
+        now = time.monotonic()
+        first_time, first_done = first = first or (now, done)
+        if now - last_line < LOG_INTERVAL:
             return
         last_line = now
-        left = f", {_time_left((now - start) * (total - done) / done)} left" if total and 0 < done < total else ""
+        left = ""
+        if total and first_done < done < total:
+            left = f", {_time_left((now - first_time) * (total - done) / (done - first_done))} left"
         say(f"{title}: {done}{f' of {total}' if total else ''}{left}{f' ({_format_value(value)})' if value is not None else ''}")
 
     return update

@@ -6,6 +6,7 @@ stored results are keyed by it; the command refuses to write anything else.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import sys
@@ -40,16 +41,24 @@ def expert_episode(env: TextEnv, item_id: str) -> tuple[str, list[Turn]]:
     return first, turns
 
 
-def digests(env: TextEnv) -> dict[str, Any]:
-    """The version, and digests of the texts: instructions and prompt, first observations of AgentEval, and whole expert episodes."""
+def texts(env: TextEnv) -> dict[str, Any]:
+    """Instructions and prompt, first observations of AgentEval, and whole expert episodes."""
     splits = {split: [astuple(item) for item in env.instructions(split)] for split in ("train", "train_large", "explore", "eval")}
     played = (env.instructions("train") or env.instructions("eval"))[:EPISODES]
     return {
-        "version": env.version,
-        "instructions": _digest([env.prompt, env.max_rounds, splits]),
-        "first_observations": _digest([env.reset(options={"item_id": item.item_id})[0] for item in env.instructions("eval")]),
-        "expert_episodes": _digest([_episode(env, item.item_id) for item in played]),
+        "instructions": [env.prompt, env.max_rounds, splits],
+        "first_observations": [env.reset(options={"item_id": item.item_id})[0] for item in env.instructions("eval")],
+        "expert_episodes": [_episode(env, item.item_id) for item in played],
     }
+
+
+def digests(env: TextEnv) -> dict[str, Any]:
+    """The version, and digests of the texts."""
+    return _digests(env, texts(env))
+
+
+def _digests(env: TextEnv, played: dict[str, Any]) -> dict[str, Any]:
+    return {"version": env.version, **{key: _digest(value) for key, value in played.items()}}
 
 
 def committed(name: str) -> dict[str, Any]:
@@ -73,6 +82,19 @@ def mismatch(name: str, old: dict[str, Any], new: dict[str, Any]) -> str | None:
 def unversioned_change(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether the texts differ although the version is the same."""
     return old != new and old.get("version") == new["version"]
+
+
+def describe_second_play(env: TextEnv, first: dict[str, Any]) -> str:
+    """What differs when the same texts are made once more: tells a changed text from one that differs from time to time."""
+    second = texts(env)
+    for key, values in first.items():
+        for old, new in zip(values, second[key], strict=True):
+            if old != new:
+                lines = [json.dumps(value, indent=0).replace("\\n", "\n").splitlines() for value in (old, new)]
+                return "\n".join(
+                    [f"{env.name}: {key} differ between two plays in one process:", *difflib.unified_diff(*lines, lineterm="")]
+                )
+    return f"{env.name}: a second play gives the same texts"
 
 
 def write(name: str) -> Path:
@@ -99,7 +121,10 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--print"]:
         for name in arguments[1:]:
             with make(name) as env:
-                print(json.dumps({name: digests(env)}))
+                played = texts(env)
+                if unversioned_change(committed(name), _digests(env, played)):
+                    print(describe_second_play(env, played), file=sys.stderr)
+                print(json.dumps({name: _digests(env, played)}))
         return
     for name in arguments or sorted(ENVIRONMENTS):
         try:

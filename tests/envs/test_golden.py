@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,19 @@ def test_a_higher_version_needs_a_new_file(reply: str, monkeypatch: pytest.Monke
 def test_an_environment_without_a_golden_file_needs_one(golden_file: Path) -> None:
     golden_file.unlink()
     assert str(problem()).endswith("Run `python -m tests.envs.golden doors`")
+
+
+def test_a_text_that_differs_from_play_to_play_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    replies = itertools.cycle(["The door is ajar.", "The door is shut."])
+    monkeypatch.setattr(Doors, "act", lambda self, action: (next(replies), 1.0, True))
+    golden.main(["--print", "doors"])
+    shown = capsys.readouterr().err
+    assert "doors: expert_episodes differ between two plays in one process" in shown
+    assert '-"The door is ajar."' in shown
+    assert '+"The door is shut."' in shown
+
+
+def test_a_changed_text_is_the_same_in_a_second_play(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(Doors, "reply", "The door is ajar.")
+    golden.main(["--print", "doors"])
+    assert capsys.readouterr().err.strip() == "doors: a second play gives the same texts"

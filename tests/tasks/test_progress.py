@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tasks import progress
 
 
-def test_the_last_minute_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 100.0, 200.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    progress.console.cache_clear()
-    with progress.progress_bar("collecting") as update:
-        update(90, 100)
-        update(100, 100)
-    progress.console.cache_clear()
-    assert capsys.readouterr().err.splitlines() == [
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """The lines of a bar whose calls come at these seconds with these numbers of finished steps."""
+
+    def report(title: str, *calls: tuple[float, int], value: float | None = None) -> list[str]:
+        clock = iter([0.0, *(seconds for seconds, _ in calls)])
+        monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+        progress.console.cache_clear()
+        with progress.progress_bar(title) as update:
+            for _, done in calls:
+                update(done, 100, value)
+        progress.console.cache_clear()
+        return capsys.readouterr().err.splitlines()
+
+    return report
+
+
+def test_the_last_minute_is_named(lines: Callable[..., list[str]]) -> None:
+    assert lines("collecting", (10, 10), (100, 90), (200, 100)) == [
         "collecting: 90 of 100, less than a minute left",
         "collecting: 100 of 100",
     ]
 
 
-def test_a_log_gets_a_progress_line_once_a_minute(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 1.0, 59.0, 61.0, 62.0, 130.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    progress.console.cache_clear()
-    with progress.progress_bar("fine-tuning iteration-1") as update:
-        for done in (1, 20, 25, 26, 50):
-            update(done, 100, 0.5)
-    progress.console.cache_clear()
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
+def test_a_log_gets_a_progress_line_once_a_minute(lines: Callable[..., list[str]]) -> None:
+    assert lines("fine-tuning iteration-1", (1, 1), (59, 20), (61, 25), (62, 26), (130, 50), value=0.5) == [
         "fine-tuning iteration-1: 25 of 100, about 3 min left (0.500)",
         "fine-tuning iteration-1: 50 of 100, about 2 min left (0.500)",
     ]
+
+
+def test_the_time_left_of_a_resumed_training_follows_from_its_own_steps(lines: Callable[..., list[str]]) -> None:
+    assert lines("fine-tuning iteration-1", (2, 61), (120, 64)) == ["fine-tuning iteration-1: 64 of 100, about 24 min left"]

@@ -47,8 +47,9 @@ def start_of(rule: str, start_from: StartFrom) -> StartFrom:
 
 
 def check_rule(params: Params) -> None:
-    """Raise SettingsError if an iteration explores too few episodes per instruction for the rule to compare any."""
+    """Raise SettingsError if the rule ignores a parameter that is set, or an iteration explores too few episodes for it to compare."""
     evolve, rule = params.evolve, rule_class(params.evolve.rule)
+    _check_filter(params)
     if not rule.compares_episodes or (evolve.merge != "none" and not rule.is_on_policy):
         return  # one failure is enough beside an expert's success
     if evolve.is_adaptive and evolve.budget is None:
@@ -61,4 +62,20 @@ def check_rule(params: Params) -> None:
         raise SettingsError(
             f"evolve.samples: {evolve.samples} given; allowed: at least 2 with evolve.rule {evolve.rule}, which compares an instruction's"
             f" episodes with each other{remedy}"
+        )
+
+
+def _check_filter(params: Params) -> None:
+    """Raise SettingsError if the section `filter` defines what the rule does not use."""
+    settings, rule = params.filter, rule_class(params.evolve.rule)
+    if not rule.uses_rewards and settings.objective_weights is not None:
+        given = f"filter.objective: {settings.objective}" if settings.objective else f"filter.reward: {settings.reward}"
+        raise SettingsError(
+            f"{given} given; allowed: filter.reward environment with evolve.rule {params.evolve.rule}, which compares successes with"
+            f" failures and uses no reward (evolve.rule grpo learns from rewards)"
+        )
+    if rule.compares_episodes and settings.keep == "positive":
+        raise SettingsError(
+            f"filter.keep: positive given; allowed: success or all with evolve.rule {params.evolve.rule}, which learns from every explored"
+            f" episode (filter.keep then decides only what is counted as kept)"
         )

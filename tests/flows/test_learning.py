@@ -47,6 +47,26 @@ def test_one_sample_is_enough_beside_the_expert_but_not_alone() -> None:
         check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": [2, 1], "iterations": 2}))
 
 
+@pytest.mark.parametrize(
+    ("given", "rule", "message"),
+    [
+        ({"reward": "progress"}, "dpo", r"filter\.reward: progress given; allowed: filter\.reward environment with evolve\.rule dpo"),
+        ({"objective": {"success": 1, "rounds": -0.01}}, "dpo", r"filter\.objective: \{'success': 1.*given"),
+        ({"keep": "positive"}, "dpo", r"filter\.keep: positive given; allowed: success or all with evolve\.rule dpo"),
+        ({"keep": "positive"}, "grpo", r"filter\.keep: positive given"),
+    ],
+)
+def test_a_filter_that_the_rule_would_ignore_is_rejected(given: dict[str, Any], rule: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        check_rule(params(evolve={"rule": rule, "samples": 2}, filter=given))
+
+
+def test_a_filter_that_the_rule_uses_is_accepted() -> None:
+    check_rule(params(evolve={"rule": "grpo", "samples": 2}, filter={"reward": "progress"}))
+    check_rule(params(evolve={"rule": "dpo", "samples": 2}, filter={"keep": "all"}))
+    check_rule(params(filter={"keep": "positive", "reward": "progress"}))
+
+
 def test_a_sweep_has_one_run_of_a_rule_for_all_starting_points_that_it_ignores() -> None:
     assert (start_of("dpo", "base"), start_of("threshold", "base")) == ("previous", "base")
     grid = params(sweep={"rule": ["reward_weighted", "dpo"], "start_from": ["base", "previous"], "samples": [2], "iterations": [1]}).sweep

@@ -35,6 +35,7 @@ class DPO(LearningRule):
     averages_terms: ClassVar[bool] = True
     compares_episodes: ClassVar[bool] = True
     uses_reference: ClassVar[bool] = True
+    uses_rewards: ClassVar[bool] = False
     requirement: ClassVar[str] = (
         "dpo needs an instruction with both a success and a failure; raise evolve.samples or explore.temperature,"
         " or merge with the expert set (evolve.merge)"

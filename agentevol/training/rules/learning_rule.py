@@ -76,6 +76,9 @@ class LearningRule(ABC):
     """Whether only episodes of the policy that training starts from count: no expert's, and none of an earlier iteration."""
     uses_reference: ClassVar[bool] = False
     """Whether the loss needs the log-probabilities of the policy that training starts from."""
+    uses_rewards: ClassVar[bool] = True
+    """Whether the episodes' rewards weigh anything. A rule that looks at success and failure alone says False, and the parameters that
+    define another reward are then rejected instead of ignored."""
     requirement: ClassVar[str] = ""
     """A requirement on the data, for the message if there is no term."""
 

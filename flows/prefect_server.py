@@ -1,4 +1,4 @@
-"""The Prefect API that a command starts for itself: a child process with the database `.prefect/prefect.db`.
+"""The Prefect API that a command starts for itself: a child process with the database of flows/prefect_database.py.
 
 Invariant: the child never outlives its parent, however the parent ends (kill -9 included): it reads a pipe that only the parent holds open
 and exits when the pipe closes. On a new database, one child starts at a time (flows/prefect_database.py). Its output goes to
@@ -23,7 +23,7 @@ import psutil
 
 from agentevol.parent_process import end_with_parent
 from agentevol.python_process import module_command, module_environment
-from flows.prefect_database import DatabaseCreation, database_variables
+from flows.prefect_database import DatabaseCreation, DatabaseUnavailable, database_variables
 from flows.up.state import api_url, loopback
 
 STARTUP_SECONDS = 120.0
@@ -34,15 +34,19 @@ STOP_SECONDS = 5.0
 
 
 class ServerStartupError(RuntimeError):
-    """The API did not start; the message contains the end of its log."""
+    """The API did not start; the message says why, or contains the end of its log."""
 
 
 class LocalServer:
     """A starting child process; `wait()` returns once it answers. Imports between the two cost no extra time."""
 
     def __init__(self, home: Path) -> None:
+        """Raises ServerStartupError if the database that the user names cannot be used."""
         self.creation = DatabaseCreation(home)
-        self.creation.begin()
+        try:
+            self.creation.begin()
+        except DatabaseUnavailable as error:
+            raise ServerStartupError(str(error)) from None
         self.log = home / "server.log"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"

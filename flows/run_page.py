@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 from agentevol.report.formatting import format_rate
 from flows.up.state import MLFLOW_PORT, mlflow_ui_url
 from tasks import paths
-from tasks.mlflow_store import is_server, without_password
+from tasks.mlflow_store import is_server
 from tasks.mlflow_views import experiment_links
 from tasks.policy_record import PolicyRecord
 
@@ -69,7 +69,7 @@ def mlflow_url() -> str:
     """The URL of MLflow's pages: the tracking server, the running pages of `agentevol up`, or the default of `agentevol ui`."""
     uri = paths.tracking_uri()
     if is_server(uri):
-        return without_password(uri.rstrip("/"))
+        return paths.without_password(uri.rstrip("/"))
     return mlflow_ui_url(Path(os.environ.get("PREFECT_HOME", ".prefect"))) or f"http://127.0.0.1:{MLFLOW_PORT}"
 
 

@@ -20,6 +20,7 @@ from mlflow.entities import Experiment, LifecycleStage
 from mlflow.exceptions import MlflowException
 
 from tasks import mlflow_database, paths
+from tasks.paths import without_password
 from tasks.progress import say
 
 HEALTH_TIMEOUT = 10.0
@@ -80,10 +81,6 @@ def get_or_create_experiment(client: MlflowClient, name: str) -> str:
 def is_server(uri: str) -> bool:
     """Whether the address is a server's, not a database's."""
     return uri.startswith(("http://", "https://"))
-
-
-def without_password(uri: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
 def silence_logs() -> None:

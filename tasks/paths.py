@@ -7,6 +7,7 @@ temporary copy (`dvc exp run --queue`) shares them with all others, through DVC_
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
@@ -73,6 +74,11 @@ def sqlite_uri(file: Path) -> str:
 def sqlite_file(uri: str) -> Path | None:
     """The file of a database's address; None for a server or another kind of database."""
     return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
+
+
+def without_password(uri: str) -> str:
+    """The address of a database or server as messages show it."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
 def artifact_root() -> str:

@@ -39,13 +39,14 @@ def run_flow(
     """
     check(params, overrides, models, uses_base_model=uses_base_model)
     set_quiet_defaults()
+    from flows.prefect_database import named_database
     from flows.prefect_server import ServerStartupError, gc_paused, prefect_api
 
     home = Path(os.environ["PREFECT_HOME"])
-    if not (home / "prefect.db").exists() and not os.environ.get("PREFECT_API_URL"):
+    if not (home / "prefect.db").exists() and not named_database() and not os.environ.get("PREFECT_API_URL"):
         print("creating Prefect's database, the first time only (about ten seconds)", file=sys.stderr)
-    with prefect_api(home) as server:
-        try:
+    try:
+        with prefect_api(home) as server:
             with gc_paused():
                 function = load_flow(flow)  # its imports take as long as the API's start, and run at the same time
             with expected_errors():
@@ -54,8 +55,8 @@ def run_flow(
                         _prepare(flow)
                     server.wait()
                 return function(params_file=str(params), overrides=list(overrides), **more)
-        except ServerStartupError as error:
-            exit_with_error(str(error), code=1)
+    except ServerStartupError as error:
+        exit_with_error(str(error), code=1)
 
 
 def check(params: Path, overrides: list[str], models: Sequence[str], *, uses_base_model: bool = True) -> None:

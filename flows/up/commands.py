@@ -140,9 +140,7 @@ def _external_mlflow() -> str:
     uri = paths.tracking_uri()
     if not uri.startswith(("http://", "https://")):
         return ""
-    from tasks.mlflow_store import without_password  # imports MLflow, for which `status` should not wait
-
-    return without_password(uri.rstrip("/"))
+    return paths.without_password(uri.rstrip("/"))
 
 
 def _check_same_port(recorded: dict[str, Service], name: str, port: int | None) -> None:

@@ -20,13 +20,13 @@ READY = "(ready in about ten seconds; Ctrl-C stops it)"
 
 def serve(port: int) -> int:
     """Print the links, then serve until Ctrl-C; if MLFLOW_TRACKING_URI is a server, only print. Returns an exit code."""
-    from tasks.mlflow_store import TrackingUnavailable, is_server, without_password
+    from tasks.mlflow_store import TrackingUnavailable, is_server
 
     uri = paths.tracking_uri()
     if (file := paths.sqlite_file(uri)) and not file.exists():
         return _no_runs_yet()
     try:
-        found = links(without_password(uri.rstrip("/")) if is_server(uri) else f"http://127.0.0.1:{port}")
+        found = links(paths.without_password(uri.rstrip("/")) if is_server(uri) else f"http://127.0.0.1:{port}")
     except TrackingUnavailable as error:
         print(f"agentevol: {error}", file=sys.stderr)
         return 1

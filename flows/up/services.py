@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.prefect_database import DatabaseCreation, database_variables
+from flows.prefect_database import DatabaseCreation, DatabaseUnavailable, database_variables
 from flows.up import mlflow_ui
 from flows.up.state import HOME_VARIABLE, Record, Service, StartupError, loopback, process_tree, responds, terminate
 
@@ -61,7 +61,10 @@ def start_server(record: Record, port: int) -> StartingService:
     environment = {"PREFECT_SERVER_API_HOST": HOST, "PREFECT_SERVER_API_PORT": str(port), **database_variables(home)}
     url = f"http://{HOST}:{port}"
     creation = DatabaseCreation(home)
-    creation.begin()
+    try:
+        creation.begin()
+    except DatabaseUnavailable as error:
+        raise StartupError(str(error)) from None
     starting = _start(record, "server", ["-m", "prefect", "server", "start"], environment, url, f"{url}/api/health")
     creation.started(starting.service.pid)
     starting.creation = creation

@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from flows import prefect_server
-from flows.prefect_database import DatabaseCreation, database_variables
-from flows.prefect_server import LocalServer
+from flows.prefect_database import CONNECTION_URL, DatabaseCreation, database_variables
+from flows.prefect_server import LocalServer, ServerStartupError
+from tests.servers.ports import free_port
 
 START_AND_DIE = """
 import os, signal, sys, time
@@ -121,3 +122,31 @@ def test_a_server_that_works_is_waited_for_and_one_that_hangs_is_not(
     finally:
         server.stop()
     assert list(used) == ([] if starts else [1.0, 2.0, 3.0, 301.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "passed_on"),
+    [
+        ("postgresql://me:a%40b@host:5432/x", "postgresql+asyncpg://me:a%40b@host:5432/x"),
+        ("postgres://host/x", "postgresql+asyncpg://host/x"),
+        ("postgresql+asyncpg://host/x", "postgresql+asyncpg://host/x"),
+        ("sqlite+aiosqlite:////shared/prefect.db", "sqlite+aiosqlite:////shared/prefect.db"),
+    ],
+)
+def test_a_database_that_the_user_names_gets_the_driver_that_prefect_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, passed_on: str
+) -> None:
+    monkeypatch.setenv(CONNECTION_URL, given)
+    assert database_variables(tmp_path / "a%20b")[CONNECTION_URL] == passed_on
+
+
+def test_a_named_database_that_does_not_answer_is_one_line_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONNECTION_URL, f"postgresql://me:secret@127.0.0.1:{free_port()}/x")
+    message = (
+        rf"^Prefect's database postgresql\+asyncpg://me:\*\*\*@127.* \({CONNECTION_URL}\) cannot be used: .*Check the variable, or unset"
+    )
+    with pytest.raises(ServerStartupError, match=message) as caught:
+        LocalServer(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""MLflow's storage is checked before anything is computed; a real PostgreSQL works like mlflow.db."""
+"""MLflow's storage is checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import pytest
 
 from tasks import mlflow_database, mlflow_store, paths
 from tasks.mlflow_database import set_unfinished_aside
-from tasks.mlflow_store import TrackingUnavailable, connect, get_or_create_experiment, without_password
+from tasks.mlflow_store import TrackingUnavailable, connect, get_or_create_experiment
 from tests import ROOT
-from tests.servers import postgres
 from tests.servers.ports import free_port
 from tests.shared import copy_mlflow_database
 
@@ -136,24 +135,12 @@ def test_a_file_that_is_not_a_database_is_one_line(project: Path) -> None:
 
 
 def test_passwords_are_not_without_password() -> None:
-    assert without_password("postgresql://me:a%40b@host:5432/x") == "postgresql://me:***@host:5432/x"
-    assert without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(postgres.LACKING), reason=f"not installed: {', '.join(postgres.LACKING)}")
-def test_a_real_postgresql_stores_runs_traces_inputs_and_the_champion(project: Path) -> None:
-    """In a process of its own, as every run is."""
-    with postgres.postgres() as address:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        environment |= {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": address, "MLFLOW_DISABLE_TELEMETRY": "true"}
-        command = [sys.executable, "-m", "tests.tasks.test_mlflow_store"]
-        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert not (project / "mlflow.db").exists()
+    assert paths.without_password("postgresql://me:a%40b@host:5432/x") == "postgresql://me:***@host:5432/x"
+    assert paths.without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 
 def log_to_postgresql(project: Path) -> None:
+    """In the database of MLFLOW_TRACKING_URI; tests/flows/test_postgresql.py runs it."""
     from tests.tasks.test_mlflow_champion import ENV_VERSIONS, VALIDATION, policy
     from tests.tasks.test_mlflow_run import log_twice
 

@@ -106,7 +106,7 @@ def _time_tasks(write: Callable[..., Any]) -> None:
         def run(out: Path, **inputs: Any) -> Any:
             start = time.perf_counter()
             output = body(out, **inputs)
-            seconds, key = time.perf_counter() - start, out.name.split(".")[1]  # `.<key>.<machine> ...tmp`
+            seconds, key = time.perf_counter() - start, out.parent.name.split(".")[1]  # `.<key>.tmp/<machine> ...tmp`
             write(kind="body", key=key, seconds=seconds, **{name: output.facts[name] for name in WORK if name in output.facts})
             return output
 

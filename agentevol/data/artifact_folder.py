@@ -29,22 +29,24 @@ class IncompleteFolder(RuntimeError):
 
 @contextlib.contextmanager
 def atomic_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder next to `final` that replaces it if the block ends without an exception.
+    """A temporary folder that replaces `final` if the block ends without an exception.
 
     A reader sees the complete old folder or the complete new one. Leftovers of killed processes are cleaned up first: their temporary
-    folders are removed, and a backup is renamed back to `final` if the process was killed before the new folder replaced it.
+    folders are removed, and a backup is renamed back to `final` if the process was killed before the new folder replaced it. They are in
+    `.<name>.tmp/` next to `final`, so that finding them takes no longer where many folders are next to it.
     """
     final = Path(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     _clear_stale(final)
-    temporary = _temporary_name(final)
-    temporary.mkdir()
+    temporary = _make_temporary(final)
     try:
         yield temporary
         _sync_to_disk(temporary)
         _replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another process uses it
+            temporary.parent.rmdir()
 
 
 def sync_path_to_disk(path: Path) -> None:
@@ -127,12 +129,25 @@ def _file_digests(folder: Path) -> dict[str, str]:
     return {name: sha256_file(path) for name, path in files if name != MANIFEST}
 
 
-def _temporary_name(final: Path, suffix: str = TEMPORARY_SUFFIX) -> Path:
-    return final.with_name(f".{final.name}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}{suffix}")
+def _temporaries(final: Path) -> Path:
+    return final.with_name(f".{final.name}{TEMPORARY_SUFFIX}")
+
+
+def _temporary_name(final: Path, suffix: str) -> Path:
+    return _temporaries(final) / f"{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}{suffix}"
+
+
+def _make_temporary(final: Path) -> Path:
+    temporary = _temporary_name(final, TEMPORARY_SUFFIX)
+    while not temporary.exists():
+        temporary.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has just ended and removed the parent
+            temporary.mkdir()
+    return temporary
 
 
 def _clear_stale(final: Path) -> None:
-    for path in final.parent.glob(glob.escape(f".{final.name}.{socket.gethostname()}.") + "*"):
+    for path in _temporaries(final).glob(glob.escape(f"{socket.gethostname()}.") + "*"):
         process_id = path.stem.split(".")[-2]
         if path.suffix not in (TEMPORARY_SUFFIX, BACKUP_SUFFIX) or not process_id.isdigit() or _process_exists(int(process_id)):
             continue

@@ -190,6 +190,20 @@ def test_temporary_folders_of_killed_processes_are_removed_and_those_of_running_
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_a_write_does_not_list_the_folders_next_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store may hold a million of them."""
+    scandir = os.scandir
+
+    def listing(path: Path | int) -> object:
+        assert path != tmp_path
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listing)
+    dataset.write_dataset(tmp_path / "set", ROWS, {})
+    dataset.write_dataset(tmp_path / "set", ROWS[:1], {})
+    assert dataset.read_dataset(tmp_path / "set") == ROWS[:1]
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     dataset.write_dataset(tmp_path / "set", ROWS, {})
     code = (

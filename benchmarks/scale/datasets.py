@@ -25,20 +25,20 @@ from benchmarks.results import machine, record
 from envs.registry import environment_class
 
 ENVIRONMENTS = ("babyai", "maze", "textcraft", "wordle")
-BASE = Path(__file__).parents[1] / "models" / "base"
+BASE = Path(__file__).parents[2] / "models" / "base"
 EPISODES = 100  # expert episodes per environment, from which all rows are made
 KINDS = ("success",) * 6 + ("failure", "failure", "error", "duplicate")
 GOAL_RATIO, GOAL_MIB = 11.0, 2048
 
 
-def expert_episodes() -> list[Trajectory]:
+def expert_episodes(per_environment: int = EPISODES) -> list[Trajectory]:
     """Expert episodes, with the token ids that the episodes of a policy have."""
     from agentevol.chat.tokenize import ChatTokenizer
     from agentevol.data.experts import play_expert
     from agentevol.models import load_tokenizer
 
     chat = ChatTokenizer(load_tokenizer(BASE))
-    instructions = [(env, item) for env in ENVIRONMENTS for item in environment_class(env).instructions("train_large")[:EPISODES]]
+    instructions = [(env, item) for env in ENVIRONMENTS for item in environment_class(env).instructions("train_large")[:per_environment]]
     episodes = [play_expert(env, item) for env, item in instructions]
     for episode in episodes:
         encoded = chat.tokenize_conversation(episode.messages)

@@ -69,9 +69,11 @@ def finetune(
     """
     from agentevol.models import model_digest
     from agentevol.rollout import workers
+    from agentevol.rollout.engines.loaded_model import release_model
     from agentevol.training import launch
 
-    workers.shutdown_workers()  # idle rollout workers hold half a GiB each, which the training needs
+    workers.shutdown_workers()  # idle rollout workers hold half a GiB each and a policy, which the training needs
+    release_model()
     model = out / "model"
     model.mkdir()
     with progress_bar(f"fine-tuning {name}") as progress:

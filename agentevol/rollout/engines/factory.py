@@ -55,4 +55,5 @@ def create_engine(
         precision=precision,
         kv_cache_gib=kv_cache_gib,
         template_kwargs=template_kwargs,
+        keep_model=True,
     )

@@ -19,8 +19,9 @@ from transformers.cache_utils import Cache
 
 from agentevol.chat.load import load_chat_tokenizer
 from agentevol.gpus import free_gpu_memory
-from agentevol.models import load_model, max_context_length, model_digest
+from agentevol.models import max_context_length
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, one_line_error
+from agentevol.rollout.engines.loaded_model import get_model
 from agentevol.rollout.paged_attention import PagedCache, to_device
 from agentevol.rollout.ragged_attention import BatchLayout, RowCache
 from agentevol.training.memory import GIB, ModelSize, kv_cache_bytes_per_token
@@ -59,12 +60,13 @@ class TransformersEngine:
         precision: str = "auto",
         kv_cache_gib: float | None = None,
         paged: bool | None = None,
+        keep_model: bool = False,
     ) -> None:
-        """`kv_cache_gib`: the budget of a cache of blocks; None: most of the free memory. `paged`: None: on a GPU. Raises EngineError."""
+        """`kv_cache_gib`: the budget of a cache of blocks; None: most of the free memory. `paged`: None: on a GPU. `keep_model`: its
+        weights stay in the process for the next engine (loaded_model.py). Raises EngineError."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = load_model(model_folder, inference_dtype(precision, model_folder)).to(self.device)
+        self.model, self.digest = get_model(model_folder, inference_dtype(precision, model_folder), self.device, keep=keep_model)
         self.chat = load_chat_tokenizer(model_folder, template_kwargs)
-        self.digest = model_digest(model_folder)
         self.num_slots = num_slots
         self.context_length = min(context_length, max_context_length(self.model.config) or context_length)
         self._cached_ids: dict[int, list[int]] = {}

@@ -19,7 +19,7 @@ from typing import Any
 from agentevol.settings.cluster import ClusterParams
 from benchmarks.results import machine, record
 from benchmarks.waiting import ROUNDS, play_chunk
-from tasks.cluster import compute_on_cluster
+from tasks.cluster import Work, compute_on_cluster
 from tests.flows.tiny import make_model
 
 LOOPBACK = "127.0.0.2"
@@ -51,7 +51,7 @@ def play(model: Path, chunks: int, steps: int, params: ClusterParams | None) -> 
         calls = [{"model": str(model), "chunk": chunk, "steps": steps} for chunk in range(chunks)]
         start = time.perf_counter()
         if params:
-            compute_on_cluster(play_chunk, calls, params, cpus=1, title="chunks")
+            compute_on_cluster(play_chunk, calls, params, Work("a chunk", 1, "rollout.num_workers"), title="chunks")
         artifacts = [play_chunk.compute(**inputs) for inputs in calls]
         seconds = time.perf_counter() - start
         os.chdir("/")

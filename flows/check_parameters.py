@@ -27,13 +27,19 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
     """
     check_rule(params)
     try:
-        check_combinations(params.finetune)
+        check_combinations(params.finetune, on_nodes=bool(params.cluster.address and params.cluster.finetune))
         if params.rollout.num_engines is not None:
             check_num_engines(params.rollout, params.engine, visible_gpus())
     except (LaunchFailed, UnsupportedEngines) as error:
         raise SettingsError(str(error)) from None
     if params.cluster.address and find_spec("ray") is None:
         raise SettingsError("cluster.address: Ray is not installed; pip install 'agentevol[ray]', here and on every node")
+    cluster = params.cluster
+    if cluster.address and cluster.folder and cluster.finetune and params.finetune.accelerate_config:
+        raise SettingsError(
+            f"finetune.accelerate_config cannot be used with cluster.folder ({cluster.folder}): the processes of a training share a folder;"
+            " set cluster.folder to null, or cluster.finetune to false"
+        )
     for section, endpoint in _endpoints(params, with_baselines):
         variable = endpoint.api_key_env
         if variable and not os.environ.get(variable, "").strip():

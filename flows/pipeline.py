@@ -30,7 +30,7 @@ from tasks.artifact import Artifact, check_store
 from tasks.datasets import filter_by_reward, merge, summarize_exploration
 from tasks.env_versions import env_versions
 from tasks.evaluate import score
-from tasks.learn import base_model, endpoint, finetune
+from tasks.learn import base_model, endpoint, finetune_policy
 from tasks.openings import check_openings
 from tasks.preflight import run_preflight
 from tasks.progress import say
@@ -80,7 +80,9 @@ class Pipeline:
         self._check_engine_can_load_policies()
         self._limit_threads()
         params, plan = self.params, learning_plan(self.params, iteration)
-        model = finetune(
+        model = finetune_policy(
+            cluster=params.cluster,
+            num_threads=params.model.num_threads,
             base=start or self.base,
             data=data,
             settings=plan.settings,

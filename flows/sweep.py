@@ -10,9 +10,9 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import product
+from itertools import product, zip_longest
 from typing import Any, Literal
 
 from prefect import flow
@@ -184,12 +184,21 @@ def _run_in_parallel(grid: Sequence[SweepRun], concurrency: int, params_file: st
 
     pool = ThreadPoolExecutor(concurrency)
     try:
-        return [cell for chain in pool.map(run_chain, chains.values()) for cell in chain]
+        running = {key: pool.submit(run_chain, chains[key]) for key in start_order(chains)}
+        return [cell for key in chains for cell in running[key].result()]
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             if process.poll() is None:
                 process.terminate()
+
+
+def start_order(chains: Iterable[tuple[Setting, int]]) -> list[tuple[Setting, int]]:
+    """The chains in the order in which they start: one of each seed in turn, because those of one seed wait for its BC-Base together."""
+    by_seed: defaultdict[int, list[tuple[Setting, int]]] = defaultdict(list)
+    for chain in chains:
+        by_seed[chain[1]].append(chain)
+    return [chain for turn in zip_longest(*by_seed.values()) for chain in turn if chain is not None]
 
 
 if __name__ == "__main__":

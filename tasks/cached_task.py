@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from prefect import Task
 from pydantic import BaseModel
 
@@ -113,6 +114,10 @@ class CachedTask:
         shared_store.publish(folder, artifact.digest)
         return artifact
 
+    def is_stored(self, **inputs: Any) -> bool:
+        """Whether the result exists here. Does not wait for another process that computes it."""
+        return is_complete(self.folder(inputs))
+
     def is_cached(self, **inputs: Any) -> bool:
         """Whether the result exists, here or in the shared store; it is then here."""
         final = self.folder(inputs)
@@ -120,6 +125,16 @@ class CachedTask:
             return True
         with paths.lock(final.name):
             return is_complete(final) or shared_store.fetch(final.name)
+
+    def is_being_computed(self, **inputs: Any) -> bool:
+        """Whether another process that sees this folder computes the result now. Does not wait for it."""
+        lock = paths.lock(self.folder(inputs).name)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
 
     def read_artifact(self, inputs: Mapping[str, Any]) -> Artifact:
         """The description of the stored result. Raises IncompleteFolder, IncompatibleSchema."""

@@ -6,26 +6,26 @@ run has the same digests with a cluster and without. Whatever is lost with a nod
 
 from __future__ import annotations
 
-import importlib
 import os
-import platform
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from agentevol.data.artifact_folder import digest_json, is_complete, sha256_file
+from filelock import FileLock, Timeout
+
 from agentevol.settings.cluster import ClusterParams
 from tasks import paths, shared_store
-from tasks.artifact import PRODUCT, Artifact, is_in_store, store_folder
+from tasks.artifact import store_folder
 from tasks.cached_task import CachedTask
-from tasks.progress import progress_bar
+from tasks.cluster_node import ClusterError, NodeFolder, code_identity, compute_here, results_in, tokens
+from tasks.cluster_progress import ProgressReceiver
+from tasks.locks import exclusive_lock
+from tasks.progress import ProgressCallback, progress_bar
 
 LOST_AT_MOST = 3
 """How often a task may be lost with its node before the run gives up."""
@@ -33,126 +33,152 @@ ANSWERS_WITHIN = 10.0
 """Seconds in which the cluster's head must accept a connection."""
 VISIBLE_WITHIN = 90.0
 """Seconds after which a shared file system must show what another machine wrote (NFS remembers for up to a minute that a name is free)."""
-_PACKAGES = ("agentevol", "envs", "tasks", "flows")
-_SAME_NUMBERS = ("torch", "transformers", "numpy")
-"""Libraries whose version can change a result."""
+SUBMITTED_AT_MOST = 500
+"""Calls of a task that are on the cluster at the same time; each holds an open file here."""
 
+__all__ = ["ClusterError", "Work", "compute_on_cluster"]
 
-class ClusterError(RuntimeError):
-    """The cluster cannot compute the run's tasks; the message says why and what to do."""
-
-
-def compute_on_cluster(task: CachedTask, calls: Sequence[Mapping[str, Any]], cluster: ClusterParams, *, cpus: int, title: str) -> None:
-    """Compute those `calls` (the inputs of `task`) on the cluster whose results are missing; returns when all of them are in the store.
-
-    Without an address it does nothing. `cpus`: the processors of one call if cluster.num_cpus is null. Raises ClusterError, or the error
-    of a call as the task raised it.
-    """
-    missing = [dict(inputs) for inputs in calls if not task.is_cached(**inputs)]
-    if not missing or cluster.address is None:
-        return
-    ray = _connect(cluster.address)
-    for artifact in {artifact.path: artifact for inputs in missing for artifact in _results_in(inputs)}.values():
-        shared_store.publish(store_folder(artifact), artifact.digest)
-    resources = _resources(ray, cluster, cpus)
-    token = _shared_token()
-    remote = ray.remote(compute_here).options(
-        **resources, max_retries=LOST_AT_MOST, retry_exceptions=False, scheduling_strategy="SPREAD", name=task.name
-    )
-    place = NodeFolder(cluster.folder or str(paths.root()), None if cluster.folder else token.name, shared_store.shared_url())
-    common = (place, code_identity(), task.__module__, task.name)
-    pending = [remote.remote(*common, inputs) for inputs in missing]
-    try:
-        with progress_bar(title) as progress:
-            total = len(pending)
-            while pending:
-                done, pending = ray.wait(pending, num_returns=1, timeout=5.0)
-                for reference in done:
-                    _result(ray, reference)
-                progress(total - len(pending), total)
-    finally:
-        for reference in pending:  # after an error or Ctrl-C, the run does not need these results
-            ray.cancel(reference, force=True)
-        token.unlink(missing_ok=True)
-    _wait_until_visible(task, missing)
+Call = dict[str, Any]
+"""The inputs of one call of a task."""
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFolder:
-    """Where a node works: in the project's folder, which must have the file `token` of the head, or in one of its own (`token`: None).
+class Work:
+    """What the calls of a task are, and what one of them needs where cluster.num_cpus and cluster.num_gpus are null.
 
-    `store_url`: the shared store, if the run has one.
+    `processes`: the processes of one call; each needs `cpus` processors and a GPU. `remedy`: the parameters that lower the need.
+    `threads`: those of PyTorch in the process of the call; None: as they are there. `shows_steps`: its progress is that of the one call.
     """
 
-    root: str
-    token: str | None
-    store_url: str | None
+    name: str
+    cpus: int
+    remedy: str
+    processes: int = 1
+    threads: int | None = None
+    shows_steps: bool = False
 
 
-def compute_here(place: NodeFolder, code: Mapping[str, str], module: str, name: str, inputs: Mapping[str, Any]) -> str:
-    """On a node: compute one call of the task `name` of `module`; returns the node's name. Raises ClusterError."""
-    node = platform.node()
-    if difference := _difference(code, code_identity()):
-        raise ClusterError(f"node {node} has {difference}; install the same version on all nodes")
-    if place.token and not (_tokens(Path(place.root)) / place.token).exists():
-        raise ClusterError(
-            f"node {node} does not see {place.root} as this machine does; all nodes need the project's folder at the same path,"
-            " on a shared file system (NFS, Lustre, ...), or a folder of their own (cluster.folder)"
+def compute_on_cluster(task: CachedTask, calls: Sequence[Mapping[str, Any]], cluster: ClusterParams, work: Work, *, title: str) -> None:
+    """Compute those `calls` (the inputs of `task`) on the cluster whose results are missing; returns when all of them are in the store.
+
+    Without an address it does nothing. What another run on this machine computes at the moment is waited for, and takes no place on a
+    node. Raises ClusterError, or the error of a call as the task raised it.
+    """
+    if cluster.address is None:
+        return
+    missing = [dict(inputs) for inputs in calls if not task.is_stored(**inputs)]
+    while missing:
+        others = _compute_unclaimed(task, missing, cluster, work, title)
+        for inputs in others:
+            with exclusive_lock(_claim_name(task, inputs), f"{title}: another run computes a part of it; waiting for its result"):
+                pass
+        missing = [inputs for inputs in others if not task.is_stored(**inputs)]
+
+
+def _compute_unclaimed(task: CachedTask, calls: Sequence[Call], cluster: ClusterParams, work: Work, title: str) -> list[Call]:
+    """Compute the calls that no other run on this machine computes; returns the others."""
+    others, computed, waiting, pending = [], [], deque(calls), dict[Any, FileLock]()
+    with progress_bar(title) as progress, _Submission(task, cluster, work, title, progress) as submission:
+        try:
+            while waiting or pending:
+                while waiting and len(pending) < SUBMITTED_AT_MOST:
+                    inputs = waiting.popleft()
+                    if (claim := _claim(task, inputs)) is None:
+                        others.append(inputs)
+                    elif task.is_cached(**inputs):
+                        claim.release()
+                    else:
+                        pending[submission.submit(inputs)] = claim
+                        computed.append(inputs)
+                for reference in submission.finished(list(pending)):
+                    pending.pop(reference).release()
+                if not work.shows_steps:
+                    progress(len(calls) - len(waiting) - len(pending), len(calls))
+        finally:
+            submission.cancel(pending)  # after an error or Ctrl-C, the run does not need these results
+            for claim in pending.values():
+                claim.release()
+    _wait_until_visible(task, computed)
+    return others
+
+
+def _claim(task: CachedTask, inputs: Call) -> FileLock | None:
+    """A lock that keeps other runs on this machine from starting the call; None if one has it."""
+    claim = paths.lock(_claim_name(task, inputs))
+    try:
+        claim.acquire(timeout=0)
+    except Timeout:
+        return None
+    return claim
+
+
+def _claim_name(task: CachedTask, inputs: Call) -> str:
+    return f"cluster-{task.key(inputs)}"
+
+
+class _Submission:
+    """The calls of a task that are on the cluster. It connects with the first of them."""
+
+    def __init__(self, task: CachedTask, cluster: ClusterParams, work: Work, title: str, progress: ProgressCallback) -> None:
+        self._task, self._cluster, self._work, self._title, self._progress = task, cluster, work, title, progress
+        self._ray: Any = None
+        self._receiver: ProgressReceiver | None = None
+        self._published: set[str] = set()
+
+    def __enter__(self) -> _Submission:
+        self._token = shared_token()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._token.unlink(missing_ok=True)
+        if self._receiver:
+            self._receiver.close()
+
+    def _connect(self) -> None:
+        assert self._cluster.address is not None
+        self._ray = ray = connect(self._cluster.address)
+        work, folder = self._work, self._cluster.folder
+        self._remote = ray.remote(compute_here).options(
+            **resources_of(ray, self._cluster, work),
+            max_retries=LOST_AT_MOST,
+            retry_exceptions=False,
+            scheduling_strategy="SPREAD",
+            name=self._task.name,
         )
-    Path(place.root).mkdir(parents=True, exist_ok=True)
-    os.chdir(place.root)
-    os.environ["DVC_ROOT"] = place.root  # the project's root for tasks.paths
-    _use_shared_store(place.store_url)
-    for artifact in _results_in(inputs):
-        _fetch(store_folder(artifact).name, node)
-    task: CachedTask = getattr(importlib.import_module(module), name)
-    task.compute(**inputs)
-    return node
+        place = NodeFolder(folder or str(paths.root()), None if folder else self._token.name, shared_store.shared_url())
+        self._common = (place, code_identity(), self._task.__module__, self._task.name)
+        if work.shows_steps:
+            self._receiver = ProgressReceiver(ray, self._title, self._progress)
+        self._options = (work.threads, self._receiver and self._receiver.board)
+
+    def submit(self, inputs: Call) -> Any:
+        """The reference of the call. Raises ClusterError."""
+        if self._ray is None:
+            self._connect()
+        for artifact in results_in(inputs):
+            if artifact.path not in self._published:
+                shared_store.publish(store_folder(artifact), artifact.digest)
+                self._published.add(artifact.path)
+        return self._remote.remote(*self._common, inputs, *self._options)
+
+    def finished(self, pending: list[Any]) -> list[Any]:
+        """Wait a while for a call; returns those that are done. Raises the error of a call, or ClusterError."""
+        if not pending:
+            return []
+        done, _ = self._ray.wait(pending, num_returns=1, timeout=1.0 if self._receiver else 5.0)
+        if self._receiver:
+            self._receiver.show()
+        for reference in done:
+            _result(self._ray, reference, self._work)
+        return list(done)
+
+    def cancel(self, pending: Iterable[Any]) -> None:
+        for reference in pending:
+            self._ray.cancel(reference, force=True)
 
 
-def _results_in(inputs: Mapping[str, Any]) -> list[Artifact]:
-    return [value for value in inputs.values() if isinstance(value, Artifact) and is_in_store(value)]
-
-
-def _fetch(name: str, node: str) -> None:
-    """Copy an input from the shared store if it is missing here. Raises ClusterError, RemoteError."""
-    with paths.lock(name):
-        if not is_complete(paths.store() / name) and not shared_store.fetch(name):
-            raise ClusterError(f"node {node} has no {name}, and the shared store has none either; run the same command again")
-
-
-_use_shared_store = lru_cache(maxsize=1)(shared_store.use_shared_store)
-"""Connects once per process and URL."""
-
-
-@lru_cache(maxsize=1)
-def code_identity() -> dict[str, str]:
-    """What must be equal on all nodes, by name: the product's files, and the versions of libraries that can change a result."""
-    libraries = {name: version(name) for name in _SAME_NUMBERS}
-    return {PRODUCT: digest_json(_files())[:12], **libraries}
-
-
-def _files() -> dict[str, str]:
-    """The digests of the product's files, by package and path; nothing is imported for them."""
-    folders = {
-        package: Path(spec.submodule_search_locations[0])
-        for package in _PACKAGES
-        if (spec := find_spec(package)) and spec.submodule_search_locations
-    }
-    return {
-        f"{package}/{file.relative_to(folder).as_posix()}": sha256_file(file)
-        for package, folder in folders.items()
-        for file in folder.rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
-    }
-
-
-def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
-    different = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-    return " and ".join(f"{name} {found.get(name, 'missing')} instead of {expected.get(name, 'none')}" for name in different)
-
-
-def _connect(address: str) -> Any:
+def connect(address: str) -> Any:
+    """The module ray, connected to the cluster. Raises ClusterError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
@@ -176,20 +202,22 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
 
 
-def _resources(ray: Any, cluster: ClusterParams, cpus: int) -> dict[str, int]:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = cluster.num_gpus if cluster.num_gpus is not None else int(any(node.get("GPU", 0) >= 1 for node in nodes))
-    wanted = {"num_cpus": cluster.num_cpus or cpus, "num_gpus": gpus}
-    if not any(node.get("CPU", 0) >= wanted["num_cpus"] and node.get("GPU", 0) >= gpus for node in nodes):
-        have = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in nodes)
+def resources_of(ray: Any, cluster: ClusterParams, work: Work, nodes: int = 1) -> dict[str, int]:
+    """The processors and GPUs of one call on each of `nodes` nodes. Raises ClusterError if too few nodes have them."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = cluster.num_gpus if cluster.num_gpus is not None else int(any(node.get("GPU", 0) >= 1 for node in alive))
+    wanted = {"num_cpus": (cluster.num_cpus or work.cpus) * work.processes, "num_gpus": gpus * work.processes}
+    if sum(node.get("CPU", 0) >= wanted["num_cpus"] and node.get("GPU", 0) >= wanted["num_gpus"] for node in alive) < nodes:
+        have = ", ".join(f"{node.get('CPU', 0):g} and {node.get('GPU', 0):g}" for node in alive)
+        where = "on one node" if nodes == 1 else f"on each of {nodes} nodes"
         raise ClusterError(
-            f"cluster: a chunk needs {wanted['num_cpus']} processors and {gpus} GPUs on one node, but the nodes have {have};"
-            " lower rollout.num_workers, cluster.num_cpus or cluster.num_gpus"
+            f"cluster: {work.name} needs {wanted['num_cpus']} processors and {wanted['num_gpus']} GPUs {where}, but the nodes have"
+            f" {have}; lower {work.remedy}, cluster.num_cpus or cluster.num_gpus"
         )
     return wanted
 
 
-def _result(ray: Any, reference: Any) -> None:
+def _result(ray: Any, reference: Any, work: Work) -> None:
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -198,8 +226,8 @@ def _result(ray: Any, reference: Any) -> None:
         raise ClusterError(f"cluster: a node failed: {_last_line(error)}") from None
     except ray.exceptions.RayError as error:
         raise ClusterError(
-            f"cluster: a task was lost with its node or process {LOST_AT_MOST + 1} times ({_last_line(error)});"
-            " run the same command again, or lower what one chunk needs (rollout.concurrency)"
+            f"cluster: {work.name} was lost with its node or process {LOST_AT_MOST + 1} times ({_last_line(error)});"
+            " run the same command again, or lower what it needs (rollout.concurrency, finetune.micro_batch_tokens)"
         ) from None
 
 
@@ -207,12 +235,9 @@ def _last_line(error: Exception) -> str:
     return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 
-def _tokens(root: Path) -> Path:
-    return root / "runs" / ".cluster"
-
-
-def _shared_token() -> Path:
-    token = _tokens(paths.root()) / uuid.uuid4().hex
+def shared_token() -> Path:
+    """A file that shows a node that it sees this project's folder."""
+    token = tokens(paths.root()) / uuid.uuid4().hex
     token.parent.mkdir(parents=True, exist_ok=True)
     token.touch()
     return token

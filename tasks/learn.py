@@ -10,15 +10,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from agentevol.settings.cluster import ClusterParams
 from agentevol.settings.effects import key_values
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.pretrain import PretrainParams
 from agentevol.settings.rules import Rule
+from agentevol.training.launch import StartProcesses, machines_and_processes
 from tasks import paths
-from tasks.artifact import Artifact
+from tasks.artifact import Artifact, is_in_store
 from tasks.cached_task import TaskOutput, cached_task
-from tasks.progress import progress_bar
+from tasks.cluster import Work, compute_on_cluster
+from tasks.progress import progress_bar, say
 
 
 def base_model(name_or_folder: str) -> Artifact:
@@ -43,7 +46,36 @@ def copy_model(out: Path, *, model: Artifact) -> TaskOutput:
     return TaskOutput(model.digest, "model")
 
 
-@cached_task("model", version="3", ignore=("name", "settings.epochs", "settings.max_steps"))
+def finetune_policy(*, cluster: ClusterParams, num_threads: int | None, label: str, **inputs: Any) -> Artifact:
+    """The task `finetune` with these inputs: computed on nodes of the cluster, or on this machine where there is none.
+
+    `num_threads`: the threads of PyTorch on a node; None: cluster.num_cpus, or as many as on this machine.
+    Raises ClusterError, and what the training raises.
+    """
+    if not cluster.address or not cluster.finetune or finetune.is_stored(**inputs):
+        return finetune(**inputs, label=label)
+    machines, processes = machines_and_processes(inputs["settings"])
+    if machines > 1:
+        return finetune(**inputs, nodes=cluster, label=label)
+    title = f"fine-tuning {inputs['name']} on the cluster"
+    calls = [inputs]
+    if cluster.folder:
+        if not is_in_store(inputs["base"]):
+            calls = [{**inputs, "base": copy_model(model=inputs["base"])}]  # the digest, and so the key, stays the same
+        say(f"{title}: its checkpoints stay in {cluster.folder} of its node; on another node it would start again")
+    threads = num_threads or cluster.num_cpus or _default_threads()
+    work = Work("a training", threads, "model.num_threads", processes=processes, threads=threads, shows_steps=True)
+    compute_on_cluster(finetune, calls, cluster, work, title=title)
+    return finetune(**inputs, label=label)
+
+
+def _default_threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+@cached_task("model", version="3", ignore=("name", "settings.epochs", "settings.max_steps", "nodes"))
 def finetune(
     out: Path,
     *,
@@ -59,12 +91,14 @@ def finetune(
     chat_format: str | None = None,
     objective: dict[str, float] | None = None,
     rule_options: dict[str, Any] | None = None,
+    nodes: ClusterParams | None = None,
 ) -> TaskOutput:
     """The model `name`: `base` fine-tuned for `epochs` over the data, or for `max_steps` optimizer steps.
 
     `template_kwargs`: variables of the chat template. `chat_format`: ChatTokenizer.format_key; only the key needs it.
     `objective`: what the rewards are made of (FilterParams.objective_weights); None: the environments' own rewards.
-    `rule_options`: the arguments of the rule's class.
+    `rule_options`: the arguments of the rule's class. `nodes`: the cluster whose nodes train together, where the file of accelerate names
+    several machines.
     Facts: loss curve, tokens, steps, seconds, and the trajectories that were too long.
     """
     from agentevol.models import model_digest
@@ -91,9 +125,18 @@ def finetune(
             objective=objective,
             work_dir=paths.root() / "runs" / "learning",
             progress=progress,
+            start_processes=_start_on_nodes(nodes, settings, name) if nodes else None,
         )
     checkpoint = facts.pop("checkpoint")
     return TaskOutput(model_digest(model), "model", facts=facts, obsolete=[Path(checkpoint)] if checkpoint else [])
+
+
+def _start_on_nodes(cluster: ClusterParams, settings: FinetuneParams, name: str) -> StartProcesses:
+    from tasks.cluster_training import NodesTraining
+
+    machines, processes = machines_and_processes(settings)
+    work = Work("a training", 1, "num_processes in finetune.accelerate_config", processes=processes // machines)
+    return NodesTraining(cluster, machines, work, f"fine-tuning {name} on {machines} nodes")
 
 
 @cached_task("model", version="2", ignore=("settings.start_from",))

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 ProgressCallback = Callable[..., None]
 LOG_INTERVAL = 60.0
 """Seconds between two lines if there is no terminal."""
+_receiver: ContextVar[ProgressCallback | None] = ContextVar("_receiver", default=None)
 
 
 @lru_cache(maxsize=1)
@@ -44,6 +46,9 @@ def say(message: str) -> None:
 @contextmanager
 def progress_bar(title: str) -> Iterator[ProgressCallback]:
     """A progress bar. Call the yielded function with (done, total) and optionally a third value to display, such as the loss."""
+    if receiver := _receiver.get():
+        yield receiver
+        return
     if not console().is_terminal:
         yield _periodic_lines(title)
         return
@@ -65,6 +70,16 @@ def progress_bar(title: str) -> Iterator[ProgressCallback]:
             progress.update(row, completed=done, total=total, value=_format_value(value))
 
         yield update
+
+
+@contextmanager
+def send_progress_to(receiver: ProgressCallback) -> Iterator[None]:
+    """In this context `receiver` gets the progress, and no bar is drawn."""
+    token = _receiver.set(receiver)
+    try:
+        yield
+    finally:
+        _receiver.reset(token)
 
 
 def _periodic_lines(title: str) -> ProgressCallback:

@@ -28,7 +28,7 @@ from agentevol.settings.rollout import RolloutParams
 from tasks.adaptive_exploration import AdaptiveSamples, play_adaptively
 from tasks.artifact import Artifact, is_in_store
 from tasks.cached_task import TaskOutput, cached_task
-from tasks.cluster import compute_on_cluster
+from tasks.cluster import Work, compute_on_cluster
 from tasks.env_versions import env_versions, functions_digest
 from tasks.learn import copy_model
 from tasks.locks import exclusive_lock
@@ -79,7 +79,7 @@ def roll_out(
     def play(part: Artifact, *numbers: int) -> list[Artifact]:
         functions = None if action_format == "react" else functions_digest(part)
         inputs = {**common, "instructions": part, "env_versions": env_versions(part), "functions": functions}
-        return _play_chunks([chunk for sample in numbers for chunk in _chunks(inputs, sample)], cluster)
+        return _play_chunks([chunk for sample in numbers for chunk in _chunks(inputs, sample, cluster)], cluster)
 
     chunks = (
         play_adaptively(play, instructions, samples, sampling.seed)
@@ -103,14 +103,15 @@ def roll_out(
     return episodes
 
 
-def _chunks(common: dict[str, Any], sample: int) -> list[tuple[str, dict[str, Any]]]:
+def _chunks(common: dict[str, Any], sample: int, cluster: ClusterParams | None) -> list[tuple[str, dict[str, Any]]]:
     """One episode on each instruction, with this sample index: the label and the inputs of each chunk."""
     size, rows = common["settings"].chunk_size, common["instructions"].rows
     starts = list(takewhile(lambda start: start < rows, count(0, size)))
     chunks = []
     for number, start in enumerate(starts, 1):
         inputs = {**common, "start": start, "stop": min(start + size, rows), "sample": sample}
-        inputs["retry_token"] = _retry_token(inputs)
+        if not (cluster and cluster.address and roll_out_chunk.is_being_computed(**inputs)):  # another run's chunk must not hold up ours
+            inputs["retry_token"] = _retry_token(inputs)
         chunks.append((f"{common['split']} {common['name']}, sample {sample + 1}, chunk {number}/{len(starts)}", inputs))
     return chunks
 
@@ -124,7 +125,8 @@ def _play_chunks(chunks: list[tuple[str, dict[str, Any]]], cluster: ClusterParam
             policy = copy_model(model=policy)  # the nodes have no folder of the user's; the digest, and so every key, stays the same
         title = f"{_VERBS.get(common['split'], 'exploring')} with {common['name']} on the cluster, in chunks"
         calls = [{**inputs, "policy": policy} for _, inputs in chunks]
-        compute_on_cluster(roll_out_chunk, calls, cluster, cpus=common["settings"].num_workers, title=title)
+        work = Work("a chunk", common["settings"].num_workers, "rollout.num_workers")
+        compute_on_cluster(roll_out_chunk, calls, cluster, work, title=title)
     return [roll_out_chunk(**inputs, label=label) for label, inputs in chunks]
 
 

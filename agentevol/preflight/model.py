@@ -35,7 +35,8 @@ def check_model(
 
 
 def check_run(folder: Path, params: Params, *, trains: bool = True) -> list[Check]:
-    """The checks of memory and learning rate."""
-    size = read_size(folder)
-    checks = [check_memory(size, params, plays=params.engine.kind == "transformers", trains=trains)]
+    """The checks of the learning rate, and of this machine's memory for what it does itself."""
+    size, cluster = read_size(folder), params.cluster
+    plays_here = params.engine.kind == "transformers" and not cluster.address
+    checks = [check_memory(size, params, plays=plays_here, trains=trains and not (cluster.address and cluster.finetune))]
     return [*checks, check_learning_rate(size, params)] if trains else checks

@@ -22,12 +22,12 @@ def _check_folder(folder: str) -> str:
 
 
 class ClusterParams(Section):
-    """Where the chunks of a rollout are computed, if not on this machine."""
+    """Where policies play and train, if not on this machine."""
 
     address: Annotated[Text, AfterValidator(_check_address)] | None = parameter(
         None,
-        "A Ray cluster whose nodes play the episodes of the run's policies: auto (the one that this machine belongs to), host:6379, or"
-        " ray://host:10001 from outside; null: this machine plays.",
+        "A Ray cluster on whose nodes the run's policies play and train: auto (the one that this machine belongs to), host:6379, or"
+        " ray://host:10001 from outside; null: this machine does.",
         effect="none",
     )
     folder: Annotated[Text, AfterValidator(_check_folder)] | None = parameter(
@@ -36,5 +36,13 @@ class ClusterParams(Section):
         " this project's folder at the same path.",
         effect="none",
     )
-    num_cpus: Count | None = parameter(None, "CPU cores for one chunk; null: as many as rollout.num_workers.", effect="none")
-    num_gpus: Natural | None = parameter(None, "GPUs for one chunk; null: one if the cluster has any.", effect="none")
+    finetune: bool = parameter(True, "Train policies on the nodes, too; false: this machine trains.", effect="none", added_later=True)
+    num_cpus: Count | None = parameter(
+        None,
+        "CPU cores for one chunk of a rollout, or for one process of a training; null: as many as rollout.num_workers, or as the threads of"
+        " a training (model.num_threads).",
+        effect="none",
+    )
+    num_gpus: Natural | None = parameter(
+        None, "GPUs for one chunk, or for one process of a training; null: one if the cluster has any.", effect="none"
+    )

@@ -98,7 +98,7 @@ class Params(Section):
     agent: AgentParams = parameter(AgentParams(), "How policies act.", added_later=True)
     rollout: RolloutParams = parameter(RolloutParams(), "How episodes are played.")
     engine: EngineParams = parameter(EngineParams(), "The inference engine of the run's policies.")
-    cluster: ClusterParams = parameter(ClusterParams(), "The machines that play episodes.", added_later=True)
+    cluster: ClusterParams = parameter(ClusterParams(), "The machines that play and train.", added_later=True)
     explore: ExploreParams = parameter(ExploreParams(), "How exploration samples.")
     evolve: EvolveParams = parameter(EvolveParams(), "The loop of exploration and learning.")
     filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept.", added_later=True)

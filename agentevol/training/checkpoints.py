@@ -18,11 +18,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor
 
-from agentevol.data.artifact_folder import atomic_folder, is_complete, write_manifest
+from agentevol.data.artifact_folder import MANIFEST, atomic_folder, is_complete, sha256_file, write_manifest
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.schedule import LossCurve
 
+VISIBLE_WITHIN = 90.0
+"""Seconds after which a shared file system must show what another machine wrote."""
 _SMALL = 4096  # numbers
+
+
+class CheckpointNotShared(RuntimeError):
+    """The processes of a training do not see the same checkpoint."""
 
 
 @dataclass(slots=True)
@@ -40,7 +46,7 @@ class Checkpoint:
 
     def restore(self, optimizer: Optimizer, curve: LossCurve | None = None) -> int:
         """Load the checkpoint into the training and its curve; returns the number of steps it has done, 0 without a usable one."""
-        if not is_complete(self.folder):
+        if not self._is_usable():
             return 0
         progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
         tensors = load_file(self.folder / _state_file(optimizer))
@@ -62,6 +68,29 @@ class Checkpoint:
             curve.points, curve.recent = progress["points"], progress["recent"]
         self.facts = progress.get("facts", {})
         return int(progress["step"])
+
+    def _is_usable(self) -> bool:
+        """Whether there is a whole checkpoint. Processes on several machines follow the first: they wait until they see what it sees.
+
+        Raises CheckpointNotShared.
+        """
+        if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+            return is_complete(self.folder)
+        seen = [self._identity()]
+        torch.distributed.broadcast_object_list(seen)
+        deadline = time.monotonic() + VISIBLE_WITHIN
+        while seen[0] is not None and self._identity() != seen[0]:
+            if time.monotonic() > deadline:
+                raise CheckpointNotShared(
+                    f"{self.folder}: another process of the training sees this checkpoint, but this one does not after"
+                    f" {VISIBLE_WITHIN:.0f} s; all machines of a training need the same folder, on a shared file system"
+                )
+            time.sleep(0.5)
+        return seen[0] is not None
+
+    def _identity(self) -> str | None:
+        """The digest of the checkpoint's manifest; None without a whole checkpoint."""
+        return sha256_file(self.folder / MANIFEST) if is_complete(self.folder) else None
 
     def save_if_due(self, step: int, optimizer: Optimizer, curve: LossCurve | None = None) -> None:
         """Write a checkpoint after `step` steps if the last one is old enough. Every process calls this; the main one writes."""

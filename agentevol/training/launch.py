@@ -1,7 +1,8 @@
 """Fine-tuning in this process, or in several that `accelerate launch` starts: the same call and the same result either way.
 
 Invariant: the processes end when the process that started them does, however that ends. Each of them runs
-`python -m agentevol.training.launch SPEC`, where SPEC is a JSON file with the arguments of `finetune`.
+`python -m agentevol.training.launch SPEC`, where SPEC is a JSON file with the arguments of `finetune`. Where they are on several machines,
+`run_processes` is called on each of these.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +41,38 @@ _KNOWN_ERRORS = (
     "ProgressUnknown",
     "PeftNotInstalled",
     "ChatTemplateError",
+    "CheckpointNotShared",
 )
+_KILLED = "(SIGKILL)"
+"""What torch's launcher says of a process that was killed."""
+Progress = Callable[[int, int, float], None]
 
 
 class LaunchFailed(RuntimeError):
     """`accelerate launch` could not start the training, or one of its processes failed."""
+
+    @property
+    def has_known_cause(self) -> bool:
+        """Whether one of the product's own errors ended the training, which starting it again does not change."""
+        return any(f"{name}: " in str(self) for name in _KNOWN_ERRORS)
+
+
+class ProcessLost(LaunchFailed):
+    """A process of the training was killed, most often because memory ran out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One of `count` machines whose processes train together. `address`, `port`: where the first of them coordinates the others."""
+
+    rank: int
+    count: int
+    address: str
+    port: int
+
+
+StartProcesses = Callable[[Path, Mapping[str, Any], Progress | None], dict[str, Any]]
+"""Starts the training that a spec describes, as a file of accelerate says; returns the facts of `finetune`. Raises LaunchFailed."""
 
 
 def finetune(
@@ -60,14 +89,16 @@ def finetune(
     max_steps: int | None = None,
     template_kwargs: Mapping[str, Any] | None = None,
     objective: Mapping[str, float] | None = None,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
+    start_processes: StartProcesses | None = None,
 ) -> dict[str, Any]:
     """agentevol.training.finetune.finetune on the dataset in `data`, launched as `settings.accelerate_config` says.
 
+    `start_processes`: starts them on several machines; None: on this one.
     Raises LaunchFailed, and without `accelerate_config` the errors of that function.
     """
     ignore_launcher_variables()
-    check_combinations(settings)
+    check_combinations(settings, on_nodes=start_processes is not None)
     options: dict[str, Any] = {"epochs": epochs, "max_steps": max_steps, "seed": seed, "rule": rule}
     options |= {"rule_options": dict(rule_options)} if rule_options else {}
     options |= {"template_kwargs": dict(template_kwargs)} if template_kwargs else {}
@@ -76,19 +107,30 @@ def finetune(
         from agentevol.training import finetune as in_process
 
         return in_process.finetune(base, data, output_dir, settings=settings, work_dir=work_dir, progress=progress, **options)
-    config_file = Path(settings.accelerate_config)
     free_gpu_memory()
-    folders = {"base": str(base), "data": str(data), "output_dir": str(output_dir), "work_dir": str(work_dir)}
+    spec: dict[str, Any] = {"base": str(base), "data": str(data), "output_dir": str(output_dir), "work_dir": str(work_dir)}
+    spec |= {"options": options, "settings": settings.model_dump(mode="json")}
+    return (start_processes or run_processes)(Path(settings.accelerate_config), spec, progress)
+
+
+def run_processes(config_file: Path, spec: Mapping[str, Any], progress: Progress | None, machine: Machine | None = None) -> dict[str, Any]:
+    """Run the training under `accelerate launch` on this machine; returns its facts, which only the first of several machines has.
+
+    Raises LaunchFailed.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "spec.json").write_text(json.dumps({**folders, "options": options, "settings": settings.model_dump(mode="json")}))
-        _launch(config_file, folder, progress)
-        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+        (folder / "spec.json").write_text(json.dumps(spec))
+        _launch(config_file, folder, progress, machine)
+        facts: dict[str, Any] = {} if machine and machine.rank else json.loads((folder / "facts.json").read_text())
         return facts
 
 
-def check_combinations(settings: FinetuneParams) -> None:
-    """Raises LaunchFailed, which names the parameter, if these settings cannot work together; nothing is loaded for that."""
+def check_combinations(settings: FinetuneParams, *, on_nodes: bool = False) -> None:
+    """Raises LaunchFailed, which names the parameter, if these settings cannot work together; nothing is loaded for that.
+
+    `on_nodes`: whether the nodes of a cluster train.
+    """
     if settings.accelerate_config is None:
         return
     file = Path(settings.accelerate_config)
@@ -100,8 +142,15 @@ def check_combinations(settings: FinetuneParams) -> None:
     kind = config.get("distributed_type") or "NO"
     if kind not in _DISTRIBUTED_TYPES:
         raise LaunchFailed(f"{file}: distributed_type {kind} is not supported; allowed: {', '.join(_DISTRIBUTED_TYPES)}")
-    if int(config.get("num_machines") or 1) > 1:
-        raise LaunchFailed(f"{file}: num_machines is {config['num_machines']}; allowed: 1, because each machine has a store of its own")
+    machines, processes = int(config.get("num_machines") or 1), int(config.get("num_processes") or 1)
+    if machines > 1 and not on_nodes:
+        raise LaunchFailed(
+            f"{file}: num_machines is {machines}; allowed: 1, or the nodes of a cluster (cluster.address, and cluster.finetune true)"
+        )
+    if processes % machines:
+        raise LaunchFailed(f"{file}: num_processes is {processes}; allowed: a multiple of num_machines, {machines}")
+    if machines > 1 and kind == "NO":
+        raise LaunchFailed(f"{file}: num_machines is {machines}, but distributed_type is NO; allowed: {', '.join(_DISTRIBUTED_TYPES[1:])}")
     if kind != "FSDP":
         return
     if settings.lora_rank:
@@ -122,6 +171,14 @@ def check_combinations(settings: FinetuneParams) -> None:
         )
 
 
+def machines_and_processes(settings: FinetuneParams) -> tuple[int, int]:
+    """The machines, and the processes of all of them, that train together."""
+    if settings.accelerate_config is None:
+        return 1, 1
+    config = yaml.safe_load(Path(settings.accelerate_config).read_text(encoding="utf-8"))
+    return int(config.get("num_machines") or 1), int(config.get("num_processes") or 1)
+
+
 def ignore_launcher_variables() -> None:
     """Remove the variables of torchrun, `accelerate launch` and MPI from the environment, and print a line if there were any.
 
@@ -136,7 +193,7 @@ def ignore_launcher_variables() -> None:
         print(f"ignored {', '.join(names)}: this process trains by itself; {remedy}", file=sys.stderr)
 
 
-def _launch(config_file: Path, folder: Path, progress: Callable[[int, int, float], None] | None) -> None:
+def _launch(config_file: Path, folder: Path, progress: Progress | None, machine: Machine | None) -> None:
     """Run the training that `folder`/spec.json describes under `accelerate launch`; its facts are then in `folder`/facts.json."""
     command = [*module_command("accelerate.commands.launch"), "--config_file", str(config_file)]
     config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
@@ -145,6 +202,9 @@ def _launch(config_file: Path, folder: Path, progress: Callable[[int, int, float
         # On CPUs accelerate itself starts several processes only with MPI; torch's launcher, which it uses for GPUs, works there as well.
         environment["ACCELERATE_USE_CPU"] = "true"
         command.append("--multi_gpu")
+    if machine:
+        command += ["--num_machines", str(machine.count), "--machine_rank", str(machine.rank), "--same_network"]
+        command += ["--main_process_ip", machine.address, "--main_process_port", str(machine.port), "--rdzv_backend", "static"]
     command += ["-m", "agentevol.training.launch", str(folder / "spec.json")]
     with (folder / "stderr").open("w+") as stderr:
         # Nothing is written to their standard input: it is closed when this process ends (agentevol/parent_process.py).
@@ -159,7 +219,10 @@ def _launch(config_file: Path, folder: Path, progress: Callable[[int, int, float
             lines = stderr.read().splitlines()
             known = (line for line in lines if any(f"{name}: " in line for name in _KNOWN_ERRORS))
             cause = next(known, lines[-1] if lines else "(nothing)")
-            raise LaunchFailed(f"fine-tuning under {config_file} ended with code {process.returncode}; its error: {cause.strip()}")
+            failed = LaunchFailed(f"fine-tuning under {config_file} ended with code {process.returncode}; its error: {cause.strip()}")
+            if not failed.has_known_cause and any(_KILLED in line for line in lines):
+                raise ProcessLost(f"fine-tuning under {config_file}: one of its processes was killed (-9), as where memory runs out")
+            raise failed
 
 
 def main() -> None:

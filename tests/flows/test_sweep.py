@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from agentevol.report.sweep.model import Setting
 from agentevol.settings.evolve import SweepParams
-from flows.sweep import cells, short_name
+from flows.sweep import cells, short_name, start_order
 from tests import ROOT
 from tests.flows.tiny import make_project
 from tests.shared import copy_mlflow_database
@@ -55,6 +56,12 @@ def test_the_grid_is_every_combination_once() -> None:
     assert len(set(found)) == len(found) == 24
     assert found[:2] == [(0, "initial", "1", 1), (0, "initial", "1", 4)]
     assert short_name(grid) == "M4.1-K1.3+1.adaptive-s0.1_initial-none"
+
+
+def test_chains_that_share_no_policy_start_first() -> None:
+    small, large = (Setting(samples, "initial", "base", "reward_weighted") for samples in ("1", "3"))
+    chains = [(small, 0), (large, 0), (small, 1), (large, 1), (large, 2)]
+    assert start_order(chains) == [(small, 0), (small, 1), (large, 2), (large, 0), (large, 1)]
 
 
 def test_the_name_of_a_large_grid_fits_into_a_file_name() -> None:

@@ -3,63 +3,45 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from agentevol.data.dataset import read_dataset, write_instructions
+from agentevol.data.dataset import read_dataset, write_dataset, write_instructions
 from agentevol.models import model_digest
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.cluster import ClusterParams
+from agentevol.settings.finetune import FinetuneParams
 from agentevol.settings.load import SettingsError
 from agentevol.settings.rollout import RolloutParams
 from agentevol.settings.schema import Params
 from envs import environment_class
 from flows.check_parameters import check_parameters
-from tasks import cluster, paths
+from tasks import cluster, cluster_progress, cluster_training, learn, paths
 from tasks.artifact import Artifact
-from tasks.cluster import ClusterError, compute_on_cluster
+from tasks.cached_task import CachedTask
+from tasks.cluster import ClusterError, Work, compute_on_cluster
 from tasks.collect import subset_instructions
+from tasks.learn import finetune, finetune_policy
 from tasks.rollout import roll_out, roll_out_chunk
 from tasks.run_identity import run_key
 from tasks.shared_store import use_shared_store
+from tests.agentevol.training.examples import TRAJECTORIES, TWO_PROCESSES, finetune_params, losses
 from tests.flows.tiny import make_model
+from tests.tasks.ray_nodes import Nodes, wait_for
 from tests.tasks.slow_tasks import STARTED, WAIT, letters
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("project")]
 ROOT = Path(__file__).parents[2]
-LOOPBACK = "127.0.0.2"
-"""Ray replaces 127.0.0.1 by the address of this machine in its network."""
-OBJECT_STORE_BYTES = 80 * 1024**2
-
-
-class Nodes:
-    """Three nodes on this machine: the head computes nothing, each of the others one task at a time."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **self._options()})
-        self.workers = [self.add(), self.add()]
-        self.params = ClusterParams(address=self.cluster.address)
-
-    def add(self) -> Any:
-        return self.cluster.add_node(num_cpus=1, **self._options())
-
-    def kill(self, node: Any) -> None:
-        """kill -9 of the node's daemon, which takes the processes of its tasks with it, as a power failure would."""
-        self.cluster.remove_node(node, allow_graceful=False)
-        self.workers.remove(node)
-
-    def _options(self) -> dict[str, Any]:
-        return {"object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": LOOPBACK, "include_dashboard": False}
+LETTERS = Work("a letter", 1, "rollout.num_workers")
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +58,12 @@ def nodes() -> Iterator[Nodes]:
 
 def compute(nodes: Nodes, names: str, **changes: Any) -> list[Artifact]:
     calls = [{"letter": letter} for letter in names]
-    compute_on_cluster(letters, calls, nodes.params.model_copy(update=changes), cpus=1, title="letters")
+    compute_on_cluster(letters, calls, nodes.params.model_copy(update=changes), LETTERS, title="letters")
     return [letters.read_artifact(inputs) for inputs in calls]
 
 
 def starts() -> list[str]:
     return sorted(path.name.partition("-")[0] for path in (paths.root() / STARTED).glob("*"))
-
-
-def wait_for(condition: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_the_nodes_compute_what_is_missing(nodes: Nodes) -> None:
@@ -158,6 +133,88 @@ def test_nodes_with_folders_of_their_own_get_and_give_results_through_the_shared
     assert explore(policy, list_of_mazes(3), None).digest == there.digest
 
 
+def train(project: Path, params: ClusterParams, **settings: Any) -> Artifact:
+    """Some hundred steps of a tiny model on a few trajectories."""
+    if not (project / "model").exists():
+        make_model(project / "model")
+    episodes = write_dataset(project / "episodes", TRAJECTORIES, {})
+    return finetune_policy(
+        cluster=params,
+        num_threads=1,
+        label="bc-base",
+        base=Artifact(kind="model", path="model", digest=model_digest(project / "model")),
+        data=Artifact(kind="dataset", path="episodes", digest=episodes.digest),
+        settings=finetune_params(batch_tokens=512, **settings),
+        epochs=60,
+        seed=0,
+        rule="reward_weighted",
+        name="bc-base",
+    )
+
+
+@pytest.fixture
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are computed without a task run of Prefect."""
+    monkeypatch.setattr(CachedTask, "__call__", lambda self, label="", **inputs: Artifact(**self.compute(**inputs)))
+
+
+def test_a_training_goes_on_from_its_checkpoint_on_another_node(
+    nodes: Nodes, project: Path, without_prefect: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[int] = []
+    lines: list[str] = []
+    monkeypatch.setattr(cluster, "progress_bar", lambda title: nullcontext(lambda done, *_: reports.append(done)))
+    monkeypatch.setattr(cluster_progress, "say", lines.append)
+    body = finetune.body
+    monkeypatch.setattr(finetune, "body", None)  # this machine cannot train
+    found: list[Artifact] = []
+    thread = threading.Thread(target=lambda: found.append(train(project, nodes.params, checkpoint_minutes=0.0)))
+    thread.start()
+    wait_for(lambda: reports and max(reports) >= 5)
+    nodes.kill_the_node_of("finetune")
+    thread.join(timeout=900)
+    assert reports == sorted(reports), "no step was done twice after a checkpoint"
+    assert reports[-1] == found[0].facts["steps"]
+    assert re.fullmatch(r"fine-tuning bc-base on the cluster: .* lost; it goes on after step \d+ on node .+", lines[0])
+    assert not list((project / "runs" / "learning" / "checkpoints").iterdir())
+    shutil.rmtree("runs")
+    monkeypatch.setattr(finetune, "body", body)
+    here = train(project, ClusterParams())
+    assert here.path == found[0].path
+    assert here.digest == found[0].digest
+    assert here.facts["loss"] == found[0].facts["loss"]
+
+
+def test_two_nodes_train_as_two_processes_of_one_machine_also_after_a_node_was_lost(
+    nodes: Nodes, project: Path, without_prefect: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "two-nodes.yaml").write_text(TWO_PROCESSES.replace("num_machines: 1", "num_machines: 2"))
+    (project / "two-processes.yaml").write_text(TWO_PROCESSES)
+    reports: list[int] = []
+    lines: list[str] = []
+    monkeypatch.setattr(learn, "progress_bar", lambda title: nullcontext(lambda done, *_: reports.append(done)))
+    monkeypatch.setattr(cluster_training, "say", lines.append)
+    found: list[Artifact] = []
+    options = {"checkpoint_minutes": 0.0, "accelerate_config": "two-nodes.yaml"}
+    thread = threading.Thread(target=lambda: found.append(train(project, nodes.params, **options)))
+    thread.start()
+    wait_for(lambda: reports and max(reports) >= 5)
+    nodes.kill_the_node_of("train_here")
+    thread.join(timeout=900)
+    there = found[0].facts
+    assert lines[0].endswith("; it starts again from its last checkpoint")
+    assert reports == sorted(reports), "no step was done twice after a checkpoint"
+    here = train(project, ClusterParams(), accelerate_config="two-processes.yaml").facts
+    assert there["processes"] == here["processes"] == 2
+    assert losses(there) == pytest.approx(losses(here), rel=1e-6)
+
+
+def test_a_training_on_more_nodes_than_there_are_is_refused(nodes: Nodes, project: Path, without_prefect: None) -> None:
+    (project / "nodes.yaml").write_text(TWO_PROCESSES.replace("num_machines: 1", "num_machines: 3").replace("processes: 2", "processes: 6"))
+    with pytest.raises(ClusterError, match="a training needs 2 processors and 0 GPUs on each of 3 nodes, but the nodes have"):
+        train(project, nodes.params, accelerate_config="nodes.yaml")
+
+
 def compute_with_interruption(nodes: Nodes, names: str, interrupt: Callable[[], None]) -> list[str]:
     """The texts of the tasks. `interrupt`: called while both nodes compute one."""
     (paths.root() / WAIT).touch()
@@ -167,7 +224,7 @@ def compute_with_interruption(nodes: Nodes, names: str, interrupt: Callable[[], 
     wait_for(lambda: len(starts()) == 2)
     interrupt()
     (paths.root() / WAIT).unlink()
-    thread.join(timeout=180)
+    thread.join(timeout=900)
     return [(result.folder / "text").read_text() for result in found[0]]
 
 
@@ -190,6 +247,21 @@ def test_a_process_that_is_killed_costs_its_task(nodes: Nodes) -> None:
     assert sorted(starts()) == ["i", "i", "j"]
 
 
+def test_what_another_run_computes_takes_no_second_place(nodes: Nodes) -> None:
+    (paths.root() / WAIT).touch()
+    runs = [threading.Thread(target=compute, args=(nodes, names)) for names in ("s", "sx")]
+    runs[0].start()
+    wait_for(lambda: starts() == ["s"])
+    runs[1].start()
+    wait_for(lambda: starts() == ["s", "x"])  # on the second node, which does not wait for the first
+    assert letters.is_being_computed(letter="s")
+    (paths.root() / WAIT).unlink()
+    for run in runs:
+        run.join(timeout=900)
+    assert starts() == ["s", "x"]
+    assert not letters.is_being_computed(letter="s")
+
+
 def test_the_error_of_a_task_is_raised_as_it_is_and_what_is_complete_stays(nodes: Nodes) -> None:
     with pytest.raises(ValueError, match="no such letter: !"):
         compute(nodes, "k!")
@@ -205,14 +277,16 @@ def test_a_node_with_other_code_is_refused_by_name(nodes: Nodes, monkeypatch: py
 
 
 def test_a_node_that_does_not_share_the_folder_is_refused(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cluster, "_shared_token", lambda: tmp_path / "elsewhere")
+    monkeypatch.setattr(cluster, "shared_token", lambda: tmp_path / "elsewhere")
     with pytest.raises(ClusterError, match=r"does not see .* shared file system"):
         compute(nodes, "m")
     assert not starts()
 
 
 def test_what_no_node_has_is_refused_at_once(nodes: Nodes) -> None:
-    with pytest.raises(ClusterError, match=r"needs 64 processors and 0 GPUs on one node, but the nodes have .*; lower rollout.num_workers"):
+    with pytest.raises(
+        ClusterError, match=r"a letter needs 64 processors and 0 GPUs on one node, but the nodes have .*; lower rollout.num_workers"
+    ):
         compute(nodes, "n", num_cpus=64)
     with pytest.raises(ClusterError, match="needs 1 processors and 2 GPUs"):
         compute(nodes, "n", num_gpus=2)
@@ -222,7 +296,7 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     expected = r"^cluster.address: 127.0.0.1:9 given, but no Ray cluster answers there .*; start one with `ray start --head`"
     with pytest.raises(ClusterError, match=expected):
-        compute_on_cluster(letters, [{"letter": "o"}], ClusterParams(address="127.0.0.1:9"), cpus=1, title="letters")
+        compute_on_cluster(letters, [{"letter": "o"}], ClusterParams(address="127.0.0.1:9"), LETTERS, title="letters")
 
 
 def test_without_ray_the_parameter_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +308,12 @@ def test_without_ray_the_parameter_is_refused(project: Path, monkeypatch: pytest
 def test_a_run_on_a_cluster_is_the_same_run() -> None:
     base, params = Artifact(kind="model", path="x", digest="x"), Params()
     assert run_key(params.model_copy(update={"cluster": ClusterParams(address="auto")}), base, {}) == run_key(params, base, {})
+
+
+def test_where_a_policy_trains_is_in_no_key() -> None:
+    model = Artifact(kind="model", path="x", digest="x")
+    inputs = {"base": model, "data": model, "settings": FinetuneParams(), "seed": 0, "rule": "dpo", "name": "bc-base"}
+    assert finetune.key({**inputs, "nodes": ClusterParams(address="auto")}) == finetune.key(inputs)
 
 
 def test_folders_of_the_nodes_need_a_shared_store() -> None:

@@ -11,6 +11,9 @@ EASY = [play_counting(number, [str(number + 1)]) for number in range(4, 12, 2)]
 HARD = [play_counting(number, [str(number + 1), str(number + 2)]) for number in range(3, 12, 2)]
 TRAJECTORIES = EASY + HARD
 
+TWO_PROCESSES = "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_machines: 1\nnum_processes: 2\nuse_cpu: true\n"
+"""A file of `accelerate config`."""
+
 _DEFAULTS: dict[str, Any] = {
     "learning_rate": 3e-3,
     "batch_tokens": 1024,

@@ -8,10 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -19,13 +21,13 @@ from agentevol.data.dataset import write_dataset
 from agentevol.models import load_model, model_digest
 from agentevol.training import launch
 from agentevol.training.finetune import finetune
-from agentevol.training.launch import LaunchFailed
+from agentevol.training.launch import LaunchFailed, ProcessLost
 from agentevol.training.optimizer import Optimizer
-from tests.agentevol.training.examples import TRAJECTORIES, finetune_params, losses
+from tests.agentevol.training.examples import TRAJECTORIES, TWO_PROCESSES, finetune_params, losses
 
 SETTINGS = finetune_params(batch_tokens=512, checkpoint_minutes=0.0)
 OPTIONS: dict[str, Any] = {"epochs": 6, "seed": 0, "rule": "reward_weighted"}
-TWO_PROCESSES = "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_machines: 1\nnum_processes: 2\nuse_cpu: true\n"
+TWO_MACHINES = TWO_PROCESSES.replace("num_machines: 1", "num_machines: 2")
 FSDP = TWO_PROCESSES.replace("MULTI_CPU", "FSDP")
 
 
@@ -116,6 +118,21 @@ def test_the_error_of_a_launched_process_is_reported(small_models: dict[str, Pat
         launched(config, max_tokens=10)
 
 
+@pytest.mark.slow
+def test_a_killed_process_is_not_an_error_of_the_training(small_models: dict[str, Path], data: Path, tmp_path: Path) -> None:
+    (tmp_path / "accelerate.yaml").write_text(TWO_PROCESSES)
+    settings = SETTINGS.model_copy(update={"accelerate_config": str(tmp_path / "accelerate.yaml")})
+
+    def kill_one(step: int, *_: object) -> None:
+        if step == 2:
+            children = psutil.Process().children(recursive=True)
+            next(child for child in children if "agentevol.training.launch" in child.cmdline()[:5]).kill()
+
+    options = {**OPTIONS, "epochs": 200}
+    with pytest.raises(ProcessLost, match=r"one of its processes was killed \(-9\)"):
+        launch.finetune(small_models["llama"], data, tmp_path, settings=settings, work_dir=tmp_path / "work", progress=kill_one, **options)
+
+
 @pytest.mark.parametrize(
     ("config", "changes", "message"),
     [
@@ -124,7 +141,7 @@ def test_the_error_of_a_launched_process_is_reported(small_models: dict[str, Pat
         (FSDP, {}, "shards a model only on GPUs"),
         (FSDP.replace("use_cpu: true", "use_cpu: false"), {}, "fsdp_version must be 2"),
         (TWO_PROCESSES.replace("MULTI_CPU", "DEEPSPEED"), {}, "distributed_type DEEPSPEED is not supported; allowed: NO, MULTI_CPU"),
-        (TWO_PROCESSES.replace("num_machines: 1", "num_machines: 2"), {}, "num_machines is 2; allowed: 1"),
+        (TWO_MACHINES, {}, r"num_machines is 2; allowed: 1, or .* \(cluster.address"),
         ("- a list\n", {}, "is no configuration of accelerate"),
     ],
 )
@@ -139,6 +156,33 @@ def test_what_cannot_work_is_named_before_anything_starts(config: str, changes: 
         launch.check_combinations(settings)
     with pytest.raises(SettingsError, match=message):
         check_parameters(Params().model_copy(update={"finetune": settings}))
+
+
+@pytest.mark.parametrize(
+    ("config", "cluster", "message"),
+    [
+        (TWO_MACHINES, {}, None),
+        (TWO_MACHINES.replace("processes: 2", "processes: 3"), {}, "num_processes is 3; allowed: a multiple of num_machines, 2"),
+        (TWO_MACHINES.replace("MULTI_CPU", "NO"), {}, "num_machines is 2, but distributed_type is NO; allowed: MULTI_CPU, MULTI_GPU, FSDP"),
+        (TWO_MACHINES, {"finetune": False}, "num_machines is 2; allowed: 1, or the nodes of a cluster"),
+        (TWO_MACHINES, {"folder": "/scratch"}, "accelerate_config cannot be used with cluster.folder"),
+        (TWO_PROCESSES, {"folder": "/scratch"}, "accelerate_config cannot be used with cluster.folder"),
+    ],
+)
+def test_several_machines_are_the_nodes_of_a_cluster_that_share_the_project(
+    config: str, cluster: dict[str, Any], message: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentevol.settings.cluster import ClusterParams
+    from agentevol.settings.load import SettingsError
+    from agentevol.settings.schema import Params
+    from flows.check_parameters import check_parameters
+
+    monkeypatch.setattr("flows.check_parameters.find_spec", lambda name: True)  # Ray
+    (tmp_path / "accelerate.yaml").write_text(config)
+    settings = SETTINGS.model_copy(update={"accelerate_config": str(tmp_path / "accelerate.yaml")})
+    params = Params().model_copy(update={"finetune": settings, "cluster": ClusterParams(address="auto", **cluster)})
+    with pytest.raises(SettingsError, match=message) if message else nullcontext():
+        check_parameters(params)
 
 
 def _train_shards(rank: int, port: int, folder: str) -> None:

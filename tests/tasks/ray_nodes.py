@@ -1,0 +1,55 @@
+"""A real Ray cluster for tests: nodes as processes of this machine, which can be killed."""
+
+from __future__ import annotations
+
+import time
+from operator import attrgetter
+from typing import Any
+
+import psutil
+
+from agentevol.settings.cluster import ClusterParams
+from tests.servers.ports import free_port
+
+LOOPBACK = "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the address of this machine in its network."""
+OBJECT_STORE_BYTES = 80 * 1024**2
+_AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+class Nodes:
+    """Three nodes on this machine: the head computes nothing, each of the others one task at a time."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "no_monitor": True, **self._options()})
+        self.workers = [self.add(), self.add()]
+        self.params = ClusterParams(address=self.cluster.address)
+
+    def add(self) -> Any:
+        return self.cluster.add_node(num_cpus=1, **self._options())
+
+    def kill(self, node: Any) -> None:
+        """kill -9 of the node's daemon, which takes the processes of its tasks with it, as a power failure would."""
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.workers.remove(node)
+
+    def _options(self) -> dict[str, Any]:
+        # With given ports a node does not wait for its agents, which start slowly beside other tests.
+        ports = {name: free_port() for name in _AGENT_PORTS}
+        return {"object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": LOOPBACK, "include_dashboard": False, **ports}
+
+    def kill_the_node_of(self, function: str) -> None:
+        """Kill a node on which Ray runs `function`; another one takes its place."""
+        process = next(child for child in psutil.Process().children(recursive=True) if child.name().startswith(f"ray::{function}"))
+        parents = set(map(attrgetter("pid"), process.parents()))
+        self.kill(next(node for node in self.workers if node.all_processes["raylet"][0].process.pid in parents))
+        self.workers.append(self.add())
+
+
+def wait_for(condition: Any, seconds: float = 900) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

@@ -50,10 +50,10 @@ class ProgressReceiver:
         self._taken = self.board.take.remote()
         self._process: tuple[str, int] | None = None
 
-    def show(self) -> None:
-        """Show what has arrived. Does not wait."""
+    def show(self, wait_seconds: float = 0.0) -> None:
+        """Show what has arrived."""
         try:
-            if not self._ray.wait([self._taken], timeout=0)[0]:
+            if not self._ray.wait([self._taken], timeout=wait_seconds)[0]:
                 return
             reports, self._taken = self._ray.get(self._taken), self.board.take.remote()
         except self._ray.exceptions.RayError:
@@ -65,4 +65,6 @@ class ProgressReceiver:
             self._progress(report.done, report.total, report.value)
 
     def close(self) -> None:
+        for _ in range(2):  # the first may have been asked for before the last report came
+            self.show(wait_seconds=1.0)
         self._ray.kill(self.board)

@@ -130,13 +130,19 @@ def test_keys_in_its_text_are_parameters(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=ident)
-def test_its_parameter_files_are_valid(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_parameter_files_are_valid(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
     from agentevol.settings.schema import Params
     from envs import registry
 
     monkeypatch.setitem(registry.ENVIRONMENTS, "lamps", "agentevol_lamps:Lamps")  # the example package's
     for block in blocks(page, "yaml"):
-        Params.model_validate(yaml.safe_load(block))
+        if "compute_environment:" in block:  # a configuration of accelerate
+            (tmp_path / "accelerate.yaml").write_text(block)
+            load_config_from_file(str(tmp_path / "accelerate.yaml"))
+        else:
+            Params.model_validate(yaml.safe_load(block))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=ident)

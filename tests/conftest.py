@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli.command import QUIET_ENVIRONMENT
+from tests import ROOT
+from tests.flows.preloaded import PreloadedProcess
 from tests.servers import s3
 from tests.shared import PROGRAMS, SESSION_FOLDER, copy_mlflow_database, copy_prefect_database
 
@@ -88,6 +90,14 @@ def s3_server(s3_session_server: s3.S3Server, monkeypatch: pytest.MonkeyPatch) -
     s3_session_server.requests.clear()
     yield s3_session_server
     s3_session_server.fails = lambda request: False
+
+
+@pytest.fixture(scope="session")
+def preloaded() -> Iterator[PreloadedProcess]:
+    """A process that has imported everything, for commands that need not be new processes."""
+    process = PreloadedProcess(ROOT)
+    yield process
+    process.stop()
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,12 @@ from agentevol.data.artifact_folder import folder_digest
 from agentevol.settings.schema import Params
 from tasks.dvc_record import folder_md5, recorded_md5
 from tests import ROOT
+from tests.flows.preloaded import TINY, PreloadedProcess
 from tests.flows.tiny import make_project
 from tests.servers import ssh
 from tests.shared import copy_mlflow_database, copy_prefect_database
+
+Dvc = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.mark.slow
@@ -36,7 +41,7 @@ def test_data_is_rebuilt_byte_for_byte(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def clone(tmp_path: Path, preloaded: PreloadedProcess, dvc: Dvc) -> Path:
     """A fresh repository with the product's dvc.yaml and the tiny project, whose `agentevol` knows the toy environment."""
     # A section that dvc.yaml names must be there.
     every = {"data": {"folder": "data"}, "engine": {"kind": "transformers"}, "agent": {"format": "react"}}
@@ -53,9 +58,10 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(ROOT / ".dvcignore", project)
     script = tmp_path / "bin" / "agentevol"
     script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.flows.tiny "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(preloaded.command(TINY))} "$@"\n')
     script.chmod(0o755)
-    dvc(project, "init", "-q", git=True)
+    subprocess.run(["git", "init", "-q"], cwd=project, check=True)
+    dvc(project, "init", "-q")
     return project
 
 
@@ -64,26 +70,26 @@ def git(project: Path, *arguments: str) -> str:
     return subprocess.run(["git", *who, *arguments], cwd=project, check=True, capture_output=True, text=True).stdout
 
 
-def dvc(
-    project: Path, *arguments: str, git: bool = False, stdout: int = subprocess.PIPE, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """`stdout`: the queue's workers keep it open, so that reading it to its end would be to wait for them."""
-    path = f"{project.parent / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    own = {"PATH": path, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1"}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DVC_", "MLFLOW_"))}
-    own |= dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "tests")
-    own |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "tests@localhost")
-    if git:
-        subprocess.run(["git", "init", "-q"], cwd=project, check=True)
-    command = [sys.executable, "-m", "dvc", *arguments]
-    env = {**inherited, **own, **environment}
-    stderr = subprocess.PIPE if stdout == subprocess.PIPE else stdout
-    return subprocess.run(command, cwd=project, env=env, stdout=stdout, stderr=stderr, text=True, timeout=600)
+@pytest.fixture
+def dvc(preloaded: PreloadedProcess) -> Dvc:
+    """`dvc(project, "repro")`. `stdout`: the queue's workers keep it open, so that reading it to its end would be to wait for them."""
+
+    def run(project: Path, *arguments: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = f"{project.parent / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        own = {"PATH": path, "PYTHONPATH": str(ROOT), "DVC_NO_ANALYTICS": "true", "OMP_NUM_THREADS": "1"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "DVC_", "MLFLOW_"))}
+        own |= dict.fromkeys(("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME"), "tests")
+        own |= dict.fromkeys(("GIT_AUTHOR_EMAIL", "GIT_COMMITTER_EMAIL"), "tests@localhost")
+        command, env = preloaded.command("dvc", *arguments), {**inherited, **own, **environment}
+        stderr = subprocess.PIPE if stdout == subprocess.PIPE else stdout
+        return subprocess.run(command, cwd=project, env=env, stdout=stdout, stderr=stderr, text=True, timeout=600)
+
+    return run
 
 
 @pytest.mark.slow
-def test_repro_does_the_main_job_once_and_then_only_what_changed(clone: Path) -> None:
-    done = dvc(clone, "repro")
+def test_repro_does_the_main_job_once_and_then_only_what_changed(clone: Path, dvc: Dvc, prefect_url: str) -> None:
+    done = dvc(clone, "repro", PREFECT_API_URL=prefect_url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (clone / "runs" / "latest" / "curve.png").is_file()
     assert "up to date" in dvc(clone, "repro").stdout
@@ -97,7 +103,7 @@ def test_repro_does_the_main_job_once_and_then_only_what_changed(clone: Path) ->
 
 
 @pytest.mark.slow
-def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, tmp_path: Path) -> None:
+def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, dvc: Dvc, tmp_path: Path) -> None:
     params = yaml.safe_load((clone / "params.yaml").read_text())
     params["finetune"]["epochs"] = 2
     (clone / "params.yaml").write_text(yaml.safe_dump(params))
@@ -107,7 +113,7 @@ def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, tmp_pa
     names = re.findall(r"Queued experiment '(\S+)'", queued.stdout)
     assert len(names) == 2, queued.stdout + queued.stderr
     dvc(clone, "queue", "start", "-j", "2", stdout=subprocess.DEVNULL)
-    status = wait_for_queue(clone)
+    status = wait_for_experiments(clone, names, dvc)
     assert status.count("Success") == 2, status + "".join(dvc(clone, "queue", "logs", name).stdout for name in names)
 
     shown = json.loads(dvc(clone, "exp", "show", "--json").stdout)
@@ -145,13 +151,20 @@ def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, tmp_pa
         assert folder_digest(tmp_path / "colleague" / folder) == folder_digest(clone / folder)
 
 
-def wait_for_queue(project: Path) -> str:
-    until = time.monotonic() + 600
-    while time.monotonic() < until:
+def wait_for_experiments(project: Path, names: list[str], dvc: Dvc) -> str:
+    """Wait until git has a reference for each experiment; returns the queue's status. DVC needs seconds to answer, so it is asked last, and
+    twice a minute whether one has failed."""
+    start = time.monotonic()
+    while time.monotonic() - start < 600:
+        for _ in range(60):
+            references = git(project, "for-each-ref", "--format=%(refname)", "refs/exps").splitlines()
+            if {reference.rpartition("/")[2] for reference in references} >= set(names):
+                break
+            time.sleep(0.5)
         status = dvc(project, "queue", "status").stdout
         if "Running" not in status and "Queued" not in status:
             return status
-        time.sleep(1)
+        time.sleep(0.5)
     raise TimeoutError(status)
 
 

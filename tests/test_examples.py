@@ -13,6 +13,7 @@ import pytest
 
 from agentevol.settings import rules
 from tests import ROOT
+from tests.shared import copy_mlflow_database, copy_prefect_database
 
 LAMPS = ROOT / "examples" / "lamps"
 
@@ -72,6 +73,8 @@ def test_a_run_evolves_on_it(installed: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "models" / "base").symlink_to(ROOT / "models" / "base")
     command = ["-m", "flows.cli.main", "evolve", "--params", str(LAMPS / "params.yaml")]
     small = ["-S", "data.limits.train=4", "-S", "data.limits.explore=8", "-S", "data.limits.eval=4", "-S", "finetune.epochs=1"]
+    copy_mlflow_database(tmp_path)
+    copy_prefect_database(tmp_path / ".prefect")
     done = run([*command, *small], tmp_path, {**installed, "PREFECT_HOME": str(tmp_path / ".prefect")})
     assert done.returncode == 0, done.stderr
     assert "lamps" in done.stdout

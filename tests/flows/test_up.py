@@ -27,18 +27,20 @@ import pytest
 from flows.up.state import FLOW_RUN_VARIABLE, Record, mlflow_ui_url
 from tests import ROOT
 from tests.flows.deployed import make_deployed_project
+from tests.flows.preloaded import TINY, PreloadedProcess
 from tests.flows.test_resume import digests
 from tests.flows.tiny import make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
 TIMEOUT = 300  # seconds, for a busy machine
+ONE_EPOCH = ["finetune.epochs=1"]
 
 
 class Site:
     """A project folder, and commands in it as a user gives them."""
 
-    def __init__(self, project: Path) -> None:
-        self.project = project
+    def __init__(self, project: Path, preloaded: PreloadedProcess) -> None:
+        self.project, self.preloaded = project, preloaded
         self.ports = [free_port(), free_port()]
         left_out = ("PREFECT_", "DVC_", "MLFLOW_", "AGENTEVOL_")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
@@ -46,22 +48,24 @@ class Site:
         self.record = Record(project / ".prefect")
 
     def agentevol(self, *arguments: str, folder: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-        return self._run([sys.executable, "-m", "tests.flows.tiny", *arguments], folder or self.project, more)
+        """In a new process, because Prefect's settings change while these commands run."""
+        return self._run([sys.executable, "-m", TINY, *arguments], folder or self.project, more)
 
     def up(self) -> subprocess.CompletedProcess[str]:
         return self.agentevol("up", "--port", str(self.ports[0]), "--ui-port", str(self.ports[1]))
 
     def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run([sys.executable, "-m", "prefect", *arguments], self.project, {})
+        return self._run(self.preloaded.command("prefect", *arguments), self.project, {})
 
-    def start(self, deployment: str, *parameters: str) -> str:
-        """Schedule a run; returns its id."""
-        given = [word for parameter in parameters for word in ("-p", parameter)]
-        done = self.prefect("deployment", "run", deployment, *given)
-        assert done.returncode == 0, done.stdout + done.stderr
-        found = re.search(r"UUID: (\S+)", done.stdout)
-        assert found, done.stdout
-        return found[1]
+    def start(self, deployment: str, **parameters: object) -> str:
+        """Schedule a run as Prefect's pages do; returns its id."""
+        found = self.api(f"deployments/name/{deployment}")
+        request = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.api(f"deployments/{found['id']}/create_flow_run", request)["id"])
+
+    def retry(self, run: str) -> None:
+        """What `prefect flow-run retry` asks of the server."""
+        self.api(f"flow_runs/{run}/set_state", {"state": {"type": "SCHEDULED"}, "force": True})
 
     def state(self, run: str) -> str:
         try:
@@ -104,8 +108,8 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(make_deployed_project(tmp_path_factory.mktemp("up"), evolve={"iterations": 1}))
+def site(tmp_path_factory: pytest.TempPathFactory, preloaded: PreloadedProcess) -> Iterator[Site]:
+    site = Site(make_deployed_project(tmp_path_factory.mktemp("up"), evolve={"iterations": 1}), preloaded)
     try:
         done = site.up()
         assert done.returncode == 0, done.stderr
@@ -135,15 +139,30 @@ def test_a_port_in_use_is_reported_in_one_line(site: Site, tmp_path: Path) -> No
     assert not Record(other / ".prefect").processes()
 
 
-def test_a_killed_run_is_crashed_and_a_retry_ends_like_an_undisturbed_run(site: Site, finished_run: Path) -> None:
+def test_a_run_killed_alone_and_then_with_its_worker_ends_like_an_undisturbed_run(site: Site, finished_run: Path) -> None:
     site.hold()
     run = site.start("evolve/full")
     site.wait_until_held()
     [flow] = site.record.flow_runs()
     flow.kill()
     site.wait_for(run, "Crashed")
-    site.release()
+
+    site.hold()
     assert site.prefect("flow-run", "retry", run).returncode == 0
+    site.wait_until_held()
+    worker = site.record.services()["worker"].process()
+    assert worker is not None
+    for process in (worker, *site.record.flow_runs()):
+        process.kill()
+    until(lambda: not alive(worker))
+    assert site.agentevol("status").returncode == 1
+    assert site.state(run) == "Running"
+    site.release()
+    done = site.up()
+    assert done.returncode == 0, done.stderr
+    assert "marked as crashed" in done.stdout
+    assert site.state(run) == "Crashed"
+    site.retry(run)
     site.wait_for(run, "Completed")
     # The undisturbed run has two iterations and so contains this one of one iteration: BC-Base and iteration 1.
     assert digests(site.project).items() <= digests(finished_run).items()
@@ -170,8 +189,8 @@ def test_a_watched_run_completes_and_shows_its_scores(site: Site) -> None:
 
 def test_cancelling_leaves_no_child_process(site: Site) -> None:
     site.hold()
-    two_workers = 'overrides=["rollout.num_workers=2", "rollout.chunk_size=20"]'  # of at least eight episodes each
-    run = site.start("evolve/full", "seed=1", two_workers)
+    two_workers = ["rollout.num_workers=2", "rollout.chunk_size=20"]  # of at least eight episodes each
+    run = site.start("evolve/full", seed=1, overrides=[*two_workers, *ONE_EPOCH])
     site.wait_until_held()
     workers = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
     assert len(workers) == 2
@@ -180,25 +199,6 @@ def test_cancelling_leaves_no_child_process(site: Site) -> None:
     assert not any(alive(process) for process in workers)
     site.release()
     site.wait_for(run, "Cancelled")
-
-
-def test_up_repairs_the_state_after_a_killed_worker(site: Site) -> None:
-    site.hold()
-    run = site.start("evolve/full", "seed=2")
-    site.wait_until_held()
-    worker = site.record.services()["worker"].process()
-    assert worker is not None
-    for process in (worker, *site.record.flow_runs()):
-        process.kill()
-    until(lambda: site.agentevol("status").returncode == 1)
-    assert site.state(run) == "Running"
-    site.release()
-    done = site.up()
-    assert done.returncode == 0, done.stderr
-    assert "marked as crashed" in done.stdout
-    assert site.state(run) == "Crashed"
-    assert site.prefect("flow-run", "retry", run).returncode == 0
-    site.wait_for(run, "Completed")
 
 
 def test_a_run_without_heartbeats_is_crashed_by_the_server(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_a_run_without_heartbeats_is_crashed_by_the_server(site: Site, monkeypat
 
 def test_down_leaves_no_process_in_any_state(site: Site) -> None:
     site.hold()
-    run = site.start("evolve/full", "seed=3")
+    run = site.start("evolve/full", seed=1, overrides=ONE_EPOCH)  # BC-Base is that of the cancelled run
     site.wait_until_held()
     before = site.record.processes()
     assert len(before) >= 4

@@ -138,7 +138,8 @@ def kill_at(place: str) -> None:
         CachedTask.__call__ = lambda self, **kwargs: die() if kwargs.get("label") == "iteration-2" else call(self, **kwargs)  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line of this process's arguments."""
     from flows.cli import command
     from flows.cli import main as cli
 
@@ -147,3 +148,7 @@ if __name__ == "__main__":
         load_flow = command.load_flow
         command.load_flow = lambda name: (kill_at(os.environ["KILL_AT"]), load_flow(name))[1]
     cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -281,9 +281,8 @@ PROCESSES = [("0", "C.UTF-8"), ("1", "C"), ("2", "POSIX")]
 def test_the_texts_are_the_committed_ones_in_any_process(name: str, hash_seed: str, locale: str) -> None:
     playable = tuple(env for env in sorted(ENVIRONMENTS) if environment_class(env).missing() is None)
     names = (name,) if name in PROGRAMS else tuple(env for env in playable if env not in PROGRAMS)
-    what = (
-        "print" if hash_seed == "0" or name not in PROGRAMS else "print-sample"
-    )  # every text once, a part of them under another hash seed
+    # Every text is made once, and a part of them under another hash seed, where making them takes long.
+    what = "print" if hash_seed == "0" or name not in PROGRAMS else "print-sample"
     texts = texts_in_a_new_process(names, hash_seed, locale, what)
     assert name in texts, "the process ended before this environment; its error is in the output above"
     assert (problem := golden.mismatch(name, golden.committed(name), texts[name])) is None, problem

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
 from prefect import Task
 from pydantic import BaseModel
 
@@ -25,6 +24,7 @@ from agentevol.data.artifact_folder import atomic_folder, folder_digest, is_comp
 from agentevol.settings.effects import key_values
 from tasks import paths, shared_store
 from tasks.artifact import PRODUCT, SCHEMA, Artifact, artifact_of, store_key
+from tasks.locks import try_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +128,10 @@ class CachedTask:
 
     def is_being_computed(self, **inputs: Any) -> bool:
         """Whether another process that sees this folder computes the result now. Does not wait for it."""
-        lock = paths.lock(self.folder(inputs).name)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        lock = try_lock(self.folder(inputs).name)
+        if lock is not None:
+            lock.release()
+        return lock is None
 
     def read_artifact(self, inputs: Mapping[str, Any]) -> Artifact:
         """The description of the stored result. Raises IncompleteFolder, IncompatibleSchema."""

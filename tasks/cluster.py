@@ -16,23 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from agentevol.data.artifact_folder import VISIBLE_WITHIN
 from agentevol.settings.cluster import ClusterParams
 from tasks import paths, shared_store
 from tasks.artifact import store_folder
 from tasks.cached_task import CachedTask
 from tasks.cluster_node import ClusterError, NodeFolder, code_identity, compute_here, results_in, tokens
 from tasks.cluster_progress import ProgressReceiver
-from tasks.locks import exclusive_lock
+from tasks.locks import exclusive_lock, try_lock
 from tasks.progress import ProgressCallback, progress_bar
 
 LOST_AT_MOST = 3
 """How often a task may be lost with its node before the run gives up."""
 ANSWERS_WITHIN = 10.0
 """Seconds in which the cluster's head must accept a connection."""
-VISIBLE_WITHIN = 90.0
-"""Seconds after which a shared file system must show what another machine wrote (NFS remembers for up to a minute that a name is free)."""
 SUBMITTED_AT_MOST = 500
 """Calls of a task that are on the cluster at the same time; each holds an open file here."""
 
@@ -83,7 +82,7 @@ def _compute_unclaimed(task: CachedTask, calls: Sequence[Call], cluster: Cluster
             while waiting or pending:
                 while waiting and len(pending) < SUBMITTED_AT_MOST:
                     inputs = waiting.popleft()
-                    if (claim := _claim(task, inputs)) is None:
+                    if (claim := try_lock(_claim_name(task, inputs))) is None:
                         others.append(inputs)
                     elif task.is_cached(**inputs):
                         claim.release()
@@ -102,17 +101,8 @@ def _compute_unclaimed(task: CachedTask, calls: Sequence[Call], cluster: Cluster
     return others
 
 
-def _claim(task: CachedTask, inputs: Call) -> FileLock | None:
-    """A lock that keeps other runs on this machine from starting the call; None if one has it."""
-    claim = paths.lock(_claim_name(task, inputs))
-    try:
-        claim.acquire(timeout=0)
-    except Timeout:
-        return None
-    return claim
-
-
 def _claim_name(task: CachedTask, inputs: Call) -> str:
+    """The lock that keeps other runs on this machine from starting the call."""
     return f"cluster-{task.key(inputs)}"
 
 
@@ -221,14 +211,17 @@ def _result(ray: Any, reference: Any, work: Work) -> None:
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, Exception):
-            raise error.cause from None
-        raise ClusterError(f"cluster: a node failed: {_last_line(error)}") from None
+        raise error_of_task(error) from None
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"cluster: {work.name} was lost with its node or process {LOST_AT_MOST + 1} times ({_last_line(error)});"
             " run the same command again, or lower what it needs (rollout.concurrency, finetune.micro_batch_tokens)"
         ) from None
+
+
+def error_of_task(error: Any) -> Exception:
+    """The error as the task raised it on the node (`error`: a RayTaskError), or a ClusterError if Ray does not know it."""
+    return error.cause if isinstance(error.cause, Exception) else ClusterError(f"cluster: a node failed: {_last_line(error)}")
 
 
 def _last_line(error: Exception) -> str:

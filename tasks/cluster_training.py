@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from agentevol.data.artifact_folder import VISIBLE_WITHIN
 from agentevol.settings.cluster import ClusterParams
 from agentevol.training.launch import LaunchFailed, Machine, ProcessLost, Progress, run_processes
 from tasks import paths
-from tasks.cluster import LOST_AT_MOST, VISIBLE_WITHIN, Work, connect, resources_of, shared_token
+from tasks.cluster import LOST_AT_MOST, Work, connect, error_of_task, resources_of, shared_token
 from tasks.cluster_node import ClusterError, NodeFolder, code_identity, prepare_node
 from tasks.cluster_progress import ProgressReceiver, forward_progress
 from tasks.progress import progress_bar, say
@@ -120,9 +121,7 @@ class NodesTraining:
         try:
             return ray.get(reference)
         except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, Exception):
-                raise error.cause from None
-            raise ClusterError(f"cluster: a node failed: {str(error).strip().splitlines()[-1]}") from None
+            raise error_of_task(error) from None
         except ray.exceptions.RayError as error:
             raise NodesLost(f"a node or its process was lost ({type(error).__name__})") from None
 

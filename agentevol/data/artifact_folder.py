@@ -21,6 +21,8 @@ from typing import Any
 
 MANIFEST = "manifest.json"
 TEMPORARY_SUFFIX, BACKUP_SUFFIX = ".tmp", ".old"
+VISIBLE_WITHIN = 90.0
+"""Seconds after which a shared file system must show what another machine wrote (NFS remembers for up to a minute that a name is free)."""
 
 
 class IncompleteFolder(RuntimeError):

@@ -18,12 +18,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor
 
-from agentevol.data.artifact_folder import MANIFEST, atomic_folder, is_complete, sha256_file, write_manifest
+from agentevol.data.artifact_folder import MANIFEST, VISIBLE_WITHIN, atomic_folder, is_complete, sha256_file, write_manifest
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.schedule import LossCurve
 
-VISIBLE_WITHIN = 90.0
-"""Seconds after which a shared file system must show what another machine wrote."""
 _SMALL = 4096  # numbers
 
 

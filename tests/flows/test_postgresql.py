@@ -61,6 +61,6 @@ def test_prefect_keeps_what_runs_record_there_and_no_file_has_the_password(
     assert (tmp_path / "prefect.db.unfinished").exists()
     again = DatabaseCreation(tmp_path)
     again.begin()
-    assert not again.lock.is_locked  # the tables are there: nobody waits for anybody
+    assert not again.lock.is_locked  # the tables exist, so no process has to wait for another
     for secret in (PASSWORD, address):
         assert not [file for file in tmp_path.rglob("*") if file.is_file() and secret in file.read_text(errors="replace")]

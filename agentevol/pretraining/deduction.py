@@ -53,7 +53,7 @@ def candidates(rng: random.Random) -> Exercise:
     return turns
 
 
-EXERCISES: dict[Callable[[random.Random], Exercise], int] = {requirements: 3, candidates: 2}
+EXERCISES: dict[Callable[[random.Random], Exercise], int] = {requirements: 5, candidates: 3}
 """Every kind of exercise with its weight among these."""
 
 

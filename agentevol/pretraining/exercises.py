@@ -70,22 +70,26 @@ def amounts(rng: random.Random) -> Exercise:
 
 
 def inventory(rng: random.Random) -> Exercise:
-    """What is held after items were gained and used: the state is repeated in words in every turn."""
-    pool = invented_names.items(rng, 4)
+    """What is held after items were gained, used and crafted: the state is repeated in words in every turn, in the order of gaining."""
+    pool = invented_names.items(rng, 5)
     held: dict[str, int] = {}
     turns: Exercise = []
-    for _ in range(rng.randint(4, 7)):
-        name, count = rng.choice(pool), rng.randint(1, 8)
-        if held and rng.random() < 0.35:
-            name = rng.choice(list(held))
-            count = rng.randint(1, held[name])
-            held[name] -= count
-            event = f"Used {count} {name}"
+    for _ in range(rng.randint(4, 8)):
+        name, count, kind = rng.choice(pool), rng.randint(1, 8), rng.random()
+        if held and kind < 0.6:
+            used = [(rng.choice((held[item], rng.randint(1, held[item]))), item) for item in rng.sample(list(held), min(len(held), 2))]
+            used = used[: rng.randint(1, 2)]
+            for number, item in used:
+                held[item] -= number
+            held = {item: number for item, number in held.items() if number}
+            event = f"Used {', '.join(f'{number} {item}' for number, item in used)}"
+            if kind < 0.4 and name not in (item for _, item in used):
+                event = f"Crafted {count} {name}, u{event[1:]}"
+                held[name] = held.get(name, 0) + count
         else:
             held[name] = held.get(name, 0) + count
             event = f"Got {count} {name}"
-        held = {key: value for key, value in sorted(held.items()) if value}
-        turns.append((event, "I have " + (", ".join(f"{value} {key}" for key, value in held.items()) or "nothing") + "."))
+        turns.append((event, "I have " + (", ".join(f"{number} {item}" for item, number in held.items()) or "nothing") + "."))
     return turns
 
 
@@ -221,7 +225,7 @@ def room_views(rng: random.Random) -> Exercise:
 EXERCISES: dict[Callable[[random.Random], Exercise], int] = {
     recipes: 5,
     amounts: 2,
-    inventory: 3,
+    inventory: 5,
     spelling: 4,
     repeating: 4,
     letter_marks: 3,

@@ -28,7 +28,7 @@ _ADJECTIVES = (
     "white",
     "black",
 )
-_NOUNS = (
+NOUNS = (
     "planks",
     "bricks",
     "slab",
@@ -47,6 +47,18 @@ _NOUNS = (
     "key",
     "box",
     "seeds",
+    "brick",
+    "log",
+    "button",
+    "trapdoor",
+    "fence gate",
+    "pressure plate",
+    "sign",
+    "boat",
+    "ingot",
+    "sword",
+    "helmet",
+    "banner pattern",
 )
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -63,7 +75,7 @@ def item(rng: random.Random) -> str:
     if rng.random() < 0.5:
         parts.insert(0, rng.choice(_ADJECTIVES))
     if rng.random() < 0.5:
-        parts.append(rng.choice(_NOUNS))
+        parts.append(rng.choice(NOUNS))
     elif rng.random() < 0.2:
         parts.append(word(rng))
     return " ".join(parts)
@@ -76,7 +88,7 @@ def items(rng: random.Random, count: int) -> list[str]:
         name = item(rng)
         if names and rng.random() < 0.4:
             other_words = rng.choice(list(names)).split()
-            name = " ".join([other_words[0], rng.choice(_NOUNS)]) if rng.random() < 0.5 else " ".join([word(rng), other_words[-1]])
+            name = " ".join([other_words[0], rng.choice(NOUNS)]) if rng.random() < 0.5 else " ".join([word(rng), other_words[-1]])
         names[name] = None
     return list(names)
 

@@ -15,11 +15,11 @@ import envs
 from agentevol.data.react import first_message, format_answer
 from agentevol.data.trajectory import Message
 from agentevol.pretraining import hindsight, narration, problems
-from agentevol.pretraining.shorten import shorten
+from agentevol.pretraining.shorten import shorten, without_loops
 
-WEIGHTS = {"alfworld": 3, "babyai": 6, "maze": 2, "textcraft": 5, "webshop": 2, "wordle": 1}
+WEIGHTS = {"alfworld": 2, "babyai": 8, "maze": 2, "textcraft": 8, "webshop": 1, "wordle": 1}
 """How often each environment is played."""
-_MAX_ACTIONS = {"babyai": 40, "maze": 300, "wordle": 6}
+_MAX_ACTIONS = {"babyai": 64, "maze": 300, "wordle": 6}
 """Of a random player: a long walk finds goals that a short one does not."""
 _MAX_REPLAYS = {"alfworld": 200, "babyai": 60, "maze": 400, "textcraft": 200, "webshop": 50}
 """For shortening. Wordle's guesses all stay: without them, the last one would be a guess at nothing."""
@@ -56,14 +56,19 @@ def succeeds(env: envs.TextEnv, item_id: str, actions: Sequence[str]) -> bool:
 
 
 def _play(rng: random.Random, env: envs.TextEnv, item_id: str, max_actions: int) -> list[str]:
-    """Random actions up to the goal; none if it is not reached."""
-    _, info = env.reset(options={"item_id": item_id})
+    """Random actions up to the goal, without walks in a circle where they can be left out; none if it is not reached."""
+    observation, info = env.reset(options={"item_id": item_id})
     actions: list[str] = []
+    observations: list[str] = []
     while info["available_actions"] and len(actions) < max_actions:
+        observations.append(observation)
         actions.append(rng.choice(info["available_actions"]))
-        _, _, terminated, truncated, info = env.step(actions[-1])
+        observation, _, terminated, truncated, info = env.step(actions[-1])
         if terminated or truncated:
-            return actions if info["success"] else []
+            if not info["success"]:
+                return []
+            is_shortened = env.name in _MAX_REPLAYS
+            return without_loops(actions, observations, lambda kept: succeeds(env, item_id, kept)) if is_shortened else actions
     return []
 
 

@@ -17,6 +17,7 @@ from envs.babyai import BabyAI
 from envs.babyai.mission import Subgoal, parse_mission
 from envs.maze import Maze
 from envs.textcraft import TextCraft
+from envs.textcraft.planner import Requirement, ingredient_sentence
 from envs.textcraft.recipes import Amount, Recipe
 from envs.webshop import WebShop
 from envs.webshop.pages import BUY, NEXT
@@ -90,17 +91,20 @@ def textcraft(env: TextCraft, following: Sequence[str]) -> str:
     sentences = [f"I have {inventory}."]
     if chain:
         sentences.append(f"Goal {chain[0][0].output}: {chain[0][0]}.")
+    times = 1
     for index, (recipe, part) in enumerate(chain):
+        following_recipe = chain[index + 1][0] if index + 1 < len(chain) else None
         for count, item in recipe.ingredients:
-            have = env.inventory.get(item, 0)
+            need, have = count * times, env.inventory.get(item, 0)
             if part is None or item != part[1]:
-                if have >= count:
-                    sentences.append(f"{count} {item}: have {have}.")
+                if have >= need:
+                    sentences.append(f"{need} {item}: have {have}.")
                 continue
-            if index + 1 < len(chain):
-                sentences.append(f"{count} {item}: have {have}, {chain[index + 1][0]}.")
+            if following_recipe is not None:
+                times = max(1, -(-(need - have) // following_recipe.count))
+                sentences.append(ingredient_sentence(Requirement(item, need, min(have, need - 1), following_recipe, times)))
             else:
-                sentences.append(f"{count} {item}: have {have}, get {following[0].split()[1]}.")
+                sentences.append(f"{need} {item}: have {have}, get {following[0].split()[1]}.")
             break
     return " ".join(sentences)
 

@@ -10,13 +10,14 @@ check, every eighth BabyAI problem would begin with the words of some instructio
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 
 import envs
 from agentevol.pretraining import invented_names
 from envs.alfworld import ALFWorld
 from envs.alfworld.games import TASK_TYPES, Game, generate_game
+from envs.babyai import BabyAI
 from envs.maze import Maze
 from envs.textcraft import Recipe, RecipeBook, TextCraft
 from envs.webshop import WebShop
@@ -28,6 +29,7 @@ from envs.wordle import Wordle
 FIRST_FREE_BABYAI_SEED = 100_000
 FIRST_FREE_ALFWORLD_NUMBER = 1_000_000
 _FREE_CELLS = 26
+_FAMILY_SHARE = 0.5
 
 
 class FreeTextCraft(TextCraft):
@@ -45,6 +47,20 @@ class FreeTextCraft(TextCraft):
 
     def measure_progress(self) -> float:
         return 0.0  # the goal may be none at all while its actions are sought
+
+
+class FreeMaze(Maze):
+    """A maze that does not measure progress: the shortest path at every step would be most of the time of a random walk."""
+
+    def measure_progress(self) -> float:
+        return 0.0
+
+
+class FreeBabyAI(BabyAI):
+    """BabyAI without a measure of progress, which costs a fifth of the time of random play."""
+
+    def measure_progress(self) -> float:
+        return 0.0
 
 
 class FreeALFWorld(ALFWorld):
@@ -118,7 +134,7 @@ def _other_shop() -> Shop:
 
 def _maze(rng: random.Random) -> Problem:
     """Two cells of a random maze."""
-    environment = Maze(layout=random_maze(rng))
+    environment = FreeMaze(layout=random_maze(rng))
     start, goal = rng.sample(range(len(environment.cells)), 2)
     return environment, f"maze_{start * len(environment.cells) + goal}"
 
@@ -130,7 +146,7 @@ def _wordle(rng: random.Random) -> Problem:
 
 def _babyai(rng: random.Random) -> Problem:
     """A mission of any level."""
-    return envs.make("babyai"), f"babyai_{FIRST_FREE_BABYAI_SEED * 40 + rng.randrange(10**6)}"
+    return FreeBabyAI(), f"babyai_{FIRST_FREE_BABYAI_SEED * 40 + rng.randrange(10**6)}"
 
 
 def random_maze(rng: random.Random, rows: int = 10, columns: int = 13) -> list[str]:
@@ -157,13 +173,53 @@ def _invented_book(number: int) -> RecipeBook:
 
 
 def invented_recipes(rng: random.Random, raw: int, crafted: int) -> list[Recipe]:
-    """`crafted` recipes over `raw` raw items; a recipe uses raw items and items that are made before it."""
+    """`crafted` recipes over about `raw` raw items; a recipe uses raw items and items that are made before it.
+
+    About half of them belong to families, as in real recipe books: many things that are made from one material and bear its name
+    (`dark brai log`, `dark brai planks`, `dark brai door`), some of them with one part that many things need.
+    """
     names = invented_names.items(rng, raw + crafted)
-    recipes = []
-    for index, name in enumerate(names[raw:]):
-        parts = rng.sample(names[: raw + index], rng.randint(1, 3))
-        recipes.append(Recipe(name, rng.choice((1, 1, 2, 3, 4, 6)), tuple((rng.choice((1, 1, 2, 3, 4, 6, 8)), part) for part in parts)))
+    families = _Families(rng, names[:raw])
+    recipes: list[Recipe] = []
+    made: list[str] = []
+    for name in names[raw:]:
+        recipe = families.recipe({*names, *made}) if rng.random() < _FAMILY_SHARE else None
+        if recipe is None:
+            parts = rng.sample([*names[:raw], *made], rng.randint(1, 3))
+            recipe = Recipe(name, rng.choice((1, 1, 2, 3, 4, 6)), tuple((_amount(rng), part) for part in parts))
+        recipes.append(recipe)
+        made.append(recipe.output)
     return recipes
+
+
+class _Families:
+    """Items named after the material that they are made of."""
+
+    def __init__(self, rng: random.Random, raw: Sequence[str]) -> None:
+        self._rng = rng
+        self._items: dict[str, list[str]] = {}
+        """By the name of a material, the items made of it so far; the first one is raw."""
+        for name in rng.sample(list(raw), max(1, len(raw) // 6)):
+            words = name.split()
+            self._items[name if len(words) == 1 else " ".join(words[:-1])] = [name]
+        self._common = rng.choice(list(raw))
+
+    def recipe(self, taken: Collection[str]) -> Recipe | None:
+        """The next thing of a random material; None if its name is taken."""
+        material, items = self._rng.choice(list(self._items.items()))
+        output = f"{material} {self._rng.choice(invented_names.NOUNS)}"
+        if output in taken:
+            return None
+        source = items[min(self._rng.choice((0, 1, 1, 1, 2)), len(items) - 1)]
+        parts = [(_amount(self._rng), source)]
+        if self._common not in (source, output) and self._rng.random() < 0.4:
+            parts.append((self._rng.choice((1, 1, 2, 4)), self._common))
+        items.append(output)
+        return Recipe(output, self._rng.choice((1, 1, 1, 2, 3, 4, 6)), tuple(parts))
+
+
+def _amount(rng: random.Random) -> int:
+    return rng.choice((1, 1, 2, 3, 4, 6, 8))
 
 
 _DRAW: dict[str, Callable[[random.Random], Problem]] = {

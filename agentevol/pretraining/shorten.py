@@ -9,6 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 
+def without_loops(actions: Sequence[str], observations: Sequence[str], succeeds: Callable[[Sequence[str]], bool]) -> list[str]:
+    """`actions` without the stretches between equal observations, if the rest still succeeds; otherwise all of them.
+
+    `observations`: what was read before each action. A long random walk becomes short by one replay.
+    """
+    kept: list[int] = []
+    seen: dict[str, int] = {}
+    """By its text, each observation on the way that is kept, and how many actions led to it."""
+    for index, observation in enumerate(observations):
+        if observation in seen:
+            del kept[seen[observation] :]
+            seen = {text: count for text, count in seen.items() if count <= len(kept)}
+        seen[observation] = len(kept)
+        kept.append(index)
+    candidate = [actions[index] for index in kept]
+    return candidate if len(candidate) < len(actions) and succeeds(candidate) else list(actions)
+
+
 def shorten(actions: Sequence[str], succeeds: Callable[[Sequence[str]], bool], max_replays: int) -> list[str]:
     """`actions` without stretches that are not needed: first halves, then ever smaller stretches down to single actions, over and over.
 

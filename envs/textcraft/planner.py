@@ -57,7 +57,7 @@ def next_step(chain: list[Requirement]) -> Recipe | Amount:
 def describe(chain: list[Requirement], inventory: Mapping[str, int]) -> str:
     """The inventory and the chain in words: `I have 1 oak log. Goal stick: craft 4 stick using 2 oak planks. 2 oak planks: have 0, ...`"""
     contents = ", ".join(f"{count} {item}" for item, count in inventory.items()) or "nothing"
-    return " ".join([f"I have {contents}.", f"Goal {chain[0].item}: {_command(chain[0])}.", *map(_ingredient_sentence, chain[1:])])
+    return " ".join([f"I have {contents}.", f"Goal {chain[0].item}: {_command(chain[0])}.", *map(ingredient_sentence, chain[1:])])
 
 
 def count_rounds(book: RecipeBook, goal: str) -> int:
@@ -81,7 +81,8 @@ def _requirement(recipes: Mapping[str, Recipe], inventory: Mapping[str, int], it
     return Requirement(item, need, have, recipe, -(-max(0, need - have) // recipe.count) if recipe else 0)
 
 
-def _ingredient_sentence(ingredient: Requirement) -> str:
+def ingredient_sentence(ingredient: Requirement) -> str:
+    """What is needed, what is there, and the command or amount that is missing: `2 oak planks: have 0, craft 4 oak planks using ...`."""
     needed = f"{ingredient.need} {ingredient.item}: have {ingredient.have}"
     if not ingredient.missing:
         return f"{needed}."

@@ -9,8 +9,8 @@ import pytest
 
 import envs
 from agentevol.data.trajectory import Message
-from agentevol.pretraining import deduction, lucky_play, problems
-from agentevol.pretraining.shorten import shorten
+from agentevol.pretraining import deduction, exercises, lucky_play, problems
+from agentevol.pretraining.shorten import shorten, without_loops
 from envs.maze import Maze, shortest_path
 from envs.textcraft.recipes import Recipe
 from envs.wordle import is_consistent, marks
@@ -148,3 +148,44 @@ def test_candidates_agree_with_all_marks_and_are_the_first_that_do() -> None:
             named = answer.rpartition("The word can be ")[2].removesuffix(" .").replace(" ", "")
             assert named == next(word for word in words if is_consistent(word, guesses))
     assert marks("abcde", "abcde") == "ggggg"
+
+
+def test_walks_in_a_circle_are_left_out_by_one_replay() -> None:
+    replayed: list[list[str]] = []
+
+    def succeeds(actions: Sequence[str]) -> bool:
+        replayed.append(list(actions))
+        return actions[-1] == "door"
+
+    observations = ["start", "hall", "start", "hall", "attic", "hall"]
+    actions = ["out", "back", "out", "up", "down", "door"]
+    assert without_loops(actions, observations, succeeds) == ["out", "door"]
+    assert len(replayed) == 1
+    assert without_loops(actions, observations, lambda kept: len(kept) == 6) == actions  # a text that recurs can hide a different state
+    assert without_loops(["door"], ["start"], succeeds) == ["door"]
+
+
+def test_items_of_a_family_bear_the_name_of_their_material() -> None:
+    recipes = problems.invented_recipes(random.Random(0), raw=20, crafted=40)
+    assert len({recipe.output for recipe in recipes}) == 40
+    named_after_a_part = [
+        recipe for recipe in recipes if any(item.split()[0] == recipe.output.split()[0] for _, item in recipe.ingredients)
+    ]
+    assert 10 <= len(named_after_a_part) <= 36
+    assert max(problems.RecipeBook(recipes).depth(recipe.output) for recipe in recipes) >= 3
+
+
+def test_an_inventory_follows_from_the_events() -> None:
+    for seed in range(40):
+        held: dict[str, int] = {}
+        for event, answer in exercises.inventory(random.Random(seed)):
+            gained, _, used = event.replace("Used ", ", used ").partition(", used ")
+            for part in used.split(", ") if used else ():
+                count, _, item = part.partition(" ")
+                held[item] -= int(count)
+            held = {item: count for item, count in held.items() if count}
+            if gained:
+                count, _, item = gained.partition(" ")[2].partition(" ")
+                held[item] = held.get(item, 0) + int(count)
+            assert min(held.values(), default=1) > 0
+            assert answer == "I have " + (", ".join(f"{count} {item}" for item, count in held.items()) or "nothing") + "."

@@ -104,7 +104,7 @@ def test_a_window_of_documents_does_not_depend_on_the_process_that_generates_it(
 def test_the_same_settings_give_the_same_tiny_base_model_also_after_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One training at once, and one that is stopped in the lesson of copying and twice while reading."""
     monkeypatch.setattr(documents, "DOCUMENTS_PER_WINDOW", 12)
-    settings = PretrainParams(**TINY | {"passes": 2})
+    settings = PretrainParams(**TINY | {"passes": 2, "reading_tokens": 8192})
     monkeypatch.setattr(reading, "_WINDOWS_BETWEEN_PASSES", 1)
     records = []
     for name, stops in (("a", ()), ("b", (2, 3, 4))):

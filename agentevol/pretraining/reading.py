@@ -23,7 +23,7 @@ from agentevol.settings.pretrain import PretrainParams
 from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.heap import trim_heap
 from agentevol.training.optimizer import Optimizer, Progress
-from agentevol.training.padding import PaddedBatch, padded_batches
+from agentevol.training.padding import SORT_WINDOW, PaddedBatch, padded_batches
 from agentevol.training.schedule import LearningRateSchedule, LossCurve
 
 RESERVED_IDS = 8
@@ -105,7 +105,9 @@ def window_batches(window: Sequence[TokenizedExample], number: int, vocab_size: 
     rng = np.random.default_rng([settings.seed, 1, number])
     examples = [(document, 1.0) for document in window]
     seed = int(rng.integers(1 << 30))
-    for index, batch in enumerate(padded_batches(examples, tokens=settings.batch_tokens, epochs=1, seed=seed, pad_id=0)):
+    sort_window = max(SORT_WINDOW, settings.batch_tokens // 16)
+    batches = padded_batches(examples, tokens=settings.batch_tokens, epochs=1, seed=seed, pad_id=0, sort_window=sort_window)
+    for index, batch in enumerate(batches):
         yield batch
         if index % 10 == 9:
             rows = max(1, settings.batch_tokens // _INDUCTION_LENGTH)

@@ -35,13 +35,14 @@ class PaddedBatch:
     @classmethod
     def from_examples(cls, examples: Sequence[WeightedExample], pad_id: int) -> PaddedBatch:
         width = _padded_length(max(len(example.token_ids) for example, _ in examples))
-        ids = torch.full((len(examples), width), pad_id, dtype=torch.int64)
-        labels = torch.full((len(examples), width), IGNORE_INDEX, dtype=torch.int64)
+        ids = np.full((len(examples), width), pad_id, dtype=np.int64)
+        in_loss = np.zeros((len(examples), width), dtype=bool)
         for row, (example, _) in enumerate(examples):
-            length = len(example.token_ids)
-            ids[row, :length] = torch.tensor(example.token_ids)
-            labels[row, :length] = torch.where(torch.tensor(example.loss_mask, dtype=torch.bool), ids[row, :length], IGNORE_INDEX)
-        return cls(ids, labels, torch.tensor([weight for _, weight in examples], dtype=torch.float32))
+            ids[row, : len(example.token_ids)] = example.token_ids
+            in_loss[row, : len(example.token_ids)] = example.loss_mask
+        labels = np.where(in_loss, ids, IGNORE_INDEX)
+        weights = torch.tensor([weight for _, weight in examples], dtype=torch.float32)
+        return cls(torch.from_numpy(ids), torch.from_numpy(labels), weights)
 
     @property
     def loss_mask(self) -> Tensor:
@@ -85,13 +86,21 @@ class PaddedBatch:
         return logits[0]
 
 
-def padded_batches(examples: Sequence[WeightedExample], *, tokens: int, epochs: float, seed: int, pad_id: int) -> Iterator[PaddedBatch]:
-    """Every example once per epoch (the last epoch may be partial), in batches of about `tokens` tokens, padding included."""
-    for group in group_by_length([len(example.token_ids) for example, _ in examples], tokens=tokens, epochs=epochs, seed=seed):
+def padded_batches(
+    examples: Sequence[WeightedExample], *, tokens: int, epochs: float, seed: int, pad_id: int, sort_window: int = SORT_WINDOW
+) -> Iterator[PaddedBatch]:
+    """Every example once per epoch (the last epoch may be partial), in batches of about `tokens` tokens, padding included.
+
+    `sort_window`: the number of examples that are sorted by length together; large batches need more for little padding.
+    """
+    lengths = [len(example.token_ids) for example, _ in examples]
+    for group in group_by_length(lengths, tokens=tokens, epochs=epochs, seed=seed, sort_window=sort_window):
         yield PaddedBatch.from_examples([examples[i] for i in group], pad_id)
 
 
-def group_by_length(lengths: Sequence[int], *, tokens: int, epochs: float, seed: int) -> Iterator[list[int]]:
+def group_by_length(
+    lengths: Sequence[int], *, tokens: int, epochs: float, seed: int, sort_window: int = SORT_WINDOW
+) -> Iterator[list[int]]:
     """The indices of each batch's examples, given the length of every example in tokens.
 
     Examples are shuffled, sorted by length within a window of several batches, and the batches are shuffled again: little padding, and an
@@ -100,8 +109,8 @@ def group_by_length(lengths: Sequence[int], *, tokens: int, epochs: float, seed:
     rng = np.random.default_rng(seed)
     for order in shuffled_epochs(len(lengths), epochs, rng):
         groups: list[list[int]] = []
-        for start in range(0, len(order), SORT_WINDOW):
-            groups += _fill(sorted(order[start : start + SORT_WINDOW], key=lambda i: lengths[i]), lengths, tokens)
+        for start in range(0, len(order), sort_window):
+            groups += _fill(sorted(order[start : start + sort_window], key=lambda i: lengths[i]), lengths, tokens)
         for position in rng.permutation(len(groups)):
             yield groups[int(position)]
 

@@ -9,7 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from tasks.progress import ProgressCallback, say, send_progress_to
@@ -17,38 +17,60 @@ from tasks.progress_board import ProgressBoard, ProgressReport
 
 REPORT_INTERVAL = 1.0
 """Seconds between two reports of a task."""
+DELIVERED_WITHIN = 10.0
+"""Seconds after which a report counts as lost."""
 
 
 @contextmanager
 def forward_progress(board: Any) -> Iterator[None]:
-    """On a node: send the progress of the task to the board (a handle of a ProgressBoard); None: to the node's log, as elsewhere."""
-    with send_progress_to(_reporter(board)) if board is not None else nullcontext():
+    """On a node: send the progress of the task to the board (a handle of a ProgressBoard); None: to the node's log, as elsewhere.
+
+    The first report says that the process starts, so that a task without a step to do is seen as well.
+    """
+    if board is None:
         yield
+        return
+    reporter = _Reporter(board)
+    reporter.wait_until_delivered()
+    with send_progress_to(reporter):
+        yield
+    reporter.wait_until_delivered()
 
 
-def _reporter(board: Any) -> ProgressCallback:
-    process, last = (platform.node(), os.getpid()), 0.0
+class _Reporter:
+    """Reports the progress of this process to the board."""
 
-    def report(done: int, total: int | None = None, value: Any = None) -> None:
-        nonlocal last
-        if (now := time.monotonic()) - last >= REPORT_INTERVAL or done == total:
-            last = now
-            board.add.remote(ProgressReport(process, done, total, value))
+    def __init__(self, board: Any) -> None:
+        self._board, self._process = board, (platform.node(), os.getpid())
+        self._send(None, None, None)
 
-    return report
+    def __call__(self, done: int, total: int | None = None, value: Any = None) -> None:
+        if time.monotonic() - self._last_sent >= REPORT_INTERVAL or not self._has_step or done == total:
+            self._send(done, total, value)
+
+    def _send(self, done: int | None, total: int | None, value: Any) -> None:
+        self._last_sent, self._has_step = time.monotonic(), done is not None
+        self._last = self._board.add.remote(ProgressReport(self._process, done, total, value))
+
+    def wait_until_delivered(self) -> None:
+        import ray
+
+        ray.wait([self._last], timeout=DELIVERED_WITHIN)
 
 
 class ProgressReceiver:
-    """On the machine of the run: shows the reports of one task, and says where a task goes on after it was lost."""
+    """On the machine of the run: shows the reports of one task, and says where a task starts again after it was lost."""
 
     def __init__(self, ray: Any, title: str, progress: ProgressCallback) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         self._ray, self._title, self._progress = ray, title, progress
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        # Not soft: Ray then takes any node for an actor that needs no processor, also one that may be lost.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board = ray.remote(ProgressBoard).options(num_cpus=0, scheduling_strategy=here).remote()
         self._taken = self.board.take.remote()
         self._process: tuple[str, int] | None = None
+        self._starts_again = False
 
     def show(self, wait_seconds: float = 0.0) -> None:
         """Show what has arrived."""
@@ -59,12 +81,24 @@ class ProgressReceiver:
         except self._ray.exceptions.RayError:
             return  # the actor died with its node
         for report in reports:
-            if self._process not in (None, report.process):
-                say(f"{self._title}: its process or node was lost; it goes on after step {report.done - 1} on node {report.process[0]}")
-            self._process = report.process
-            self._progress(report.done, report.total, report.value)
+            if report.done is None:
+                self._show_start(report.process)
+            elif report.process == self._process:  # the process of a lost node can live on for some seconds
+                self._show_step(report.done, report)
+
+    def _show_start(self, process: tuple[str, int]) -> None:
+        if self._process is not None:
+            say(f"{self._title}: its process or node was lost; it starts again on node {process[0]}")
+            self._starts_again = True
+        self._process = process
+
+    def _show_step(self, done: int, report: ProgressReport) -> None:
+        if self._starts_again:
+            say(f"{self._title}: it goes on after step {done - 1}")
+            self._starts_again = False
+        self._progress(done, report.total, report.value)
 
     def close(self) -> None:
         for _ in range(2):  # the first may have been asked for before the last report came
-            self.show(wait_seconds=1.0)
+            self.show(wait_seconds=DELIVERED_WITHIN)
         self._ray.kill(self.board)

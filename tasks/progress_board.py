@@ -11,10 +11,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ProgressReport:
-    """`process`: the process that computes the task, by the name of its node and its id there."""
+    """`process`: the process that computes the task, by the name of its node and its id there. `done`: None when it starts."""
 
     process: tuple[str, int]
-    done: int
+    done: int | None
     total: int | None
     value: Any
 

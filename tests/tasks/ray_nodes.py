@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from operator import attrgetter
 from typing import Any
 
@@ -40,11 +41,18 @@ class Nodes:
         ports = {name: free_port() for name in _AGENT_PORTS}
         return {"object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": LOOPBACK, "include_dashboard": False, **ports}
 
-    def kill_the_node_of(self, function: str) -> None:
-        """Kill a node on which Ray runs `function`; another one takes its place."""
-        process = next(child for child in psutil.Process().children(recursive=True) if child.name().startswith(f"ray::{function}"))
+    def process_of(self, function: str) -> int:
+        """The id of a process in which Ray runs `function`."""
+        children = psutil.Process().children(recursive=True)
+        return next(child.pid for child in children if child.name().startswith(f"ray::{function}"))
+
+    def kill_the_node_of(self, process_id: int) -> None:
+        """Kill the node of a task's process, and the process, which lives on for some seconds otherwise; another node takes its place."""
+        process = psutil.Process(process_id)
         parents = set(map(attrgetter("pid"), process.parents()))
         self.kill(next(node for node in self.workers if node.all_processes["raylet"][0].process.pid in parents))
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
         self.workers.append(self.add())
 
 

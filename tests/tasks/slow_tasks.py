@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tasks import paths
+from tasks import cluster_node, paths
 from tasks.cached_task import TaskOutput, cached_task
+from tasks.progress_board import ProgressReport
 
-STARTED, WAIT = "started", "wait"
-"""Folders and files in the project: one file per start of a task, and a file that keeps the tasks from ending."""
+STARTED, WAIT, STOPPED = "started", "wait", "stopped"
+"""Folders and files in the project: one file per start of a task, a file that keeps the tasks from ending, and one with the id of the
+process that stopped after two steps."""
 
 
 @cached_task("text", version="1")
@@ -26,3 +30,28 @@ def letters(out: Path, *, letter: str) -> TaskOutput:
         time.sleep(0.05)
     (out / "text").write_text(letter * 3)
     return TaskOutput(facts={"process": os.getpid()})
+
+
+@dataclass(frozen=True, slots=True)
+class StoppingBoard:
+    """Gives the reports to `board`. The first process that has done two steps stops there until it is killed, however fast it is."""
+
+    board: Any
+
+    @property
+    def add(self) -> StoppingBoard:
+        return self
+
+    def remote(self, report: ProgressReport) -> Any:
+        delivered = self.board.add.remote(report)
+        if report.done is not None and report.done >= 2 and not (stopped := paths.root() / STOPPED).exists():
+            stopped.with_suffix(".tmp").write_text(str(os.getpid()))
+            stopped.with_suffix(".tmp").rename(stopped)
+            while True:
+                time.sleep(60)
+        return delivered
+
+
+def compute_here(*arguments: Any) -> str:
+    """tasks.cluster_node.compute_here with a StoppingBoard."""
+    return cluster_node.compute_here(*arguments[:-1], StoppingBoard(arguments[-1]))

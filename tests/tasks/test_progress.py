@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
     def report(title: str, *calls: tuple[float, int], value: float | None = None) -> list[str]:
         clock = iter([0.0, *(seconds for seconds, _ in calls)])
-        monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))  # time.monotonic is that of all threads
         progress.console.cache_clear()
         with progress.progress_bar(title) as update:
             for _, done in calls:

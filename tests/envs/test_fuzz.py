@@ -39,6 +39,16 @@ _AROUND = [("Action: a", "b"), ("", ""), ("Action: craft 1 a using 1 b", "\n"), 
 _AROUND += [("Action: x with Action Input: {", "}"), ("Action: stop [", "x")]
 LONG = [(start + text * (_LENGTH // len(text)))[: _LENGTH - len(end)] + end for text in _REPEATED for start, end in _AROUND]
 PLAYABLE = sorted(name for name in ENVIRONMENTS if environment_class(name).missing() is None)
+_PASSES_PER_ACTION, _PASSES_PER_LONG_TEXT = 1000, 4000
+"""The processor's time that an answer may take, in passes over a long text: far above what any needs, on a machine of any speed."""
+
+
+def pass_over_a_long_text() -> float:
+    """The seconds of the processor that this machine needs to look at each character of a long text once."""
+    started = time.process_time()
+    for _ in range(10):
+        sum(map(ord, LONG[0]))
+    return (time.process_time() - started) / 10
 
 
 @cache
@@ -69,18 +79,18 @@ def test_malformed_actions_are_answered(name: str) -> None:
     items = environment_class(name).instructions("explore") or environment_class(name).instructions("eval")
     item_id = items[0].item_id
     before = other.reset(options={"item_id": items[-1].item_id})[0]
-    slowest = 0.0
+    slowest, unit = 0.0, pass_over_a_long_text()
     for actions in malformed_actions(int(ACTIONS * _SHARES.get(name, 1)) // _ACTIONS_PER_EPISODE):
         env.reset(options={"item_id": item_id})
         for action in actions:
             if env.done:
                 env.reset(options={"item_id": item_id})
-            started = time.perf_counter()
+            started = time.process_time()
             observation, reward, *_ = env.step(action) if len(action) % 2 else env.answer(action)
-            slowest = max(slowest, time.perf_counter() - started)
+            slowest = max(slowest, time.process_time() - started)
             assert env.observation_space.contains(observation), repr(action)
             assert env.lowest_reward <= reward <= env.highest_reward, repr(action)
-    assert slowest < 5
+    assert slowest < _PASSES_PER_ACTION * unit
     assert make(name).reset(options={"item_id": items[-1].item_id})[0] == before
     env.close()
 
@@ -88,8 +98,8 @@ def test_malformed_actions_are_answered(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PLAYABLE)
 def test_long_texts_are_answered(name: str) -> None:
-    """A pattern that backtracks takes minutes for a text of this length. The bound is on the processor's time, far above what any needs."""
-    env = make(name)
+    """A pattern that backtracks takes minutes for a text of this length."""
+    env, unit = make(name), pass_over_a_long_text()
     item_id = (environment_class(name).instructions("explore") or environment_class(name).instructions("eval"))[0].item_id
     env.reset(options={"item_id": item_id})
     for text in LONG[:: 8 if name in _SHARES else 1]:
@@ -99,5 +109,5 @@ def test_long_texts_are_answered(name: str) -> None:
                 env.reset(options={"item_id": item_id})
             observation = method(text)[0]
             assert env.observation_space.contains(observation)
-        assert time.process_time() - started < 20, text[:60]
+        assert time.process_time() - started < _PASSES_PER_LONG_TEXT * unit, text[:60]
     env.close()

@@ -41,11 +41,6 @@ class Nodes:
         ports = {name: free_port() for name in _AGENT_PORTS}
         return {"object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": LOOPBACK, "include_dashboard": False, **ports}
 
-    def process_of(self, function: str) -> int:
-        """The id of a process in which Ray runs `function`."""
-        children = psutil.Process().children(recursive=True)
-        return next(child.pid for child in children if child.name().startswith(f"ray::{function}"))
-
     def kill_the_node_of(self, process_id: int) -> None:
         """Kill the node of a task's process, and the process, which lives on for some seconds otherwise; another node takes its place."""
         process = psutil.Process(process_id)

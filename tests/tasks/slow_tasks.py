@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import cluster_node, paths
+from tasks import cluster_node, cluster_training, paths
 from tasks.cached_task import TaskOutput, cached_task
 from tasks.progress_board import ProgressReport
 
@@ -55,3 +55,8 @@ class StoppingBoard:
 def compute_here(*arguments: Any) -> str:
     """tasks.cluster_node.compute_here with a StoppingBoard."""
     return cluster_node.compute_here(*arguments[:-1], StoppingBoard(arguments[-1]))
+
+
+def train_here(*arguments: Any) -> tuple[dict[str, Any], str]:
+    """tasks.cluster_training.train_here with a StoppingBoard."""
+    return cluster_training.train_here(*arguments[:-1], StoppingBoard(arguments[-1]))

@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,9 @@ def nodes() -> Iterator[Nodes]:
         nodes.cluster.shutdown()
 
 
-def compute(nodes: Nodes, names: str, **changes: Any) -> list[Artifact]:
+def compute(nodes: Nodes, names: str, work: Work = LETTERS, **changes: Any) -> list[Artifact]:
     calls = [{"letter": letter} for letter in names]
-    compute_on_cluster(letters, calls, nodes.params.model_copy(update=changes), LETTERS, title="letters")
+    compute_on_cluster(letters, calls, nodes.params.model_copy(update=changes), work, title="letters")
     return [letters.read_artifact(inputs) for inputs in calls]
 
 
@@ -129,8 +130,8 @@ def test_nodes_with_folders_of_their_own_get_and_give_results_through_the_shared
     assert explore(policy, list_of_mazes(3), None).digest == there.digest
 
 
-def train(project: Path, params: ClusterParams, *, epochs: int = 60, **settings: Any) -> Artifact:
-    """Two steps per epoch of a tiny model on a few trajectories."""
+def train(project: Path, params: ClusterParams, **settings: Any) -> Artifact:
+    """Some steps of a tiny model on a few trajectories."""
     if not (project / "model").exists():
         make_model(project / "model")
     episodes = write_dataset(project / "episodes", TRAJECTORIES, {})
@@ -141,7 +142,7 @@ def train(project: Path, params: ClusterParams, *, epochs: int = 60, **settings:
         base=Artifact(kind="model", path="model", digest=model_digest(project / "model")),
         data=Artifact(kind="dataset", path="episodes", digest=episodes.digest),
         settings=finetune_params(batch_tokens=512, **settings),
-        epochs=epochs,
+        epochs=20,
         seed=0,
         rule="reward_weighted",
         name="bc-base",
@@ -152,10 +153,6 @@ def train(project: Path, params: ClusterParams, *, epochs: int = 60, **settings:
 def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks are computed without a task run of Prefect."""
     monkeypatch.setattr(CachedTask, "__call__", lambda self, label="", **inputs: Artifact(**self.compute(**inputs)))
-
-
-def has_checkpoint(project: Path) -> bool:
-    return any((project / "runs" / "learning" / "checkpoints").glob("[!.]*/manifest.json"))
 
 
 def kill_the_node_of_the_stopped_process(nodes: Nodes) -> None:
@@ -175,7 +172,7 @@ def test_a_training_goes_on_from_its_checkpoint_on_another_node(
     body = finetune.body
     monkeypatch.setattr(finetune, "body", None)  # this machine cannot train
     found: list[Artifact] = []
-    thread = threading.Thread(target=lambda: found.append(train(project, nodes.params, epochs=20, checkpoint_minutes=0.0)))
+    thread = threading.Thread(target=lambda: found.append(train(project, nodes.params, checkpoint_minutes=0.0)))
     thread.start()
     kill_the_node_of_the_stopped_process(nodes)
     thread.join(timeout=900)
@@ -187,7 +184,7 @@ def test_a_training_goes_on_from_its_checkpoint_on_another_node(
     assert not list((project / "runs" / "learning" / "checkpoints").iterdir())
     shutil.rmtree("runs")
     monkeypatch.setattr(finetune, "body", body)
-    here = train(project, ClusterParams(), epochs=20)
+    here = train(project, ClusterParams())
     assert here.path == found[0].path
     assert here.digest == found[0].digest
     assert here.facts["loss"] == found[0].facts["loss"]
@@ -200,19 +197,19 @@ def test_two_nodes_train_as_two_processes_of_one_machine_also_after_a_node_was_l
     (project / "two-processes.yaml").write_text(TWO_PROCESSES)
     reports: list[int] = []
     lines: list[str] = []
+    before: list[int] = []
     monkeypatch.setattr(learn, "progress_bar", lambda title: nullcontext(lambda done, *_: reports.append(done)))
-    monkeypatch.setattr(cluster_training, "say", lines.append)
+    monkeypatch.setattr(cluster_training, "say", lambda line: (lines.append(line), before.append(len(reports))))
+    monkeypatch.setattr(cluster_training, "train_here", slow_tasks.train_here)
     found: list[Artifact] = []
     options = {"checkpoint_minutes": 0.0, "accelerate_config": "two-nodes.yaml"}
     thread = threading.Thread(target=lambda: found.append(train(project, nodes.params, **options)))
     thread.start()
-    wait_for(lambda: reports and has_checkpoint(project))
-    count = len(reports)
-    nodes.kill_the_node_of(nodes.process_of("train_here"))
+    kill_the_node_of_the_stopped_process(nodes)
     thread.join(timeout=900)
     there = found[0].facts
     assert lines[0].endswith("; it starts again from its last checkpoint")
-    assert min(reports[count:]) > 1, "it did not start with the first step again"
+    assert min(reports[before[0] :]) > 1, "it did not start with the first step again"
     here = train(project, ClusterParams(), accelerate_config="two-processes.yaml").facts
     assert there["processes"] == here["processes"] == 2
     assert losses(there) == pytest.approx(losses(here), rel=1e-6)
@@ -224,13 +221,13 @@ def test_a_training_on_more_nodes_than_there_are_is_refused(nodes: Nodes, projec
         train(project, nodes.params, accelerate_config="nodes.yaml")
 
 
-def compute_with_interruption(nodes: Nodes, names: str, interrupt: Callable[[], None]) -> list[str]:
-    """The texts of the tasks. `interrupt`: called while both nodes compute one."""
+def compute_with_interruption(nodes: Nodes, names: str, interrupt: Callable[[], None], work: Work = LETTERS) -> list[str]:
+    """The texts of the tasks. `interrupt`: called while the nodes compute as many as they can."""
     (paths.root() / WAIT).touch()
     found: list[list[Artifact]] = []
-    thread = threading.Thread(target=lambda: found.append(compute(nodes, names)))
+    thread = threading.Thread(target=lambda: found.append(compute(nodes, names, work)))
     thread.start()
-    wait_for(lambda: len(starts()) == 2)
+    wait_for(lambda: len(starts()) == min(len(nodes.workers), len(names)))
     interrupt()
     (paths.root() / WAIT).unlink()
     thread.join(timeout=900)
@@ -247,13 +244,19 @@ def test_a_node_that_is_killed_costs_the_task_that_it_was_computing(nodes: Nodes
     assert set(starts()) == set("defgh")
 
 
-def test_a_process_that_is_killed_costs_its_task(nodes: Nodes) -> None:
-    def kill_the_first_task() -> None:
-        first = next((paths.root() / STARTED).glob("i-*"))
-        psutil.Process(int(first.name.split("-")[1])).kill()
+def test_a_process_that_is_killed_costs_its_task_and_the_user_is_told(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(cluster_progress, "say", lines.append)
 
-    assert compute_with_interruption(nodes, "ij", kill_the_first_task) == ["iii", "jjj"]
-    assert sorted(starts()) == ["i", "i", "j"]
+    def kill_the_task() -> None:
+        (start,) = (paths.root() / STARTED).glob("i-*")
+        psutil.Process(int(start.name.split("-")[1])).kill()
+
+    steps_are_shown = replace(LETTERS, shows_steps=True)  # and there are none
+    assert compute_with_interruption(nodes, "i", kill_the_task, steps_are_shown) == ["iii"]
+    assert starts() == ["i", "i"]
+    assert len(lines) == 1
+    assert lines[0].startswith("letters: its process or node was lost; it starts again on node ")
 
 
 def test_what_another_run_computes_takes_no_second_place(nodes: Nodes) -> None:

@@ -6,9 +6,11 @@ computed row by row; else the caller computes it row by row.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +38,12 @@ def varlen_attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[i
     from torch.nn.attention.varlen import varlen_attn
 
     starts, longest = _starts(lengths, query.device), max(lengths)
+    options: dict[str, Any] = {}
+    if query.shape[1] != key.shape[1]:
+        if "enable_gqa" in inspect.signature(varlen_attn).parameters:
+            options["enable_gqa"] = True
+        else:  # PyTorch before 2.12: every query head gets a key head of its own
+            key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
     out: Tensor = varlen_attn(  # type: ignore[assignment]
         query.contiguous(),
         key.contiguous(),
@@ -46,7 +54,7 @@ def varlen_attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[i
         longest,
         scale=scale,
         window_size=(window - 1, 0) if window else (-1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
+        **options,
     )
     return out
 

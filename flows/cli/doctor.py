@@ -51,6 +51,7 @@ def _findings(params_file: Path, full: bool) -> Iterator[Finding]:
     for name in PACKAGES:
         yield _package(name)
     yield Finding("processor", None, f"{os.cpu_count()} cores, {_memory()}")
+    yield from _gpus()
     yield Finding("git", shutil.which("git") is not None, shutil.which("git") or "not found", "install git; DVC needs it")
     yield Finding("on the path", None, _commands())
     yield from _environments()
@@ -59,6 +60,27 @@ def _findings(params_file: Path, full: bool) -> Iterator[Finding]:
     yield Finding("chromium", None, _chromium())
     if full:
         yield _prefect()
+
+
+def _gpus() -> Iterator[Finding]:
+    """Each GPU, and whether PyTorch's kernels for rows of different lengths work on it; without them the same results take longer."""
+    import torch
+
+    from agentevol.rollout import paged_attention
+    from agentevol.training import gpu_attention
+
+    for index in range(torch.cuda.device_count()):
+        shape = (torch.bfloat16, 16, 8, 128)
+        kernels = {"training": gpu_attention.kernel_works(index, *shape), "playing": paged_attention.kernel_works(index, *shape)}
+        missing = " and ".join(name for name, works in kernels.items() if not works)
+        memory = torch.cuda.get_device_properties(index).total_memory / 2**30
+        yield Finding(
+            f"gpu {index}",
+            not missing,
+            f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB"
+            + (f"; {missing} without PyTorch's attention kernel" if missing else ""),
+            "results are right but take longer; use PyTorch 2.12 or later and a GPU that its flash attention supports",
+        )
 
 
 def _chromium() -> str:

@@ -28,6 +28,7 @@ PRELOADED = (
     *("agentevol.report.sweep.write", "agentevol.rollout.engines.transformers", "agentevol.rollout.engines.openai"),
     *("great_expectations.expectations", "matplotlib.figure", "mlflow.store.tracking.sqlalchemy_store", "pandas", "torch"),
     *("transformers.models.llama.modeling_llama", "prefect.cli.deployment", "prefect.cli.flow_run"),
+    *("mlflow.pyfunc.context", "pyarrow.parquet", "matplotlib.backends.backend_agg"),
     *("dvc.cli.parser", "dvc.repo.experiments.queue.celery"),
 )
 """What the programs import sooner or later."""

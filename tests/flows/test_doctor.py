@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from agentevol.rollout import paged_attention
+from agentevol.training import gpu_attention
 from envs.sciworld import jvm
 from envs.webarena import browser
 from flows.cli import doctor, doctor_model
@@ -24,6 +28,19 @@ def test_environments_without_java_or_a_browser_are_reported_with_the_remedy(mon
     assert not {"sciworld", "webarena"} & set(found["environments"].detail.split(", "))
     assert "agentevol[sciworld]" in found["sciworld"].detail
     assert "install" in found["webarena"].detail
+
+
+def test_a_gpu_without_a_kernel_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Card")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=80 * 2**30))
+    monkeypatch.setattr(gpu_attention, "kernel_works", lambda *shape: True)
+    monkeypatch.setattr(paged_attention, "kernel_works", lambda *shape: False)
+    (finding,) = doctor._gpus()
+    assert (finding.ok, finding.detail) == (False, "Card, 80 GiB; playing without PyTorch's attention kernel")
+    monkeypatch.setattr(paged_attention, "kernel_works", lambda *shape: True)
+    (finding,) = doctor._gpus()
+    assert (finding.ok, finding.detail) == (True, "Card, 80 GiB")
 
 
 def test_a_model_is_checked_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,6 +170,16 @@ def test_the_kernel_is_used_only_if_it_agrees_with_attention_row_by_row(monkeypa
     monkeypatch.setattr(varlen, "varlen_attn", varlen_attn)
     assert agrees(gpu_attention.varlen_attention, CPU, torch.float32, heads=4, key_heads=2, width=16)
     assert calls == [(-1, 0), (19, 0)]
+
+    def without_groups(
+        query: Tensor, key: Tensor, value: Tensor, starts: Tensor, _: Tensor, longest: int, __: int, *, scale: float, window_size: Any
+    ) -> Tensor:
+        """PyTorch 2.11: no option for fewer key heads than heads."""
+        assert query.shape[1] == key.shape[1] == value.shape[1]
+        return varlen_attn(query, key, value, starts, starts, longest, longest, scale=scale, window_size=window_size)
+
+    monkeypatch.setattr(varlen, "varlen_attn", without_groups)
+    assert agrees(gpu_attention.varlen_attention, CPU, torch.float32, heads=4, key_heads=2, width=16)
     monkeypatch.setattr(varlen, "varlen_attn", lambda *inputs, **options: varlen_attn(*inputs, **{**options, "window_size": (-1, 0)}))
     assert not agrees(gpu_attention.varlen_attention, CPU, torch.float32, heads=4, key_heads=2, width=16)
     monkeypatch.delattr(varlen, "varlen_attn")

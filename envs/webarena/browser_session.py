@@ -17,6 +17,8 @@ from envs.webarena.page_load import NavigationTracker
 from envs.webarena.site_proxy import Address, address_of, host_text
 
 MAX_TABS = 8
+MAX_READINGS = 20
+"""Of a first observation: a page that never stops changing is read as it is."""
 _KEY_NAMES = {"ctrl": "Control", "cmd": "Meta", "enter": "Enter", "esc": "Escape", "tab": "Tab", "space": "Space"}
 _SELECT_OPTION_JS = "function() { this.selected = true; this.closest('select').dispatchEvent(new Event('change', {bubbles: true})); }"
 
@@ -40,8 +42,21 @@ class BrowserSession:
             "tab_focus": self._tab_focus, "new_tab": self._new_tab, "close_tab": self._close_tab, "goto": self.goto,
             "go_back": lambda: self._go_in_history("back"), "go_forward": lambda: self._go_in_history("forward"),
         }  # fmt: skip
+        self._page_state()  # accessibility is on before the first document comes, as it is for all later ones
         self.page.goto(start_url)
         self._navigation.wait_until_loaded(self.page)
+
+    def observe_first(self) -> str:
+        """The first observation: what two readings in a row agree on. On a busy machine a new browser context can still be at work."""
+        text = self.observe()
+        for _ in range(MAX_READINGS):
+            before = text
+            self._navigation.wait_until_loaded(self.page)
+            self._page_state()[1].ids = {}  # ids follow the order of the settled page
+            text = self.observe()
+            if text == before:
+                break
+        return text
 
     def observe(self) -> str:
         """URL, tabs, and the visible part of the page."""

@@ -122,7 +122,8 @@ class WebArena(TextEnv):
             self._episode = _open_external_sites(task)
         weakref.finalize(self, self._episode.close)
         self._checks_passed, self._held_at_start = None, self._count_held_checks()
-        return f"OBJECTIVE: {intent}\n{self._observe()}"
+        session = self._episode.session
+        return f"OBJECTIVE: {intent}\n{self._episode.browser.call(lambda _: session.observe_first())}"
 
     def act(self, action: str) -> tuple[str, float, bool]:
         parsed = actions.parse(action)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from envs import make
 from envs.base import InvalidAction
 from envs.webarena import WebArena, browser
 from envs.webarena.actions import parse
+from envs.webarena.browser_session import BrowserSession
 from envs.webarena.success_checks import url_matches
 from envs.webarena.task_files import read_tasks
 from envs.webarena.tasks.all_tasks import tasks
@@ -54,6 +56,19 @@ def test_the_tasks_have_webarenas_proportions() -> None:
 def test_both_answer_formats_are_parsed(text: str, action: str) -> None:
     assert WebArena.parse_action(text) == action
     assert parse(action) is not None
+
+
+@needs_browser
+def test_the_first_observation_is_that_of_a_settled_page(env: WebArena, monkeypatch: pytest.MonkeyPatch) -> None:
+    settled, _ = env.reset(options={"item_id": "webarena_0"})
+    observe, readings = BrowserSession.observe, itertools.count()
+
+    def unsettled(session: BrowserSession) -> str:
+        number, text = next(readings), observe(session)
+        return text if number > 1 else f"{text}\n{number}"
+
+    monkeypatch.setattr(BrowserSession, "observe", unsettled)
+    assert env.reset(options={"item_id": "webarena_0"})[0] == settled
 
 
 def test_two_actions_at_once_are_rejected() -> None:

@@ -19,17 +19,13 @@ import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from agentevol.parent_process import end_with_parent
 from agentevol.python_process import module_command, module_environment
 from flows.prefect_database import DatabaseCreation, DatabaseUnavailable, database_variables
+from flows.startup_wait import StartupWait
 from flows.up.state import api_url, loopback
 
 STARTUP_SECONDS = 120.0
-EXTENSION_SECONDS = 60.0
-"""On a busy machine the wait goes on by this much while the server works, up to MAX_PROCESSOR_SECONDS. A start needs about twelve."""
-MIN_PROCESSOR_SECONDS, MAX_PROCESSOR_SECONDS = 0.5, 300.0
 STOP_SECONDS = 5.0
 
 
@@ -70,8 +66,7 @@ class LocalServer:
 
     def wait(self) -> None:
         """Return when the API answers. Raises ServerStartupError when the child ends first, or stops working before it answers."""
-        start = time.monotonic()
-        deadline, used = start + STARTUP_SECONDS, 0.0
+        wait = StartupWait(self.process.pid, STARTUP_SECONDS)
         while True:
             if self.process.poll() is not None:
                 raise ServerStartupError(f"Prefect's API ended with code {self.process.returncode} while starting; {self._log_tail()}")
@@ -80,13 +75,8 @@ class LocalServer:
                     self.creation.finish()
                     return
             time.sleep(0.1)
-            if time.monotonic() < deadline:
-                continue
-            before, used = used, self._processor_seconds()
-            if not before + MIN_PROCESSOR_SECONDS <= used <= MAX_PROCESSOR_SECONDS:
-                waited = time.monotonic() - start
-                raise ServerStartupError(f"Prefect's API did not answer at {self.url} within {waited:.0f} s; {self._log_tail()}")
-            deadline += EXTENSION_SECONDS
+            if wait.is_over():
+                raise ServerStartupError(f"Prefect's API did not answer at {self.url} within {wait.elapsed():.0f} s; {self._log_tail()}")
 
     def stop(self) -> None:
         if self.process.stdin:
@@ -97,13 +87,6 @@ class LocalServer:
             self.process.kill()
             self.process.wait()
         self.creation.release()
-
-    def _processor_seconds(self) -> float:
-        try:
-            times = psutil.Process(self.process.pid).cpu_times()
-            return float(times.user + times.system)
-        except psutil.Error:
-            return 0.0
 
     def _log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()

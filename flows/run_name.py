@@ -5,6 +5,7 @@ Invariant: wrong parameters never fail here; the flow reports them.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from agentevol.settings.load import SettingsError
@@ -12,6 +13,8 @@ from flows.parameters import evolve_overrides, load_parameters
 from tasks.run_identity import run_name
 
 DEFAULT_FILE = "params.yaml"
+_NAMED = {"evolve": ("evolve.iterations", "evolve.samples", "seed"), "sweep": ("sweep.iterations", "sweep.samples", "sweep.seeds")}
+"""The parameters that the first part of a name says already."""
 
 
 def flow_run_name() -> str:
@@ -22,11 +25,12 @@ def flow_run_name() -> str:
 
 
 def name_for(flow: str, parameters: dict[str, Any]) -> str:
-    """`evolve`: M4-K1-s0; `sweep`: its name, or M1.2-K1.3-s0.1; `evaluate`: the model. Then the parameter file and overrides, if given."""
+    """`evolve`: M4-K1-s0; `sweep`: its name, or M1.2-K1.3-s0.1; `evaluate`: the model. Then the parameter file and the other overrides."""
     file, overrides = parameters.get("params_file") or DEFAULT_FILE, list(parameters.get("overrides") or [])
     parts = [_subject(flow, parameters, file, overrides)]
     parts += [file] if file != DEFAULT_FILE else []
-    return " ".join(part for part in [*parts, *overrides] if part)[:200] or flow
+    said = () if flow == "sweep" and parameters.get("name") else _NAMED.get(flow, ())
+    return " ".join(part for part in [*parts, *_changes(flow, file, overrides, said)] if part)[:200] or flow
 
 
 def _subject(flow: str, parameters: dict[str, Any], file: str, overrides: list[str]) -> str:
@@ -52,3 +56,23 @@ def _grid(parameters: dict[str, Any], file: str, overrides: list[str]) -> str:
     axes = {"M": parameters.get("iterations") or grid.iterations, "K": parameters.get("samples") or grid.samples}
     axes |= {"s": parameters.get("seeds") or grid.seeds}
     return "-".join(f"{letter}{'.'.join(map(str, values))}" for letter, values in axes.items())
+
+
+def _changes(flow: str, file: str, overrides: list[str], said: tuple[str, ...]) -> list[str]:
+    """The overrides that a name still has to say: the last of each key, unless the name says it or it has the value of the file.
+
+    The runs of a sweep get the sweep's overrides, its axes among them, and every value of their cell.
+    """
+    last = {override.partition("=")[0]: override for override in overrides}
+    unsaid = {key: text for key, text in last.items() if key not in said and not (flow == "evolve" and key.startswith("sweep."))}
+    unchanged = _values_of(file, tuple(unsaid))
+    return [text for text in unsaid.values() if text not in unchanged]
+
+
+def _values_of(file: str, keys: tuple[str, ...]) -> list[str]:
+    """What the parameter file has for `keys`, as overrides."""
+    try:
+        params = load_parameters(file) if keys else None
+        return [f"{key}={attrgetter(key)(params)}" for key in keys]
+    except (SettingsError, AttributeError):
+        return []

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from flows.prefect_database import DatabaseCreation, DatabaseUnavailable, database_variables
+from flows.startup_wait import StartupWait
 from flows.up import mlflow_ui
 from flows.up.state import HOME_VARIABLE, Record, Service, StartupError, loopback, process_tree, responds, terminate
 
@@ -38,17 +39,16 @@ class StartingService:
         self.creation: DatabaseCreation | None = None
 
     def wait(self) -> None:
-        """Return when it is ready. Raises StartupError if it exits first or takes too long."""
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while time.monotonic() < deadline:
+        """Return when it is ready. Raises StartupError when it exits first, or stops working before it is ready."""
+        wait = StartupWait(self.service.pid, STARTUP_SECONDS)
+        while not self.is_ready():
             if self.process.poll() is not None:
                 raise StartupError(f"{self.service.name} ended with code {self.process.returncode} while starting; {self._log_tail()}")
-            if self.is_ready():
-                if self.creation:
-                    self.creation.finish()
-                return
+            if wait.is_over():
+                raise StartupError(f"{self.service.name} was not ready within {wait.elapsed():.0f} s; {self._log_tail()}")
             time.sleep(0.2)
-        raise StartupError(f"{self.service.name} was not ready within {STARTUP_SECONDS:.0f} s; {self._log_tail()}")
+        if self.creation:
+            self.creation.finish()
 
     def _log_tail(self) -> str:
         return f"its log ({self.service.log}) ends: {last_line(Path(self.service.log))}"

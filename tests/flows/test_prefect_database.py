@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import prefect_server
+from flows import prefect_server, startup_wait
 from flows.prefect_database import CONNECTION_URL, DatabaseCreation, database_variables
 from flows.prefect_server import LocalServer, ServerStartupError
 from tests.servers.ports import free_port
@@ -110,11 +110,11 @@ def test_a_server_that_works_is_waited_for_and_one_that_hangs_is_not(
 ) -> None:
     monkeypatch.setattr(prefect_server, "module_command", lambda _: [sys.executable, "-c", code])
     monkeypatch.setattr(prefect_server, "STARTUP_SECONDS", 0.0)
-    monkeypatch.setattr(prefect_server, "EXTENSION_SECONDS", 0.0)
+    monkeypatch.setattr(startup_wait, "EXTENSION_SECONDS", 0.0)
     monkeypatch.setattr(prefect_server, "STOP_SECONDS", 0.1)
     used = iter([1.0, 2.0, 3.0, 301.0])
     if starts:  # the measured time of a busy process depends on the machine
-        monkeypatch.setattr(LocalServer, "_processor_seconds", lambda _: next(used))
+        monkeypatch.setattr(startup_wait, "_processor_seconds", lambda _: next(used))
     server = LocalServer(tmp_path)
     try:
         with pytest.raises(prefect_server.ServerStartupError, match="did not answer"):

@@ -15,6 +15,8 @@ from flows.run_page import RunPage
 from flows.up.form import describe
 from tests.flows.tiny import make_project
 
+CELL_OF_A_SWEEP = ["sweep.iterations=[4]", "sweep.seeds=[0,1]", "seed=2", "evolve.iterations=4", "evolve.samples=1", "evolve.merge=initial"]
+
 
 @pytest.fixture(autouse=True)
 def toy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,10 +29,17 @@ def toy_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("evolve", {}, "M2-K1-s0"),
         ("evolve", {"iterations": 3, "samples": [1, 2, 3], "seed": 7}, "M3-K1.2.3-s7"),
         ("evolve", {"merge": "none", "params_file": "other.yaml"}, "M2-K4-s0 merge=none other.yaml"),
-        ("evolve", {"overrides": ["seed=5", "explore.temperature=1.0"]}, "M2-K1-s5 seed=5 explore.temperature=1.0"),
+        ("evolve", {"overrides": ["seed=5", "explore.temperature=1.0"]}, "M2-K1-s5 explore.temperature=1.0"),
+        ("evolve", {"overrides": [*CELL_OF_A_SWEEP, "evolve.merge=none"]}, "M4-K1-s2 evolve.merge=none"),
+        ("evolve", {"overrides": ["evolve.merge=none", *CELL_OF_A_SWEEP]}, "M4-K1-s2"),
         ("evolve", {"overrides": ["nonsense=1"]}, "wrong parameters nonsense=1"),
         ("sweep", {"samples": [1, 3]}, "M1.2.3.4-K1.3-s0"),
-        ("sweep", {"name": "mine"}, "mine"),
+        (
+            "sweep",
+            {"overrides": ["sweep.seeds=[0, 1]", "sweep.samples=[1]", "explore.temperature=1.0"]},
+            "M1.2.3.4-K1-s0.1 explore.temperature=1.0",
+        ),
+        ("sweep", {"name": "mine", "overrides": ["sweep.seeds=[0, 1]"]}, "mine sweep.seeds=[0, 1]"),
         ("evaluate", {"model": "runs/latest/model"}, "runs/latest/model"),
         ("clone", {"seed": 3}, "seed 3"),
         ("collect", {}, "collect"),

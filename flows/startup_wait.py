@@ -9,8 +9,6 @@ import time
 
 import psutil
 
-from flows.up.state import process_tree
-
 EXTENSION_SECONDS = 60.0
 """After its time the wait goes on by this much while the process and its children work. A start of Prefect needs about twelve."""
 MIN_PROCESSOR_SECONDS, MAX_PROCESSOR_SECONDS = 0.5, 300.0
@@ -40,7 +38,8 @@ class StartupWait:
 def _processor_seconds(pid: int) -> float:
     """What the process and its children have used so far; 0 if it has ended."""
     try:
-        used = [process.cpu_times() for process in process_tree(psutil.Process(pid))]
+        process = psutil.Process(pid)
+        used = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     except psutil.Error:
         return 0.0
     return float(sum(times.user + times.system for times in used))

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from agentevol.data.artifact_folder import sha256_file
+from agentevol.data.artifact_folder import sha256_file_once
 
 _MODEL_FILES = (
     "config.json",
@@ -62,7 +62,7 @@ def model_digest(folder: Path) -> str:
     files = [folder / name for name in _MODEL_FILES if (folder / name).is_file()] + sorted(folder.glob("*.safetensors"))
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda path: path.name):
-        digest.update(file.name.encode() + b"\0" + bytes.fromhex(sha256_file(file)))
+        digest.update(file.name.encode() + b"\0" + bytes.fromhex(sha256_file_once(file)))
     return digest.hexdigest()
 
 

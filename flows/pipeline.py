@@ -268,6 +268,7 @@ class Pipeline:
             engine=engine or self._engine(),
             action_format=self.params.agent.format,
             cluster=self.params.cluster,
+            num_threads=self.params.model.num_threads,
             **(self.chat if policy.kind == "model" else {}),
         )
         if truncated := episodes.facts["truncated"]["context"]:

@@ -126,6 +126,10 @@ class CachedTask:
         with paths.lock(final.name):
             return is_complete(final) or shared_store.fetch(final.name)
 
+    def are_cached(self, calls: Sequence[Mapping[str, Any]]) -> list[bool]:
+        """`is_cached` for each of those inputs; several at a time where there is a shared store."""
+        return shared_store.look_up_each(lambda inputs: self.is_cached(**inputs), calls)
+
     def is_being_computed(self, **inputs: Any) -> bool:
         """Whether another process that sees this folder computes the result now. Does not wait for it."""
         lock = try_lock(self.folder(inputs).name)

@@ -104,7 +104,8 @@ def code_identity() -> dict[str, str]:
 def _fetch(name: str, node: str) -> None:
     """Copy an input from the shared store if it is missing here. Raises ClusterError, RemoteError."""
     with paths.lock(name):
-        if not is_complete(paths.store() / name) and not shared_store.fetch(name):
+        # The engine needs the policy's digest for every chunk as well, and a policy may have many gigabytes.
+        if not is_complete(paths.store() / name, read_again=False) and not shared_store.fetch(name):
             raise ClusterError(f"node {node} has no {name}, and the shared store has none either; run the same command again")
 
 

@@ -33,11 +33,13 @@ from tasks.env_versions import env_versions, functions_digest
 from tasks.learn import copy_model
 from tasks.locks import exclusive_lock
 from tasks.progress import progress_bar, say
-from tasks.shared_store import evict
+from tasks.shared_store import evict, look_up_each
 
 USAGE_FIELDS = ("requests", "repeated", "tokens_in", "tokens_out")
 """The fields of agentevol.rollout.engine.Usage: what was requested from an endpoint."""
 COST_FIELDS = ("seconds", "episodes", "tokens")
+Chunk = tuple[str, dict[str, Any]]
+"""A call of roll_out_chunk: the label of its task run, and its inputs."""
 _VERBS = {"eval": "evaluating", VALIDATION: "validating"}
 
 
@@ -63,12 +65,14 @@ def roll_out(
     chat_format: str | None = None,
     action_format: ActionFormat = "react",
     cluster: ClusterParams | None = None,
+    num_threads: int | None = None,
 ) -> Artifact:
     """`samples` episodes of the policy `name` on every instruction, as one dataset (sample by sample, in the order of the instructions).
 
     With AdaptiveSamples, the results of earlier episodes decide how many each instruction gets. `engine`: the inference engine, if it is
     not `transformers`. `template_kwargs`, `chat_format`: as in tasks.learn.finetune. `action_format`: how the policy gives its actions.
-    `cluster`: the machines that play, if it is not this one.
+    `cluster`: the machines that play, if it is not this one. `num_threads`: the threads of PyTorch on a node that plays in one process;
+    None: as many as the processors that Ray reserves for it.
     Raises ClusterError, and RolloutFailed if every episode ended with an error; these episodes are not kept, so that the same run repeats
     them after the cause is fixed. If only some episodes ended with an error, they stay on record until a run with another retry policy
     (max_retries, step_timeout, timeout) repeats their chunks.
@@ -79,7 +83,8 @@ def roll_out(
     def play(part: Artifact, *numbers: int) -> list[Artifact]:
         functions = None if action_format == "react" else functions_digest(part)
         inputs = {**common, "instructions": part, "env_versions": env_versions(part), "functions": functions}
-        return _play_chunks([chunk for sample in numbers for chunk in _chunks(inputs, sample, cluster)], cluster)
+        chunks = [chunk for sample in numbers for chunk in _chunks(inputs, sample)]
+        return _play_chunks(_with_retry_tokens(chunks, cluster), cluster, num_threads)
 
     chunks = (
         play_adaptively(play, instructions, samples, sampling.seed)
@@ -103,20 +108,28 @@ def roll_out(
     return episodes
 
 
-def _chunks(common: dict[str, Any], sample: int, cluster: ClusterParams | None) -> list[tuple[str, dict[str, Any]]]:
+def _chunks(common: dict[str, Any], sample: int) -> list[Chunk]:
     """One episode on each instruction, with this sample index: the label and the inputs of each chunk."""
     size, rows = common["settings"].chunk_size, common["instructions"].rows
     starts = list(takewhile(lambda start: start < rows, count(0, size)))
     chunks = []
     for number, start in enumerate(starts, 1):
         inputs = {**common, "start": start, "stop": min(start + size, rows), "sample": sample}
-        if not (cluster and cluster.address and roll_out_chunk.is_being_computed(**inputs)):  # another run's chunk must not hold up ours
-            inputs["retry_token"] = _retry_token(inputs)
         chunks.append((f"{common['split']} {common['name']}, sample {sample + 1}, chunk {number}/{len(starts)}", inputs))
     return chunks
 
 
-def _play_chunks(chunks: list[tuple[str, dict[str, Any]]], cluster: ClusterParams | None) -> list[Artifact]:
+def _with_retry_tokens(chunks: list[Chunk], cluster: ClusterParams | None) -> list[Chunk]:
+    def with_token(chunk: Chunk) -> Chunk:
+        label, inputs = chunk
+        if cluster and cluster.address and roll_out_chunk.is_being_computed(**inputs):  # another run's chunk must not hold up ours
+            return chunk
+        return label, {**inputs, "retry_token": _retry_token(inputs)}
+
+    return look_up_each(with_token, chunks)
+
+
+def _play_chunks(chunks: list[Chunk], cluster: ClusterParams | None, num_threads: int | None) -> list[Artifact]:
     """The chunks, one after the other here, or several at a time on a cluster. An engine on a server is asked from here."""
     if cluster and cluster.address and chunks and not _asks_server(chunks[0][1]["engine"]):
         common = chunks[0][1]
@@ -125,9 +138,15 @@ def _play_chunks(chunks: list[tuple[str, dict[str, Any]]], cluster: ClusterParam
             policy = copy_model(model=policy)  # the nodes have no folder of the user's; the digest, and so every key, stays the same
         title = f"{_VERBS.get(common['split'], 'exploring')} with {common['name']} on the cluster, in chunks"
         calls = [{**inputs, "policy": policy} for _, inputs in chunks]
-        work = Work("a chunk", common["settings"].num_workers, "rollout.num_workers")
-        compute_on_cluster(roll_out_chunk, calls, cluster, work, title=title)
+        compute_on_cluster(roll_out_chunk, calls, cluster, _work_of_chunk(common["settings"], num_threads), title=title)
     return [roll_out_chunk(**inputs, label=label) for label, inputs in chunks]
+
+
+def _work_of_chunk(settings: RolloutParams, num_threads: int | None) -> Work:
+    """Several processes of a chunk have one thread each, as on this machine."""
+    if settings.num_workers == 1 and num_threads:
+        return Work("a chunk", num_threads, "model.num_threads", threads=num_threads)
+    return Work("a chunk", settings.num_workers, "rollout.num_workers")
 
 
 def _asks_server(engine: EngineParams | None) -> bool:

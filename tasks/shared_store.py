@@ -7,7 +7,10 @@ complete here is used, whatever the shared store has.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from tasks.artifact import Artifact, store_folder
 from tasks.progress import say
@@ -15,7 +18,11 @@ from tasks.store_exchange import RUNS, Remote
 
 LINEAGE_FILES = ("run.json", "baselines.json")
 """The files of a report's folder that name the results of the run."""
+LOOK_UPS_AT_ONCE = 16
+"""Most of the time of a look-up is the way to the shared store and back."""
 _MARKER = "agentevol-store"
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 class SharedStore:
@@ -67,6 +74,14 @@ def shared_url() -> str | None:
 def fetch(name: str) -> bool:
     """Copy the result of a key into the store if the shared store has it. Call it with the key's lock held. Raises RemoteError."""
     return _shared is not None and _shared.fetch(name)
+
+
+def look_up_each(look_up: Callable[[Item], Found], items: Sequence[Item]) -> list[Found]:
+    """`look_up` of each item, in their order; several at a time if they ask the shared store. Raises the error of the first that fails."""
+    if _shared is None or len(items) < 2:
+        return [look_up(item) for item in items]
+    with ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="look-up") as pool:
+        return list(pool.map(look_up, items))
 
 
 def publish(root: Path, digest: str) -> None:

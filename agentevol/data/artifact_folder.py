@@ -14,15 +14,20 @@ import json
 import os
 import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 MANIFEST = "manifest.json"
 TEMPORARY_SUFFIX, BACKUP_SUFFIX = ".tmp", ".old"
 VISIBLE_WITHIN = 90.0
 """Seconds after which a shared file system must show what another machine wrote (NFS remembers for up to a minute that a name is free)."""
+
+SETTLED_AFTER = 2.0
+"""Seconds after which a further change of a file shows in its times, which are coarse on some file systems."""
+_KEPT_DIGESTS = 10_000
 
 
 class IncompleteFolder(RuntimeError):
@@ -87,24 +92,59 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether the manifest exists and every file in it exists with the digest in it."""
+def is_complete(folder: Path, *, read_again: bool = True) -> bool:
+    """Whether the manifest exists and every file in it exists with the digest in it.
+
+    `read_again`: false: what this process has read before, and what has not been written since, is not read again.
+    """
     try:
-        return first_damaged_file(folder) is None
+        return first_damaged_file(folder, sha256_file if read_again else sha256_file_once) is None
     except (IncompleteFolder, OSError):
         return False
 
 
-def first_damaged_file(folder: Path) -> str | None:
+def first_damaged_file(folder: Path, sha256: Callable[[Path], str] | None = None) -> str | None:
     """The name of a file whose digest differs from the manifest; None if all are as they were written. Raises IncompleteFolder, OSError."""
-    files = read_manifest(folder)["files"]
-    return next((name for name, digest in files.items() if sha256_file(Path(folder) / name) != digest), None)
+    files, sha256 = read_manifest(folder)["files"], sha256 or sha256_file
+    return next((name for name, digest in files.items() if sha256(Path(folder) / name) != digest), None)
 
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_file_once(path: Path) -> str:
+    """SHA-256 of a file's bytes. A file that this process has read is not read again, unless it was written or replaced since."""
+    with Path(path).open("rb") as stream:  # opening shows what another machine wrote on a shared file system
+        version = _version(stream)
+        if version in _digests:
+            return _digests[version]
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        if _version(stream) == version and time.time() - version.changed / 1e9 > SETTLED_AFTER:
+            if len(_digests) >= _KEPT_DIGESTS:
+                _digests.clear()
+            _digests[version] = digest
+    return digest
+
+
+class _FileVersion(NamedTuple):
+    """What differs after a file was written or replaced."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+    changed: int
+
+
+def _version(stream: IO[bytes]) -> _FileVersion:
+    status = os.fstat(stream.fileno())
+    return _FileVersion(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+_digests: dict[_FileVersion, str] = {}
 
 
 def digest_json(value: Any) -> str:

@@ -39,8 +39,8 @@ class ClusterParams(Section):
     finetune: bool = parameter(True, "Train policies on the nodes, too; false: this machine trains.", effect="none", added_later=True)
     num_cpus: Count | None = parameter(
         None,
-        "CPU cores for one chunk of a rollout, or for one process of a training; null: as many as rollout.num_workers, or as the threads of"
-        " a training (model.num_threads).",
+        "CPU cores for one chunk of a rollout, or for one process of a training; null: as many as rollout.num_workers (with one worker:"
+        " model.num_threads), or as the threads of a training (model.num_threads).",
         effect="none",
     )
     num_gpus: Natural | None = parameter(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import cluster_node, cluster_training, paths
+from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
 from tasks.progress_board import ProgressReport
 
@@ -30,6 +31,15 @@ def letters(out: Path, *, letter: str) -> TaskOutput:
         time.sleep(0.05)
     (out / "text").write_text(letter * 3)
     return TaskOutput(facts={"process": os.getpid()})
+
+
+@cached_task("text", version="1")
+def thread_count(out: Path, *, call: int, policy: Artifact | None = None) -> TaskOutput:
+    """Says how many threads PyTorch has."""
+    import torch
+
+    (out / "call").write_text(str(call))
+    return TaskOutput(facts={"threads": torch.get_num_threads()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,18 @@ from typing import Any
 import pytest
 
 import agentevol.rollout.rollout
+import tasks.rollout
 from agentevol.data.dataset import read_dataset, write_instructions
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.rollout.sampling import Sampling
+from agentevol.settings.cluster import ClusterParams
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
 from envs import registry
 from envs.base import Instruction
 from tasks import paths
 from tasks.artifact import Artifact
+from tasks.cluster import Work
 from tasks.rollout import PolicyChanged, RolloutFailed, roll_out
 from tests.flows.tiny import Pushing
 
@@ -176,3 +179,13 @@ def test_the_facts_list_the_chunks_so_that_shared_work_is_counted_once(played: l
     one, three = explore(samples=1), explore(samples=3)
     assert [chunk["path"] for chunk in one.facts["chunks"]] == [chunk["path"] for chunk in three.facts["chunks"][:3]]
     assert sum(chunk["episodes"] for chunk in three.facts["chunks"]) == three.facts["episodes"] == 15
+
+
+@pytest.mark.parametrize(("workers", "expected"), [(1, (3, 3)), (2, (2, None))])
+def test_a_node_plays_with_the_threads_of_the_run(
+    played: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, workers: int, expected: tuple[int, int | None]
+) -> None:
+    found: list[Work] = []
+    monkeypatch.setattr(tasks.rollout, "compute_on_cluster", lambda _, calls, cluster, work, title: found.append(work))
+    explore(samples=1, settings=RolloutParams(num_workers=workers), cluster=ClusterParams(address="auto"), num_threads=3)
+    assert [(work.cpus, work.threads) for work in found] == [expected]

@@ -52,6 +52,25 @@ def test_without_a_shared_store_a_machine_computes_for_itself(machine: Machine, 
     assert ran == ["a", "b", "joined"]
 
 
+def test_many_results_are_looked_up_at_the_same_time_and_told_in_their_order(machine: Machine, url: str) -> None:
+    machine("one", url)
+    for letter in "aceg":
+        compute(letters([]), letter=letter)
+    machine("two", url)
+    task = letters([])
+    assert task.are_cached([{"letter": letter} for letter in "abcdefg"]) == [True, False] * 3 + [True]
+    assert [task.is_stored(letter=letter) for letter in "abcdefg"] == [True, False] * 3 + [True]
+    together = threading.Barrier(4)  # passes only where four wait at once
+
+    def wait(number: int) -> int:
+        together.wait(timeout=60)
+        return -number
+
+    assert shared_store.look_up_each(wait, range(8)) == [-number for number in range(8)]
+    with pytest.raises(ZeroDivisionError):
+        shared_store.look_up_each(lambda number: 1 // number, [1, 0, 2])
+
+
 def test_results_from_before_the_shared_store_are_copied_there(machine: Machine, folder_url: str) -> None:
     machine("one", "")
     job([])

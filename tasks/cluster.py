@@ -7,7 +7,6 @@ run has the same digests with a cluster and without. Whatever is lost with a nod
 from __future__ import annotations
 
 import os
-import socket
 import time
 import uuid
 from collections import deque
@@ -23,6 +22,7 @@ from agentevol.settings.cluster import ClusterParams
 from tasks import paths, shared_store
 from tasks.artifact import store_folder
 from tasks.cached_task import CachedTask
+from tasks.cluster_head import Head, connect
 from tasks.cluster_node import ClusterError, NodeFolder, code_identity, compute_here, results_in, tokens
 from tasks.cluster_progress import ProgressReceiver
 from tasks.locks import exclusive_lock, try_lock
@@ -30,8 +30,6 @@ from tasks.progress import ProgressCallback, progress_bar
 
 LOST_AT_MOST = 3
 """How often a task may be lost with its node before the run gives up."""
-ANSWERS_WITHIN = 10.0
-"""Seconds in which the cluster's head must accept a connection."""
 SUBMITTED_AT_MOST = 500
 """Calls of a task that are on the cluster at the same time; each holds an open file here."""
 
@@ -76,26 +74,32 @@ def compute_on_cluster(task: CachedTask, calls: Sequence[Mapping[str, Any]], clu
 
 def _compute_unclaimed(task: CachedTask, calls: Sequence[Call], cluster: ClusterParams, work: Work, title: str) -> list[Call]:
     """Compute the calls that no other run on this machine computes; returns the others."""
-    others, computed, waiting, pending = [], [], deque(calls), dict[Any, FileLock]()
+    others, computed, waiting = list[Call](), list[Call](), deque(calls)
+    claimed, pending = deque[tuple[Call, FileLock]](), dict[Any, FileLock]()
     with progress_bar(title) as progress, _Submission(task, cluster, work, title, progress) as submission:
         try:
             while waiting or pending:
-                while waiting and len(pending) < SUBMITTED_AT_MOST:
+                while waiting and len(pending) + len(claimed) < SUBMITTED_AT_MOST:
                     inputs = waiting.popleft()
                     if (claim := try_lock(_claim_name(task, inputs))) is None:
                         others.append(inputs)
-                    elif task.is_cached(**inputs):
+                    else:
+                        claimed.append((inputs, claim))
+                for is_cached in task.are_cached([inputs for inputs, _ in claimed]):
+                    inputs, claim = claimed[0]
+                    if is_cached:
                         claim.release()
                     else:
                         pending[submission.submit(inputs)] = claim
                         computed.append(inputs)
+                    claimed.popleft()
                 for reference in submission.finished(list(pending)):
                     pending.pop(reference).release()
                 if not work.shows_steps:
                     progress(len(calls) - len(waiting) - len(pending), len(calls))
         finally:
             submission.cancel(pending)  # after an error or Ctrl-C, the run does not need these results
-            for claim in pending.values():
+            for claim in [*pending.values(), *(claim for _, claim in claimed)]:
                 claim.release()
     _wait_until_visible(task, computed)
     return others
@@ -111,7 +115,7 @@ class _Submission:
 
     def __init__(self, task: CachedTask, cluster: ClusterParams, work: Work, title: str, progress: ProgressCallback) -> None:
         self._task, self._cluster, self._work, self._title, self._progress = task, cluster, work, title, progress
-        self._ray: Any = None
+        self._head: Head | None = None
         self._receiver: ProgressReceiver | None = None
         self._published: set[str] = set()
 
@@ -121,13 +125,13 @@ class _Submission:
 
     def __exit__(self, *_: object) -> None:
         self._token.unlink(missing_ok=True)
-        if self._receiver:
+        if self._receiver and self._head and not self._head.is_lost:
             self._receiver.close()
 
-    def _connect(self) -> None:
+    def _connect(self) -> Head:
         assert self._cluster.address is not None
-        self._ray = ray = connect(self._cluster.address)
-        work, folder = self._work, self._cluster.folder
+        head = connect(self._cluster.address)
+        ray, work, folder = head.ray, self._work, self._cluster.folder
         self._remote = ray.remote(compute_here).options(
             **resources_of(ray, self._cluster, work),
             max_retries=LOST_AT_MOST,
@@ -140,56 +144,35 @@ class _Submission:
         if work.shows_steps:
             self._receiver = ProgressReceiver(ray, self._title, self._progress)
         self._options = (work.threads, self._receiver and self._receiver.board)
+        return head
 
     def submit(self, inputs: Call) -> Any:
         """The reference of the call. Raises ClusterError."""
-        if self._ray is None:
-            self._connect()
+        if self._head is None:
+            self._head = self._connect()
         for artifact in results_in(inputs):
             if artifact.path not in self._published:
                 shared_store.publish(store_folder(artifact), artifact.digest)
                 self._published.add(artifact.path)
-        return self._remote.remote(*self._common, inputs, *self._options)
+        with self._head.guard():
+            return self._remote.remote(*self._common, inputs, *self._options)
 
     def finished(self, pending: list[Any]) -> list[Any]:
         """Wait a while for a call; returns those that are done. Raises the error of a call, or ClusterError."""
-        if not pending:
+        if not pending or self._head is None:
             return []
-        done, _ = self._ray.wait(pending, num_returns=1, timeout=1.0 if self._receiver else 5.0)
+        done = self._head.wait(pending, 1.0 if self._receiver else 5.0)
         if self._receiver:
-            self._receiver.show()
+            with self._head.guard():
+                self._receiver.show()
         for reference in done:
-            _result(self._ray, reference, self._work)
-        return list(done)
+            _result(self._head, reference, self._work)
+        return done
 
     def cancel(self, pending: Iterable[Any]) -> None:
-        for reference in pending:
-            self._ray.cancel(reference, force=True)
-
-
-def connect(address: str) -> Any:
-    """The module ray, connected to the cluster. Raises ClusterError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
-    if not ray.is_initialized():
-        try:
-            _check_reachable(address)
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", configure_logging=False)
-        except Exception as error:  # Ray raises whatever its transport raises
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ClusterError(
-                f"cluster.address: {address} given, but no Ray cluster answers there ({reason[:200]});"
-                " start one with `ray start --head`, or set cluster.address to null"
-            ) from None
-    return ray
-
-
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes. Raises OSError."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+        if self._head and not self._head.is_lost:
+            for reference in pending:
+                self._head.ray.cancel(reference, force=True)
 
 
 def resources_of(ray: Any, cluster: ClusterParams, work: Work, nodes: int = 1) -> dict[str, int]:
@@ -207,12 +190,15 @@ def resources_of(ray: Any, cluster: ClusterParams, work: Work, nodes: int = 1) -
     return wanted
 
 
-def _result(ray: Any, reference: Any, work: Work) -> None:
+def _result(head: Head, reference: Any, work: Work) -> None:
+    exceptions = head.ray.exceptions
     try:
-        ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
+        with head.guard():
+            head.ray.get(reference)
+    except exceptions.RayTaskError as error:
         raise error_of_task(error) from None
-    except ray.exceptions.RayError as error:
+    except exceptions.RayError as error:
+        head.require()  # with the head, all nodes are lost
         raise ClusterError(
             f"cluster: {work.name} was lost with its node or process {LOST_AT_MOST + 1} times ({_last_line(error)});"
             " run the same command again, or lower what it needs (rollout.concurrency, finetune.micro_batch_tokens)"
@@ -238,7 +224,8 @@ def shared_token() -> Path:
 
 def _wait_until_visible(task: CachedTask, calls: Sequence[Mapping[str, Any]]) -> None:
     deadline = time.monotonic() + VISIBLE_WITHIN
-    for inputs in calls:
+
+    def wait(inputs: Mapping[str, Any]) -> None:
         while not task.is_cached(**inputs):
             if time.monotonic() > deadline:
                 raise ClusterError(
@@ -247,3 +234,5 @@ def _wait_until_visible(task: CachedTask, calls: Sequence[Mapping[str, Any]]) ->
                 )
             time.sleep(0.5)
             list(os.scandir(paths.root()))  # makes NFS look again
+
+    shared_store.look_up_each(wait, calls)

@@ -18,7 +18,8 @@ from agentevol.data.artifact_folder import VISIBLE_WITHIN
 from agentevol.settings.cluster import ClusterParams
 from agentevol.training.launch import LaunchFailed, Machine, ProcessLost, Progress, run_processes
 from tasks import paths
-from tasks.cluster import LOST_AT_MOST, Work, connect, error_of_task, resources_of, shared_token
+from tasks.cluster import LOST_AT_MOST, Work, error_of_task, resources_of, shared_token
+from tasks.cluster_head import Head, connect
 from tasks.cluster_node import ClusterError, NodeFolder, code_identity, prepare_node
 from tasks.cluster_progress import ProgressReceiver, forward_progress
 from tasks.progress import progress_bar, say
@@ -42,11 +43,11 @@ class NodesTraining:
     def __call__(self, config_file: Path, spec: Mapping[str, Any], progress: Progress | None) -> dict[str, Any]:
         """Raises ClusterError, LaunchFailed."""
         assert self.cluster.address is not None
-        ray = connect(self.cluster.address)
-        resources = resources_of(ray, self.cluster, self.work, nodes=self.machines)
+        head = connect(self.cluster.address)
+        resources = resources_of(head.ray, self.cluster, self.work, nodes=self.machines)
         for _ in range(LOST_AT_MOST + 1):
             try:
-                facts, digest = self._train(ray, resources, config_file, spec, progress)
+                facts, digest = self._train(head, resources, config_file, spec, progress)
             except NodesLost as lost:
                 say(f"{self.title}: {lost}; it starts again from its last checkpoint")
                 continue
@@ -58,17 +59,21 @@ class NodesTraining:
         )
 
     def _train(
-        self, ray: Any, resources: dict[str, int], config_file: Path, spec: Mapping[str, Any], progress: Progress | None
+        self, head: Head, resources: dict[str, int], config_file: Path, spec: Mapping[str, Any], progress: Progress | None
     ) -> tuple[dict[str, Any], str]:
         """The facts and the model's digest. Raises NodesLost, ClusterError, LaunchFailed."""
         from ray.util.placement_group import remove_placement_group
 
+        ray = head.ray
         token = shared_token()
         receiver = ProgressReceiver(ray, self.title, progress or (lambda *_: None))
-        group = self._reserve(ray, resources)
+        group = self._reserve(head, resources)
         pending: list[Any] = []
         try:
-            address, port = self._result(ray, self._on_node(ray, free_address, resources, group, 0).remote())
+            found = self._on_node(ray, free_address, resources, group, 0).remote()
+            while not head.wait([found], 5.0):
+                pass
+            address, port = self._result(ray, found)
             place, code = NodeFolder(str(paths.root()), token.name, None), code_identity()
             for rank in range(self.machines):
                 machine = Machine(rank, self.machines, address, port)
@@ -76,7 +81,8 @@ class NodesTraining:
                 pending.append(remote.remote(place, code, config_file.name, config_file.read_text(), spec, machine, receiver.board))
             first, failures, deadline = pending[0], list[Exception](), float("inf")
             while pending and time.monotonic() < deadline:
-                done, pending = ray.wait(pending, num_returns=1, timeout=1.0)
+                done = head.wait(pending, 1.0)
+                pending = [reference for reference in pending if reference not in done]
                 receiver.show()
                 for reference in done:
                     try:
@@ -89,17 +95,19 @@ class NodesTraining:
                 if any(isinstance(error, NodesLost | ProcessLost) for error in failures):
                     break
             if failures:
+                head.require()  # with the head, all nodes are lost
                 raise _cause(failures)
             facts, digest = ray.get(first)
             return facts, digest
         finally:
-            for reference in pending:
-                ray.cancel(reference, force=True)
-            remove_placement_group(group)
-            receiver.close()
+            if not head.is_lost:
+                for reference in pending:
+                    ray.cancel(reference, force=True)
+                remove_placement_group(group)
+                receiver.close()
             token.unlink(missing_ok=True)
 
-    def _reserve(self, ray: Any, resources: dict[str, int]) -> Any:
+    def _reserve(self, head: Head, resources: dict[str, int]) -> Any:
         """A place on each of several nodes, at the same time; waits until they are free."""
         from ray.util.placement_group import placement_group
 
@@ -107,7 +115,7 @@ class NodesTraining:
         group = placement_group([bundle] * self.machines, strategy="STRICT_SPREAD")
         with progress_bar(f"{self.title}: waiting for {self.machines} free nodes"):
             while not group.wait(5):
-                pass
+                head.check()
         return group
 
     def _on_node(self, ray: Any, function: Any, resources: dict[str, int], group: Any, rank: int) -> Any:

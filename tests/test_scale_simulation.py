@@ -17,14 +17,14 @@ COSTS = Costs(
     hash_bytes=10.0,
 )  # fmt: skip
 WORK = Workload(
-    nodes=2, iterations=3, trajectories=60, evaluated=10, chunk_size=5, episode=2.0, model_bytes=20.0, shared=False, latency=0.5,
+    nodes=2, iterations=3, trajectories=60, evaluated=10, chunk_size=5, episode=2.0, model_bytes=20.0, shared=False, latency=0.5, at_once=5,
     node_bytes=4.0, store_bytes=4.0, load_bytes=5.0,
 )  # fmt: skip
 
 
 def test_nodes_play_at_the_same_time_and_the_head_works_through_one_chunk_after_the_other() -> None:
     found = simulate(COSTS, WORK, 1)
-    load = 1.0 + 20.0 * (2 / 10.0 + 1 / 5.0)
+    load = 1.0 + 20.0 * (1 / 10.0 + 1 / 5.0)
     chunk = load + 5 * 2.0 + 0.01 + 0.02
     fetch = 20.0 / (4.0 / 2)  # both nodes at once
     assert found.playing == pytest.approx((fetch + chunk) + 2 * chunk)  # two chunks are evaluated, then four explored
@@ -49,8 +49,8 @@ def test_what_the_store_holds_already_makes_later_iterations_slower() -> None:
 def test_with_a_shared_store_nodes_and_head_wait_for_its_requests() -> None:
     here, shared = simulate(COSTS, WORK, 3), simulate(COSTS, replace(WORK, shared=True), 3)
     folders = 2 * (6 + DATA_TASKS)
-    assert shared.look_ups - here.look_ups == pytest.approx(2 * 6 * (0.1 + 1 * 0.5))
-    assert shared.collecting == pytest.approx(6 * (0.3 + 3 * 0.5 + 0.001 * folders))
+    assert shared.look_ups - here.look_ups == pytest.approx(2 * 6 * (0.1 + 1 * 0.5 / 5))
+    assert shared.collecting == pytest.approx(6 * (0.3 + 3 * 0.5 / 5 + 0.001 * folders))
     assert shared.playing - here.playing == pytest.approx(3 * (0.1 + 0.6 + 7 * 0.5 - 0.001 * folders))
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
-
 from benchmarks.scale import datasets
 from benchmarks.scale.simulation import Costs
+from benchmarks.scale.task_runs import begin_project, measure_task_runs
 from tests.servers.s3 import S3Server
 
 CHUNK, RESULTS, POLICIES = 10, 40, 12
@@ -46,47 +45,30 @@ def measure(folder: Path, task_runs: int) -> tuple[Costs, list[dict[str, float]]
 
 
 def prefect_curve(folder: Path, count: int, points: int = 10) -> tuple[list[dict[str, float]], float, float]:
-    """`count` task runs in one flow run whose results are stored already, as a cluster leaves them for the head.
+    """`count` task runs in one flow run (benchmarks/scale/task_runs.py); at least two.
 
     Returns the curve, a point for each tenth of them: `until` (the number of task runs), and per task run the `head`'s and the `server`'s
     processor seconds and the `wall` seconds; the bytes of Prefect's database per task run; and the seconds of a page per row of its table.
     """
-    from prefect import flow
+    blocks, seconds_per_row = measure_task_runs(folder, count, max(1, count // points), afterwards=_page_row)
+    curve: list[dict[str, float]] = [
+        {"until": block.until, "head": block.flow, "server": block.server, "wall": block.wall} for block in blocks
+    ]
+    size = (blocks[-1].database_bytes - blocks[0].database_bytes) / (blocks[-1].until - blocks[0].until)
+    return curve, size, seconds_per_row
 
-    from flows.prefect_server import LocalServer
+
+def _page_row(clock: Callable[[], float]) -> float:
+    """The processor seconds that a row adds to the page of a run."""
     from flows.run_page import RunPage
 
-    _begin(folder)
-    server = LocalServer(folder / ".prefect")
-    with use_server(server):
-        task = note_task()
-        for number in range(count):
-            task.compute(number=number)
-        process = psutil.Process(server.process.pid)
-        curve: list[dict[str, float]] = []
-        rates: list[float] = []
-        before = _database_bytes(folder)
-
-        @flow(name="measured")
-        def measured() -> None:
-            for start in range(0, count, max(1, count // points)):
-                part = range(start, min(count, start + max(1, count // points)))
-                clocks = _clocks(process)
-                for number in part:
-                    task(number=number)
-                spent = [(after - begin) / len(part) for begin, after in zip(clocks, _clocks(process), strict=True)]
-                curve.append({"until": part.stop, **dict(zip(("head", "server", "wall"), spent, strict=True))})
-            page = RunPage()
-            scores = {"success": 0.5, "success_low": 0.4, "success_high": 0.6, "n": 100, "errors": 0}
-            for rows in (1, 400):
-                clocks = _clocks(process)
-                page.show_table({f"Iteration {number}": {"maze": scores, "overall": scores} for number in range(rows)})
-                rates.append(sum(_clocks(process)[:2]) - sum(clocks[:2]))
-
-        measured()
-        time.sleep(2.0)  # the server writes the last events later
-        size = (_database_bytes(folder) - before) / count
-    return curve, size, max(0.0, rates[1] - rates[0]) / 399
+    page, seconds = RunPage(), []
+    scores = {"success": 0.5, "success_low": 0.4, "success_high": 0.6, "n": 100, "errors": 0}
+    for rows in (1, 400):
+        start = clock()
+        page.show_table({f"Iteration {number}": {"maze": scores, "overall": scores} for number in range(rows)})
+        seconds.append(clock() - start)
+    return max(0.0, seconds[1] - seconds[0]) / 399
 
 
 def store(folder: Path) -> dict[str, float]:
@@ -126,7 +108,7 @@ def remote_store(folder: Path) -> dict[str, Any]:
         timed(lambda number: task.is_cached(number=RESULTS + number))
         timed(lambda number: task.compute(number=number))  # publishes what is there
         assert paths.root() == folder / "one"
-        _begin(folder / "two")
+        begin_project(folder / "two")
         shared_store.use_shared_store("s3://costs/agentevol")
         timed(lambda number: task.compute(number=number))
     names = ("remote_look_up", "remote_write", "remote_read")
@@ -151,7 +133,7 @@ def tracking(folder: Path) -> dict[str, float]:
     from tasks.mlflow_run import RunTracker
     from tests.tasks.test_mlflow_run import BASE, EPISODES, PROVENANCE, policy_record
 
-    _begin(folder)
+    begin_project(folder)
     write_dataset(folder / "episodes", EPISODES * 5, {})
     with RunTracker(Params(), BASE, PROVENANCE) as tracker:
         tracker.log_policy(policy_record("bc-base", 0))
@@ -170,31 +152,6 @@ def model(folder: Path) -> dict[str, float]:
     engine = _per_call(lambda _: create_engine(datasets.BASE, None, num_slots=2, context_length=512), 3)
     (folder / "weights").write_bytes(bytes(HASHED))
     return {"engine": engine, "hash_bytes": HASHED / _per_call(lambda _: sha256_file(folder / "weights"), 3)}
-
-
-@contextmanager
-def use_server(server: Any) -> Iterator[None]:
-    """Prefect, which is imported already, uses this server and this project's folder, until the server ends."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_RESULTS_LOCAL_STORAGE_PATH, temporary_settings
-
-    try:
-        server.wait()
-        with temporary_settings({PREFECT_API_URL: server.url, PREFECT_RESULTS_LOCAL_STORAGE_PATH: Path(".prefect/results").resolve()}):
-            yield
-    finally:
-        server.stop()
-
-
-def note_task() -> Any:
-    """A task with a tiny result."""
-    from tasks.cached_task import TaskOutput, cached_task
-
-    @cached_task("text", version="1")
-    def note(out: Path, *, number: int) -> TaskOutput:
-        (out / "number").write_text(str(number))
-        return TaskOutput()
-
-    return note
 
 
 def chunk_task(episodes: list[Any]) -> Any:
@@ -238,17 +195,8 @@ def _serve_s3(connection: Any) -> None:
 
 
 def _episodes(folder: Path) -> list[Any]:
-    _begin(folder)
+    begin_project(folder)
     return datasets.expert_episodes(CHUNK)
-
-
-def _begin(folder: Path) -> None:
-    """Make the folder the project."""
-    folder.mkdir(parents=True)
-    os.chdir(folder)
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "PREFECT_API_URL"):
-        os.environ.pop(name, None)
-    os.environ["PREFECT_HOME"] = str(folder / ".prefect")
 
 
 def _per_call(call: Callable[[int], Any], count: int) -> float:
@@ -259,15 +207,6 @@ def _per_call(call: Callable[[int], Any], count: int) -> float:
         call(number)
         spent.append(time.process_time() - start)
     return median(spent)
-
-
-def _clocks(server: psutil.Process) -> tuple[float, float, float]:
-    times = server.cpu_times()
-    return time.process_time(), times.user + times.system, time.perf_counter()
-
-
-def _database_bytes(folder: Path) -> int:
-    return _size(folder / ".prefect", "prefect.db*")
 
 
 def _size(folder: Path, pattern: str) -> int:

@@ -1,14 +1,16 @@
 """A run on many nodes, computed from the costs of its parts (benchmarks/scale/costs.py measures them).
 
 Invariant: the parts follow each other as they do in flows/evolve.py, tasks/rollout.py and tasks/cluster.py. The head does its work for one
-chunk after the other; nodes play at the same time; nothing overlaps that does not overlap there. Training is left out: it takes the same
-time whatever number of nodes plays.
+chunk after the other, but waits for several answers of S3 at once; nodes play at the same time; nothing else overlaps. Training is left
+out: it takes the same time whatever number of nodes plays.
 """
 
 from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass, fields
+
+from tasks.shared_store import LOOK_UPS_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,9 @@ class Workload:
 
     `trajectories`: explored in all iterations together. `evaluated`: episodes per iteration on AgentEval and the validation split.
     `episode`: seconds of a node per episode, if it plays a chunk. `shared`: whether results travel through S3, and not through a folder.
-    `latency`: seconds of one request to it. `node_bytes`, `store_bytes`: bytes per second that a node, and the store in all, can transfer.
-    `load_bytes`: bytes of weights that a node loads per second.
+    `latency`: seconds of one request to it. `at_once`: the results that the head looks up or fetches at the same time. `node_bytes`,
+    `store_bytes`: bytes per second that a node, and the store in all, can transfer. `load_bytes`: bytes of weights that a node loads per
+    second.
     """
 
     nodes: int = 1000
@@ -61,6 +64,7 @@ class Workload:
     model_bytes: float = 11e6
     shared: bool = True
     latency: float = 0.02
+    at_once: int = LOOK_UPS_AT_ONCE
     node_bytes: float = 1.25e9
     store_bytes: float = 1e10
     load_bytes: float = 2e9
@@ -86,8 +90,8 @@ class Iteration:
 PARTS = tuple(field.name for field in fields(Iteration) if field.name != "busy")
 DATA_TASKS = 8
 """Tasks of an iteration besides its chunks: joining (twice), filter, merge, gate, fine-tune, score, summary."""
-HASH_PASSES = 2
-"""How often a node computes the digest of the policy for one chunk: before the task, and in the engine."""
+HASH_PASSES = 1
+"""How often a node reads the policy for its digest, for one chunk, if a process plays one chunk only."""
 
 
 def simulate(costs: Costs, work: Workload, number: int) -> Iteration:
@@ -155,11 +159,11 @@ def sizes(costs: Costs, work: Workload) -> dict[str, float]:
 
 
 def _look_up(costs: Costs, work: Workload) -> float:
-    remote = costs.remote_look_up + costs.remote_requests[0] * work.latency
+    remote = costs.remote_look_up + costs.remote_requests[0] * work.latency / work.at_once
     return costs.look_up + (remote if work.shared else 0.0)
 
 
 def _read(costs: Costs, work: Workload, folders: int) -> float:
     """A result of a node that has a folder of its own is copied into the head's store, one that is in a common folder only looked up."""
-    copied = costs.remote_read + costs.remote_requests[2] * work.latency + costs.write_per_folder * folders
+    copied = costs.remote_read + costs.remote_requests[2] * work.latency / work.at_once + costs.write_per_folder * folders
     return copied if work.shared else costs.look_up

@@ -22,6 +22,7 @@ from tasks.mlflow_views import experiment_links
 from tasks.policy_record import PolicyRecord
 
 SCORES, GATE, LINKS = "scores", "gate", "links"
+_MARK = "*"
 
 
 class RunPage:
@@ -39,17 +40,21 @@ class RunPage:
 
     def show_scores(self, policies: Sequence[PolicyRecord], selected: PolicyRecord | None = None) -> None:
         """One row per policy, one column per environment. `selected`: the result of the run, which is marked."""
-        mark = " (selected on the validation split)" if selected and selected.validation_scores else ""
-        self.show_table({policy.label + (mark if policy is selected else ""): policy.scores.facts for policy in policies})
+        marked = selected if selected and selected.validation_scores else None
+        note = f"{_MARK} selected on the validation split, not on AgentEval: the result of the run." if marked else ""
+        self.show_table({policy.label + (_MARK if policy is marked else ""): policy.scores.facts for policy in policies}, note)
 
-    def show_table(self, scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
-        """`scores`: by policy and environment; the column of all environments together is the last."""
+    def show_table(self, scores: Mapping[str, Mapping[str, Mapping[str, Any]]], note: str = "") -> None:
+        """`scores`: by policy and environment; the column of all environments together is the last.
+
+        Labels must be short: next to a long one, Prefect's page hides the last column at a width of 1,280 pixels.
+        """
         environments = sorted({env for facts in scores.values() for env in facts}, key=lambda env: (env == "overall", env))
         rows = [
             {"policy": label, **{env: format_rate(facts[env], missing="") if env in facts else "" for env in environments}}
             for label, facts in scores.items()
         ]
-        _put("table", SCORES, json.dumps(rows), "Success on AgentEval in %, with 95 % intervals.")
+        _put("table", SCORES, json.dumps(rows), f"Success on AgentEval in %, with 95 % intervals. {note}".rstrip())
 
     def show_links(self, *, experiment: str = "", run: str = "", folder: Path | None = None) -> None:
         """Links to the run's pages in MLflow and to its folder (for a sweep, which has no MLflow run: to its report)."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -13,6 +14,7 @@ from flows import run_page
 from flows.run_name import name_for
 from flows.run_page import RunPage
 from flows.up.form import describe
+from tasks.policy_record import PolicyRecord
 from tests.flows.tiny import make_project
 
 CELL_OF_A_SWEEP = ["sweep.iterations=[4]", "sweep.seeds=[0,1]", "seed=2", "evolve.iterations=4", "evolve.samples=1", "evolve.merge=initial"]
@@ -79,6 +81,21 @@ def test_the_column_of_all_environments_is_the_last(monkeypatch: pytest.MonkeyPa
     RunPage().show_table({"BC-Base": {"overall": score, "maze": score}, "random": {"babyai": score}})
     assert [list(row) for row in tables[0]] == [["policy", "babyai", "maze", "overall"]] * 2
     assert tables[0][1]["overall"] == ""
+
+
+def test_the_selected_policy_has_a_short_mark_that_leaves_room_for_the_last_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    put: list[Any] = []
+    monkeypatch.setattr(run_page, "_put", lambda kind, key, data, description: put.append((json.loads(data), description)))
+    scores = SimpleNamespace(facts={"overall": {"success": 0.5, "success_low": 0.4, "success_high": 0.6, "n": 10}})
+    base, best = (
+        cast(PolicyRecord, SimpleNamespace(label=label, scores=scores, validation_scores=scores)) for label in ("BC-Base", "Iteration 1")
+    )
+    RunPage().show_scores([base, best], best)
+    RunPage().show_scores([base, best])
+    (marked, note), (unmarked, no_note) = put
+    assert [row["policy"] for row in marked] == ["BC-Base", "Iteration 1*"]
+    assert note.endswith(" * selected on the validation split, not on AgentEval: the result of the run.")
+    assert ([row["policy"] for row in unmarked], "*" in no_note) == (["BC-Base", "Iteration 1"], False)
 
 
 @pytest.mark.slow

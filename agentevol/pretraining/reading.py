@@ -123,4 +123,4 @@ def _num_workers(settings: PretrainParams) -> int:
     if settings.num_workers is not None:
         return settings.num_workers
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, processors // 2) if torch.cuda.is_available() else min(1, processors - 1)
+    return max(1, processors - 1) if torch.cuda.is_available() else min(1, processors - 1)

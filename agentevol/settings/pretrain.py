@@ -37,7 +37,7 @@ class PretrainParams(Section):
     precision: Precision = parameter("auto", "Number format of the computation, as in finetune.")
     num_workers: Natural | None = parameter(
         None,
-        "Processes that generate the text; null: with a GPU half of the CPU cores, otherwise one; 0: the text is generated in this"
+        "Processes that generate the text; null: with a GPU all but one of the CPU cores, otherwise one; 0: the text is generated in this"
         " process.",
         effect="none",
     )

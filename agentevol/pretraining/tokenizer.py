@@ -104,6 +104,10 @@ OTHER_ENVIRONMENTS = ("alfworld", "bird", "movie", "sheet", "todo", "weather", "
 """The environments outside the default parameters whose words get tokens too: those that need neither Java nor a browser."""
 
 
+RANDOM_EPISODES = 1200
+"""Of random play that the merges are learnt from, and as many exercises."""
+
+
 def build_tokenizer(vocab_size: int, seed: int) -> Any:
     """A tokenizer of at most `vocab_size` entries, special tokens and phrases included; the same every time."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -137,7 +141,7 @@ def build_tokenizer(vocab_size: int, seed: int) -> Any:
 
 def training_text(rng: random.Random) -> Iterator[str]:
     """Text to learn the merges from: random play, reading exercises, the observations of training instructions."""
-    for _ in range(1200):
+    for _ in range(RANDOM_EPISODES):
         yield from (message.content for message in random_play.episode(rng))
         yield from (text for turn in exercises.draw(rng) for text in turn)
     textcraft = envs.make("textcraft")

@@ -17,6 +17,7 @@ from envs.bird.generate import generate_questions
 from envs.bird.generated_databases import generated_database, schemas
 from envs.bird.question_sources import BirdFolder, GeneratedQuestions, InvalidBirdFolder
 from envs.bird.sql_execution import QueryError, ReadOnlyDatabase, same_rows
+from tests.processes import command_of
 
 COUNT = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
 LONG, LONG_TOO = (f"replace(hex(zeroblob({size})), '0', 'a')" for size in (49999, 24000))
@@ -156,7 +157,7 @@ def test_a_query_process_that_was_killed_is_replaced_without_an_error() -> None:
     database = ReadOnlyDatabase(generated_database("school"))
     assert database.execute("SELECT 1") == [(1,)]
     for child in psutil.Process().children():
-        if any("query_process" in part for part in child.cmdline()):
+        if any("query_process" in part for part in command_of(child)):
             child.kill()
     assert database.execute("SELECT 2") == [(2,)]
 

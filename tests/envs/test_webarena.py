@@ -23,6 +23,7 @@ from envs.webarena.task_files import read_tasks
 from envs.webarena.tasks.all_tasks import tasks
 from tests.envs.golden import expert_episode
 from tests.envs.webarena_pages import element_id_of, needs_browser, task_file
+from tests.processes import command_of
 
 KITCHEN_LINK = "link 'Kitchen'"
 
@@ -169,7 +170,8 @@ def test_a_browser_that_dies_is_an_error_and_the_next_episode_works() -> None:
     env.reset(options={"item_id": "webarena_0"})
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if "--headless" in process.cmdline() and not any(part.startswith("--type=") for part in process.cmdline()):
+            command = command_of(process)
+            if "--headless" in command and not any(part.startswith("--type=") for part in command):
                 os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(browser.BrowserDied):
         env.step("scroll [down]")

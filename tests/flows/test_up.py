@@ -30,6 +30,7 @@ from tests.flows.deployed import make_deployed_project
 from tests.flows.preloaded import TINY, PreloadedProcess
 from tests.flows.test_resume import digests
 from tests.flows.tiny import make_project
+from tests.processes import command_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("up")]
 TIMEOUT = 300  # seconds, for a busy machine
@@ -192,7 +193,7 @@ def test_cancelling_leaves_no_child_process(site: Site) -> None:
     two_workers = ["rollout.num_workers=2", "rollout.chunk_size=20"]  # of at least eight episodes each
     run = site.start("evolve/full", seed=1, overrides=[*two_workers, *ONE_EPOCH])
     site.wait_until_held()
-    workers = [process for process in site.processes(run) if "spawn_main" in " ".join(process.cmdline())]
+    workers = [process for process in site.processes(run) if "spawn_main" in " ".join(command_of(process))]
     assert len(workers) == 2
     assert site.prefect("flow-run", "cancel", run).returncode == 0
     until(lambda: not site.processes(run), site.log)

@@ -1,4 +1,7 @@
-"""What the tests of pretraining share: the first observations of all instructions, which take some seconds per environment to collect."""
+"""What the tests of pretraining share: the first observations of all instructions, which take some seconds per environment to collect.
+
+Their tokenizers learn from less text: a whole one takes ten seconds to build, and every pretraining builds its own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agentevol.pretraining import problems
+from agentevol.pretraining import problems, tokenizer
 from tests.shared import build_once
 
 
@@ -27,4 +30,5 @@ def shared_observations() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(problems, "instruction_observations", read)
+        patch.setattr(tokenizer, "RANDOM_EPISODES", 60)
         yield

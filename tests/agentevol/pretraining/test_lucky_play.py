@@ -11,7 +11,7 @@ import envs
 from agentevol.data.trajectory import Message
 from agentevol.pretraining import deduction, exercises, lucky_play, problems
 from agentevol.pretraining.shorten import shorten, without_loops
-from envs.maze import Maze, shortest_path
+from envs.maze import shortest_path
 from envs.textcraft.recipes import Recipe
 from envs.wordle import is_consistent, marks
 
@@ -112,7 +112,7 @@ def test_shortening_keeps_what_matters_and_nothing_else() -> None:
 def test_shortening_a_random_walk_in_a_maze_gives_a_shortest_path() -> None:
     rng = random.Random(3)
     for _ in range(5):
-        maze = Maze(layout=problems.random_maze(rng))
+        maze = problems.FreeMaze(layout=problems.random_maze(rng))
         item_id = f"maze_{len(maze.cells) - 1}"
         maze.max_rounds = 10_000  # type: ignore[misc]
         actions: list[str] = []

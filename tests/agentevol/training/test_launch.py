@@ -23,6 +23,7 @@ from agentevol.training.finetune import finetune
 from agentevol.training.launch import LaunchFailed, ProcessLost
 from agentevol.training.optimizer import Optimizer
 from tests.agentevol.training.examples import TRAJECTORIES, TWO_PROCESSES, finetune_params, losses
+from tests.processes import command_of
 
 SETTINGS = finetune_params(batch_tokens=512, checkpoint_minutes=0.0)
 OPTIONS: dict[str, Any] = {"epochs": 6, "seed": 0, "rule": "reward_weighted"}
@@ -125,7 +126,7 @@ def test_a_killed_process_is_not_an_error_of_the_training(small_models: dict[str
     def kill_one(step: int, *_: object) -> None:
         if step == 2:
             children = psutil.Process().children(recursive=True)
-            next(child for child in children if "agentevol.training.launch" in child.cmdline()[:5]).kill()
+            next(child for child in children if "agentevol.training.launch" in command_of(child)[:5]).kill()
 
     options = {**OPTIONS, "epochs": 200}
     with pytest.raises(ProcessLost, match=r"one of its processes was killed \(-9\)"):

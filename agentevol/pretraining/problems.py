@@ -32,7 +32,15 @@ _FREE_CELLS = 26
 _FAMILY_SHARE = 0.5
 
 
-class FreeTextCraft(TextCraft):
+class _WithoutProgress:
+    """For an environment whose progress is not measured: its goal may be none at all while its actions are sought, or measuring takes
+    longer than random play (a shortest path at every step of a maze; a fifth of the time of BabyAI)."""
+
+    def measure_progress(self) -> float:
+        return 0.0
+
+
+class FreeTextCraft(_WithoutProgress, TextCraft):
     """TextCraft whose goal item can be replaced."""
 
     goal_override: str | None = None
@@ -45,25 +53,16 @@ class FreeTextCraft(TextCraft):
         self.goal = self.goal_override
         return f"{before}{self.goal}."
 
-    def measure_progress(self) -> float:
-        return 0.0  # the goal may be none at all while its actions are sought
+
+class FreeMaze(_WithoutProgress, Maze):
+    """A maze of its own, for random walks."""
 
 
-class FreeMaze(Maze):
-    """A maze that does not measure progress: the shortest path at every step would be most of the time of a random walk."""
-
-    def measure_progress(self) -> float:
-        return 0.0
+class FreeBabyAI(_WithoutProgress, BabyAI):
+    """BabyAI for random play."""
 
 
-class FreeBabyAI(BabyAI):
-    """BabyAI without a measure of progress, which costs a fifth of the time of random play."""
-
-    def measure_progress(self) -> float:
-        return 0.0
-
-
-class FreeALFWorld(ALFWorld):
+class FreeALFWorld(_WithoutProgress, ALFWorld):
     """ALFWorld with a game of its own, whatever the item id."""
 
     def __init__(self, game: Game) -> None:
@@ -73,9 +72,6 @@ class FreeALFWorld(ALFWorld):
     def begin(self, item_id: str) -> str:
         self.game, self.household = self.free_game, self.free_game.new_household()
         return f"{self.household.introduction()}\n\nYour task is to: {self.game.goal}."
-
-    def measure_progress(self) -> float:
-        return 0.0  # the goal may be none at all while its actions are sought
 
 
 class FreeWebShop(WebShop):

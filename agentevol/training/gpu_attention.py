@@ -40,7 +40,7 @@ def varlen_attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[i
     starts, longest = _starts(lengths, query.device), max(lengths)
     options: dict[str, Any] = {}
     if query.shape[1] != key.shape[1]:
-        if "enable_gqa" in inspect.signature(varlen_attn).parameters:
+        if _groups_heads(varlen_attn):
             options["enable_gqa"] = True
         else:  # PyTorch before 2.12: every query head gets a key head of its own
             key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for tensor in (key, value))
@@ -57,6 +57,11 @@ def varlen_attention(query: Tensor, key: Tensor, value: Tensor, lengths: tuple[i
         **options,
     )
     return out
+
+
+@cache
+def _groups_heads(kernel: Callable[..., Any]) -> bool:
+    return "enable_gqa" in inspect.signature(kernel).parameters
 
 
 @lru_cache(maxsize=16)

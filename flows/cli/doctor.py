@@ -66,6 +66,8 @@ def _gpus() -> Iterator[Finding]:
     """Each GPU, and whether PyTorch's kernels for rows of different lengths work on it; without them the same results take longer."""
     import torch
 
+    if not torch.cuda.device_count():
+        return
     from agentevol.rollout import paged_attention
     from agentevol.training import gpu_attention
 

@@ -1,4 +1,4 @@
-"""Machines that share a store: each is a project folder of its own."""
+"""What the tests of tasks share: tasks without Prefect, and machines that share a store, each a project folder of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.artifact import Artifact
+from tasks.cached_task import CachedTask
 from tests.servers.s3 import S3Server
 from tests.tasks.sharing import Machine
 
@@ -25,6 +27,12 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
     yield continue_on
     use_shared_store(None)
+
+
+@pytest.fixture
+def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are computed without a task run of Prefect."""
+    monkeypatch.setattr(CachedTask, "__call__", lambda self, *, label="", **inputs: Artifact(**self.compute(**inputs)))
 
 
 @pytest.fixture(params=["file", "s3"])

@@ -19,7 +19,6 @@ from envs.base import Instruction
 from tasks import paths
 from tasks.adaptive_exploration import AdaptiveSamples
 from tasks.artifact import Artifact
-from tasks.cached_task import CachedTask
 from tasks.rollout import roll_out
 
 POLICY = Artifact(kind="model", path="models/x", digest="model")
@@ -28,7 +27,7 @@ NEVER = {"w_0", "w_1"}
 
 
 @pytest.fixture
-def played(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+def played(project: Path, without_prefect: None, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """A policy of these success rates; returns the episodes that it has played."""
     calls: list[tuple[str, int]] = []
 
@@ -40,7 +39,6 @@ def played(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, in
 
     monkeypatch.setattr(agentevol.rollout.rollout, "roll_out", roll_out)
     monkeypatch.setitem(registry.ENVIRONMENTS, "w", "tests.flows.tiny:Pushing")
-    monkeypatch.setattr(CachedTask, "__call__", lambda self, *, label="", **inputs: Artifact(**self.compute(**inputs)))
     return calls
 
 

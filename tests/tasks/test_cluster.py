@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agentevol.data.dataset import read_dataset, write_dataset, write_instructions
+from agentevol.data.dataset import read_dataset, write_instructions
 from agentevol.models import model_digest
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.cluster import ClusterParams
@@ -23,17 +23,17 @@ from agentevol.settings.rollout import RolloutParams
 from envs import environment_class
 from tasks import cluster, cluster_progress, cluster_training, learn, paths
 from tasks.artifact import Artifact
-from tasks.cached_task import CachedTask
 from tasks.cluster import ClusterError, Work, compute_on_cluster
 from tasks.collect import subset_instructions
-from tasks.learn import finetune, finetune_policy
+from tasks.learn import finetune
 from tasks.rollout import roll_out, roll_out_chunk
 from tasks.shared_store import use_shared_store
-from tests.agentevol.training.examples import TRAJECTORIES, TWO_PROCESSES, finetune_params, losses
+from tests.agentevol.training.examples import TWO_PROCESSES, losses
 from tests.flows.tiny import make_model
 from tests.tasks import slow_tasks
 from tests.tasks.ray_nodes import Nodes, wait_for
 from tests.tasks.slow_tasks import STARTED, STOPPED, WAIT, letters
+from tests.tasks.small_training import train
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("project")]
@@ -128,31 +128,6 @@ def test_nodes_with_folders_of_their_own_get_and_give_results_through_the_shared
         use_shared_store(None)
     shutil.rmtree("runs")
     assert explore(policy, list_of_mazes(3), None).digest == there.digest
-
-
-def train(project: Path, params: ClusterParams, **settings: Any) -> Artifact:
-    """Some steps of a tiny model on a few trajectories."""
-    if not (project / "model").exists():
-        make_model(project / "model")
-    episodes = write_dataset(project / "episodes", TRAJECTORIES, {})
-    return finetune_policy(
-        cluster=params,
-        num_threads=1,
-        label="bc-base",
-        base=Artifact(kind="model", path="model", digest=model_digest(project / "model")),
-        data=Artifact(kind="dataset", path="episodes", digest=episodes.digest),
-        settings=finetune_params(batch_tokens=512, **settings),
-        epochs=20,
-        seed=0,
-        rule="reward_weighted",
-        name="bc-base",
-    )
-
-
-@pytest.fixture
-def without_prefect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tasks are computed without a task run of Prefect."""
-    monkeypatch.setattr(CachedTask, "__call__", lambda self, label="", **inputs: Artifact(**self.compute(**inputs)))
 
 
 def kill_the_node_of_the_stopped_process(nodes: Nodes) -> None:

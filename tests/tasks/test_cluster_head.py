@@ -13,25 +13,24 @@ from typing import Any
 
 import pytest
 
-from agentevol.data.dataset import write_dataset
-from agentevol.models import model_digest
 from agentevol.settings.cluster import ClusterParams
 from tasks import cluster, cluster_head, paths
 from tasks.artifact import Artifact
-from tasks.cached_task import CachedTask
 from tasks.cluster import ClusterError, Work, compute_on_cluster
 from tasks.cluster_head import Head, HeadLost
-from tasks.learn import finetune_policy
-from tests.agentevol.training.examples import TRAJECTORIES, finetune_params
-from tests.flows.tiny import make_model
 from tests.tasks.ray_nodes import Nodes, wait_for
 from tests.tasks.slow_tasks import STARTED, WAIT, letters
+from tests.tasks.small_training import train
 
 ROOT = Path(__file__).parents[2]
 ONE_LINE = (
     r"^cluster.address: \S+ given, but the head of that Ray cluster .* is gone: it has not answered for 1 s\."
     r" Start the cluster again and run the same command; finished work is not done again$"
 )
+
+
+TRAINING: dict[str, Any] = {"epochs": 60, "checkpoint_minutes": 0.0}
+"""Some hundred steps, with a checkpoint after each."""
 
 
 class OnlyNode(Nodes):
@@ -80,25 +79,6 @@ def compute_letters(params: ClusterParams) -> list[Artifact]:
     return [letters.read_artifact(inputs) for inputs in calls]
 
 
-def train(project: Path, params: ClusterParams) -> Artifact:
-    """Some hundred steps of a tiny model on a few trajectories, with a checkpoint after each."""
-    if not (project / "model").exists():
-        make_model(project / "model")
-    episodes = write_dataset(project / "episodes", TRAJECTORIES, {})
-    return finetune_policy(
-        cluster=params,
-        num_threads=1,
-        label="bc-base",
-        base=Artifact(kind="model", path="model", digest=model_digest(project / "model")),
-        data=Artifact(kind="dataset", path="episodes", digest=episodes.digest),
-        settings=finetune_params(batch_tokens=512, checkpoint_minutes=0.0),
-        epochs=60,
-        seed=0,
-        rule="reward_weighted",
-        name="bc-base",
-    )
-
-
 def line_after(computation: Callable[[], object], interrupt: Callable[[], None]) -> str:
     """The message of the ClusterError with which the computation ends when it is interrupted."""
     errors: list[ClusterError] = []
@@ -118,9 +98,8 @@ def line_after(computation: Callable[[], object], interrupt: Callable[[], None])
 
 @pytest.mark.slow
 def test_a_run_whose_head_dies_ends_with_a_line_and_goes_on_with_a_new_head(
-    new_cluster: Callable[[], OnlyNode], project: Path, monkeypatch: pytest.MonkeyPatch
+    new_cluster: Callable[[], OnlyNode], project: Path, without_prefect: None
 ) -> None:
-    monkeypatch.setattr(CachedTask, "__call__", lambda self, label="", **inputs: Artifact(**self.compute(**inputs)))  # without Prefect
     first = new_cluster()
 
     def starts() -> list[str]:
@@ -142,13 +121,13 @@ def test_a_run_whose_head_dies_ends_with_a_line_and_goes_on_with_a_new_head(
         wait_for(lambda: any((project / "runs" / "learning" / "checkpoints").glob("[!.]*/manifest.json")))
         second.kill_head()
 
-    assert_matches(line_after(lambda: train(project, second.params), kill_after_a_checkpoint))
-    continued = train(project, ClusterParams())
+    assert_matches(line_after(lambda: train(project, second.params, **TRAINING), kill_after_a_checkpoint))
+    continued = train(project, ClusterParams(), **TRAINING)
     assert not list((paths.root() / "runs" / ".cluster").iterdir())
     (project / "runs").rename(project / "before")
     undisturbed = [Artifact(**letters.compute(letter=letter)) for letter in "ab"]
     assert [result.digest for result in results] == [result.digest for result in undisturbed]
-    assert continued.digest == train(project, ClusterParams()).digest
+    assert continued.digest == train(project, ClusterParams(), **TRAINING).digest
 
 
 def assert_matches(line: str) -> None:

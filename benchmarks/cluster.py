@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from agentevol.settings.cluster import ClusterParams
 from benchmarks.results import machine, record
 from benchmarks.waiting import ROUNDS, play_chunk
@@ -70,6 +72,7 @@ def main() -> None:
         model = Path(folder) / "model"
         make_model(model)
         play(model, 1, ROUNDS, None)  # imports
+        torch.set_num_threads(1)  # as Ray does on a node of one processor
         here, expected = play(model, arguments.chunks, arguments.steps, None)
         print(f"{machine()}\nthis machine: {here:.1f} s, {here / arguments.chunks:.1f} s per chunk", flush=True)
         times = {}

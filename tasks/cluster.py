@@ -143,7 +143,6 @@ class _Submission:
         self._common = (place, code_identity(), self._task.__module__, self._task.name)
         if work.shows_steps:
             self._receiver = ProgressReceiver(ray, self._title, self._progress)
-        self._options = (work.threads, self._receiver and self._receiver.board)
         return head
 
     def submit(self, inputs: Call) -> Any:
@@ -155,7 +154,8 @@ class _Submission:
                 shared_store.publish(store_folder(artifact), artifact.digest)
                 self._published.add(artifact.path)
         with self._head.guard():
-            return self._remote.remote(*self._common, inputs, *self._options)
+            board = self._receiver.board if self._receiver else None
+            return self._remote.remote(*self._common, inputs, self._work.threads, board)
 
     def finished(self, pending: list[Any]) -> list[Any]:
         """Wait a while for a call; returns those that are done. Raises the error of a call, or ClusterError."""

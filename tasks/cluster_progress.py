@@ -72,19 +72,25 @@ class ProgressReceiver:
         self._process: tuple[str, int] | None = None
         self._starts_again = False
 
-    def show(self, wait_seconds: float = 0.0) -> None:
+    def show(self) -> None:
         """Show what has arrived."""
+        if self._show_answer(0.0):
+            self._taken = self.board.take.remote()
+
+    def _show_answer(self, wait_seconds: float) -> bool:
+        """Show the reports of the last request; returns whether its answer came."""
         try:
             if not self._ray.wait([self._taken], timeout=wait_seconds)[0]:
-                return
-            reports, self._taken = self._ray.get(self._taken), self.board.take.remote()
+                return False
+            reports = self._ray.get(self._taken)
         except self._ray.exceptions.RayError:
-            return  # the actor died with its node
+            return False  # the actor died with its node
         for report in reports:
             if report.done is None:
                 self._show_start(report.process)
             elif report.process == self._process:  # the process of a lost node can live on for some seconds
                 self._show_step(report.done, report)
+        return True
 
     def _show_start(self, process: tuple[str, int]) -> None:
         if self._process is not None:
@@ -99,6 +105,12 @@ class ProgressReceiver:
         self._progress(done, report.total, report.value)
 
     def close(self) -> None:
-        for _ in range(2):  # the first may have been asked for before the last report came
-            self.show(wait_seconds=DELIVERED_WITHIN)
-        self._ray.kill(self.board)
+        """Show what is left, and let the actor go.
+
+        Ray ends an actor that nothing refers to. `ray.kill` must not do it: where an answer of the actor arrives at the same time, Ray
+        aborts this process ("Tried to complete task that was not pending").
+        """
+        if self._show_answer(DELIVERED_WITHIN):  # it may have been asked for before the last report came
+            self._taken = self.board.take.remote()
+            self._show_answer(DELIVERED_WITHIN)
+        del self.board

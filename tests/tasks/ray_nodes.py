@@ -32,7 +32,16 @@ class Nodes:
         return self.cluster.add_node(num_cpus=1, **self._options())
 
     def kill(self, node: Any) -> None:
-        """kill -9 of the node's daemon, which takes the processes of its tasks with it, as a power failure would."""
+        """kill -9 of the node's daemon and of all its processes, as a power failure would.
+
+        The daemon is stopped first, so that it does not report its dead processes. A process that outlived it would still answer, and an
+        answer for a task that has moved to another node aborts Ray in the process of the run.
+        """
+        daemon = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        daemon.suspend()
+        for process in daemon.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.cluster.remove_node(node, allow_graceful=False)
         self.workers.remove(node)
 
@@ -42,12 +51,9 @@ class Nodes:
         return {"object_store_memory": OBJECT_STORE_BYTES, "node_ip_address": LOOPBACK, "include_dashboard": False, **ports}
 
     def kill_the_node_of(self, process_id: int) -> None:
-        """Kill the node of a task's process, and the process, which lives on for some seconds otherwise; another node takes its place."""
-        process = psutil.Process(process_id)
-        parents = set(map(attrgetter("pid"), process.parents()))
+        """Kill the node of a task's process; another node takes its place."""
+        parents = set(map(attrgetter("pid"), psutil.Process(process_id).parents()))
         self.kill(next(node for node in self.workers if node.all_processes["raylet"][0].process.pid in parents))
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
         self.workers.append(self.add())
 
 

@@ -33,31 +33,32 @@ pipeline_tag: text-generation
 # AgentEvol's base model
 
 A Llama of {record["parameters"]:,} parameters: {settings.num_layers} layers of width {settings.hidden_size},
-{settings.num_heads} query heads of width 64 with {settings.num_key_value_heads} key-value heads, {settings.vocab_size} tokens.
+{settings.num_heads} query heads of width 64 with {settings.num_key_value_heads} key-value heads, a vocabulary of {settings.vocab_size} tokens.
 Behavioural cloning starts from it.
 
-## What it has seen
+## Training data
 
-- **Copying**: random tokens.
-- **Exercises**: questions about invented lists, views and words, with the answer in the text, or deduced from it ("What is missing for
+- **Copying**: repeated random tokens.
+- **Exercises**: questions about invented lists, views and words. The answer is in the text, or follows from it ("What is missing for
   this item?", "Which word can it be?").
-- **Random play**, and **lucky play**: random play that happened to reach its goal, shortened to the actions that mattered. In ALFWorld,
-  TextCraft and WebShop the goal is chosen afterwards, among what was reached by chance. The thoughts in it were written afterwards:
-  they describe the state and what the next action is for.
+- **Random play**: episodes with random actions.
+- **Lucky play**: random play that happened to reach its goal, shortened to the actions that mattered. In ALFWorld, TextCraft and WebShop,
+  the goal is chosen afterwards, among the results that were reached by chance. The thoughts are also added afterwards: they describe the
+  state and the purpose of the next action.
 
-No expert played for it, and no instruction of AgentTraj, of exploration or of AgentEval is in it, by id and by text: TextCraft has
-invented recipes, MAZE random mazes, Wordle invented words, WebShop other products, BabyAI and ALFWorld other numbers. Many exercises and
-thoughts use the wording of the experts' thoughts ("I see grey key 1. I go to it.", "pattern _ a _ e _"), so the model knows the manner in
-which the expert writes.
+The data contains no expert episodes. It contains no instruction of AgentTraj, of exploration or of AgentEval, by id or by text: TextCraft
+has invented recipes, MAZE random mazes, Wordle invented words, WebShop other products, BabyAI and ALFWorld other numbers. Many exercises
+and thoughts use the wording of the experts' thoughts ("I see grey key 1. I go to it.", "pattern _ a _ e _"), so the model knows how the
+experts write.
 
-`make base-model` makes such a model from the seed; nothing is downloaded.
+`make base-model` trains such a model from a seed; nothing is downloaded.
 
-## How it was made
+## Training
 
-1. Induction: random tokens in which chunks are repeated, in sequences of {induction.LENGTHS[0]} to {induction.LENGTHS[-1]} tokens;
-   the next length follows once the model predicts the repeats. The rows alternate between alphabets of {alphabets} and all of the tokens.
+1. Induction: random tokens with repeated chunks, in sequences of {induction.LENGTHS[0]} to {induction.LENGTHS[-1]} tokens;
+   training moves on to the next length once the model predicts the repeats. The rows alternate between alphabets of {alphabets} and all tokens.
 2. Reading: {shares}. Exercises by kind and weight: {kinds}; deduction: {deductions}. Lucky play by environment and weight: {lucky}.
-   Induction follows every tenth batch. {record["tokens"]:,} tokens (padding included) in batches of {settings.batch_tokens:,}, AdamW,
+   A batch of induction follows every tenth batch. {record["tokens"]:,} tokens (padding included) in batches of {settings.batch_tokens:,}, AdamW,
    peak learning rate {settings.learning_rate:g}, linear decay, {record["precision"]}.
 
 {_earlier(record)}Seed {settings.seed}. SHA-256 of the reading batches: `{record["data_sha256"]}`.

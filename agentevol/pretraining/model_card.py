@@ -33,8 +33,8 @@ pipeline_tag: text-generation
 # AgentEvol's base model
 
 A Llama of {record["parameters"]:,} parameters: {settings.num_layers} layers of width {settings.hidden_size},
-{settings.num_heads} query heads of width 64 with {settings.num_key_value_heads} key-value heads, a vocabulary of {settings.vocab_size} tokens.
-Behavioural cloning starts from it.
+{settings.num_heads} query heads of width 64 with {settings.num_key_value_heads} key-value heads,
+a vocabulary of {settings.vocab_size} tokens. Behavioural cloning starts from it.
 
 ## Training data
 
@@ -56,10 +56,11 @@ experts write.
 ## Training
 
 1. Induction: random tokens with repeated chunks, in sequences of {induction.LENGTHS[0]} to {induction.LENGTHS[-1]} tokens;
-   training moves on to the next length once the model predicts the repeats. The rows alternate between alphabets of {alphabets} and all tokens.
+   training moves on to the next length once the model predicts the repeats. The rows alternate between alphabets of {alphabets} and all
+   tokens.
 2. Reading: {shares}. Exercises by kind and weight: {kinds}; deduction: {deductions}. Lucky play by environment and weight: {lucky}.
-   A batch of induction follows every tenth batch. {record["tokens"]:,} tokens (padding included) in batches of {settings.batch_tokens:,}, AdamW,
-   peak learning rate {settings.learning_rate:g}, linear decay, {record["precision"]}.
+   A batch of induction follows every tenth batch. {record["tokens"]:,} tokens (padding included) in batches of {settings.batch_tokens:,},
+   AdamW, peak learning rate {settings.learning_rate:g}, linear decay, {record["precision"]}.
 
 {_earlier(record)}Seed {settings.seed}. SHA-256 of the reading batches: `{record["data_sha256"]}`.
 Time: {record["seconds"] / 60:.0f} minutes on {record["hardware"]}.

@@ -26,21 +26,21 @@ class ClusterParams(Section):
 
     address: Annotated[Text, AfterValidator(_check_address)] | None = parameter(
         None,
-        "A Ray cluster on whose nodes the run's policies play and train: auto (the one that this machine belongs to), host:6379, or"
-        " ray://host:10001 from outside; null: this machine does.",
+        "A Ray cluster whose nodes play and train: auto (the cluster that this machine belongs to), host:6379, or ray://host:10001 from"
+        " outside; null: this machine plays and trains.",
         effect="none",
     )
     folder: Annotated[Text, AfterValidator(_check_folder)] | None = parameter(
         None,
-        "A folder of its own on every node, where it keeps the results that it needs; they travel through store.url. null: all nodes see"
-        " this project's folder at the same path.",
+        "A local folder on every node for the results that it needs; nodes exchange results through store.url. null: all nodes see this"
+        " project's folder at the same path.",
         effect="none",
     )
-    finetune: bool = parameter(True, "Train policies on the nodes, too; false: this machine trains.", effect="none", added_later=True)
+    finetune: bool = parameter(True, "Also train policies on the nodes; false: this machine trains.", effect="none", added_later=True)
     num_cpus: Count | None = parameter(
         None,
-        "CPU cores for one chunk of a rollout, or for one process of a training; null: as many as rollout.num_workers (with one worker:"
-        " model.num_threads), or as the threads of a training (model.num_threads).",
+        "CPU cores for one chunk of a rollout, or for one process of a training; null: for a chunk rollout.num_workers (with one worker:"
+        " model.num_threads), for a training its number of threads (model.num_threads).",
         effect="none",
     )
     num_gpus: Natural | None = parameter(

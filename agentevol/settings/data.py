@@ -25,11 +25,11 @@ class Limits(Section):
 class DataParams(Section):
     """Where the datasets are, and how much of them a run uses."""
 
-    folder: Text = parameter("data", "The folder of the expert sets and instruction lists.", effect="none")
-    limits: Limits = parameter(Limits(), "At most this many instructions per environment and split.")
+    folder: Text = parameter("data", "The folder with the expert sets and instruction lists.", effect="none")
+    limits: Limits = parameter(Limits(), "At most this many instructions per environment in each split; null: all.")
     extra: list[Text] = parameter(
         [],
-        "Folders of further trajectories (`agentevol data import`), e.g. [imported/agentinstruct]. Policies learn from them together with"
-        " AgentTraj and AgentTraj-L.",
+        "Folders with additional trajectories (`agentevol data import`), e.g. [imported/agentinstruct]. Policies learn from them together"
+        " with AgentTraj and AgentTraj-L.",
         added_later=True,
     )

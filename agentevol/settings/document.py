@@ -17,9 +17,9 @@ from agentevol.settings.schema import Params
 
 MAIN_JOB = Params(data=DataParams(limits=Limits(train=80, train_large=180, explore=200)))
 _HEADER = """\
-# The parameters of a run, in one place: the command line, Prefect, `dvc repro` and `dvc exp run -S evolve.samples=3` all read them here.
-# You may leave out any of them; the value here is then the default. This file is generated from agentevol/settings:
-# python -m agentevol.settings.document > params.yaml
+# All parameters of a run. The command line, Prefect, `dvc repro` and `dvc exp run -S evolve.samples=3` read them from this file.
+# You may leave out any of them. Its default then applies: the value below, except that data.limits.train, train_large and explore
+# are null by default (all instructions). This file is generated: python -m agentevol.settings.document > params.yaml
 """
 _COMMENT_COLUMN, _WIDTH = 34, 140
 

@@ -38,7 +38,7 @@ class EndpointParams(Section):
 
     url: Url | None = parameter(None, "The server's address, e.g. http://127.0.0.1:8000/v1.", effect="numerics")
     model: Text | None = parameter(
-        None, "The model's name on the server; null: the policy's folder. `agentevol evaluate NAME` takes another name."
+        None, "The model's name on the server; null: the policy's folder. `agentevol evaluate NAME` overrides it."
     )
     api_key_env: _VariableName | None = parameter(
         None,
@@ -52,11 +52,11 @@ class EndpointParams(Section):
     timeout: Positive = parameter(120.0, "Seconds for one request.", effect="none")
     max_retries: Natural = parameter(
         6,
-        "Retries of a request that may succeed later (429, 5xx, a broken connection), with growing pauses.",
+        "How often a request that may succeed later is repeated (429, 5xx, a broken connection), with growing pauses.",
         effect="none",
         formerly="retries",
     )
-    options: dict[str, Any] = parameter({}, "Further fields of every request (openai), or engine arguments (vllm). null removes a field.")
+    options: dict[str, Any] = parameter({}, "Additional fields of each request (openai), or engine arguments (vllm). null removes a field.")
 
     @field_validator("options")
     @classmethod
@@ -84,11 +84,11 @@ class EngineParams(EndpointParams):
 
     kind: Literal["transformers", "vllm", "openai"] = parameter(
         "transformers",
-        "transformers or vllm (both in this process), or openai (a server). The other keys, except `options`, are for openai only.",
+        "transformers or vllm (both in this process), or openai (a server). The other keys, except `options`, apply only to openai.",
     )
     weight_sync: Literal["vllm"] | None = parameter(
         None,
-        "How the server loads a new policy: vllm (`VLLM_SERVER_DEV_MODE=1 vllm serve`); null: not at all, so its model can only be"
+        "How the server loads a new policy: vllm (`VLLM_SERVER_DEV_MODE=1 vllm serve`); null: it does not, so its model can only be"
         " evaluated.",
         effect="numerics",
         formerly="refresh",

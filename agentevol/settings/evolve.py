@@ -16,17 +16,17 @@ class EvolveParams(Section):
     iterations: Count = parameter(4, "M: iterations of exploration and learning.")
     samples: Samples = parameter(
         1,
-        "K: episodes per instruction: one number, a list of M numbers, e.g. [3, 2, 1, 1], or adaptive (`budget` episodes, most of them"
+        "K: episodes per instruction. One number, a list of M numbers, e.g. [3, 2, 1, 1], or adaptive (`budget` episodes, most of them"
         " where success is uncertain).",
     )
     budget: Count | None = parameter(
         None,
-        "Episodes of each iteration with adaptive samples; null: one per explored instruction, as with K = 1.",
+        "Episodes per iteration, if `samples` is adaptive; null: one per explored instruction, as with K = 1.",
         added_later=True,
     )
     merge: Merge = parameter(
         "initial",
-        "The data that the kept episodes are merged with: initial (the expert set), cumulative (that and all earlier iterations), none.",
+        "The data that the kept episodes are merged with: initial (the expert set), cumulative (also all earlier iterations), none.",
     )
     start_from: StartFrom = parameter(
         "base",
@@ -41,7 +41,7 @@ class EvolveParams(Section):
         None, "At most this many kept episodes per instruction and iteration; null: all.", formerly="keep_per_instruction"
     )
     patience: Count | None = parameter(
-        None, "Early stopping: end after this many iterations without a better score on the validation split; null: run all iterations."
+        None, "Early stopping: stop after this many iterations without a better score on the validation split; null: run all iterations."
     )
 
     @property
@@ -64,7 +64,7 @@ class SweepParams(Section):
     start_from: Annotated[list[StartFrom], Field(min_length=1)] = parameter(["base"], "Values of evolve.start_from.")
     rule: Annotated[list[Rule], Field(min_length=1)] = parameter(["reward_weighted"], "Values of evolve.rule.")
     concurrency: Count = parameter(
-        1, "Chains of runs (one setting and one seed each) that run at the same time.", effect="none", formerly="at_once"
+        1, "How many chains (all runs of one setting and one seed) run at the same time.", effect="none", formerly="at_once"
     )
 
     @field_validator("iterations", "samples", "seeds", "merge", "start_from", "rule")

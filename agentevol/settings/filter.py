@@ -20,12 +20,12 @@ class FilterParams(Section):
 
     keep: Keep = parameter(
         "success",
-        "The episodes to keep: success (by the environment's rule), positive (a reward above 0, so partial rewards, too) or all.",
+        "The episodes to keep: success (by the environment's rule), positive (a reward above 0, so also partial rewards) or all.",
         added_later=True,
     )
     deduplicate: bool = parameter(
         True,
-        "Keep only one of several episodes with the same answers; false: keep all of them (in the filter and in merging).",
+        "Keep only one of several episodes with the same answers; false: keep all of them (when filtering and when merging).",
         added_later=True,
     )
     reward: Reward = parameter(
@@ -37,7 +37,7 @@ class FilterParams(Section):
     )
     objective: Objective | None = parameter(
         None,
-        "A weighted sum as the reward, instead of `reward`: weights of success, progress, rounds, learned and reward (the environment's),"
+        "A weighted sum that replaces `reward`: weights of success, progress, rounds, learned and reward (the environment's),"
         " e.g. {success: 1, rounds: -0.01}. evolve.max_kept_per_instruction then keeps the best episodes instead of the first.",
         added_later=True,
     )

@@ -13,7 +13,7 @@ class FinetuneParams(Section):
     """How a policy is trained."""
 
     epochs: Numbers = parameter(
-        8.0, "Passes over the data: one number, or a list of M + 1 numbers (behavioural cloning first, then iteration 1, 2, ...)."
+        8.0, "Passes over the data: one number, or a list of M + 1 numbers (behavioural cloning first, then iterations 1, 2, ...)."
     )
     max_steps: Count | None = parameter(
         None, "Optimizer steps of every policy, instead of `epochs`; null: `epochs` decides.", formerly="updates"
@@ -22,7 +22,7 @@ class FinetuneParams(Section):
     batch_tokens: Count = parameter(4096, "Tokens per optimizer step.")
     micro_batch_tokens: Count | None = parameter(
         None,
-        "Tokens per forward pass; null: those of a whole step, or as many as fit `memory_gib`.",
+        "Tokens per forward pass; null: all tokens of a step, or as many as fit `memory_gib`.",
         effect="numerics",
         formerly="micro_tokens",
     )
@@ -35,14 +35,14 @@ class FinetuneParams(Section):
     )
     optimizer: Literal["adamw", "adamw_8bit", "adamw_paged_8bit"] = parameter(
         "adamw",
-        "adamw, or bitsandbytes' AdamW with 8-bit moments: adamw_8bit, adamw_paged_8bit (it may move them off the GPU); extra `gpu`.",
+        "adamw, or bitsandbytes' AdamW with 8-bit moments (extra `gpu`): adamw_8bit, adamw_paged_8bit (may move them to CPU memory).",
     )
     gradient_checkpointing: bool = parameter(
-        False, "Compute activations again in the backward pass: less memory, about a third more time.", effect="numerics"
+        False, "Recompute activations in the backward pass: less memory, about a third more time.", effect="numerics"
     )
     memory_gib: Positive | None = parameter(
         None,
-        "GiB that a training step may use; an estimate fits micro-batches to it. null: 90 % of a GPU's memory, no limit on a CPU."
+        "GiB that a training step may use; training estimates which micro-batches fit. null: 90 % of a GPU's memory, no limit on a CPU."
         " `micro_batch_tokens` overrides it.",
         effect="numerics",
     )
@@ -51,15 +51,15 @@ class FinetuneParams(Section):
     )
     loss_aggregation: LossAggregation = parameter(
         "token_mean",
-        "How the losses of tokens become the loss of a step: token_mean (their sum, divided by the step's trained tokens, so long"
+        "How token losses are combined into the loss of a step: token_mean (their sum, divided by the step's trained tokens, so long"
         " trajectories count more) or sequence_mean (the mean of each trajectory over its tokens; the sum of these means, divided by the"
         " mean number of trajectories per step of the whole training, so all count the same).",
         added_later=True,
     )
     lora_rank: Count | None = parameter(None, "Train LoRA adapters of this rank instead of all weights (needs the extra `lora`).")
-    lora_alpha: Positive | None = parameter(None, "LoRA's scale; null: twice the rank.")
+    lora_alpha: Positive | None = parameter(None, "LoRA's alpha; null: twice the rank.")
     checkpoint_minutes: NonNegative | None = parameter(
-        5.0, "Minutes between checkpoints, and so the most that a kill costs; null: no checkpoints.", effect="none"
+        5.0, "Minutes between checkpoints; a kill loses at most this much work. null: no checkpoints.", effect="none"
     )
     accelerate_config: Text | None = parameter(
         None,

@@ -42,9 +42,7 @@ class RolloutParams(Section):
         added_later=True,
     )
     max_new_tokens: Count = parameter(128, "At most this many tokens per answer.")
-    context_length: Count = parameter(
-        1280, "At most this many tokens per episode; a longer episode is cut (status: truncated).", formerly="context"
-    )
+    context_length: Count = parameter(1280, "At most this many tokens per episode; a longer episode is truncated.", formerly="context")
     precision: Precision = parameter(
         "auto",
         "Number format of `transformers`: auto is float32 on a CPU, and on a GPU the model's own 16-bit type (or bfloat16).",
@@ -52,13 +50,13 @@ class RolloutParams(Section):
     )
     kv_cache_gib: Positive | None = parameter(
         None,
-        "GiB of GPU memory for the KV cache of `transformers`, allocated as episodes grow; null: 80 % of the memory that the weights leave"
-        " free.",
+        "GiB of GPU memory for the KV cache of `transformers`, allocated as episodes grow; null: 80 % of the memory that is free after"
+        " the weights are loaded.",
         effect="numerics",
     )
-    chunk_size: Count = parameter(512, "Episodes per task, and so the most that a kill costs.", effect="none", formerly="chunk")
+    chunk_size: Count = parameter(512, "Episodes per task; a kill loses at most one such chunk.", effect="none", formerly="chunk")
     max_repeats: Annotated[int, Field(ge=2)] | None = parameter(
-        3, "Cut an episode when the same answer has the same outcome this many times in a row; null: never.", formerly="repeats"
+        3, "Truncate an episode when the same answer has the same outcome this many times in a row; null: never.", formerly="repeats"
     )
     max_retries: Natural = parameter(
         1,
@@ -68,19 +66,20 @@ class RolloutParams(Section):
     )
     step_timeout: Positive | None = parameter(
         120.0,
-        "Seconds that a reset or step of an environment in this process may take; a longer one is an error of the episode. null: no limit.",
+        "Seconds that a reset or step of an environment in this process may take; a longer one ends the episode with an error. null: no"
+        " limit.",
         effect="none",
     )
     concurrent_steps: Literal["none", "slow", "all"] = parameter(
         "none",
-        "Environments that step while the engine generates for other episodes: none, slow (on a server, or declared as slow, such as"
-        " webarena) or all.",
+        "Environments that step while the engine generates for other episodes: none, slow (those on a server, and those declared as slow,"
+        " such as webarena) or all.",
         effect="numerics",
         added_later=True,
     )
     servers: dict[str, _Servers] = parameter(
         {},
-        "Environments that are played on a server (`agentevol serve`): name and URL, e.g. {textcraft: http://127.0.0.1:36001}, or a list"
+        "Environments that run on a server (`agentevol serve`): name and URL, e.g. {textcraft: http://127.0.0.1:36001}, or a list"
         " of URLs that share the episodes.",
         effect="numerics",
     )

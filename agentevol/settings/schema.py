@@ -66,12 +66,12 @@ class EvaluateParams(Section):
     """How AgentEval is played, and what is scored beside the run's own policies."""
 
     temperature: Temperature = parameter(0.0, "Sampling temperature; 0 is greedy.")
-    bc_large: bool = parameter(True, "Train and score BC-Large as well.", effect="extra", formerly="large")
-    zero_shot: bool = parameter(True, "Score the base model before any training as well.", effect="extra")
-    random: bool = parameter(True, "Score a random player as well, in environments that list their actions.", effect="extra")
+    bc_large: bool = parameter(True, "Also train and score BC-Large.", effect="extra", formerly="large")
+    zero_shot: bool = parameter(True, "Also score the base model before any training.", effect="extra")
+    random: bool = parameter(True, "Also score a random player, in environments that list their actions.", effect="extra")
     baselines: list[BaselineParams] = parameter(
         [],
-        "Hosted models that are further columns of the table, e.g. [{name: GPT-4-Turbo, url: https://.../v1, model: gpt-4-turbo}].",
+        "Hosted models as additional columns of the table, e.g. [{name: GPT-4-Turbo, url: https://.../v1, model: gpt-4-turbo}].",
         effect="extra",
     )
 
@@ -92,16 +92,16 @@ class Params(Section):
     """
 
     seed: Seed = parameter(0, "The random seed of the run.")
-    environments: list[str] = parameter(["babyai", "maze", "textcraft", "wordle"], "The environments of the run, by name.")
+    environments: list[str] = parameter(["babyai", "maze", "textcraft", "wordle"], "The names of the environments of the run.")
     model: ModelParams = parameter(ModelParams(), "The base model.")
     data: DataParams = parameter(DataParams(), "The datasets.")
     agent: AgentParams = parameter(AgentParams(), "How policies act.", added_later=True)
     rollout: RolloutParams = parameter(RolloutParams(), "How episodes are played.")
     engine: EngineParams = parameter(EngineParams(), "The inference engine of the run's policies.")
     cluster: ClusterParams = parameter(ClusterParams(), "The machines that play and train.", added_later=True)
-    explore: ExploreParams = parameter(ExploreParams(), "How exploration samples.")
+    explore: ExploreParams = parameter(ExploreParams(), "How exploration samples its answers.")
     evolve: EvolveParams = parameter(EvolveParams(), "The loop of exploration and learning.")
-    filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept.", added_later=True)
+    filter: FilterParams = parameter(FilterParams(), "Which explored episodes are kept, and their rewards.", added_later=True)
     finetune: FinetuneParams = parameter(FinetuneParams(), "Training.")
     dpo: DpoParams = parameter(DpoParams(), "The learning rule dpo.", added_later=True)
     grpo: GrpoParams = parameter(GrpoParams(), "The learning rule grpo.", added_later=True)

@@ -46,8 +46,8 @@ class StoreParams(Section):
 
     url: Annotated[str, AfterValidator(check_store_location)] | None = parameter(
         None,
-        "A shared store, e.g. s3://bucket/folder or file:///shared/folder: a result that is missing in runs/store is fetched from there,"
-        " and every result is copied there. null: only runs/store. Credentials come from the environment, never from here.",
+        "A shared store, e.g. s3://bucket/folder or file:///shared/folder: results that are missing in runs/store are fetched from there,"
+        " and every result is copied there. null: use only runs/store. Credentials come from the environment, never from here.",
         effect="none",
         added_later=True,
     )

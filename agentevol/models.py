@@ -82,7 +82,7 @@ def load_model(folder: Path, dtype: str = "float32") -> Any:
     logging.disable_progress_bar()  # loading takes milliseconds, and a run shows its own progress bars
 
     if not list(folder.glob("*.safetensors")):
-        raise ModelNotFound(f"{folder} holds no *.safetensors file; other weight formats are not read")
+        raise ModelNotFound(f"{folder} contains no *.safetensors file; other weight formats are not supported")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
     return model.eval()
 

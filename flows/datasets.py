@@ -121,7 +121,7 @@ def check_validation_split(params: Params, validation: Artifact) -> None:
     if not validation.rows:
         say(
             "validation: no instruction is left over by data.limits.train, train_large and explore,"
-            " so the last iteration is reported and none becomes champion"
+            " so the last iteration is reported and no policy becomes champion"
         )
     elif short := {env: count for env, count in counts.items() if limit is not None and count < limit}:
         say(

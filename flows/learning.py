@@ -54,8 +54,8 @@ def check_rule(params: Params) -> None:
         return  # one failure is enough beside an expert's success
     if evolve.is_adaptive and evolve.budget is None:
         raise SettingsError(
-            f"evolve.budget: null given, which is one episode per instruction in the first iteration; allowed: two per instruction or more"
-            f" where evolve.samples is adaptive and evolve.rule is {evolve.rule}, which compares an instruction's episodes with each other"
+            f"evolve.budget: null given (one episode per instruction in the first iteration); allowed with evolve.samples adaptive and"
+            f" evolve.rule {evolve.rule}, which compares the episodes of an instruction: at least two per instruction"
         )
     if any(schedule_value(evolve.samples, iteration) == 1 for iteration in range(evolve.iterations)):
         remedy = "" if rule.is_on_policy else " (or evolve.merge initial: the expert's successes are compared with one failure, too)"

@@ -95,7 +95,7 @@ class Head:
             atexit.unregister(self.ray._private.worker.shutdown)
         raise HeadLost(
             f"cluster.address: {self._given} given, but the head of that Ray cluster (or this machine's node of it) is gone: it has not"
-            f" answered for {SILENT_AT_MOST:.0f} s. Start the cluster again and run the same command; finished work is not done again"
+            f" answered for {SILENT_AT_MOST:.0f} s. Start the cluster again and run the same command; finished work is kept"
         )
 
 

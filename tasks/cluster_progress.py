@@ -100,7 +100,7 @@ class ProgressReceiver:
 
     def _show_step(self, done: int, report: ProgressReport) -> None:
         if self._starts_again:
-            say(f"{self._title}: it goes on after step {done - 1}")
+            say(f"{self._title}: it continues after step {done - 1}")
             self._starts_again = False
         self._progress(done, report.total, report.value)
 

@@ -61,7 +61,7 @@ def set_unfinished_aside(file: Path, *, is_finished: Any) -> bool:
     for suffix in ("", *_SIDE_FILES):
         with contextlib.suppress(FileNotFoundError):
             file.with_name(file.name + suffix).rename(aside.with_name(aside.name + suffix))
-    say(f"{file} was not finished when its process was killed, and holds no experiments: it is now {aside.name}, a new one is created")
+    say(f"{file} is incomplete, because the process that created it was killed; it is now {aside.name}, and a new one is created")
     return True
 
 

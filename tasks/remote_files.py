@@ -206,7 +206,7 @@ def _open(url: str) -> tuple[Any, str]:
     protocol = url.partition("://")[0] if "://" in url else "file"
     if holds_credentials(url):
         raise RemoteError(
-            f"{protocol}://...: the URL has a key, a password or a query in it; give it without: credentials come from the environment"
+            f"{protocol}://...: the URL contains a key, a password or a query; leave it out: credentials come from the environment"
             " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_...)"
         )
     try:

@@ -103,7 +103,7 @@ def roll_out(
     if errors:
         say(
             f"{name}: {errors} of {episodes.rows} episodes ({split}) ended with an error. The most common one: {most_common}."
-            " They are reported and recorded, but excluded from scores and training; a run with other rollout.max_retries repeats them"
+            " They are reported and recorded, but excluded from scores and training; to play them again, change rollout.max_retries"
         )
     return episodes
 

@@ -48,8 +48,8 @@ class SharedStore:
         self.checked.add(root.name)
         if shared.digest != digest:
             say(
-                f"{root.name}: {self.remote.url} already has another result of this step (sha256 {shared.digest[:12]}, here {digest[:12]}),"
-                " as different kinds of machines can compute. It stays there; this run goes on with its own"
+                f"{root.name}: {self.remote.url} already has a different result of this step (sha256 {shared.digest[:12]}, here"
+                f" {digest[:12]}); another kind of machine can cause this. It stays there; this run continues with its own"
             )
 
     def withdraw(self, name: str, digest: str) -> None:

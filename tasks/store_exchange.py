@@ -68,7 +68,7 @@ class Remote:
         except (ValueError, KeyError, TypeError):
             digest = None
         if not isinstance(digest, str):
-            raise self.files.error(f"{MANIFESTS}/{name}.json is no manifest; {_remedy(name)}")
+            raise self.files.error(f"{MANIFESTS}/{name}.json is not a manifest; {_remedy(name)}")
         return SharedResult(name, content, digest)
 
     def fetch(self, name: str) -> SharedResult | None:
@@ -136,7 +136,7 @@ class Remote:
         check_store()
         by_name = {folder.partition("/")[0]: (folder, digest) for digest, folders in selected.items() for folder in folders}
         if unknown := [name for name in by_name if not _FOLDER_NAME.fullmatch(name)]:
-            raise self.files.error(f"the index names {unknown[0]}, which is no folder of a store")
+            raise self.files.error(f"the index names {unknown[0]}, which is not a folder of a store")
         missing = [entry for name, entry in by_name.items() if not is_complete(paths.store() / name)]
         with progress_bar("pulling") as progress:
             for done, (folder, digest) in enumerate(missing, 1):

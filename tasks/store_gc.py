@@ -196,4 +196,4 @@ def _digests_of_report(content: bytes, source: str) -> set[str]:
     try:
         return {artifact["sha256"] for artifacts in json.loads(content).values() for artifact in artifacts.values()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise IncompleteFolder(f"{source} is no record of a run: nothing is removed; repair or remove that file") from None
+        raise IncompleteFolder(f"{source} is not a valid record of a run, so nothing was removed; repair or remove that file") from None

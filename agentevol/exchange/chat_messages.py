@@ -142,7 +142,7 @@ def _place(message: dict[str, Any], turns: Sequence[Turn], ids: Sequence[Any], c
     """Which call of the message before it a result belongs to: by its id, else in order."""
     calls = turns[-1].calls if turns else ()
     if not calls:
-        raise field_error(f"{where}.role", "tool", "a result only behind an assistant message with tool_calls")
+        raise field_error(f"{where}.role", "tool", "a result only after an assistant message with tool_calls")
     call_id = message.get("tool_call_id")
     if call_id is not None and any(ids):
         if call_id not in ids:

@@ -97,7 +97,7 @@ def _check(trajectory: Trajectory) -> None:
         raise FormatError(error)
     for text in (trajectory.item_id, *(message.content for message in trajectory.messages)):
         if not is_unicode(text):
-            raise FormatError("half of a surrogate pair (such as \\ud83d) in a text; allowed: text that UTF-8 can write")
+            raise FormatError("a text contains half of a surrogate pair (such as \\ud83d); allowed: text that UTF-8 can encode")
 
 
 def _marked(trajectory: Trajectory, foreign: ForeignRow, name: FormatName, number: int, report: ImportReport) -> Trajectory:

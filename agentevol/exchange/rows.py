@@ -80,7 +80,7 @@ def _parse(text: str, where: str) -> Any:
     except json.JSONDecodeError as error:
         raise FormatError(f"{where}: not valid JSON: {error}") from None
     except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
-        raise FormatError(f"{where}: JSON that cannot be read: {error}") from None
+        raise FormatError(f"{where}: cannot be parsed as JSON: {error}") from None
 
 
 def _stream_parquet(path: Path) -> Iterator[Any]:
@@ -92,7 +92,7 @@ def _stream_parquet(path: Path) -> Iterator[Any]:
             for batch in file.iter_batches(256):
                 yield from (_without_nulls(row) for row in batch.to_pylist())
     except pa.ArrowException as error:
-        raise FormatError(f"{path}: not a Parquet file that can be read: {' '.join(str(error).split())}") from None
+        raise FormatError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from None
 
 
 def _without_nulls(value: Any) -> Any:

@@ -61,7 +61,7 @@ _PROBLEMS = {
     "validation by id": ("the instruction belongs to the validation split", _REMOVE_VALIDATION),
     "validation by text": ("the instruction has the same text as one of the validation split", _REMOVE_VALIDATION),
     "duplicates": (
-        "the same instruction is answered word for word the same more than once",
+        "the same instruction has the same answers more than once",
         "agentevol.data.merging.merge removes duplicates",
     ),
     "length": ("there are more tokens than gate.max_tokens", "drop it, or raise gate.max_tokens if the model's context allows it"),

@@ -82,7 +82,7 @@ def _create_copy(folder: Path, copy: Path) -> str | None:
     if config.get_text_config() is not config:
         return f"{name} has parts besides the language model (images or sound)"
     if type(config) not in AutoModelForCausalLM._model_mapping:
-        return f"{name} is no causal language model"
+        return f"{name} is not a causal language model"
     _shrink(config)
     random_state = torch.get_rng_state()
     torch.manual_seed(0)

@@ -112,7 +112,7 @@ def _unsupported(head: Any) -> str | None:
 
 def _give_up(head: nn.Module, reason: str) -> None:
     _changes[head] = None
-    print(f"the logits of all trained tokens are computed at once, not in chunks ({reason}); they may need much memory", file=sys.stderr)
+    print(f"the logits of all trained tokens are computed at once, not in chunks ({reason}); this can need much memory", file=sys.stderr)
 
 
 def _hidden_and_change(model: Any, head: nn.Linear, forward: Callable[[], Tensor]) -> tuple[Tensor, LogitChange | None]:

@@ -138,7 +138,7 @@ def check_combinations(settings: FinetuneParams, *, on_nodes: bool = False) -> N
         raise LaunchFailed(f"finetune.accelerate_config: there is no file {file}; make one with `accelerate config --config_file {file}`")
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
     if not isinstance(config, dict):
-        raise LaunchFailed(f"finetune.accelerate_config: {file} is no configuration of accelerate; make one with `accelerate config`")
+        raise LaunchFailed(f"finetune.accelerate_config: {file} is not a configuration of accelerate; make one with `accelerate config`")
     kind = config.get("distributed_type") or "NO"
     if kind not in _DISTRIBUTED_TYPES:
         raise LaunchFailed(f"{file}: distributed_type {kind} is not supported; allowed: {', '.join(_DISTRIBUTED_TYPES)}")
@@ -154,9 +154,7 @@ def check_combinations(settings: FinetuneParams, *, on_nodes: bool = False) -> N
     if kind != "FSDP":
         return
     if settings.lora_rank:
-        raise LaunchFailed(
-            f"finetune.lora_rank cannot be used with FSDP ({file}): a model with adapters is small enough for a copy in each process"
-        )
+        raise LaunchFailed(f"finetune.lora_rank cannot be used with FSDP ({file}): set it to null, or use MULTI_GPU")
     if settings.optimizer != "adamw":
         raise LaunchFailed(
             f"finetune.optimizer {settings.optimizer} cannot be used with FSDP ({file}): its moments cannot be sharded; use adamw"
@@ -221,7 +219,7 @@ def _launch(config_file: Path, folder: Path, progress: Progress | None, machine:
             cause = next(known, lines[-1] if lines else "(nothing)")
             failed = LaunchFailed(f"fine-tuning under {config_file} ended with code {process.returncode}; its error: {cause.strip()}")
             if not failed.has_known_cause and any(_KILLED in line for line in lines):
-                raise ProcessLost(f"fine-tuning under {config_file}: one of its processes was killed (-9), as where memory runs out")
+                raise ProcessLost(f"fine-tuning under {config_file}: one of its processes was killed (-9), perhaps because memory ran out")
             raise failed
 
 

@@ -156,7 +156,7 @@ class Optimizer:
 
     def _raise_not_finite(self, problem: str, learning_rate: float) -> NoReturn:
         self.adamw.zero_grad(set_to_none=True)
-        raise NonFiniteLoss(f"{problem}; lower finetune.learning_rate (now {learning_rate:.2g}) or use precision float32")
+        raise NonFiniteLoss(f"{problem}; lower finetune.learning_rate (now {learning_rate:.2g}) or set finetune.precision=float32")
 
     def _loss_sum(self, micro_batch: MicroBatch) -> Tensor:
         with self._autocast():

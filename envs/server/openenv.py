@@ -94,7 +94,7 @@ class _Connection:
         try:
             message = json.loads(content)
         except (ValueError, RecursionError):
-            return _error("this is no JSON", "INVALID_JSON")
+            return _error("this is not JSON", "INVALID_JSON")
         kind, data = (message.get("type"), message.get("data", {})) if isinstance(message, dict) else (None, None)
         try:
             if kind == "reset":

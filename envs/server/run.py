@@ -26,7 +26,7 @@ def run(host: str, port: int, environments: list[str], limits: Limits, token_fil
 
     token = _token(token_file)
     if host not in _LOOPBACK and token is None:
-        raise CannotStart(f"to listen on {host}, not on this machine alone, set a token that clients send: AGENTEVOL_TOKEN or --token-file")
+        raise CannotStart(f"listening on {host} needs a token that clients must send; set AGENTEVOL_TOKEN or --token-file")
     if unknown := sorted(set(environments) - {*ENVIRONMENTS, *VARIANTS}):
         raise CannotStart(f"no such environment: {', '.join(unknown)}; there are: {', '.join(sorted({*ENVIRONMENTS, *VARIANTS}))}")
     # Only with IPPROTO_TCP does asyncio turn Nagle's algorithm off; otherwise every reply waits 40 ms for an acknowledgement.

@@ -29,7 +29,7 @@ def machine_error(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in _FORBIDDEN_CODES and (file := _file_of(cause)):
             return _forbidden(file)
         if isinstance(cause, OSError) and cause.errno == errno.EROFS:
-            return f"{_file_of(cause) or Path.cwd()}: this file system can only be read; run in a folder that can be written"
+            return f"{_file_of(cause) or Path.cwd()}: this file system is read-only; run in a folder where you can write"
         if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
             return "too many open files: raise the limit (`ulimit -n 4096`) and run the same command again"
     return _full_disk(None) if _is_full(Path.cwd()) else None

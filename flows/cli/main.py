@@ -130,7 +130,7 @@ def compare(
 def view(
     folders: Annotated[list[Path] | None, typer.Argument(help="Runs (runs/latest by default), or datasets of trajectories.")] = None,
     out: Annotated[Path | None, typer.Option(help="The page; by default runs/views/<name>.html.")] = None,
-    show: Annotated[bool, typer.Option("--open", help="Open it in the browser, too.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Also open it in the browser.")] = False,
 ) -> None:
     """Write a page with the episodes of a run, turn by turn, with filters and two policies side by side; it needs no network."""
     from agentevol.data.artifact_folder import IncompleteFolder

@@ -103,10 +103,10 @@ def pull(url: Url, digests: Digests = None) -> None:
 def collect_garbage(
     url: Annotated[str | None, typer.Argument(help="A shared store (store.url) to clean as well.")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove them; without this option they are only listed.")] = False,
-    min_age: Annotated[float, typer.Option(min=0, help="Days: results that were used or written since stay, with their inputs.")] = 14,
+    min_age: Annotated[float, typer.Option(min=0, help="Days: newer results (by last use or writing) stay, with their inputs.")] = 14,
     keep_gb: Annotated[
         float | None,
-        typer.Option(min=0, help="GB that may stay in runs/store; of the results that URL has, too, the longest unused go."),
+        typer.Option(min=0, help="At most this many GB stay in runs/store: the least recently used results that URL also has are removed."),
     ] = None,
 ) -> None:
     """Remove results that no run's report and no registered model reaches, here and in a shared store; by default, only list them."""

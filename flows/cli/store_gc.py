@@ -58,7 +58,7 @@ def _remove(
     removed = []
     for result in chosen:
         if delete and not remove(result):
-            yield f"  {result.name} was used meanwhile: it stays"
+            yield f"  {result.name} was used in the meantime and stays"
             continue
         removed.append(result)
         age = (now - result.used) / DAY

@@ -37,7 +37,7 @@ def caused_by(cause: Exception, text: str = "the flow failed") -> Exception:
         (caused_by(os_error(errno.ENOSPC, Path("x"))), "the disk is full (while writing x)"),
         (caused_by(RuntimeError("(sqlite3.OperationalError) database or disk is full")), "the disk is full."),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full."),
-        (os_error(errno.EROFS, Path("runs")), "runs: this file system can only be read"),
+        (os_error(errno.EROFS, Path("runs")), "runs: this file system is read-only"),
         (os_error(errno.EMFILE), "too many open files"),
     ],
 )

@@ -153,7 +153,7 @@ def test_a_training_goes_on_from_its_checkpoint_on_another_node(
     thread.join(timeout=900)
     assert reports == sorted(reports), "no step was done twice after a checkpoint"
     assert re.fullmatch(r"fine-tuning bc-base on the cluster: its process or node was lost; it starts again on node .+", lines[0])
-    line = re.fullmatch(r"fine-tuning bc-base on the cluster: it goes on after step (\d+)", lines[1])
+    line = re.fullmatch(r"fine-tuning bc-base on the cluster: it continues after step (\d+)", lines[1])
     assert line
     assert int(line[1]) > 0
     assert not list((project / "runs" / "learning" / "checkpoints").iterdir())

@@ -79,5 +79,5 @@ def test_a_run_outside_of_the_cluster_plays_on_it_and_ends_with_a_line_when_its_
     assert run.returncode == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("ClusterError: ")]
     assert line.startswith(f"ClusterError: cluster.address: {node.address} given, but the head of that Ray cluster ")
-    assert "Start the cluster again and run the same command; finished work is not done again" in line
+    assert "Start the cluster again and run the same command; finished work is kept" in line
     assert "Traceback" not in errors

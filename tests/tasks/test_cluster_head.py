@@ -25,7 +25,7 @@ from tests.tasks.small_training import train
 ROOT = Path(__file__).parents[2]
 ONE_LINE = (
     r"^cluster.address: \S+ given, but the head of that Ray cluster .* is gone: it has not answered for 1 s\."
-    r" Start the cluster again and run the same command; finished work is not done again$"
+    r" Start the cluster again and run the same command; finished work is kept$"
 )
 
 

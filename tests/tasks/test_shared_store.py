@@ -165,7 +165,7 @@ def offer(shared: Path, version: Path, manifest: object) -> None:
         (forge_the_digest, r"is not what it claims to be: its content has the digest \w+, its manifest says"),
         (give_another_key, r"is not what it claims to be: its manifest describes another result, letters-v1-"),
         (lead_out_of_the_folder, r"names \.\./\.\./\.\./\.\./escaped, which is outside of its folder"),
-        (break_the_manifest, r"manifests/letters-v1-\w+\.json is no manifest"),
+        (break_the_manifest, r"manifests/letters-v1-\w+\.json is not a manifest"),
     ],
 )
 def test_a_damaged_or_forged_result_is_refused_by_name(
@@ -225,7 +225,7 @@ def test_of_two_different_results_the_first_stays_and_the_other_machine_keeps_it
     machine("two", folder_url)
     assert compute(letters([]), letter="a") == own != first
     message = " ".join(capsys.readouterr().err.split())
-    assert f"already has another result of this step (sha256 {first.digest[:12]}, here {own.digest[:12]})" in message
+    assert f"already has a different result of this step (sha256 {first.digest[:12]}, here {own.digest[:12]})" in message
     machine("three", folder_url)
     assert compute(letters([]), letter="a") == first
 

@@ -200,7 +200,7 @@ def test_a_path_out_of_the_store_is_not_followed(digests: dict[str, str]) -> Non
 
 
 def test_names_that_lead_out_of_the_store_are_not_pulled(project: Path, tmp_path: Path) -> None:
-    with pytest.raises(RemoteError, match="no folder of a store"):
+    with pytest.raises(RemoteError, match="not a folder of a store"):
         Remote(str(tmp_path / "shared")).pull({"0" * 64: ["../0123456789abcdef"]})
 
 

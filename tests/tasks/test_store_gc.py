@@ -175,5 +175,5 @@ def test_a_record_that_cannot_be_read_stops_the_removal(run: dict[str, Artifact]
     (report("M1-K1-s0-abcdef", run["model"]) / "run.json").write_text("{")
     result = CliRunner().invoke(commands, ["gc", "--delete"])
     assert result.exit_code == 1
-    assert "run.json is no record of a run: nothing is removed" in result.output
+    assert "run.json is not a valid record of a run, so nothing was removed" in result.output
     assert len(list(paths.store().iterdir())) == 5

@@ -287,5 +287,5 @@ def _read_api_key(settings: EngineParams) -> str:
     if not key:
         raise EngineError(f"api_key_env: the environment variable {variable} is not set; set it to the key of {settings.url}")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise EngineError(f"the environment variable {variable} holds no key: it has spaces or special characters in it")
+        raise EngineError(f"the environment variable {variable} does not hold a key: it contains spaces or special characters")
     return key

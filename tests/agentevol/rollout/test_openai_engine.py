@@ -127,7 +127,7 @@ def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pyte
         with pytest.raises(EngineError, match="401: the key in SOME_KEY was sent") as wrong:
             play(endpoint, 1, api_key_env="SOME_KEY")
         monkeypatch.setenv("SOME_KEY", f"{KEY}\nX-Other: 1")
-        with pytest.raises(EngineError, match="SOME_KEY holds no key") as unusable:
+        with pytest.raises(EngineError, match="SOME_KEY does not hold a key") as unusable:
             play(endpoint, 1, api_key_env="SOME_KEY")
     for text in (str(wrong.value), str(unusable.value), caplog.text, repr([trajectory.to_row() for trajectory in trajectories])):
         assert KEY not in text

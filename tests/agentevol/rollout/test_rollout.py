@@ -191,7 +191,7 @@ def test_progress_counts_every_episode(small_models: dict[str, Path], counting: 
 
 
 def test_a_missing_model_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match=r"holds no \*.safetensors file"):
+    with pytest.raises(ModelNotFound, match=r"contains no \*.safetensors file"):
         roll_out(tmp_path, INSTRUCTIONS[:1], settings=rollout_params())
 
 

@@ -142,7 +142,7 @@ def test_a_killed_process_is_not_an_error_of_the_training(small_models: dict[str
         (FSDP.replace("use_cpu: true", "use_cpu: false"), {}, "fsdp_version must be 2"),
         (TWO_PROCESSES.replace("MULTI_CPU", "DEEPSPEED"), {}, "distributed_type DEEPSPEED is not supported; allowed: NO, MULTI_CPU"),
         (TWO_MACHINES, {}, r"num_machines is 2; allowed: 1, or .* \(cluster.address"),
-        ("- a list\n", {}, "is no configuration of accelerate"),
+        ("- a list\n", {}, "is not a configuration of accelerate"),
     ],
 )
 def test_what_cannot_work_is_named_before_anything_starts(config: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:

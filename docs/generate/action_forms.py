@@ -100,25 +100,26 @@ def _functions() -> str:
 _INTRODUCTION = """\
 # Forms of an answer
 
-Prompts ask for `Thought: ...` and `Action: ...`. Language models write this in many other forms; one parser (`envs.react`) reads them for
-all environments. `tests/envs/test_react.py` tries every form of this table with an action of every environment.
+Prompts ask for `Thought: ...` and `Action: ...`. Language models write this in many other forms. One parser (`envs.react`) reads these
+forms in all environments. `tests/envs/test_react.py` tests every form in this table with an action of every environment.
 """
 _RULES = """\
-- An answer with a single `Action:` and no Markdown around the action gives exactly the text after it: to the end of the line, or to the end
-  of the answer for tool calls and SQL.
-- A model that goes on after its action invents the observation and further rounds. The action before the first `Observation:` is taken.
-- *Explained* means: the answer costs a round and does nothing, and the observation says how it was read and what to write, such as
+- If an answer has a single `Action:` and no Markdown around the action, the action is exactly the text after it: to the end of the line, or
+  to the end of the answer for tool calls and SQL.
+- A model that continues after its action invents the observation and further rounds. The parser takes the action before the first
+  `Observation:`.
+- *Explained* means: the answer costs a round and does nothing. The observation says how the answer was read and what to write, such as
   `Your answer has 2 different actions: 'look', 'go north'. Give exactly one action, in the form: ...`
-- Tool calls are also read as `Action: name` with `Action Input: {...}` on the next line, with their input in a fence, and with more text
-  after it.
-- SQL ends at the first complete statement whose semicolon ends a line. A fenced query counts wherever it stands.
-- WebArena's action may also stand in a fence in the middle of a sentence, as AgentGym asks for.
+- Tool calls can also be written as `Action: name` with `Action Input: {...}` on the next line, with their input in a fence, and with more
+  text after it.
+- SQL ends at the first complete statement whose semicolon ends a line. A fenced query can be anywhere in the answer.
+- WebArena's action can also be in a fence in the middle of a sentence, as AgentGym's prompt requests.
 
-AgentGym's protocol (`/agentgym`) is as strict as AgentGym's own servers: tool calls must be at the end, after `Action:`, in one line, with
-a Python dictionary; WebArena's actions must be in a fence.
+With AgentGym's protocol (`/agentgym`), the server is as strict as AgentGym's own servers: a tool call must be at the end, after `Action:`,
+on one line, with a Python dictionary as its input; a WebArena action must be in a fence.
 """
 _FUNCTIONS = """\
-With `agent.format: function_calling` ([guide](../how-to/action-formats.md)) an answer has one call:
+With `agent.format: function_calling` ([guide](../how-to/action-formats.md)), an answer has one call:
 
 ```text
 Thought: I go on.
@@ -127,10 +128,14 @@ Thought: I go on.
 </tool_call>
 ```
 
-Also read: a call without the end mark, as a bare JSON object, in a JSON fence, after `[TOOL_CALLS]` or `<|python_tag|>`; `parameters` for
-`arguments`, `function_name` for `name` (AgentGym's form); arguments as JSON within a string; the same call twice; `tool_calls` of a server.
-Thoughts before `</think>` do not count. Explained to the policy: no call, two different calls, invalid JSON, an unknown function, an
-unknown or missing argument, an argument of another type. `tests/agentevol/data/test_function_calling.py` tries all of them.
+Also accepted:
+
+- a call without the end mark, as a bare JSON object, in a JSON fence, or after `[TOOL_CALLS]` or `<|python_tag|>`;
+- `parameters` instead of `arguments`, and `function_name` instead of `name` (AgentGym's form);
+- arguments as JSON within a string, the same call twice, and `tool_calls` of a server.
+
+Text before `</think>` is ignored. Explained to the policy: no call, two different calls, invalid JSON, an unknown function, an
+unknown or missing argument, an argument of another type. `tests/agentevol/data/test_function_calling.py` tests all of these.
 
 With `agent.format: code` the call is Python:
 
@@ -141,7 +146,7 @@ move(direction="up")
 ```
 ~~~
 
-Also read: positional arguments, `print(...)` or `name = ...` around the call, comments, a block that is not closed, a line with the call
-without a block. Code is parsed and never evaluated: arguments must be constants, and anything but calls is explained
+Also accepted: positional arguments, `print(...)` or `name = ...` around the call, comments, a block that is not closed, and a line with
+the call but no block. Code is parsed and never evaluated: arguments must be constants, and anything other than a call is explained
 (`tests/agentevol/data/test_code_action.py`).
 """

@@ -27,7 +27,7 @@ _ENVIRONMENT_FOLDERS = {"alfworld", "babyai", "bird", "sciworld", "textcraft", "
 _INTRODUCTION = """\
 # Python API
 
-Generated from the docstrings. You can use `agentevol` and `envs` without Prefect, MLflow and DVC ([example](../../how-to/library.md)).
+These pages are generated from the docstrings. You can use `agentevol` and `envs` without Prefect, MLflow and DVC ([example](../../how-to/library.md)).
 `tasks` and `flows` are the pipeline around them.
 """
 

@@ -13,8 +13,8 @@ from flows.cli.main import app
 _INTRODUCTION = """\
 # Command line
 
-`make` sets up `.venv` and runs the most common commands (`make help` lists them). This page has all commands of `agentevol`. Activate
-the environment once per terminal with `source .venv/bin/activate`, or write `.venv/bin/agentevol`.
+`make` sets up `.venv` and runs the most common commands (`make help` lists them). This page lists all commands of `agentevol`.
+Activate the virtual environment once per terminal with `source .venv/bin/activate`, or write `.venv/bin/agentevol`.
 
 Exit codes: 0 for success, 1 for an error that the message explains, 2 for wrong parameters, 130 after Ctrl-C.
 """

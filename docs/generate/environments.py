@@ -56,7 +56,7 @@ def _facts(name: str, cls: type[TextEnv]) -> str:
     rows = [
         ("name in `environments`", code(name)),
         ("Gymnasium id", code(f"agentevol/{cls.__name__}-v0")),
-        ("instructions in all", sizes.instructions),
+        ("instructions in total", sizes.instructions),
         ("AgentEval", sizes.eval),
         ("AgentTraj", sizes.agent_traj),
         ("AgentTraj-L", sizes.agent_traj_l),

@@ -16,23 +16,23 @@ METRICS = {
         ("progress/<environment>", "share", "Mean progress of an episode, where the environment measures it."),
         ("progress_low/<environment>", "share", "Lower end of its 95 % bootstrap interval."),
         ("progress_high/<environment>", "share", "Upper end of its 95 % bootstrap interval."),
-        ("rounds_per_success/<environment>", "rounds", "Rounds of all episodes, divided by the number of successes."),
+        ("rounds_per_success/<environment>", "rounds", "The number of rounds in all episodes, divided by the number of successes."),
         (
             "errors/<environment>",
             "episodes",
-            "Episodes that ended in an error and were not scored; for an environment only if there were any.",
+            "Episodes that ended in an error and were not scored; logged for an environment only if there were any.",
         ),
         (
             "success_errors_failed/<environment>",
             "share",
-            "Success rate with errors counted as failures; only where there were errors.",
+            "Success rate with errors counted as failures; logged only if there were errors.",
         ),
     ],
     "Scores on the validation split": [
         ("success_validation/<environment>", "share", "Success on the validation split, which selects the best iteration."),
     ],
     "The verifier of the explored episodes, on held-out instructions (filter.reward: learned)": [
-        ("verifier_auc/<environment>", "share", "Probability that a success gets a higher prediction than a failure."),
+        ("verifier_auc/<environment>", "share", "AUC: the probability that a success gets a higher prediction than a failure."),
         ("verifier_auc_low/<environment>", "share", "Lower end of its 95 % bootstrap interval over instructions."),
         ("verifier_auc_high/<environment>", "share", "Upper end of the same interval."),
         ("verifier_rounds_auc/<environment>", "share", "The AUC of the number of rounds alone (fewer rounds are better)."),
@@ -53,15 +53,19 @@ METRICS = {
         ("exploration/episodes", "episodes", "Episodes explored in the iteration."),
         ("exploration/kept", "trajectories", "Explored trajectories that passed the filter."),
         ("exploration/instructions", "instructions", "Instructions of the explore split."),
-        ("exploration/sampled", "instructions", "Instructions with an episode; with adaptive samples an iteration may skip some."),
-        ("exploration/covered", "instructions", "Instructions with a success."),
+        ("exploration/sampled", "instructions", "Instructions with at least one episode; adaptive samples can skip some."),
+        ("exploration/covered", "instructions", "Instructions with at least one success."),
         ("exploration/without_expert", "instructions", "Instructions without a trajectory in AgentTraj."),
-        ("exploration/covered_without_expert", "instructions", "Instructions without a trajectory in AgentTraj and with a success."),
+        ("exploration/covered_without_expert", "instructions", "Instructions without a trajectory in AgentTraj but with a success."),
         ("exploration_episodes/<environment>/<difficulty>", "episodes", "Explored episodes by difficulty."),
         ("exploration_coverage/<environment>/<difficulty>", "share", "Share of the instructions with a success, by difficulty."),
         ("exploration/errors", "episodes", "Explored episodes that ended in an error. *"),
         ("exploration/dropped_<reason>", "trajectories", "Dropped by the filter: failed, truncated, error, duplicate, over_the_cap. *"),
-        ("exploration/truncated_<cause>", "episodes", "Cut by `rollout.context_length` (`context`) or `rollout.max_repeats` (`loop`). *"),
+        (
+            "exploration/truncated_<cause>",
+            "episodes",
+            "Truncated by `rollout.context_length` (`context`) or `rollout.max_repeats` (`loop`). *",
+        ),
         ("evaluation/truncated_<cause>", "episodes", "The same on AgentEval. *"),
         ("training/trajectories", "trajectories", "Trajectories in the training set."),
         ("training/too_long", "trajectories", "Trajectories with more tokens than `finetune.max_tokens`, which were left out. *"),
@@ -95,39 +99,39 @@ TAGS = [
     ("agentevol.environments", "The environments."),
     ("agentevol.sweep", "The sweep that the run belongs to."),
     ("agentevol.version", "The version of AgentEvol."),
-    ("agentevol.tracking_schema", "The version of these names."),
+    ("agentevol.tracking_schema", "The version of these metric and tag names."),
     ("agentevol.commits", "All commits with which the run was started or continued."),
-    ("agentevol.code_changed", "Whether the work tree had changes that were not committed."),
+    ("agentevol.code_changed", "Whether the work tree had uncommitted changes."),
     ("agentevol.dvc_experiment", "The name of the DVC experiment."),
     ("agentevol.model.<policy>", "Folder and SHA-256 of a policy; `agentevol.model.base` is the base model."),
     ("agentevol.selected", "The policy that is the result of the run, and how it was selected."),
     ("agentevol.champion", "Whether the selected policy became the champion, and why."),
     ("agentevol.champion_model", "The registered model, and the version that is now champion."),
-    ("mlflow.agentevol.logged.<group>", "Internal, hidden in the pages: the parts of the run that are already logged."),
+    ("mlflow.agentevol.logged.<group>", "Internal, hidden on MLflow's pages: which parts of the run are already logged."),
     ("mlflow.source.name", "The command."),
     ("mlflow.source.type", "Always LOCAL."),
     ("mlflow.source.git.commit", "The commit of the code."),
 ]
 EXPERIMENT_TAGS = [
-    ("mlflow.note.content", "The description. One that you edit stays."),
-    ("mlflow.experimentKind", "The kind of the experiment, so that the pages open on the runs. One that you choose stays."),
+    ("mlflow.note.content", "The description. If you edit it, your text is kept."),
+    ("mlflow.experimentKind", "The kind of the experiment, so that MLflow opens the list of runs. If you change it, your choice is kept."),
     ("mlflow.sharedViewState.<id>", "A saved view of the runs: `agentevol-compare`, `agentevol-curves`."),
     ("mlflow.agentevol.views", "Internal: the digest of the views and the description."),
     ("mlflow.agentevol.views.<part>", "Internal: the environments of the views, and the description as it was written."),
-    ("agentevol.tracking_schema", "The version of the names for which the experiment was checked."),
-    ("agentevol.challengers.<version>", "Of a registered model: the policies that challenged this version, in their order."),
+    ("agentevol.tracking_schema", "The version of metric and tag names for which the experiment was checked."),
+    ("agentevol.challengers.<version>", "Tag of a registered model: the policies that have challenged this version, in order."),
 ]
 _INTRODUCTION = """\
 # MLflow metrics and tags
 
-One flat MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
+One MLflow run stands for one set of parameters, data, environments and task versions. Its name is `M4-K1-s0` for M = 4, K = 1
 and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 1. Placeholders:
 
 - `<environment>`: the name of an environment, or `overall`
 - `<phase>`: `exploration`, `verification` (with a learned reward), `training`, `validation` or `evaluation`
 - `<policy>`: `bc-base`, `bc-large`, `zero-shot`, `iteration-1` and so on
 
-Parameters of the MLflow run are `M`, `K` and every key of `params.yaml`. Counts marked * are logged only if they are not zero.
+The MLflow run has the parameters `M`, `K` and every key of `params.yaml`. Counts marked * are logged only if they are not zero.
 """
 
 

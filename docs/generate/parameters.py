@@ -19,9 +19,9 @@ from docs.generate.markdown import code, table
 _ROOT = Path(__file__).parents[2]
 _EFFECTS = {
     "result": "changes datasets, policies or scores",
-    "numerics": "changes how or where the same work is computed, so the last bits of a result at most",
-    "extra": "adds a check or a column; everything else stays as it is",
-    "none": "changes time, retries or places only",
+    "numerics": "changes how or where the same work is computed, and so at most the last bits of a result",
+    "extra": "adds a check or a column and changes nothing else",
+    "none": "changes only time, retries or locations, never a result",
 }
 _TYPES = {
     "str": "text",
@@ -36,8 +36,8 @@ _INTRODUCTION = """\
 # Parameters
 
 Every key of `params.yaml`, with its default in the code and its meaning. You may leave out any of them. Set one for a single run
-with `-S section.key=VALUE`, for example `agentevol evolve -S evolve.samples=3`. Unknown keys and values that are not allowed end a
-command with one line before anything starts. `params.yaml` itself sets some values that differ from these defaults: the column
+with `-S section.key=VALUE`, for example `agentevol evolve -S evolve.samples=3`. If a key is unknown or
+a value is invalid, a command stops with one line before anything starts. `params.yaml` itself sets some values that differ from these defaults: the column
 *main job* shows them.
 
 The column *effect* says what a parameter can change:

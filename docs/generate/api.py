@@ -27,8 +27,8 @@ _ENVIRONMENT_FOLDERS = {"alfworld", "babyai", "bird", "sciworld", "textcraft", "
 _INTRODUCTION = """\
 # Python API
 
-These pages are generated from the docstrings. You can use `agentevol` and `envs` without Prefect, MLflow and DVC ([example](../../how-to/library.md)).
-`tasks` and `flows` are the pipeline around them.
+These pages are generated from the docstrings. You can use `agentevol` and `envs` without Prefect, MLflow and DVC
+([example](../../how-to/library.md)). `tasks` and `flows` are the pipeline around them.
 """
 
 

@@ -37,8 +37,8 @@ _INTRODUCTION = """\
 
 Every key of `params.yaml`, with its default in the code and its meaning. You may leave out any of them. Set one for a single run
 with `-S section.key=VALUE`, for example `agentevol evolve -S evolve.samples=3`. If a key is unknown or
-a value is invalid, a command stops with one line before anything starts. `params.yaml` itself sets some values that differ from these defaults: the column
-*main job* shows them.
+a value is invalid, a command stops with a one-line error before anything starts. `params.yaml` itself sets some values that differ from
+these defaults: the column *main job* shows them.
 
 The column *effect* says what a parameter can change:
 

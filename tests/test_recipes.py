@@ -29,7 +29,7 @@ def test_a_recipe_states_its_estimated_memory(name: str, size: ModelSize, fixed:
     assert all(any(value == pytest.approx(each, abs=0.06) for each in stated) for value in (*fixed, activations)), (stated, activations)
     kib = kv_cache_bytes_per_token(size) / 1024
     assert f"{kib:.0f} KiB" in text
-    assert "by estimate and not measured" in text
+    assert "Estimated memory, not measured" in text
 
 
 def test_the_whole_model_on_eight_gpus_fits() -> None:

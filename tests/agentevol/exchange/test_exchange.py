@@ -221,7 +221,7 @@ CALL = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "argument
         (
             "toolcalls",
             {"messages": [USER, {"role": "tool", "content": "x"}]},
-            "messages.1.role: 'tool' given; allowed: a result only behind",
+            "messages.1.role: 'tool' given; allowed: a result only after",
         ),
         ("toolcalls", {"messages": [USER, CALL, *[{"role": "tool", "content": "x"}] * 2]}, "2 results for 1 calls before it"),
         ("toolcalls", {"messages": [USER, CALL, {"role": "tool", "content": "x", "name": "g"}]}, "messages.2.name: 'g' given; allowed: f,"),

@@ -36,7 +36,7 @@ def test_one_sample_is_enough_beside_the_expert_but_not_alone() -> None:
     check_rule(params(evolve={"merge": "none"}))
     with pytest.raises(SettingsError, match=r"evolve\.samples: 1 given; allowed: at least 2 with evolve\.rule dpo"):
         check_rule(params(evolve={"rule": "dpo", "merge": "none"}))
-    with pytest.raises(SettingsError, match=r"evolve\.budget: null given, which is one episode per instruction in the first iteration"):
+    with pytest.raises(SettingsError, match=r"evolve\.budget: null given \(one episode per instruction in the first iteration\)"):
         check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": "adaptive"}))
     check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": "adaptive", "budget": 400}))
     with pytest.raises(

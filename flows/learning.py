@@ -46,6 +46,12 @@ def start_of(rule: str, start_from: StartFrom) -> StartFrom:
     return "previous" if rule_class(rule).compares_episodes else start_from
 
 
+def records_logprobs(params: Params) -> bool:
+    """Whether exploration records the log-probabilities of the sampled tokens, which an on-policy rule compares with."""
+    chosen = params.explore.record_logprobs
+    return rule_class(params.evolve.rule).is_on_policy if chosen is None else chosen
+
+
 def check_rule(params: Params) -> None:
     """Raise SettingsError if the rule ignores a parameter that is set, or an iteration explores too few episodes for it to compare."""
     evolve, rule = params.evolve, rule_class(params.evolve.rule)
@@ -68,14 +74,28 @@ def check_rule(params: Params) -> None:
 def _check_filter(params: Params) -> None:
     """Raise SettingsError if the section `filter` defines what the rule does not use."""
     settings, rule = params.filter, rule_class(params.evolve.rule)
-    if not rule.uses_rewards and settings.objective_weights is not None:
-        given = f"filter.objective: {settings.objective}" if settings.objective else f"filter.reward: {settings.reward}"
+    given = f"filter.objective: {settings.objective}" if settings.objective else f"filter.reward: {settings.reward}"
+    if rule.compares_episodes:
+        if not rule.uses_rewards and settings.objective_weights is not None:
+            raise SettingsError(
+                f"{given} given; allowed: filter.reward environment with evolve.rule {params.evolve.rule}, which compares successes with"
+                f" failures and uses no reward (evolve.rule grpo learns from rewards)"
+            )
+        if settings.keep == "positive":
+            raise SettingsError(
+                f"filter.keep: positive given; allowed: success or all with evolve.rule {params.evolve.rule}, which learns from every"
+                f" explored episode (filter.keep then decides only what is counted as kept)"
+            )
+        return
+    if settings.reward == "progress" and settings.keep == "success":
         raise SettingsError(
-            f"{given} given; allowed: filter.reward environment with evolve.rule {params.evolve.rule}, which compares successes with"
-            f" failures and uses no reward (evolve.rule grpo learns from rewards)"
+            "filter.reward: progress given; allowed: with filter.keep positive or all, because success keeps only episodes whose progress"
+            " is 1 (filter.reward: success gives successes the same weight)"
         )
-    if rule.compares_episodes and settings.keep == "positive":
+    # A cap keeps the episodes with the highest reward; every prediction of the verifier is above 0.
+    selects = params.evolve.max_kept_per_instruction is not None or (settings.keep == "positive" and settings.reward != "learned")
+    if not rule.uses_rewards and settings.objective_weights is not None and not selects:
         raise SettingsError(
-            f"filter.keep: positive given; allowed: success or all with evolve.rule {params.evolve.rule}, which learns from every explored"
-            f" episode (filter.keep then decides only what is counted as kept)"
+            f"{given} given, but nothing uses it: evolve.rule {params.evolve.rule} gives every kept episode the same weight; allowed:"
+            f" evolve.rule reward_weighted, or evolve.max_kept_per_instruction to keep the episodes with the highest reward"
         )

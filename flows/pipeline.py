@@ -23,7 +23,7 @@ from agentevol.training.rules import rule_class
 from flows.check_parameters import check_parameters
 from flows.datasets import load_datasets
 from flows.gate_checks import GateChecks
-from flows.learning import learning_plan
+from flows.learning import learning_plan, records_logprobs
 from flows.random_player import evaluate_random_player
 from tasks.adaptive_exploration import AdaptiveSamples
 from tasks.artifact import Artifact, check_store
@@ -115,7 +115,7 @@ class Pipeline:
             top_p=settings.top_p,
             seed=self.params.seed,
             iteration=iteration,
-            record_logprobs=rule_class(evolve.rule).is_on_policy,
+            record_logprobs=records_logprobs(self.params),
         )
         adaptive = AdaptiveSamples(evolve.budget or instructions.rows, tuple(earlier))
         samples = adaptive if evolve.is_adaptive else evolve.samples_at(iteration)

@@ -101,3 +101,9 @@ class ExploreParams(Section):
 
     temperature: Temperature = parameter(0.7, "Sampling temperature; 0 is greedy.")
     top_p: TopP = parameter(1.0, "Nucleus sampling: keep the most likely tokens that together have this probability.")
+    record_logprobs: bool | None = parameter(
+        None,
+        "Record the log-probabilities of the sampled tokens; null: if evolve.rule is grpo, which needs them. With false, grpo computes them"
+        " before training and shares its exploration with other rules.",
+        added_later=True,
+    )

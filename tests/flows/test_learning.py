@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from agentevol.settings.effects import key_values
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
-from flows.learning import check_rule, learning_plan, start_of
+from flows.learning import check_rule, learning_plan, records_logprobs, start_of
 from flows.sweep import cells
 
 
@@ -54,6 +55,13 @@ def test_one_sample_is_enough_beside_the_expert_but_not_alone() -> None:
         ({"objective": {"success": 1, "rounds": -0.01}}, "dpo", r"filter\.objective: \{'success': 1.*given"),
         ({"keep": "positive"}, "dpo", r"filter\.keep: positive given; allowed: success or all with evolve\.rule dpo"),
         ({"keep": "positive"}, "grpo", r"filter\.keep: positive given"),
+        ({"reward": "progress"}, "reward_weighted", r"filter\.reward: progress given; allowed: with filter\.keep positive or all"),
+        (
+            {"objective": {"success": 1, "rounds": -0.01}},
+            "threshold",
+            r"filter\.objective: .* given, but nothing uses it: evolve\.rule",
+        ),
+        ({"keep": "positive", "reward": "learned"}, "threshold", r"filter\.reward: learned given, but nothing uses it"),
     ],
 )
 def test_a_filter_that_the_rule_would_ignore_is_rejected(given: dict[str, Any], rule: str, message: str) -> None:
@@ -65,6 +73,15 @@ def test_a_filter_that_the_rule_uses_is_accepted() -> None:
     check_rule(params(evolve={"rule": "grpo", "samples": 2}, filter={"reward": "progress"}))
     check_rule(params(evolve={"rule": "dpo", "samples": 2}, filter={"keep": "all"}))
     check_rule(params(filter={"keep": "positive", "reward": "progress"}))
+    check_rule(params(evolve={"rule": "threshold"}, filter={"keep": "positive", "reward": "progress"}))
+    check_rule(params(evolve={"rule": "threshold", "max_kept_per_instruction": 1}, filter={"objective": {"success": 1, "rounds": -0.01}}))
+
+
+def test_log_probabilities_are_recorded_for_the_rule_that_needs_them_unless_the_parameters_say_otherwise() -> None:
+    assert [records_logprobs(params(evolve={"rule": rule, "samples": 2})) for rule in ("reward_weighted", "dpo", "grpo")] == [0, 0, 1]
+    assert not records_logprobs(params(evolve={"rule": "grpo", "samples": 2}, explore={"record_logprobs": False}))
+    assert records_logprobs(params(explore={"record_logprobs": True}))
+    assert key_values(params().explore) == {"temperature": 0.7, "top_p": 1.0}
 
 
 def test_a_sweep_has_one_run_of_a_rule_for_all_starting_points_that_it_ignores() -> None:

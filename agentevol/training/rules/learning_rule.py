@@ -77,8 +77,8 @@ class LearningRule(ABC):
     uses_reference: ClassVar[bool] = False
     """Whether the loss needs the log-probabilities of the policy that training starts from."""
     uses_rewards: ClassVar[bool] = True
-    """Whether the episodes' rewards weigh anything. A rule that looks at success and failure alone says False, and the parameters that
-    define another reward are then rejected instead of ignored."""
+    """Whether the episodes' rewards weigh anything. Where a rule says False, parameters that define another reward are rejected instead of
+    ignored, unless the filter uses them."""
     requirement: ClassVar[str] = ""
     """A requirement on the data, for the message if there is no term."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from agentevol.training.rules.learning_rule import LearningRule, LossTerm
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class Threshold(LearningRule):
     """Each trajectory has the weight 1, whatever its reward."""
+
+    uses_rewards: ClassVar[bool] = False
 
     def loss_terms(self, dataset: TokenizedDataset, usable: Sequence[bool]) -> list[LossTerm]:
         return [LossTerm((index,)) for index in range(len(dataset.examples))]

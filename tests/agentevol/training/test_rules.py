@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from agentevol.models import load_model
 from agentevol.settings.rules import RULES
@@ -17,6 +18,7 @@ from agentevol.training.term_batch import usable_terms
 from agentevol.training.tokenized_dataset import TokenizedDataset, tokenize_dataset
 from tests.agentevol.counting import play_counting
 from tests.agentevol.training.examples import EASY, HARD, TRAJECTORIES, finetune_params, losses
+from tests.agentevol.training.gradients import check_gradient, plain_logprobs
 
 WEIGHTED = [*EASY, *(replace(trajectory, reward=0.1) for trajectory in HARD)]
 
@@ -38,16 +40,27 @@ def test_too_long_trajectories_are_named_and_those_without_a_loss_left_out(small
         assert too_long == [HARD[0].item_id]
 
 
-def plain_losses(model_folder: Path, dataset: TokenizedDataset) -> list[torch.Tensor]:
+def plain_losses(model_folder: Path, dataset: TokenizedDataset) -> list[Tensor]:
     """The negative log-likelihoods of every trajectory's own tokens, from a plain forward pass of each trajectory alone."""
-    model = load_model(model_folder)
-    found = []
-    for example in dataset.examples:
-        ids = torch.tensor([list(example.token_ids)])
-        with torch.no_grad():
-            log = torch.log_softmax(model(input_ids=ids).logits[0, :-1].float(), dim=-1)
-        found.append(-log.gather(1, ids[0, 1:, None])[:, 0][torch.tensor(list(example.loss_mask[1:])).bool()])
-    return found
+    with torch.no_grad():
+        return [-logprobs for logprobs in plain_logprobs(load_model(model_folder).eval(), dataset)]
+
+
+@pytest.mark.parametrize(("aggregation", "packed"), [("token_mean", True), ("sequence_mean", False)])
+@pytest.mark.parametrize("name", ["reward_weighted", "threshold"])
+def test_weighted_likelihood_has_the_loss_and_gradient_of_a_plain_implementation(
+    name: str, aggregation: str, packed: bool, small_models: dict[str, Path], counting: str
+) -> None:
+    weights = [0.25, 1.0, 0.5, 0.1] if name == "reward_weighted" else [1.0] * 4
+
+    def expected(policy: Sequence[Tensor], _: Sequence[Tensor]) -> Tensor:
+        if aggregation == "sequence_mean":
+            return torch.stack([-weight * part.mean() for weight, part in zip(weights, policy, strict=True)]).mean()
+        return torch.cat([-weight * part for weight, part in zip(weights, policy, strict=True)]).mean()
+
+    rewarded = [replace(row, reward=reward) for row, reward in zip([*EASY[:2], *HARD[:2]], (0.25, 1.0, 0.5, 0.1), strict=True)]
+    dataset = tokenize_dataset(rewarded, small_models["llama"])
+    check_gradient(load_rule(name), dataset, small_models["llama"], packed, expected, aggregation)
 
 
 def first_loss(model_folder: Path, out: Path, **settings: object) -> float:

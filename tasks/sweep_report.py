@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 
 from agentevol.data.artifact_folder import atomic_folder, read_manifest
 from agentevol.data.dataset import read_dataset, read_instruction_list
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.report.model import BC_LARGE, ZERO_SHOT
 from agentevol.report.sweep.model import SeedResult, Setting, StepCost, Sweep, SweepRun
 from agentevol.report.sweep.records import RECORDS_FOLDER, write_records
@@ -99,7 +100,10 @@ def _seed_result(run: SweepRun) -> SeedResult:
         if "kept" in artifacts
     }
     hosted = {label: read_dataset(paths.resolve(artifacts["played"]["path"])) for label, artifacts in _hosted_lineage(run).items()}
-    return SeedResult(run.setting, run.seed, policies, kept, lineage, hosted, _read(run, "scores.json")["selected"])
+    scores = _read(run, "scores.json")
+    explored = {label: groups for label, groups in scores.get("exploration", {}).items() if label in policies}
+    exploration = {label: [ExplorationGroup(**group) for group in groups] for label, groups in explored.items()}
+    return SeedResult(run.setting, run.seed, policies, kept, lineage, hosted, scores["selected"], exploration, scores.get("verifier", {}))
 
 
 def _read(run: SweepRun, name: str) -> Any:

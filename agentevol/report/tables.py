@@ -14,7 +14,6 @@ from agentevol.evaluation.scores import OVERALL, Score, errors_as_failures
 from agentevol.report.exploration import exploration_by_difficulty, exploration_rows
 from agentevol.report.formatting import (
     MISSING,
-    format_auc,
     format_duration,
     format_p_equation,
     format_p_value,
@@ -23,6 +22,7 @@ from agentevol.report.formatting import (
     format_rounds_per_success,
 )
 from agentevol.report.model import RANDOM, ZERO_SHOT, Comparison, Phase, ReportInput, Scores, environment_names
+from agentevol.report.verifier import verifier_rows
 
 WIDTH = 120
 _GAP = 3  # characters between two columns of a table
@@ -60,7 +60,7 @@ def as_text(runs: ReportInput) -> str:
     for labels in _groups_that_fit(list(runs.rounds_per_success)):
         show(_ROUNDS_TITLE, *_rounds_rows(runs, labels))
     for label in runs.verifier:
-        show(_verifier_title(label), *_verifier_rows(runs.verifier[label]))
+        show(_verifier_title(label), *verifier_rows(runs.verifier[label]))
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
     if runs.exploration:
@@ -85,7 +85,7 @@ def as_markdown(runs: ReportInput) -> str:
     if runs.rounds_per_success:
         show(_ROUNDS_TITLE, *_rounds_rows(runs, list(runs.rounds_per_success)))
     for label in runs.verifier:
-        show(_verifier_title(label), *_verifier_rows(runs.verifier[label]))
+        show(_verifier_title(label), *verifier_rows(runs.verifier[label]))
     parts += ["![Success over the iterations](curve.png)", ""]
     for comparison in runs.comparisons:
         show(_headline(runs, comparison), *_paired_rows(comparison))
@@ -168,17 +168,6 @@ def _rounds_rows(runs: ReportInput, labels: Sequence[str]) -> tuple[list[str], l
 
 def _verifier_title(label: str) -> str:
     return f"{label}: the verifier of its explored episodes, on held-out instructions [95 % bootstrap interval over instructions]"
-
-
-def _verifier_rows(by_env: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    def number(value: float | None) -> str:
-        return MISSING if value is None else f"{value:.3f}"
-
-    rows = []
-    for env, quality in by_env.items():
-        errors = [number(quality[name]) for name in ("rounds_auc", "brier", "base_brier", "calibration_error", "mean_prediction")]
-        rows.append([env, str(quality["n"]), str(quality["successes"]), format_auc(quality), *errors])
-    return ["environment", "n", "successes", "AUC", "AUC of the rounds", "Brier", "of the rate", "calibration error", "mean"], rows
 
 
 def _count_range(counts: Sequence[int]) -> str:

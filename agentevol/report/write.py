@@ -114,6 +114,7 @@ def _scores(runs: ReportInput) -> dict[str, Any]:
             for phase in runs.phases
         ],
         "exploration": {label: [asdict(group) for group in groups] for label, groups in runs.exploration.items()},
+        **({"verifier": runs.verifier} if runs.verifier else {}),
         "meta": dict(runs.meta),
         "remarks": list(runs.remarks),
     }

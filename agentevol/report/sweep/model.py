@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.clusters import ClusteredTest, compare_over_seeds, score_over_seeds
 from agentevol.evaluation.paired_tests import PairedTest, mcnemar_per_environment
 from agentevol.evaluation.scores import OVERALL, Score
 from agentevol.report.model import BC_LARGE, ZERO_SHOT
+from agentevol.report.verifier import Qualities
 from agentevol.settings.types import ADAPTIVE
 
 DEFAULT_SETTING = {"merge": "initial", "start_from": "base", "rule": "reward_weighted"}
@@ -82,7 +84,8 @@ class SeedResult:
 
     `policies`: episodes on AgentEval by label, in the order zero-shot, BC-Base, Iteration 1, …, BC-Large; `hosted`: those of hosted models;
     `kept`: by label, the instructions with a successful trajectory that the iteration kept; `lineage`: by label, the entry of `run.json`;
-    `selected`: the label of the policy that is best on the validation split, empty without one.
+    `selected`: the label of the policy that is best on the validation split, empty without one. `exploration`: by label, what the episodes
+    reached that the iteration explored; empty where it was not recorded. `verifier`: by label, the quality of the iteration's verifier.
     """
 
     setting: Setting
@@ -92,6 +95,8 @@ class SeedResult:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     hosted: Mapping[str, Sequence[Trajectory]] = field(default_factory=dict)
     selected: str = ""
+    exploration: Mapping[str, Sequence[ExplorationGroup]] = field(default_factory=dict)
+    verifier: Mapping[str, Qualities] = field(default_factory=dict)
 
     @property
     def all_policies(self) -> Mapping[str, Sequence[Trajectory]]:

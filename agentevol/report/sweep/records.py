@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.data.trajectory import Message, Status, Trajectory
 from agentevol.report.sweep.model import SeedResult, Setting, StepCost, Sweep, SweepRun, example_failures
 
@@ -127,6 +128,8 @@ def _record(result: SeedResult, sweep: Sweep) -> dict[str, Any]:
         "policies": {label: _outcomes(episodes, instructions) for label, episodes in result.policies.items()},
         "hosted": {label: _outcomes(episodes, instructions) for label, episodes in result.hosted.items()},
         "kept": {label: sorted(ids) for label, ids in result.kept.items()},
+        **({"exploration": _explorations(result)} if result.exploration else {}),
+        **({"verifier": dict(result.verifier)} if result.verifier else {}),
         "runs": [
             {"iterations": run.iterations, "folder": run.folder, "costs": [asdict(cost) for cost in run.costs]}
             for run in _runs_of(result, sweep.runs)
@@ -138,6 +141,10 @@ def _record(result: SeedResult, sweep: Sweep) -> dict[str, Any]:
             }
         },
     }
+
+
+def _explorations(result: SeedResult) -> dict[str, list[dict[str, Any]]]:
+    return {label: [asdict(group) for group in groups] for label, groups in result.exploration.items()}
 
 
 def _outcomes(episodes: Sequence[Trajectory], instructions: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
@@ -200,6 +207,8 @@ def _result(record: Mapping[str, Any]) -> SeedResult:
         lineage=record["lineage"],
         hosted={label: _episodes(label, instructions, outcomes, {}) for label, outcomes in hosted.items()},
         selected=record.get("selected", ""),
+        exploration={label: [ExplorationGroup(**group) for group in groups] for label, groups in record.get("exploration", {}).items()},
+        verifier=record.get("verifier", {}),
     )
 
 

@@ -6,14 +6,15 @@ Invariant: a comparison that the grid does not allow (one K, one way of merging)
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.clusters import score_over_seeds
 from agentevol.evaluation.scores import OVERALL, Score, drop_incomplete_overall, score
-from agentevol.report.formatting import MISSING, format_count, format_duration, format_rate
+from agentevol.report.formatting import format_count, format_duration, format_rate
 from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT, iteration_label
 from agentevol.report.sweep import comparisons, plots
+from agentevol.report.sweep.coverage import coverage_section
 from agentevol.report.sweep.model import (
     SeedResult,
     Sweep,
@@ -26,6 +27,7 @@ from agentevol.report.sweep.model import (
     total_and_distinct_seconds,
 )
 from agentevol.report.sweep.section import Section, Table
+from agentevol.report.verifier import verifier_rows
 
 _INTERVAL = "with 95 % intervals (one seed: Wilson; several: a bootstrap over the instructions, which the seeds share)"
 _MAX_EXAMPLE_LENGTH = 6_000  # characters of an episode that is shown
@@ -42,7 +44,8 @@ def sections(sweep: Sweep) -> list[Section]:
         comparisons.paired_tests_section(sweep),
         _costs(sweep),
         _balance(sweep),
-        _coverage(sweep),
+        coverage_section(sweep),
+        *_verifier(sweep),
         _failures(sweep),
         _lineage(sweep),
     ]
@@ -188,56 +191,17 @@ def _balance(sweep: Sweep) -> Section:
     return Section(title, f"{label}: {shares} of the time.", figures={"balance": plots.balance(seconds, label)})
 
 
-def _coverage(sweep: Sweep) -> Section:
-    from envs.registry import environment_class
-
-    title = "Coverage by difficulty"
-    if not sweep.explored:
-        return Section(title, "The explored instructions were not recorded.")
-    explored: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-    for env, difficulty, item_id in sweep.explored:
-        explored[env, difficulty].add(item_id)
-    setting = sweep.settings[0]
-    results = sweep.results_of(setting)
-    kept = {label: [result.kept.get(label, frozenset()) for result in results] for label in results[0].curve[1:]}
-    first, last = iteration_label(1), results[0].label_after(sweep.iterations)
-    before: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
-    after: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
-    for seed, result in enumerate(results):
-        for group, label in ((before, BC_BASE), (after, result.label_after(sweep.iterations))):
-            for episode in result.policies[label]:
-                group[episode.env, environment_class(episode.env).instruction(episode.item_id).difficulty][seed].append(episode)
-    rows = []
-    for env, difficulty in sorted({*explored, *after}):
-        ids = explored.get((env, difficulty), set())
-        cells = [_share([len(ids & solved) for solved in kept.get(label, [])], len(ids)) for label in dict.fromkeys((first, last))]
-        scores = [score_over_seeds(group[env, difficulty])[OVERALL] for group in (before, after)]
-        rows.append([env, difficulty, str(len(ids)), *cells, *map(format_rate, scores)])
-    header = ["environment", "difficulty", "explored", *(f"solved in {label.lower()}" for label in dict.fromkeys((first, last)))]
-    text = (
-        f"{sweep.policy_label(setting)}: the share of the explored instructions for which a successful trajectory was kept (mean of the"
-        " seeds), and success on AgentEval before and after."
-    )
-    tables = [Table([*header, f"AgentEval, {BC_BASE}", f"AgentEval, {last.lower()}"], rows)]
-    if len(sweep.settings) > 1:
-        tables.append(_coverage_of_settings(sweep, explored))
-        text += f" Below, the share in {last.lower()} in every setting."
-    return Section(title, text, tables)
-
-
-def _coverage_of_settings(sweep: Sweep, explored: Mapping[tuple[str, str], set[str]]) -> Table:
-    """The share of the explored instructions with a successful trajectory in the last common iteration, for each setting."""
-    solved = {
-        setting.label(sweep.settings): [
-            result.kept.get(result.label_after(sweep.iterations), frozenset()) for result in sweep.results_of(setting)
-        ]
-        for setting in sweep.settings
-    }
-    rows = [
-        [env, difficulty, str(len(ids)), *(_share([len(ids & kept) for kept in seeds], len(ids)) for seeds in solved.values())]
-        for (env, difficulty), ids in sorted(explored.items())
-    ]
-    return Table(["environment", "difficulty", "explored", *solved], rows)
+def _verifier(sweep: Sweep) -> list[Section]:
+    """The quality of every verifier; no section where no reward was learned."""
+    rows: list[list[str]] = []
+    columns: list[str] = []
+    for result in sweep.results:
+        name = f"{result.setting.label(sweep.settings)}, seed {result.seed}"
+        for label, by_env in result.verifier.items():
+            columns, of_iteration = verifier_rows(by_env)
+            rows += [[f"{name}, {label.lower()}", *row] for row in of_iteration]
+    text = "The verifier of the explored episodes, on held-out instructions; the interval of the AUC is from a bootstrap over instructions."
+    return [Section("Verifier", text, [Table(["verifier", *columns], rows)])] if rows else []
 
 
 def _failures(sweep: Sweep) -> Section:
@@ -269,10 +233,6 @@ def _point(results: Sequence[SeedResult], label: str) -> str:
     having = [result for result in results if label in result.policies]
     seeds = f" ({format_seeds(result.seed for result in having)})" if having and len(having) < len(results) else ""
     return format_rate(score_of_seeds(having, label).get(OVERALL)) + seeds
-
-
-def _share(counts: Sequence[int], total: int) -> str:
-    return f"{100 * sum(counts) / len(counts) / total:.0f} %" if counts and total else MISSING
 
 
 def _transcript(episode: Trajectory) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agentevol.data.exploration import ExplorationGroup
 from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.scores import score
 from agentevol.report.formatting import format_rate
@@ -16,6 +17,7 @@ from agentevol.report.sweep.records import read_records, write_records
 from agentevol.report.sweep.section import Table
 from agentevol.report.sweep.sections import sections
 from agentevol.report.sweep.write import compare_records
+from agentevol.verifier.quality import verifier_quality
 from tests.agentevol.report.sweeps import DEFAULT, THREE_SAMPLES, episodes, seed_result, solved, sweep_of
 
 pytestmark = pytest.mark.usefixtures("pushing")
@@ -156,6 +158,39 @@ def test_coverage_by_difficulty_is_compared_between_numbers_of_samples() -> None
     assert section.tables[1].rows == [["pushing", "1", "10", "10 %", "0 %"], ["pushing", "2", "10", "10 %", "10 %"]]
     (alone,) = (part for part in sections(sweep_of(one)) if part.title == "Coverage by difficulty")
     assert len(alone.tables) == 1
+
+
+def test_successes_without_an_expert_are_counted_by_setting_and_kept_in_records(tmp_path: Path) -> None:
+    def explored(episodes: int, covered: int, new: int) -> dict[str, list[ExplorationGroup]]:
+        return {"Iteration 1": [ExplorationGroup("pushing", str(n), 10, episodes, 9, covered, 6 * n, new) for n in (0, 1)]}
+
+    adaptive = replace(DEFAULT, samples="adaptive")
+    results = [
+        replace(seed_result(DEFAULT, 0, 1), exploration=explored(10, 4, 1)),
+        replace(seed_result(DEFAULT, 1, 1), exploration=explored(10, 5, 2)),
+        replace(seed_result(adaptive, 0, 1), exploration=explored(10, 7, 3)),
+        seed_result(adaptive, 1, 1),  # of an earlier version
+    ]
+    sweep = read_records(write_records(tmp_path, sweep_of(*results)))
+    (section,) = (part for part in sections(sweep) if part.title == "Coverage by difficulty")
+    assert section.tables[-1].header == ["explored", "episodes", "with an episode", "with a success", "with a success, not in AgentTraj"]
+    assert section.tables[-1].rows == [
+        ["K = 1, iteration 1", "20", "18 of 20 (90 %)", "9 of 20 (45 %)", "3 of 6 (50 %)"],
+        ["K = adaptive, iteration 1 (seed 0)", "20", "18 of 20 (90 %)", "14 of 20 (70 %)", "6 of 6 (100 %)"],
+    ]
+
+
+def test_the_quality_of_verifiers_is_kept_in_records_and_has_a_section(tmp_path: Path) -> None:
+    played = solved("BC-Base", 3)
+    quality = verifier_quality(played, [0.9 if episode.success else 0.2 for episode in played])
+    measured = {"Iteration 1": {env: of_env.to_dict() for env, of_env in quality.items()}}
+    sweep = sweep_of(replace(seed_result(DEFAULT, 0, 1), verifier=measured), seed_result(DEFAULT, 1, 1))
+    (section,) = (part for part in sections(read_records(write_records(tmp_path, sweep))) if part.title == "Verifier")
+    table = section.tables[0]
+    assert table.header[:5] == ["verifier", "environment", "n", "successes", "AUC"]
+    assert [row[:4] for row in table.rows] == [["K = 1, seed 0, iteration 1", env, "6", "3"] for env in ("pushing", "overall")]
+    assert table.rows[0][4].startswith("1.00")
+    assert "Verifier" not in [part.title for part in sections(sweep_of(seed_result(DEFAULT, 1, 1)))]
 
 
 def test_the_progress_stands_beside_the_success_where_episodes_have_one() -> None:

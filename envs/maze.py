@@ -47,8 +47,8 @@ class Maze(TextEnv):
     Every pair of different cells with a path between them is valid; the instructions are 240 of those whose shortest path is 1 to 14 steps.
     In DOUBLE_T the shortest path can be 18 steps, more than the round limit: such ids can be played but not solved. Observation: goal,
     position (row, column, counted from the top left) and walls. Reward: 1 on reaching the goal, which ends the episode. Progress: the share
-    of the shortest path that has been walked. Another `layout` (strings of `.` for a free cell and `#` for a wall) is another maze, with
-    ids by the same formula.
+    of the shortest path that has been walked. Another `layout` (strings of `.` for a free cell and `#` for a wall) defines another maze,
+    with ids by the same formula.
 
     AgentGym's 25 starts are among the pairs (envs.protocols.agentgym.MAZE_STARTS has its order); the expert solves all of them on its
     server.

@@ -30,9 +30,9 @@ class Wordle(TextEnv):
     Item id: `wordle_{seed}`, where every seed of 1 to 18 digits is valid; seed % 3 decides whether the list has 10, 20 or 40 words (the
     difficulty). The list is in the order drawn, and the hidden word is any of its words. The 980 instructions are the first 980 seeds that
     the expert wins. Observation: the list, then the marks of each guess, letter by letter: `s b, h y, i g, r b, e b`. Reward: 1 for the
-    hidden word. The episode ends with it or with the sixth guess. A word that is not in the list uses up a guess; text that is no
-    five-letter word only costs a round. Progress: the letters of the hidden word that the marks have revealed. Other `words` (at least 40,
-    of five letters a-z, invented ones too) are another vocabulary, with the same ids.
+    hidden word. The episode ends with it or with the sixth guess. A word that is not in the list uses up a guess; text that is not
+    a five-letter word only costs a round. Progress: the letters of the hidden word that the marks have revealed. Other `words` (at least
+    40, of five letters a-z, also invented ones) define another vocabulary, with the same ids.
 
     Differences from LMRL-Gym as AgentGym serves it: a hidden word that stays the same (AgentGym: a new consistent word is drawn at every
     guess) and a list for each instruction (AgentGym: one list of 40 in every prompt, so that all instructions have the same text); a letter

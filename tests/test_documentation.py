@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.generate import commands, metrics, parameters
+from docs.generate import commands, markdown, metrics, parameters
 from docs.generate.changelog import renamed_parameters
 from tests import ROOT
 
@@ -210,3 +210,10 @@ def test_the_site_builds_strictly_and_loads_nothing_from_the_network(tmp_path: P
         assert not loads.search(page.read_text(encoding="utf-8")), page
     for style in tmp_path.rglob("*.css"):
         assert not re.search(rf"url\({network}|@import[^;]*http", style.read_text(encoding="utf-8")), style
+
+
+def test_a_paragraph_of_labelled_parts_becomes_a_list() -> None:
+    """The cards of environments: `Action Input:` and a colon within a part are not labels."""
+    parts = "Actions: `name with\nAction Input: {...}`. Reward: 1, else 0: it ends.\nAt most 9 rounds. Success: 1."
+    points = "- **Actions**: `name with Action Input: {...}`.\n- **Reward**: 1, else 0: it ends.\n- At most 9 rounds.\n- **Success**: 1."
+    assert markdown.labels_listed(f"Questions.\n\n{parts}\n\nReward: alone.") == f"Questions.\n\n{points}\n\nReward: alone."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 
-from docs.generate.markdown import block, code, lists_separated, table
+from docs.generate.markdown import block, code, labels_listed, lists_separated, table
 from envs.base import TextEnv
 from envs.registry import ENVIRONMENTS, VARIANTS, environment_class
 
@@ -29,7 +29,8 @@ def overview() -> str:
 def card(name: str) -> str:
     cls = environment_class(name)
     module = inspect.getmodule(cls)
-    parts = [f"# {_title(cls)}", lists_separated(inspect.cleandoc(cls.__doc__ or "")), _facts(name, cls)]
+    description = lists_separated(labels_listed(inspect.cleandoc(cls.__doc__ or "")))
+    parts = [f"# {_title(cls)}", description, _facts(name, cls)]
     if len(cls.task_types) > 1:
         parts += ["## Task types", ", ".join(code(kind) for kind in cls.task_types)]
     parts += [

@@ -28,17 +28,18 @@ class ALFWorld(TextEnv):
 
     Observation: first the room's receptacles and the task, then the result of each command. Actions: `go to desk 1`, `open drawer 2`, `take
     mug 1 from desk 1`, `move mug 1 to shelf 1` (or `put mug 1 in/on shelf 1`), `use desklamp 1`, `heat|cool|clean mug 1 with ...`, `slice
-    egg 1 with knife 1`, `examine`, `inventory`, `look`; the possible ones are in `available_actions`. Reward: 1 when the task is done,
+    egg 1 with knife 1`, `examine`, `inventory`, `look`; `available_actions` lists the possible ones. Reward: 1 when the task is done,
     which ends the episode; else 0. Progress: the share of the steps to see, hold, change and place the object. At most 30 rounds. Task
     types: the six of ALFWorld. Instructions: 3,827 games in ALFWorld's 120 rooms (rooms.json, from the package alfworld, MIT, has their
-    contents), 200 of them eval, in rooms of their own.
+    contents), 200 of them eval, in separate rooms.
 
     Differences from AgentGym's ALFWorld, and why:
-    - A simulator of its own in plain Python: TextWorld's needs packages under the GPL, and its steps take a thousand times longer.
+    - The simulator is written for this project in plain Python. TextWorld needs packages under the GPL, and its steps take a thousand times
+      longer.
     - Games are generated from a number (objects are put where they fit); in AgentGym, they are files that must be downloaded.
-    - Both `move X to Y` and `put X in/on Y` are accepted; in AgentGym, a newer package changes the wording, and a policy's score with it.
-    - Rules and texts are TextWorld's with the files of alfworld 0.4.2 (tests/envs/test_alfworld_textworld.py compares them step by step),
-      with these exceptions: "an apple" for "a apple"; no command `help`; lists may have another order; mugs, plates and the like are
+    - Both `move X to Y` and `put X in/on Y` are accepted; in AgentGym, a newer package changes the wording, and so a policy's score.
+    - Rules and texts are those of TextWorld with the files of alfworld 0.4.2 (tests/envs/test_alfworld_textworld.py compares them step by
+      step), with these exceptions: "an apple" for "a apple"; no command `help`; lists may have another order; mugs, plates and the like are
       always empty, since alfworld itself has no command that puts something into them.
     - Eval has rooms that training does not have; in AgentGym, its games are in the training rooms.
     - Games that take the expert more than 30 rounds are left out (`python -m envs.alfworld.generate` writes games.json).

@@ -24,7 +24,7 @@ _ID = re.compile(r"babyai_(0|[1-9]\d{0,17})")
 
 
 class BabyAI(TextEnv):
-    """A grid of rooms with keys, balls, boxes and doors; a mission in a small formal English; a partial view as text.
+    """A grid of rooms with keys, balls, boxes and doors; a mission in simple formal English; a partial view as text.
 
     Built on minigrid's BabyAI levels (Chevalier-Boisvert et al., ICLR 2019, arXiv 1810.08272), after AgentGym's text server
     (arXiv 2406.04151). An action such as `go to red ball 1` stands for several primitive moves, planned over the cells in view.
@@ -33,17 +33,17 @@ class BabyAI(TextEnv):
     level's own, and reaching it ends the episode without success. Progress: see `envs.babyai.progress.MissionProgress`.
 
     Differences from AgentGym's server, and why:
-    - The reward is given once and ends the episode. AgentGym cancels the end where the reward is at most 0.5 and then adds the reward
+    - The reward is given once and ends the episode. If the reward is at most 0.5, AgentGym does not end the episode and adds the reward
       again at each step, so that junk actions add up to more than 1.
     - Reaching the level's limit ends the episode; AgentGym continues, with rewards that become negative.
     - The goal keeps ", then" and "after you"; AgentGym writes "and" for both, which hides an order that the level checks.
     - `toggle` is also offered in front of a box (the key of KeyInBox is in one) and an open door (a mission may require opening it again).
-    - `pick up X` is accepted like `pickup X`: AgentGym's prompt uses the first form, its server accepts the second alone.
+    - `pick up X` is accepted like `pickup X`: AgentGym's prompt uses the first form, but its server accepts only the second.
     - Objects with the same name are numbered once per observation, so `go to X 2` and `pickup X 2` mean what the description calls X 2;
       AgentGym's numbers skip objects that no path leads to.
     - `move forward` is offered only where the next cell is free, and paths cross only cells in view; AgentGym's may run into unseen
       cells and stop there.
-    - An unavailable action is answered by one sentence and the available actions, and costs a round.
+    - An unavailable action costs a round; the reply is one sentence and the available actions.
     - A locked door is never offered without its key in hand, a door in front can be toggled either way, and `drop` needs free floor.
     - `toggle and go through X` gives the reward where the toggle fulfils the mission. AgentGym loses it, because it keeps only the reward
       of an action's last move; end such a mission with `go to X` and `toggle` there.

@@ -40,7 +40,7 @@ class Bird(TextEnv):
     - A statement without rows (an error, not a SELECT, too slow) returns its error and costs a round; in AgentGym, any statement ends the
       episode. Here a query that failed to run is not an answer yet.
     - The gold query never leaves the environment; in AgentGym, every reply contains it.
-    - Queries are limited to 0.5 s, 1,000 rows and 10 MB of values, and run on a read-only copy in a process of their own.
+    - Queries are limited to 0.5 s, 1,000 rows and 10 MB of values, and run on a read-only copy in a separate process.
     - Episodes share no state; in AgentGym, the ninth session shares that of the first.
     """
 

@@ -24,7 +24,7 @@ class Academia(ToolEnv):
     expert data to train on.
 
     Differences from AgentGym's environment:
-    - 300 invented papers by 90 invented authors, generated from a seed; in AgentGym, pickles that are not in the repository.
+    - 300 invented papers by 90 invented authors, generated from a seed; AgentGym uses pickles that are not in its repository.
     - Only `finish` gives an answer and ends an episode; arguments are parsed, not evaluated.
     """
 

@@ -24,7 +24,7 @@ class Movie(ToolEnv):
     calls.
 
     Differences from AgentGym's environment:
-    - 400 invented films and 260 invented people, generated from a seed; in AgentGym, a web service that needs a key and changes.
+    - 400 invented films and 260 invented people, generated from a seed; AgentGym uses a web service that needs a key and changes.
     - Only `finish` gives an answer; in AgentGym, any tool result that happens to equal the answer counts.
     - Only a call of `finish` ends an episode, and arguments are parsed, not evaluated.
     """

@@ -26,11 +26,11 @@ class Sheet(ToolEnv):
     Observation: first the goal, then the result of each call, as JSON. Actions: one call per round, `name with Action Input: {...}`; the
     tools and their arguments are those of AgentGym's sheet environment. A sheet must be opened first. Reward, given at `finish`: the
     progress towards the target table, (similarity - initial similarity) / (1 - initial similarity), at least 0; the similarity of two
-    tables is the share of equal cells over the rows and columns of either. Progress: that of the sheet as it is. Success: reward 1. At most
-    15 rounds. Instructions: 20, all eval: as in the paper, there is no expert data to train on.
+    tables is the share of equal cells over the rows and columns of either. Progress: the reward of the current sheet. Success: reward 1.
+    At most 15 rounds. Instructions: 20, all eval: as in the paper, there is no expert data to train on.
 
     Differences from AgentGym's environment:
-    - Sheets are objects of the episode, generated from a seed; in AgentGym, copies in a live service that needs an account.
+    - Sheets are objects of the episode, generated from a seed; AgentGym uses copies in a live service that needs an account.
     - The final state counts, with the cells that only one table has, and an unchanged sheet is worth 0; in AgentGym, the best step counts,
       only within the overlap of the two tables, and an unchanged sheet gets most of the reward.
     - Formulas are seven named operators; nothing is evaluated. Only a call of `finish` ends an episode.

@@ -27,8 +27,8 @@ class Todo(ToolEnv):
     most 15 rounds. Instructions: 155 over twelve accounts from ten templates, 20 of them eval; difficulty is the number of calls.
 
     Differences from AgentGym's environment:
-    - The accounts are generated from a seed, and every episode has its own copy; in AgentGym, one account of a live service that every
-      reset empties.
+    - The accounts are generated from a seed, and every episode has its own copy; AgentGym uses one account of a live service, which
+      every reset empties.
     - Only `finish` gives an answer and ends an episode; arguments are parsed, not evaluated.
     - Tasks have a place, so that a question can refer to the user's location.
     """

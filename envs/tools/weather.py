@@ -35,7 +35,7 @@ class Weather(ToolEnv):
     Temperatures in degrees Celsius, rain in millimetres, snow in centimetres, distances in kilometres.
 
     Differences from AgentGym's environment:
-    - 60 invented cities with two years of invented weather, generated from a seed; in AgentGym, live services, whose answers change.
+    - 60 invented cities with two years of invented weather, generated from a seed; AgentGym uses live services, whose answers change.
     - Only `finish` gives an answer; in AgentGym, any tool result that happens to equal the answer counts.
     - Only a call of `finish` ends an episode; in AgentGym, any action that contains the word.
     - Arguments are parsed as JSON or Python literals; in AgentGym, Python's eval runs the model's text.

@@ -50,13 +50,13 @@ class WebArena(TextEnv):
     with the task. Actions: `click [12]`, `type [7] [words] [1]` (1: press Enter afterwards), `hover [12]`, `press [ctrl+a]`,
     `scroll [down]`, `goto [url]`, `go_back`, `go_forward`, `new_tab`, `tab_focus [0]`, `close_tab`, `stop [answer]`. Reward: at `stop`, 1
     if all checks of the task pass (the answer, the open page, the sites' data), else 0. Progress: the share of the checks that hold. At
-    most 25 rounds. Task types: WebArena's three kinds of intents. Instructions: 812 from templates over six sites of the project's own
+    most 25 rounds. Task types: WebArena's three kinds of intents. Instructions: 812 from templates over six sites written for this project
     (shop, its administration, forum, code hosting, map, encyclopaedia) on loopback, in the proportions of WebArena's kinds of sites, 20 of
-    them eval; as in the paper, there are no expert trajectories. `WebArena(config=path, urls={"shopping": ...})` takes WebArena's own tasks
+    them eval; as in the paper, there are no expert trajectories. `WebArena(config=path, urls={"shopping": ...})` plays WebArena's own tasks
     on external sites. Requires Playwright (the extra `webarena`) and Chromium.
 
     Differences from AgentGym's environment:
-    - The sites are small ones of the project's own: WebArena's are images of many gigabytes. Every episode starts with the same data.
+    - The sites are small and written for this project: WebArena's are images of many gigabytes. Every episode starts with the same data.
     - No language model judges an answer: the answers are words and numbers that a page shows.
     - The page is read when it has loaded; in AgentGym, 1.5 seconds after every action.
     - Element ids follow the order of the page; in AgentGym, they are the browser's and differ between runs.

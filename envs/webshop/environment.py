@@ -34,7 +34,7 @@ class WebShop(TextEnv):
     the limit) / number of requirements; `info["reward_parts"]` has the parts. Progress: the reward of the product that is open, as if it
     were bought now; the purchase is one more requirement. Success: reward 1. At most 10 rounds. Instructions: 6,910
     goals over 1,000 generated products of 20 kinds, 200 of them eval; difficulty: the number of requirements. `WebShop(products=10_000)`
-    is a larger shop, `WebShop(folder=path)` reads WebShop's own files of products and goals.
+    creates a larger shop, `WebShop(folder=path)` reads WebShop's own files of products and goals.
 
     Differences from AgentGym's environment:
     - Products and goals are generated, because WebShop's product files are not in its repository.

@@ -20,10 +20,11 @@ from agentevol.training.launch import LaunchFailed, check_combinations
 from flows.learning import check_rule
 
 
-def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselines: bool = True) -> None:
-    """Raise SettingsError if a model's folder or an API key is missing, or settings cannot work together.
+def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselines: bool = True, trains: bool = True) -> None:
+    """Raise SettingsError if a model's folder, a library or an API key is missing, or settings cannot work together.
 
-    `models`: those that are needed besides the base model. `with_baselines`: whether hosted models are compared with.
+    `models`: those that are needed besides the base model. `with_baselines`: whether hosted models are compared with. `trains`: whether
+    policies are trained; otherwise a model is only played.
     """
     check_rule(params)
     try:
@@ -34,6 +35,9 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
         raise SettingsError(str(error)) from None
     if params.cluster.address and find_spec("ray") is None:
         raise SettingsError("cluster.address: Ray is not installed; pip install 'agentevol[ray]', here and on every node")
+    for parameter, library, remedy in _libraries(params, trains):
+        if find_spec(library) is None:
+            raise SettingsError(f"{parameter}: {library} is not installed; {remedy}")
     cluster = params.cluster
     if cluster.address and cluster.folder and cluster.finetune and params.finetune.accelerate_config:
         raise SettingsError(
@@ -52,6 +56,18 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
                 resolve_model(name)
             except ModelNotFound as error:
                 raise SettingsError(f"{key}{error}") from None
+
+
+def _libraries(params: Params, trains: bool) -> Iterator[tuple[str, str, str]]:
+    """The libraries that this machine needs for these parameters: the parameter, the library, and what to do without it."""
+    settings, cluster = params.finetune, params.cluster
+    if trains and not (cluster.address and cluster.finetune):
+        if settings.lora_rank:
+            yield "finetune.lora_rank", "peft", "pip install 'agentevol[lora]', or set it to null"
+        if settings.optimizer != "adamw":
+            yield f"finetune.optimizer {settings.optimizer}", "bitsandbytes", "pip install 'agentevol[gpu]', or set it to adamw"
+    if params.engine.kind == "vllm" and not cluster.address:
+        yield "engine.kind vllm", "vllm", "install it (docs/how-to/engines.md), or set it to transformers"
 
 
 def _endpoints(params: Params, with_baselines: bool) -> Iterator[tuple[str, EndpointParams]]:

@@ -57,7 +57,7 @@ class Pipeline:
         """
         check_store()
         use_shared_store(params.store.url)
-        check_parameters(params, with_baselines=with_baselines)
+        check_parameters(params, with_baselines=with_baselines, trains=evaluated is None)
         ignore_launcher_variables()
         self.params = params
         self.base = base_model(params.model.base)

@@ -11,18 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from agentevol.training.memory import GIB, ModelSize, estimate_training
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import cell, report
+from benchmarks.gpu import cell, report, shapes, training
 
 
 @pytest.mark.slow
 def test_training_and_playing_are_measured_with_tiny_sizes(tmp_path: Path) -> None:
-    training = cell.measure("training-0.6", None, tmp_path, dry_run=True)["figures"]
-    assert training["packed"]
-    assert min(training[name] for name in ("tokens/s", "bare, tokens/s", "share of the matrix rate", "estimated memory, GiB")) > 0
+    figures = cell.measure("training-0.6", None, tmp_path, dry_run=True)["figures"]
+    assert figures["packed"]
+    assert min(figures[name] for name in ("tokens/s", "bare, tokens/s", "share of the matrix rate", "estimated memory, GiB")) > 0
     playing = cell.measure("playing-transformers", None, tmp_path, dry_run=True)["figures"]
     assert playing["times generate"] == pytest.approx(playing["new tokens/s"] / playing["generate, one at a time, new tokens/s"])
+
+
+def test_a_step_of_the_largest_model_is_fitted_to_a_card_of_80_gb(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = ModelSize.of(shapes.random_model(shapes.SHAPES["1.5"], torch.device("meta"), torch.float32))
+    memory = estimate_training(size, bfloat16=True)
+    assert training.fitting_tokens(memory, 16_384, torch.device("cpu")) == 16_384
+    for gib, is_whole in ((79.1, False), (139.0, True)):
+        card = types.SimpleNamespace(total_memory=int(gib * GIB))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, card=card: card)
+        tokens = training.fitting_tokens(memory, 16_384, torch.device("cuda"))
+        assert memory.total(tokens, tokens) < 0.91 * gib * GIB
+        assert (tokens == 16_384) == is_whole
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def check_chat(folder: Path, template_kwargs: Mapping[str, Any] | None, *, uses_
         return [Check("tokenizer", "error", one_line_error(error)[:200], "check the tokenizer's files")], None
     found = differences(chat)
     stops = ", ".join(repr(chat.tokenizer.convert_ids_to_tokens(token)) for token in sorted(chat.stop_token_ids))
-    checks = [check_vocabulary(folder, chat.tokenizer), Check("end of an answer", "ok", f"{chat.end_text!r}; generation stops at {stops}")]
+    checks = [check_vocabulary(folder, chat), Check("end of an answer", "ok", f"{chat.end_text!r}; generation stops at {stops}")]
     if not found:
         checks.append(Check("chat template", "ok", "the turns together are the template's rendering of the whole conversation"))
     else:

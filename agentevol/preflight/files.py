@@ -10,10 +10,13 @@ import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentevol.preflight.check import Check
 from agentevol.training.memory import ModelSize
+
+if TYPE_CHECKING:
+    from agentevol.chat.tokenize import ChatTokenizer
 
 _INDEX = "model.safetensors.index.json"
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "embeddings.weight", "embedding.weight")
@@ -26,13 +29,11 @@ def check_files(folder: Path) -> list[Check]:
     if "quantization_config" in config:
         method = config["quantization_config"].get("quant_method", "an unknown method")
         return [Check("weights", "error", f"quantized with {method}", "take the model with unquantized weights")]
-    index = folder / _INDEX
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        names = sorted(path.name for path in folder.glob("*.safetensors"))
+    names = _weight_files(folder)
     if not names:
-        return [Check("weights", "error", "no *.safetensors file", "take a model in this format; others are not read")]
+        others = ", ".join(sorted(path.name for path in folder.glob("*.safetensors")))
+        detail = f"no model.safetensors, only {others}" if others else "no *.safetensors file"
+        return [Check("weights", "error", detail, "take a model in this format; others are not read")]
     if missing := [name for name in names if not (folder / name).is_file()]:
         return [Check("weights", "error", f"{len(missing)} of {len(names)} files are missing ({missing[0]})", _DOWNLOAD_AGAIN)]
     if damaged := [name for name in names if _header(folder / name) is None]:
@@ -41,13 +42,19 @@ def check_files(folder: Path) -> list[Check]:
     return [Check("weights", "ok", f"{len(names)} file{'s' * (len(names) > 1)}, {size.parameters / 1e6:,.1f} million parameters")]
 
 
-def check_vocabulary(folder: Path, tokenizer: Any) -> Check:
-    """Whether every token has a row in the embedding."""
-    rows, largest = read_size(folder).vocabulary, max(tokenizer.get_vocab().values(), default=0)
-    if rows and largest >= rows:
-        detail = f"the tokenizer has tokens up to id {largest}, the embedding {rows} rows"
+def check_vocabulary(folder: Path, chat: ChatTokenizer) -> Check:
+    """Whether every token that a conversation can have has a row in the embedding.
+
+    Some tokenizers hold control tokens without a row that the template never writes, such as Gemma 3's for images.
+    """
+    rows = read_size(folder).vocabulary
+    written = {*chat.tokenize_prompt("x"), *chat.tokenize_observation("x"), *chat.tokenize_answer("x")}
+    without_row = {token for token in chat.tokenizer.get_vocab().values() if rows and token >= rows}
+    if usable := without_row - (chat.control_token_ids - written):
+        detail = f"the tokenizer has tokens up to id {max(usable)}, the embedding {rows} rows"
         return Check("vocabulary", "error", detail, "take the tokenizer of this model, or resize the model's embedding")
-    return Check("vocabulary", "ok", f"{len(tokenizer)} tokens, {rows} rows in the embedding")
+    unused = f"; {len(without_row)} control tokens without a row, which no conversation has" if without_row else ""
+    return Check("vocabulary", "ok", f"{len(chat.tokenizer)} tokens, {rows} rows in the embedding{unused}")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -60,8 +67,8 @@ def read_size(folder: Path) -> ModelSize:
     config = read_config(folder)
     text_config = config.get("text_config") if isinstance(config.get("text_config"), dict) else {}
     shapes: dict[str, list[int]] = {}
-    for path in folder.glob("*.safetensors"):
-        shapes |= {name: tensor["shape"] for name, tensor in (_header(path) or {}).items() if name != "__metadata__"}
+    for file in _weight_files(folder):
+        shapes |= {name: tensor["shape"] for name, tensor in (_header(folder / file) or {}).items() if name != "__metadata__"}
 
     def number(*names: str) -> int:
         values = (source.get(name) for source in (config, text_config or {}) for name in names)
@@ -81,6 +88,14 @@ def read_size(folder: Path) -> ModelSize:
         key_width=(number("num_key_value_heads") or heads) * head_width,
         vocabulary=min([number("vocab_size"), *rows]) if number("vocab_size") else max(rows, default=0),
     )
+
+
+def _weight_files(folder: Path) -> list[str]:
+    """The files that transformers loads. A folder can hold further ones, such as the same weights in the format of another library."""
+    index = folder / _INDEX
+    if index.is_file():
+        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    return ["model.safetensors"] if (folder / "model.safetensors").is_file() else []
 
 
 def _header(path: Path) -> Mapping[str, Any] | None:

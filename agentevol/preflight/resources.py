@@ -10,7 +10,8 @@ from pathlib import Path
 
 from agentevol.preflight.check import Check
 from agentevol.settings.schema import Params
-from agentevol.training.memory import GIB, ModelSize, TrainingMemory, estimate_training, kv_cache_bytes_per_token
+from agentevol.training.launch import machines_and_processes, num_shards
+from agentevol.training.memory import GIB, MEMORY_SHARE, ModelSize, TrainingMemory, estimate_training, kv_cache_bytes_per_token
 from agentevol.training.precision import resolve_precision
 
 _LARGE, _HIGH_RATE, _HIGH_LORA_RATE, _MANY_EPOCHS = 100_000_000, 1e-4, 1e-3, 3.0
@@ -25,13 +26,15 @@ def check_memory(size: ModelSize, params: Params, *, plays: bool, trains: bool) 
         fixed = number * size.parameters
         needs["playing"] = processes * fixed + _cache_bytes(size, params, number, device)
     if trains:
-        training = training_memory(size, params)
-        tokens = min(params.finetune.micro_batch_tokens or params.finetune.batch_tokens, params.finetune.batch_tokens)
-        fixed = max(fixed, training.fixed)
-        needs["training"] = training.total(tokens, tokens)
+        training = training_memory(size, params, device)
+        machines, number = machines_and_processes(params.finetune)
+        processes = 1 if device == "GPU" else number // machines  # each has a GPU of its own, or they share the machine's memory
+        tokens = _micro_batch_tokens(training, params, total if device == "GPU" else None)
+        fixed = max(fixed, processes * training.fixed)
+        needs["training"] = processes * training.total(tokens, tokens)
     text = ", ".join(f"{phase} about {amount / GIB:.1f} GiB" for phase, amount in needs.items())
     detail = f"{text or 'not needed here'}; {free / GIB:.1f} of {total / GIB:.1f} GiB free ({device})"
-    if fixed > total and not params.finetune.accelerate_config:
+    if fixed > total:
         return Check("memory", "error", detail, "take a smaller model or a larger machine, or set finetune.lora_rank")
     if max(needs.values(), default=0) > free:
         remedy = "lower rollout.concurrency, rollout.num_workers or finetune.micro_batch_tokens, or set finetune.lora_rank"
@@ -39,8 +42,8 @@ def check_memory(size: ModelSize, params: Params, *, plays: bool, trains: bool) 
     return Check("memory", "ok", detail)
 
 
-def training_memory(size: ModelSize, params: Params) -> TrainingMemory:
-    """The estimate for these settings, in one process."""
+def training_memory(size: ModelSize, params: Params, device: str) -> TrainingMemory:
+    """The estimate for these settings, of one process. Only a process that trains alone on a GPU has weights of 16 bits."""
     rank = params.finetune.lora_rank
     if rank:
         inputs_and_outputs = 2 * (size.width + size.query_width) + 2 * (size.width + size.key_width) + 3 * (size.width + size.mlp_width)
@@ -50,7 +53,19 @@ def training_memory(size: ModelSize, params: Params) -> TrainingMemory:
         bfloat16=resolve_precision(params.finetune.precision) == "bfloat16",
         optimizer=params.finetune.optimizer,
         gradient_checkpointing=params.finetune.gradient_checkpointing,
+        master_weights=device == "GPU" and machines_and_processes(params.finetune)[1] == 1,
+        num_shards=num_shards(params.finetune),
     )
+
+
+def _micro_batch_tokens(training: TrainingMemory, params: Params, gpu_memory: int | None) -> int:
+    """The tokens of the largest micro-batch: those that training fits to the memory, but never less than the longest trajectory has."""
+    settings = params.finetune
+    available = settings.memory_gib * GIB if settings.memory_gib else MEMORY_SHARE * gpu_memory if gpu_memory else None
+    tokens = settings.micro_batch_tokens or settings.batch_tokens
+    if settings.micro_batch_tokens is None and available is not None:
+        tokens = training.fitting_tokens(int(available))
+    return max(min(tokens, settings.batch_tokens), min(settings.max_tokens, params.rollout.context_length))
 
 
 def _cache_bytes(size: ModelSize, params: Params, number: int, device: str) -> int:

@@ -33,8 +33,10 @@ def save_policy(
         model.to(dtype)
     else:
         state_dict = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state_dict.items()}
-        model.config.dtype = dtype
     model.save_pretrained(output_dir, state_dict=state_dict)
+    if state_dict is not None:  # the configuration names the format of the model in memory, not that of the given weights
+        model.config.dtype = dtype
+        model.config.save_pretrained(output_dir)
     tokenizer = chat.tokenizer
     if (template := exported_template(chat)) is not None:
         tokenizer = copy.copy(tokenizer)  # the original is shared

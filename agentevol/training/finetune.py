@@ -29,7 +29,7 @@ from agentevol.training.chunked_loss import prepare_output_layer
 from agentevol.training.export import save_policy, stored_dtype
 from agentevol.training.heap import limit_kernel_cache, trim_heap
 from agentevol.training.lora import add_lora_adapters, merge_lora_adapters, restore_frozen_weights
-from agentevol.training.memory import GIB, ModelSize, estimate_training, logit_chunk_tokens
+from agentevol.training.memory import GIB, MEMORY_SHARE, ModelSize, estimate_training, logit_chunk_tokens
 from agentevol.training.optimizer import Optimizer, Progress
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
 from agentevol.training.padding import PaddedBatch, group_by_length
@@ -42,10 +42,6 @@ from agentevol.training.tokenized_dataset import tokenize_dataset
 _VERSION = 3
 """Part of the checkpoints' key: raise it when the same inputs lead to another training."""
 _TRIM_INTERVAL = 8  # steps; trimming the heap after every step would cost some per cent of the time
-
-
-_MEMORY_SHARE = 0.9
-"""Of a GPU's memory: what a training step is fitted to."""
 
 
 _REMEDY = "set finetune.gradient_checkpointing, finetune.lora_rank, finetune.optimizer=adamw_8bit or a lower finetune.micro_batch_tokens"
@@ -226,12 +222,13 @@ def _fitting_tokens(settings: FinetuneParams, size: ModelSize, optimizer: Optimi
     device = optimizer.accelerator.device
     if settings.memory_gib is None and device.type != "cuda":
         return None
-    available = settings.memory_gib * GIB if settings.memory_gib else _MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
+    available = settings.memory_gib * GIB if settings.memory_gib else MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
     memory = estimate_training(
         size,
         bfloat16=optimizer.uses_bfloat16,
         optimizer=settings.optimizer,
         gradient_checkpointing=settings.gradient_checkpointing,
+        master_weights=optimizer.masters is not None,
         num_shards=optimizer.num_processes if optimizer.is_sharded else 1,
     )
     return memory.fitting_tokens(int(available))

@@ -177,6 +177,14 @@ def machines_and_processes(settings: FinetuneParams) -> tuple[int, int]:
     return int(config.get("num_machines") or 1), int(config.get("num_processes") or 1)
 
 
+def num_shards(settings: FinetuneParams) -> int:
+    """The processes that share one model (FSDP); 1: each has the whole model."""
+    if settings.accelerate_config is None:
+        return 1
+    config = yaml.safe_load(Path(settings.accelerate_config).read_text(encoding="utf-8"))
+    return machines_and_processes(settings)[1] if config.get("distributed_type") == "FSDP" else 1
+
+
 def ignore_launcher_variables() -> None:
     """Remove the variables of torchrun, `accelerate launch` and MPI from the environment, and print a line if there were any.
 

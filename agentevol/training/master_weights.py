@@ -12,16 +12,19 @@ from torch import Tensor, nn
 
 
 class MasterWeights:
-    """Makes a float32 model one of `dtype`; its trained weights get masters with the values they had."""
+    """Moves a float32 model to `device` as one of `dtype`; its trained weights get masters there with the values they had."""
 
-    def __init__(self, model: Any, dtype: torch.dtype = torch.bfloat16) -> None:
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> None:
         self.dtype = dtype
         self.masters: dict[nn.Parameter, Tensor] = {}
+        # Weight by weight: a GPU may have room for a frozen model of 16 bits and not for one of 32.
         for parameter in model.parameters():
+            whole = parameter.detach()
+            parameter.data = whole.to(dtype).to(device)
             if parameter.requires_grad:
-                self.masters[parameter] = parameter.detach().float().clone().requires_grad_()
+                self.masters[parameter] = whole.to(device, torch.float32, copy=True).requires_grad_()
                 parameter.register_post_accumulate_grad_hook(self._take_gradient)
-            parameter.data = parameter.data.to(dtype)
+        model.to(device)  # its buffers
 
     def of(self, parameter: nn.Parameter) -> Tensor:
         """What the optimizer updates in the place of the parameter."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 GIB = 1 << 30
+MEMORY_SHARE = 0.9
+"""Of a GPU's memory: what a training step is fitted to."""
 CHUNK_BYTES = 256 << 20
 """Float32 logits of one forward pass above this size are computed in chunks of at most this size (chunked_loss.py)."""
 _MOMENT_BYTES = {"adamw": 8, "adamw_8bit": 2, "adamw_paged_8bit": 2}
@@ -87,11 +89,19 @@ class TrainingMemory:
 
 
 def estimate_training(
-    size: ModelSize, *, bfloat16: bool, optimizer: str = "adamw", gradient_checkpointing: bool = False, num_shards: int = 1
+    size: ModelSize,
+    *,
+    bfloat16: bool,
+    optimizer: str = "adamw",
+    gradient_checkpointing: bool = False,
+    master_weights: bool = True,
+    num_shards: int = 1,
 ) -> TrainingMemory:
     """The memory of a training. `num_shards`: processes that share weights, gradients and moments (FSDP); 1: each has all of them.
 
-    With bfloat16, trained weights have a float32 master copy; weights that are not trained (LoRA) have none.
+    With bfloat16, trained weights have a float32 master copy; weights that are not trained (LoRA) have none. `master_weights` False: all
+    weights are in float32, and autocast casts them. Processes that share a model share its float32 weights; each gathers those of two
+    layers at a time, and casts them.
     """
     frozen, trained = size.parameters - size.trained_parameters, size.trained_parameters
     compute_bytes = 2 if bfloat16 else 4
@@ -100,8 +110,14 @@ def estimate_training(
     trains_output_layer = frozen == 0  # LoRA has no adapter there
     # With checkpointing: the input of every layer, and all of one layer while it is computed again.
     per_token = size.layers * size.width * compute_bytes + layer if gradient_checkpointing else size.layers * layer
+    weights = frozen * (compute_bytes if master_weights else 4) + trained * (compute_bytes + master_bytes)
+    if num_shards > 1:
+        of_layer = size.parameters // max(1, size.layers)
+        # Cast weights are those of a layer, or of all layers until the backward pass.
+        cast = (of_layer if gradient_checkpointing else size.parameters) if bfloat16 else 0
+        weights = 4 * size.parameters // num_shards + 2 * 4 * of_layer + compute_bytes * cast
     return TrainingMemory(
-        weights=(frozen * compute_bytes + trained * (compute_bytes + master_bytes)) // num_shards,
+        weights=weights,
         gradients=4 * trained // num_shards,
         moments=_MOMENT_BYTES[optimizer] * trained // num_shards,
         per_token=per_token,

@@ -70,7 +70,7 @@ class Optimizer:
         self.uses_bfloat16 = resolve_precision(precision) == "bfloat16"
         if master_weights is None:
             master_weights = self.uses_bfloat16 and self.accelerator.device.type == "cuda" and self.num_processes == 1
-        self.masters = MasterWeights(model.to(self.accelerator.device)) if master_weights else None
+        self.masters = MasterWeights(model, self.accelerator.device) if master_weights else None
         trainable = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [self._updated(p) for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
@@ -102,9 +102,10 @@ class Optimizer:
         if divisor is None:
             divisor = sum(micro_batch.trained_tokens for micro_batch in micro_batches)
         total = torch.zeros((), device=self.accelerator.device)
+        # Processes that share a model (FSDP) sum the gradient of every micro-batch: without that each would hold the whole gradient.
         for index, micro_batch in enumerate(micro_batches):
             is_last = index == len(micro_batches) - 1
-            with contextlib.nullcontext() if is_last else self.accelerator.no_sync(self.model):
+            with contextlib.nullcontext() if is_last or self.is_sharded else self.accelerator.no_sync(self.model):
                 loss = self._loss_sum(micro_batch) / max(1, divisor)
                 total += loss.detach()
                 # Accelerate averages the gradients of the processes; the loss needs their sum.
@@ -163,4 +164,6 @@ class Optimizer:
             return micro_batch.loss_sum(self.model, self.accelerator.device)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.uses_bfloat16 and self.masters is None)
+        # Its cache would keep a copy of the whole model in each of the processes that share one.
+        enabled = self.uses_bfloat16 and self.masters is None
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=enabled, cache_enabled=not self.is_sharded)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from agentevol.data.trajectory import Message
+from agentevol.models import load_model
 from agentevol.rollout.engine import Engine, GenerationRequest
 from agentevol.rollout.engines.factory import create_engine
 from agentevol.rollout.sampling import Sampling
@@ -49,7 +50,9 @@ def measure_transformers(*, dry_run: bool) -> dict[str, Any]:
         free_memory(device)
         rate, peak, estimate = _measure_engine(folder, work, device)
         free_memory(device)
-        alone = _rate(lambda: _hugging_face(folder, work, device), device)
+        model = load_model(folder, "bfloat16").to(device)
+        _hugging_face(model, work.prompts[:1], work, device)  # warm-up
+        alone = _rate(lambda: _hugging_face(model, work.prompts[: work.alone], work, device), device)
     return {
         "conversations": work.conversations,
         "new tokens/s": rate,
@@ -85,6 +88,7 @@ def measure_vllm(*, dry_run: bool) -> dict[str, Any]:
         engine: Any = create_engine(folder, settings, num_slots=work.conversations, context_length=work.context_length)
         try:
             generate(engine, work.prompts[:2], work.new_tokens)
+            engine._engine.reset_prefix_cache()  # as before the bare loop
             rate = _rate(lambda: play(engine, work), device)
             bare = _rate(lambda: _bare_vllm(engine, work), device)
         finally:
@@ -127,12 +131,10 @@ def _rate(play_all: Callable[[], int], device: torch.device) -> float:
     return count / seconds
 
 
-def _hugging_face(folder: Path, work: Work, device: torch.device) -> int:
-    """Both turns of the first conversations, one after another, as a plain program has it: the history is read again in each turn."""
-    from agentevol.models import load_model
-
-    model, count = load_model(folder, "bfloat16").to(device), 0
-    for prompt in work.prompts[: work.alone]:
+def _hugging_face(model: Any, prompts: Prompts, work: Work, device: torch.device) -> int:
+    """Both turns of the conversations, one after another, as a plain program has it: the history is read again in each turn."""
+    count = 0
+    for prompt in prompts:
         ids = list(prompt)
         for _ in range(2):
             inputs = torch.tensor([ids], device=device)

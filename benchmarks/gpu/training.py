@@ -9,7 +9,7 @@ import torch
 
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.settings.finetune import FinetuneParams
-from agentevol.training.memory import GIB, ModelSize, estimate_training
+from agentevol.training.memory import GIB, MEMORY_SHARE, ModelSize, TrainingMemory, estimate_training
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, enable_packed_attention
 from benchmarks.gpu.device import free_memory, matrix_rate, peak_bytes, pick_device, repeat
@@ -31,14 +31,16 @@ def measure(size: str, *, dry_run: bool) -> dict[str, Any]:
     settings = FinetuneParams()
     model = random_model(shape, device, torch.float32)
     packed = enable_packed_attention(model)
-    batch = PackedBatch.from_examples(_examples(tokens, shape.vocabulary, longest=row))
+    memory = estimate_training(ModelSize.of(model), bfloat16=True)
+    batch = PackedBatch.from_examples(_examples(fitting_tokens(memory, tokens, device), shape.vocabulary, longest=row))
     operations = training_operations(model, batch.lengths, batch.trained_tokens)
-    estimate = estimate_training(ModelSize.of(model), bfloat16=True).total(batch.tokens, batch.trained_tokens)
+    estimate = memory.total(batch.tokens, batch.trained_tokens)
     optimizer = Optimizer(model, precision="bfloat16", weight_decay=settings.weight_decay, max_grad_norm=settings.max_grad_norm)
     seconds = repeat(lambda: optimizer.step([batch], 1e-5), device, **limits)
     peak = peak_bytes(device)
     return {
         "parameters": ModelSize.of(model).parameters,
+        "tokens of a step": batch.tokens,
         "matrix rate, TFLOP/s": rate / 1e12,
         "bare, tokens/s": bare_rate,
         "bare, share of the matrix rate": bare_share,
@@ -50,6 +52,13 @@ def measure(size: str, *, dry_run: bool) -> dict[str, Any]:
         "estimated memory, GiB": estimate / GIB,
         "measured against estimate": peak / estimate,
     }
+
+
+def fitting_tokens(memory: TrainingMemory, tokens: int, device: torch.device) -> int:
+    """As many of the tokens as training would put into a micro-batch on this device: 1.5 billion parameters fill 80 GB."""
+    if device.type != "cuda":
+        return tokens
+    return min(tokens, memory.fitting_tokens(int(MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory)))
 
 
 def _bare(model: Any, device: torch.device, rate: float, tokens: int, row: int, limits: dict[str, Any]) -> tuple[float, float]:

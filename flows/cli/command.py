@@ -67,7 +67,8 @@ def check(params: Path, overrides: list[str], models: Sequence[str], *, uses_bas
         settings = load_params(params, overrides)
         is_hosted = settings.engine.kind == "openai" and settings.engine.weight_sync is None  # then `models` are names on the server
         if uses_base_model:
-            check_parameters(settings, () if is_hosted else models, with_baselines=not models)  # `evaluate` scores its model alone
+            # `evaluate` scores its model alone.
+            check_parameters(settings, () if is_hosted else models, with_baselines=not models, trains=not models)
     except SettingsError as error:
         exit_with_error(str(error))
     if all(Path(model).exists() for model in (settings.model.base, *models)):

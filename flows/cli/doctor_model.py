@@ -14,6 +14,7 @@ from rich.table import Table
 from agentevol.models import ModelNotFound, resolve_model
 from agentevol.preflight.check import Check
 from agentevol.settings.load import SettingsError, load_params
+from agentevol.training.launch import LaunchFailed, check_combinations
 
 _MARKS = {"ok": "[green]ok[/]", "question": "[yellow]look[/]", "error": "[red]error[/]"}
 
@@ -38,6 +39,10 @@ def _checks(name: str, params_file: Path) -> list[Check]:
         return [Check("parameters", "error", str(error), f"correct {params_file}")]
     except ModelNotFound as error:
         return [Check("weights", "error", str(error), "give a model folder, or download the model first (`hf download NAME`)")]
+    try:
+        check_combinations(params.finetune, on_nodes=bool(params.cluster.address and params.cluster.finetune))
+    except LaunchFailed as error:
+        return [Check("parameters", "error", str(error), f"correct {params_file}")]
     from agentevol.preflight import model as preflight
 
     checks, _ = preflight.check_model(folder, params.model.chat_template_kwargs, engine=params.engine.kind)

@@ -22,6 +22,7 @@ TOKENS = {
     "deepseek_r1_distill": DEEPSEEK,
     "deepseekv3": DEEPSEEK,
     "gemma": ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"),
+    "gemma3": ("<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"),
     "glm4moe": ("<|endoftext|>", "<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<think>", "</think>"),
     "gptoss": ("<|startoftext|>", "<|return|>", "<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|call|>"),
     "lfm2": ("<|startoftext|>", "<|im_end|>", "<|im_start|>"),

@@ -7,7 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.models import load_model, load_tokenizer
 from agentevol.preflight import resources
 from agentevol.preflight.chat import check_chat
@@ -29,6 +32,8 @@ BILLION = ModelSize(
     vocabulary=32_000,
 )
 
+SEVEN_BILLION = ModelSize(6_738_415_616, 6_738_415_616, 32, 4096, 11_008, 4096, 4096, 32_000)
+
 
 @pytest.fixture
 def sharded(small_models: dict[str, Path], tmp_path: Path) -> Path:
@@ -46,8 +51,15 @@ def test_the_embedded_model_passes_all_checks() -> None:
     assert check_run(BASE, Params())[1].status == "ok"  # its learning rate
 
 
-def test_the_size_is_read_without_loading_the_weights() -> None:
+def test_the_size_is_read_without_loading_the_weights(sharded: Path) -> None:
     assert read_size(BASE) == ModelSize.of(load_model(BASE))
+    size = read_size(sharded)
+    save_file({"layers.0.wq.weight": torch.zeros(8, 8)}, sharded / "consolidated.safetensors")
+    assert read_size(sharded) == size, "Mistral's folders hold the weights a second time, in another library's format"
+    (sharded / "model.safetensors.index.json").unlink()
+    for file in sharded.glob("model-*.safetensors"):
+        file.unlink()
+    assert check_files(sharded)[0].detail == "no model.safetensors, only consolidated.safetensors"
 
 
 def test_a_missing_or_truncated_file_is_named(sharded: Path) -> None:
@@ -78,12 +90,19 @@ def test_quantized_weights_and_other_formats_are_rejected(small_models: dict[str
 
 def test_a_tokenizer_larger_than_the_embedding_is_rejected(small_models: dict[str, Path]) -> None:
     tokenizer = load_tokenizer(small_models["llama"])
-    assert check_vocabulary(small_models["llama"], tokenizer).status == "ok"
-    tokenizer.add_tokens(["<|new|>"])
-    check = check_vocabulary(small_models["llama"], tokenizer)
     rows = read_size(small_models["llama"]).vocabulary
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    check = check_vocabulary(small_models["llama"], ChatTokenizer(tokenizer))
+    assert check.status == "ok", "as with Gemma 3: nothing that is played or trained has this token"
+    assert check.detail == f"{rows + 1} tokens, {rows} rows in the embedding; 1 control tokens without a row, which no conversation has"
+    tokenizer.add_tokens(["<|new|>"])
+    check = check_vocabulary(small_models["llama"], ChatTokenizer(tokenizer))
     assert check.status == "error"
-    assert check.detail == f"the tokenizer has tokens up to id {rows}, the embedding {rows} rows"
+    assert check.detail == f"the tokenizer has tokens up to id {rows + 1}, the embedding {rows} rows"
+    tokenizer = load_tokenizer(small_models["llama"])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    tokenizer.chat_template = f"{{{{ '<turn>' }}}}{tokenizer.chat_template}"
+    assert check_vocabulary(small_models["llama"], ChatTokenizer(tokenizer)).status == "error", "the template writes it"
 
 
 def test_a_template_without_a_generation_prompt_is_questioned_and_rejected_for_a_server(
@@ -136,3 +155,24 @@ def test_memory_is_compared_with_the_machines(monkeypatch: pytest.MonkeyPatch) -
         for finetune in ({}, {"gradient_checkpointing": True})
     ]
     assert needs[1] < needs[0], "checkpointing saves memory"
+
+
+def test_memory_on_gpus_is_that_of_one_process_and_of_the_micro_batches_that_are_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def check(kind: str, processes: int, device: str = "GPU", context: int = 1280, **finetune: object) -> Check:
+        monkeypatch.setattr(resources, "available_memory", lambda: (device, 80 << 30, 79 << 30))
+        file = tmp_path / f"{kind}-{processes}.yaml"
+        file.write_text(f"distributed_type: {kind}\nnum_processes: {processes}\n")
+        settings = {"precision": "bfloat16", "batch_tokens": 1 << 20, "max_tokens": context, "accelerate_config": str(file), **finetune}
+        longest = {"rollout": {"context_length": context}, "gate": {"max_tokens": context}}
+        params = Params.model_validate({"finetune": settings, **longest})
+        return resources.check_memory(SEVEN_BILLION, params, plays=False, trains=True)
+
+    assert check("FSDP", 8).status == "ok", "micro-batches are fitted to the memory, however large a step is"
+    assert check("MULTI_GPU", 8).status == "error", "each process holds 113 GiB"
+    assert check("MULTI_GPU", 8, lora_rank=8).status == "ok"
+    assert check("MULTI_GPU", 8, lora_rank=8, micro_batch_tokens=1 << 16).status == "question"
+    assert check("MULTI_GPU", 8, lora_rank=8, context=1 << 16).status == "question", "one trajectory of this length does not fit"
+    assert check("MULTI_CPU", 2, device="CPU", lora_rank=8, batch_tokens=1024).status == "ok"
+    assert check("MULTI_CPU", 8, device="CPU", lora_rank=8, batch_tokens=1024).status == "error", "8 processes share the memory"

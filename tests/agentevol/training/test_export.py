@@ -17,6 +17,7 @@ from agentevol.models import load_model, load_tokenizer, max_context_length, mod
 from agentevol.rollout.engines.transformers import TransformersEngine
 from agentevol.rollout.rollout import roll_out
 from agentevol.settings.rollout import RolloutParams
+from agentevol.training.export import save_policy, stored_dtype
 from agentevol.training.finetune import finetune
 from agentevol.training.optimizer import NonFiniteLoss, Optimizer
 from tests.agentevol.counting import Counting
@@ -64,6 +65,18 @@ def test_a_policy_names_its_end_token_and_keeps_format_and_files(small_models: d
     assert load_tokenizer(policy).chat_template == load_tokenizer(base).chat_template
     finetune(small_models["qwen"], EASY, tmp_path / "plain", settings=finetune_params(), epochs=1, seed=0)
     assert {tensor.dtype for tensor in load_file(tmp_path / "plain" / "model.safetensors").values()} == {torch.float32}
+
+
+def test_the_whole_weights_of_a_model_that_processes_share_are_saved_in_the_bases_format(
+    small_models: dict[str, Path], tmp_path: Path
+) -> None:
+    """The model itself is still in float32, and holds only a part of each weight."""
+    load_model(small_models["llama"], "bfloat16").save_pretrained(tmp_path / "base")
+    model, chat = load_model(small_models["llama"]), load_chat_tokenizer(small_models["llama"])
+    save_policy(model, chat, tmp_path / "base", tmp_path / "policy", model.state_dict())
+    assert stored_dtype(tmp_path / "policy") == torch.bfloat16
+    assert {tensor.dtype for tensor in load_file(tmp_path / "policy" / "model.safetensors").values()} == {torch.bfloat16}
+    assert load_model(tmp_path / "policy").config.architectures == ["LlamaForCausalLM"]
 
 
 def test_a_policy_of_a_model_without_a_template_has_one(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:

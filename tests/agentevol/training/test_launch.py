@@ -226,3 +226,20 @@ def test_a_loss_is_not_divided_by_a_variable_of_accelerate(monkeypatch: pytest.M
     batch: Any = SimpleNamespace(trained_tokens=1, loss_sum=lambda model, device: 3 * model.weight.sum())
     optimizer.step([batch], 1e-3)
     assert gradients[0].tolist() == [[3.0, 3.0]]
+
+
+def test_processes_that_share_a_model_hold_no_whole_gradient_and_no_copy_of_all_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a synchronisation FSDP keeps the gradient of every weight whole; the cache of autocast keeps every gathered weight."""
+    model = torch.nn.Linear(2, 1, bias=False)
+    optimizer = Optimizer(model, precision="bfloat16", weight_decay=0.0, max_grad_norm=100.0, master_weights=False)
+    monkeypatch.setattr(Optimizer, "is_sharded", True)
+    monkeypatch.setattr(optimizer.accelerator, "no_sync", lambda model: pytest.fail("a micro-batch without a synchronisation"))
+    caches: list[bool] = []
+
+    def loss_sum(model: Any, device: torch.device) -> torch.Tensor:
+        caches.append(torch.is_autocast_cache_enabled())
+        return model(torch.ones(1, 2)).sum()
+
+    batch: Any = SimpleNamespace(trained_tokens=1, loss_sum=loss_sum)
+    optimizer.step([batch, batch], 1e-3)
+    assert caches == [False, False]

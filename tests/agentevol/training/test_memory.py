@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.models import load_model, model_digest
 from agentevol.training import finetune as finetune_module
+from agentevol.training import gpu_attention
 from agentevol.training.checkpoints import Checkpoint
 from agentevol.training.finetune import OutOfMemory, finetune
 from agentevol.training.gpu_attention import agrees
+from agentevol.training.master_weights import MasterWeights
 from agentevol.training.memory import ModelSize, estimate_training
 from agentevol.training.optimizer import Optimizer, OptimizerNotInstalled
 from agentevol.training.packing import PackedBatch, enable_packed_attention
@@ -54,6 +58,28 @@ def test_masters_learn_what_weights_of_16_bits_would_lose(small_models: dict[str
         assert float((moved - expected).norm()) < 0.5 * float(expected.norm()), name
         rounded = tensor.to(torch.bfloat16)
         assert torch.equal(dict(optimizer.unwrapped_model().named_parameters())[name], rounded)
+
+
+def test_weights_that_are_not_trained_reach_the_device_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With LoRA a GPU may have no room for them in float32, not even for a moment."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    frozen, trained = model
+    frozen.requires_grad_(False)
+    expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    move, moved = Tensor.to, []
+
+    def record(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
+        if any(isinstance(each, torch.device) for each in args):
+            moved.append((tensor.dtype, tensor.shape))
+        return move(tensor, *args, **options)
+
+    monkeypatch.setattr(Tensor, "to", record)
+    weights = MasterWeights(model, CPU)
+    assert {shape for dtype, shape in moved if dtype == torch.float32} == {parameter.shape for parameter in trained.parameters()}
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, expected[name].bfloat16())
+        assert (parameter in weights.masters) == parameter.requires_grad
+    assert all(torch.equal(weights.of(parameter), expected[f"1.{name}"]) for name, parameter in trained.named_parameters())
 
 
 def _packed(folder: Path) -> Any:
@@ -155,8 +181,6 @@ def test_a_missing_bitsandbytes_is_named(small_models: dict[str, Path], monkeypa
 def test_the_kernel_is_used_only_if_it_agrees_with_attention_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
     from torch.nn.attention import varlen
 
-    from agentevol.training import gpu_attention
-
     calls: list[tuple[int, int]] = []
 
     def varlen_attn(query: Tensor, key: Tensor, value: Tensor, starts: Tensor, _: Tensor, longest: int, __: int, **options: Any) -> Tensor:
@@ -184,3 +208,16 @@ def test_the_kernel_is_used_only_if_it_agrees_with_attention_row_by_row(monkeypa
     assert not agrees(gpu_attention.varlen_attention, CPU, torch.float32, heads=4, key_heads=2, width=16)
     monkeypatch.delattr(varlen, "varlen_attn")
     assert not agrees(gpu_attention.varlen_attention, CPU, torch.float32, heads=4, key_heads=2, width=16)
+
+
+def test_a_layer_under_checkpointing_may_be_the_first_to_check_the_kernel() -> None:
+    """The check computes gradients of its own; when the layer is computed again, its result is known and they are missing."""
+    works = cache(lambda: agrees(gpu_attention._row_by_row, CPU, torch.float32, heads=4, key_heads=2, width=8))
+    weight = torch.randn(8, 8, requires_grad=True)
+
+    def layer(inputs: Tensor) -> Tensor:
+        assert works()
+        return torch.tanh(inputs @ weight)
+
+    checkpoint(layer, torch.randn(4, 8), use_reentrant=False).sum().backward()
+    assert weight.grad is not None

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from agentevol.rollout.engine import EngineError
 from agentevol.training.memory import GIB, ModelSize, estimate_training
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import cell, report, shapes, training
@@ -58,6 +59,17 @@ def test_vllm_is_measured_against_its_own_loop(tmp_path: Path, monkeypatch: pyte
     _install_fake_vllm(monkeypatch)
     figures = cell.measure("playing-vllm", None, tmp_path, dry_run=True)["figures"]
     assert figures["against bare"] == pytest.approx(figures["new tokens/s"] / figures["bare, new tokens/s"])
+
+
+def test_vllm_that_lacks_a_library_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _install_fake_vllm(monkeypatch)
+
+    def start(arguments: Any) -> None:
+        raise ImportError("no module named flashinfer")
+
+    monkeypatch.setattr(_FakeEngine, "from_engine_args", start)
+    with pytest.raises(EngineError, match=r"vLLM 0 did not start with .*: ImportError: no module named flashinfer; engine.options"):
+        cell.measure("playing-vllm", None, tmp_path, dry_run=True)
 
 
 def test_a_call_continues_with_the_cells_that_have_no_figures(

@@ -8,6 +8,7 @@ go through the output layer.
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +122,7 @@ def packed_attention(
     Raises NotImplementedError for options that it does not support.
     """
     check_attention_options(options, "packed attention does not support")
-    lengths, window = attention_mask[0, 0, 0].tolist(), options.get("sliding_window")
+    lengths, window = _lengths(attention_mask), options.get("sliding_window")
     if query.device.type == "cpu" and not window and not dropout:
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
         return cpu_packed_attention(query[0], key[0], value[0], lengths, scale).transpose(0, 1)[None].contiguous(), None
@@ -139,6 +140,18 @@ def packed_attention(
         mask = _sliding_window_mask(q.shape[2], window, q.device) if window and q.shape[2] > window else None
         outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, scale=scaling))
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+_last_lengths: tuple[weakref.ref[Tensor], list[int]] | None = None
+
+
+def _lengths(attention_mask: Tensor) -> list[int]:
+    """The lengths of the examples. All layers of a pass get the same tensor, which wrappers for several processes move to the GPU: only the
+    first layer waits for it."""
+    global _last_lengths
+    if _last_lengths is None or _last_lengths[0]() is not attention_mask:
+        _last_lengths = weakref.ref(attention_mask), attention_mask[0, 0, 0].tolist()
+    return _last_lengths[1]
 
 
 def _sliding_window_mask(length: int, window: int, device: torch.device) -> Tensor:

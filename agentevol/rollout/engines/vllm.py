@@ -7,7 +7,6 @@ during a rollout only, so that training has the GPU's memory.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -101,7 +100,7 @@ class VllmEngine:
         free_gpu_memory()
         try:
             self._engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**engine_args))
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, ImportError, AssertionError) as error:  # a missing kernel library, too
             raise EngineError(
                 f"vLLM {vllm.__version__} did not start with {model_folder}: {one_line_error(error)};"
                 " engine.options are its engine arguments"
@@ -194,8 +193,14 @@ class VllmEngine:
 
 
 def _configuration_key(model_folder: Path, num_slots: int, context_length: int, options: Mapping[str, Any]) -> str:
-    """Names all that a vLLM engine is built for; models that differ in their weights alone have the same key."""
-    config = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
-    for name in ("transformers_version", "_name_or_path"):  # they depend on the program that saved the model
+    """Names all that a vLLM engine is built for; models that differ in their weights alone have the same key.
+
+    The configuration is compared as transformers reads it: a base model of the hub often has the keys of an earlier version. Its eos token
+    is left out, because requests name all tokens at which generation stops.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model_folder, local_files_only=True).to_dict()
+    for name in ("transformers_version", "_name_or_path", "eos_token_id"):
         config.pop(name, None)
     return digest_json({"config": config, "num_slots": num_slots, "context_length": context_length, "options": dict(options)})

@@ -72,6 +72,7 @@ def test_a_training_continues_from_its_checkpoint(small_models: dict[str, Path],
     assert _losses(resumed, 2) == pytest.approx(expected[2:], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_and_merged(small_models: dict[str, Path], tmp_path: Path) -> None:
     pytest.importorskip("peft")
     settings = finetune_params(lora_rank=4, learning_rate=3e-2, precision="bfloat16", gradient_checkpointing=True)

@@ -51,3 +51,22 @@ def test_every_example_is_packed_once_an_epoch() -> None:
     assert all(batches)
     assert sum(map(len, batches)) == 2 * len(lengths) + round(0.5 * len(lengths))
     assert batches == list(pack_batches(lengths, tokens=1024, epochs=2.5, seed=0))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_only_the_first_layer_of_a_pass_reads_the_lengths(
+    family: str, small_models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where several processes train, they are on the GPU, and reading them waits for it."""
+    model = load_model(small_models[family])
+    assert enable_packed_attention(model)
+    reads: list[int] = []
+    read = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: reads.append(1) or read(tensor))  # type: ignore[func-returns-value]
+    losses = []
+    for length in (30, 50, 30):
+        batch = PackedBatch.from_examples([(TokenizedExample(list(range(length)), [True] * length), 1.0)])
+        before = len(reads)
+        losses.append(float(batch.loss_sum(model, torch.device("cpu")).detach()))
+        assert len(reads) == before + 1, "of two layers"
+    assert losses[0] == losses[2] != losses[1]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agentevol.chat import load as load_module
 from agentevol.chat.contract import exported_template
 from agentevol.chat.load import load_chat_tokenizer
 from agentevol.chat.template import ChatTemplateError
@@ -127,3 +129,22 @@ def test_a_tokenizer_without_an_end_token_is_rejected(small_models: dict[str, Pa
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     with pytest.raises(ChatTemplateError, match="no eos token"):
         ChatTokenizer(tokenizer)
+
+
+def test_the_same_files_are_loaded_once(small_models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tokenizer of 262,144 entries takes seconds, and every policy has the one of its base model."""
+    loads: list[Path] = []
+
+    def load(folder: Path) -> Any:
+        loads.append(folder)
+        return load_tokenizer(folder)
+
+    monkeypatch.setattr(load_module, "_loaded", {})
+    monkeypatch.setattr(load_module, "load_tokenizer", load)
+    base, policy = small_models["qwen"], shutil.copytree(small_models["qwen"], tmp_path / "policy")
+    assert load_chat_tokenizer(base) is load_chat_tokenizer(policy)
+    assert loads == [base]
+    assert load_chat_tokenizer(base, {"style": "short"}) is not load_chat_tokenizer(base)
+    (policy / "generation_config.json").write_text('{"eos_token_id": 3}')
+    assert 3 in load_chat_tokenizer(policy).stop_token_ids
+    assert loads == [base, base, policy]

@@ -62,7 +62,7 @@ def measure(cell: str, model: Path | None, folder: Path, *, dry_run: bool) -> di
 
 def run_tests() -> dict[str, Any]:
     """The tests of the GPU. Raises SystemExit with the last lines of pytest if one fails."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/agentevol/gpu"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/agentevol/gpu"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     print(result.stdout[-8000:], result.stderr[-2000:])
     counts = {

@@ -9,6 +9,7 @@ import torch
 
 from agentevol.settings.load import load_params
 from agentevol.training.memory import GIB, ModelSize, estimate_training, kv_cache_bytes_per_token
+from agentevol.training.speed import seconds_per_token
 from tests import ROOT
 
 QWEN = ModelSize(494_032_768, 494_032_768, 24, 896, 4864, 14 * 64, 2 * 64, 151_936)
@@ -30,6 +31,16 @@ def test_a_recipe_states_its_estimated_memory(name: str, size: ModelSize, fixed:
     kib = kv_cache_bytes_per_token(size) / 1024
     assert f"{kib:.0f} KiB" in text
     assert "Estimated memory, not measured" in text
+
+
+@pytest.mark.parametrize(("name", "size", "tflops"), [("params-llm.yaml", QWEN, 150), ("params-7b.yaml", LLAMA, 700)])
+def test_a_recipe_states_its_estimated_time(name: str, size: ModelSize, tflops: int) -> None:
+    seconds = seconds_per_token(
+        size, tflops * 1e12, "cuda", gradient_checkpointing=load_params(ROOT / name).finetune.gradient_checkpointing
+    )
+    text = (ROOT / name).read_text()
+    assert f"takes {1e6 * seconds:.0f} s for a million tokens if the GPU multiplies matrices at {tflops} TFLOP/s" in text
+    assert "Estimated time, not measured" in text
 
 
 def test_the_whole_model_on_eight_gpus_fits() -> None:

@@ -44,18 +44,22 @@ def check_memory(size: ModelSize, params: Params, *, plays: bool, trains: bool) 
 
 def training_memory(size: ModelSize, params: Params, device: str) -> TrainingMemory:
     """The estimate for these settings, of one process. Only a process that trains alone on a GPU has weights of 16 bits."""
-    rank = params.finetune.lora_rank
-    if rank:
-        inputs_and_outputs = 2 * (size.width + size.query_width) + 2 * (size.width + size.key_width) + 3 * (size.width + size.mlp_width)
-        size = replace(size, trained_parameters=min(size.parameters, size.layers * rank * inputs_and_outputs))
     return estimate_training(
-        size,
+        trained_size(size, params.finetune.lora_rank),
         bfloat16=resolve_precision(params.finetune.precision) == "bfloat16",
         optimizer=params.finetune.optimizer,
         gradient_checkpointing=params.finetune.gradient_checkpointing,
         master_weights=device == "GPU" and machines_and_processes(params.finetune)[1] == 1,
         num_shards=num_shards(params.finetune),
     )
+
+
+def trained_size(size: ModelSize, lora_rank: int | None) -> ModelSize:
+    """The size with the parameters that are trained: those of LoRA adapters of this rank, or all."""
+    if not lora_rank:
+        return size
+    inputs_and_outputs = 2 * (size.width + size.query_width) + 2 * (size.width + size.key_width) + 3 * (size.width + size.mlp_width)
+    return replace(size, trained_parameters=min(size.parameters, size.layers * lora_rank * inputs_and_outputs))
 
 
 def _micro_batch_tokens(training: TrainingMemory, params: Params, gpu_memory: int | None) -> int:

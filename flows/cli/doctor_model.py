@@ -44,6 +44,11 @@ def _checks(name: str, params_file: Path) -> list[Check]:
     except LaunchFailed as error:
         return [Check("parameters", "error", str(error), f"correct {params_file}")]
     from agentevol.preflight import model as preflight
+    from agentevol.preflight.files import read_size
+    from agentevol.preflight.training_time import estimate_training_time
 
     checks, _ = preflight.check_model(folder, params.model.chat_template_kwargs, engine=params.engine.kind)
-    return [*checks, *preflight.check_run(folder, params)]
+    checks += preflight.check_run(folder, params)
+    if any(check.status == "error" for check in checks):
+        return checks
+    return [*checks, estimate_training_time(read_size(folder), params)]

@@ -46,7 +46,9 @@ def test_a_gpu_without_a_kernel_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_model_is_checked_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor_model.check_model("models/base", Path("params.yaml"))
     table = capsys.readouterr().out
-    assert all(name in table for name in ("vocabulary", "end of an answer", "playing", "training", "memory", "learning rate"))
+    assert all(
+        name in table for name in ("vocabulary", "end of an answer", "playing", "training", "memory", "learning rate", "training time")
+    )
     assert not doctor_model.check_model(str(tmp_path), Path("params.yaml"))
     assert "config.json" in capsys.readouterr().out
 

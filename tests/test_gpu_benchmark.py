@@ -171,3 +171,4 @@ def _install_fake_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(platforms)["current_platform"] = types.SimpleNamespace(is_cuda=lambda: False)
     monkeypatch.setitem(sys.modules, "vllm", vllm)
     monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    monkeypatch.setattr("agentevol.rollout.engines.vllm._current", None)  # the engine of another test would be used again

@@ -148,13 +148,13 @@ def _base_model(name: str) -> Finding:
         if is_local_path(name):
             return Finding("base model", False, name, str(error))
         return Finding("base model", None, f"{name}: not in the hub's cache here; a run downloads it")
-    from agentevol.models import load_tokenizer
+    from agentevol.chat.load import load_chat_tokenizer
     from agentevol.preflight.files import check_files, check_vocabulary
 
     checks = check_files(folder)
     if checks[0].status == "ok":
         try:
-            checks.append(check_vocabulary(folder, load_tokenizer(folder)))
+            checks.append(check_vocabulary(folder, load_chat_tokenizer(folder)))
         except Exception as error:  # named boundary: transformers raises many kinds of errors for a damaged tokenizer
             return Finding("base model", False, f"{name}: {type(error).__name__}", "check the tokenizer's files")
     if problem := next((check for check in checks if check.status == "error"), None):

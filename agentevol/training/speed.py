@@ -6,7 +6,7 @@ Invariant: these are estimates for the user; no result depends on them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from statistics import median
 
 import torch
 
@@ -17,7 +17,8 @@ SHARE_OF_MATRIX_RATE = {"cuda": 0.35, "cpu": 0.7}
 on an H200 in bfloat16; 60 to 80 % with 2.7 million parameters on one core of an AMD EPYC in float32."""
 TRAINED_SHARE = 0.25
 """The share of a trajectory's tokens that the policy wrote. Only these pass through the output layer."""
-_MEASURED_SECONDS = 0.2
+_WARM_UP, _MOST, _SECONDS = 3, 50, 0.5
+"""Of the measurement: calls before it, at most so many calls, and for so long."""
 
 
 def operations_per_token(size: ModelSize, *, gradient_checkpointing: bool = False, trained_share: float = TRAINED_SHARE) -> float:
@@ -40,24 +41,24 @@ def seconds_per_token(size: ModelSize, matrix_rate: float, device_type: str, *, 
     return operations / (SHARE_OF_MATRIX_RATE[device_type] * matrix_rate)
 
 
-def measure_matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of products of square matrices; takes a fraction of a second."""
-    size = 8192 if device.type == "cuda" else 512
-    left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+def measure_matrix_rate(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
+    """Floating-point operations per second of products of square matrices of random numbers; takes about half a second.
 
-    def multiply() -> None:
+    Random, because a GPU multiplies equal numbers faster. `size`: of the matrices; None: one that suits the device.
+    """
+    size = size or (8192 if device.type == "cuda" else 512)
+    left, right = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+
+    def multiply() -> float:
+        start = time.perf_counter()
         torch.matmul(left, right)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        return time.perf_counter() - start
 
-    multiply()  # starts the library
-    return 2 * size**3 / _fastest(multiply)
-
-
-def _fastest(function: Callable[[], object]) -> float:
-    """Seconds of the fastest of several calls."""
-    end, fastest = time.perf_counter() + _MEASURED_SECONDS, float("inf")
-    while (start := time.perf_counter()) < end:
-        function()
-        fastest = min(fastest, time.perf_counter() - start)
-    return fastest
+    for _ in range(_WARM_UP):
+        multiply()
+    times: list[float] = []
+    while len(times) < _MOST and sum(times) < _SECONDS:
+        times.append(multiply())
+    return 2 * size**3 / median(times)

@@ -57,9 +57,3 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def matrix_rate(device: torch.device, *, size: int) -> float:
-    """Floating-point operations per second of a bfloat16 product of square matrices of random numbers."""
-    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * size**3 / repeat(lambda: a @ b, device, warm_up=3, seconds=0.5, most=50)

@@ -12,7 +12,8 @@ from agentevol.settings.finetune import FinetuneParams
 from agentevol.training.memory import GIB, MEMORY_SHARE, ModelSize, TrainingMemory, estimate_training
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, enable_packed_attention
-from benchmarks.gpu.device import free_memory, matrix_rate, peak_bytes, pick_device, repeat
+from agentevol.training.speed import measure_matrix_rate
+from benchmarks.gpu.device import free_memory, peak_bytes, pick_device, repeat
 from benchmarks.gpu.shapes import SHAPES, TINY, random_model, training_operations
 
 ROW = 2048  # tokens of a row of the bare passes
@@ -23,7 +24,7 @@ def measure(size: str, *, dry_run: bool) -> dict[str, Any]:
     device = pick_device()
     shape, tokens, row = (TINY, 256, 64) if dry_run else (SHAPES[size], 16_384, ROW)
     limits: dict[str, Any] = {"warm_up": 1, "seconds": 0.1, "most": 2} if dry_run else {"warm_up": 3, "seconds": 4.0, "most": 12}
-    rate = matrix_rate(device, size=128 if dry_run else 8192)
+    rate = measure_matrix_rate(device, torch.bfloat16, size=128 if dry_run else 8192)
 
     bare_rate, bare_share = _bare(random_model(shape, device, torch.bfloat16), device, rate, tokens, row, limits)
     free_memory(device)

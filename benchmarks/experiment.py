@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.parts import add_finished_part, finished_parts
+
 PARAMS, RESULTS = Path("params-experiment.yaml"), Path("docs") / "results" / "experiment"
 RECORDS = RESULTS / "records"
 
@@ -50,12 +52,6 @@ PARTS = (
 """In order of importance: the main comparison first."""
 
 
-def finished_parts() -> set[str]:
-    """The parts whose records exist."""
-    file = RECORDS / "parts.txt"
-    return set(file.read_text(encoding="utf-8").split()) if file.is_file() else set()
-
-
 def run(part: str) -> None:
     """Raises CalledProcessError."""
     overrides = [argument for override in PARTS[part] for argument in ("-S", override)]
@@ -63,8 +59,7 @@ def run(part: str) -> None:
     RECORDS.mkdir(parents=True, exist_ok=True)
     for record in (Path("runs") / "sweeps" / f"experiment-{part}" / "records").glob("*.json"):
         keep(record)
-    finished = {*finished_parts(), part}
-    (RECORDS / "parts.txt").write_text("".join(f"{name}\n" for name in PARTS if name in finished), encoding="utf-8")
+    add_finished_part(RECORDS, part, PARTS)
     agentevol("compare", str(RECORDS), "--out", str(RESULTS), "--title", "The experiment")
 
 
@@ -94,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
     start = time.monotonic()
-    for part in options.parts or [part for part in PARTS if part not in finished_parts()]:
+    for part in options.parts or [part for part in PARTS if part not in finished_parts(RECORDS)]:
         if time.monotonic() - start > 60 * options.minutes:
             print(f"{options.minutes:g} minutes are over; run the same command again to continue with {part}")
             return

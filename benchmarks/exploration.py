@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,12 +20,11 @@ from agentevol.data.dataset import stream_dataset
 from agentevol.data.exploration import ExplorationGroup, summarize_exploration
 from agentevol.data.trajectory import Trajectory
 from agentevol.settings.load import load_params
-from benchmarks.meter import table
+from benchmarks.meter import command_environment, table
 from benchmarks.overhead import project
 from benchmarks.results import machine
 from envs.registry import environment_class
 
-ROOT = Path(__file__).parents[1]
 ALL = "K = 1"
 """The arm whose explored instructions are the denominators of all."""
 
@@ -94,8 +92,7 @@ def evolve(folder: Path, toy: bool, overrides: Sequence[str], params: str = "") 
         *(["--params", params] if params else []),
         *(part for override in overrides for part in ("-S", override)),
     ]
-    python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": python_path}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=command_environment(), check=True, stdout=subprocess.DEVNULL)
     return dict(json.loads((folder / "runs" / "latest" / "run.json").read_text(encoding="utf-8")))
 
 

@@ -47,14 +47,18 @@ def run(folder: Path, *arguments: str, toy: bool = False) -> Measurement:
     log.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.meter", str(log), *(["--toy"] if toy else []), *arguments]
     start = time.perf_counter()
-    # The benchmarks (and the tests' toy environment) are not installed with the product.
-    python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": python_path}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=command_environment(), check=True, stdout=subprocess.DEVNULL)
     wall = time.perf_counter() - start
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     (whole,) = (line for line in lines if line["kind"] == "whole")
     great_expectations = sum(line["seconds"] for line in lines if line["kind"] == "great expectations")
     return Measurement(wall, whole["cpu"], whole["before"], [line for line in lines if line["kind"] == "body"], great_expectations)
+
+
+def command_environment(*folders: Path) -> dict[str, str]:
+    """The environment of a command in another folder. Python finds `folders`, then the benchmarks and tests, which are not installed."""
+    python_path = [*map(str, folders), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(python_path)}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -15,7 +15,6 @@ Estimated for two slow cores (2 s per update, 800 episodes in 3.5 minutes on a c
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -31,9 +30,10 @@ from typing import Any
 import yaml
 
 from agentevol.settings.load import load_params
+from benchmarks.meter import ROOT, command_environment
+from benchmarks.parts import add_finished_part, finished_parts
 from benchmarks.rules_report import write_reports
 
-ROOT = Path(__file__).parents[1]
 PARAMS, RESULTS = "params-rules.yaml", Path("docs") / "results" / "rules"
 SEEDS = (0, 1, 2)
 TOY: dict[str, Any] = {
@@ -85,8 +85,7 @@ class Experiment:
 
     def finished(self) -> set[str]:
         """The parts whose records exist."""
-        file = self.results / "records" / "parts.txt"
-        return set(file.read_text(encoding="utf-8").split()) if file.is_file() else set()
+        return finished_parts(self.results / "records")
 
     def run(self, names: Sequence[str]) -> list[str]:
         """Run these parts, `jobs` at a time; returns those that failed."""
@@ -118,13 +117,9 @@ class Experiment:
         overrides = [argument for override in self.all_parts()[name].overrides for argument in ("-S", override)]
         command = [sys.executable, "-m", self.program, "sweep", "--params", PARAMS, "--name", f"rules-{name}", *overrides]
         self.log(name).parent.mkdir(parents=True, exist_ok=True)
-        # The benchmarks (and the tests' toy environment) are not installed with the product.
-        python_path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         with self.log(name).open("a", encoding="utf-8") as log:
             print(f"{name}: started, log: {self.log(name)}", flush=True)
-            subprocess.run(
-                command, cwd=self.folder, env={**os.environ, "PYTHONPATH": python_path}, stdout=log, stderr=subprocess.STDOUT, check=True
-            )
+            subprocess.run(command, cwd=self.folder, env=command_environment(), stdout=log, stderr=subprocess.STDOUT, check=True)
 
     def keep(self, name: str) -> None:
         """Copy the records of a finished part, and write the reports again."""
@@ -132,8 +127,7 @@ class Experiment:
         folder.mkdir(parents=True, exist_ok=True)
         for record in (self.folder / "runs" / "sweeps" / f"rules-{name}" / "records").glob("*.json"):
             shutil.copy(record, folder)
-        finished = {*self.finished(), name}
-        (self.results / "records" / "parts.txt").write_text("".join(f"{part}\n" for part in self.all_parts() if part in finished))
+        add_finished_part(self.results / "records", name, self.all_parts())
         write_reports(self.results)
 
 

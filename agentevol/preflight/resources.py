@@ -11,7 +11,7 @@ from pathlib import Path
 from agentevol.preflight.check import Check
 from agentevol.settings.schema import Params
 from agentevol.training.launch import machines_and_processes, num_shards
-from agentevol.training.memory import GIB, MEMORY_SHARE, ModelSize, TrainingMemory, estimate_training, kv_cache_bytes_per_token
+from agentevol.training.memory import GIB, ModelSize, TrainingMemory, estimate_training, kv_cache_bytes_per_token, step_limit
 from agentevol.training.precision import resolve_precision
 
 _LARGE, _HIGH_RATE, _HIGH_LORA_RATE, _MANY_EPOCHS = 100_000_000, 1e-4, 1e-3, 3.0
@@ -65,10 +65,10 @@ def trained_size(size: ModelSize, lora_rank: int | None) -> ModelSize:
 def _micro_batch_tokens(training: TrainingMemory, params: Params, gpu_memory: int | None) -> int:
     """The tokens of the largest micro-batch: those that training fits to the memory, but never less than the longest trajectory has."""
     settings = params.finetune
-    available = settings.memory_gib * GIB if settings.memory_gib else MEMORY_SHARE * gpu_memory if gpu_memory else None
+    available = step_limit(settings.memory_gib, gpu_memory)
     tokens = settings.micro_batch_tokens or settings.batch_tokens
     if settings.micro_batch_tokens is None and available is not None:
-        tokens = training.fitting_tokens(int(available))
+        tokens = training.fitting_tokens(available)
     return max(min(tokens, settings.batch_tokens), min(settings.max_tokens, params.rollout.context_length))
 
 

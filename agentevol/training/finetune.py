@@ -29,7 +29,7 @@ from agentevol.training.chunked_loss import prepare_output_layer
 from agentevol.training.export import save_policy, stored_dtype
 from agentevol.training.heap import limit_kernel_cache, trim_heap
 from agentevol.training.lora import add_lora_adapters, merge_lora_adapters, restore_frozen_weights
-from agentevol.training.memory import GIB, MEMORY_SHARE, ModelSize, estimate_training, logit_chunk_tokens
+from agentevol.training.memory import ModelSize, estimate_training, logit_chunk_tokens, step_limit
 from agentevol.training.optimizer import Optimizer, Progress
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
 from agentevol.training.padding import PaddedBatch, group_by_length
@@ -220,9 +220,10 @@ def _fitting_step(optimizer: Optimizer, batcher: TermBatcher, batch: Sequence[in
 def _fitting_tokens(settings: FinetuneParams, size: ModelSize, optimizer: Optimizer) -> int | None:
     """The tokens of a micro-batch that fits the memory by estimate; None: no limit (a CPU without `memory_gib`)."""
     device = optimizer.accelerator.device
-    if settings.memory_gib is None and device.type != "cuda":
+    gpu_memory = torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+    available = step_limit(settings.memory_gib, gpu_memory)
+    if available is None:
         return None
-    available = settings.memory_gib * GIB if settings.memory_gib else MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
     memory = estimate_training(
         size,
         bfloat16=optimizer.uses_bfloat16,
@@ -231,7 +232,7 @@ def _fitting_tokens(settings: FinetuneParams, size: ModelSize, optimizer: Optimi
         master_weights=optimizer.masters is not None,
         num_shards=optimizer.num_processes if optimizer.is_sharded else 1,
     )
-    return memory.fitting_tokens(int(available))
+    return memory.fitting_tokens(available)
 
 
 def _settings_in_key(settings: FinetuneParams) -> dict[str, Any]:

@@ -128,6 +128,13 @@ def estimate_training(
     )
 
 
+def step_limit(memory_gib: float | None, gpu_memory: int | None) -> int | None:
+    """The bytes that a training step is fitted to: `memory_gib`, or a share of the GPU's bytes; None: no limit (on a CPU)."""
+    if memory_gib is not None:
+        return int(memory_gib * GIB)
+    return None if gpu_memory is None else int(MEMORY_SHARE * gpu_memory)
+
+
 def logit_chunk_tokens(vocabulary: int) -> int:
     """The most trained tokens whose float32 logits are within CHUNK_BYTES."""
     return max(1, CHUNK_BYTES // (4 * max(1, vocabulary)))

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.report import append, is_done, read, table
+from benchmarks.meter import ROOT, command_environment
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 480
 LIMITS = {
     "tests": 90,
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     file, packages = args.out / "results.jsonl", args.out / "packages"
     if args.wheels:
         unpack_wheels(args.wheels, packages)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(packages), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    environment = command_environment(packages)
     environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     device = _device(environment)
     if device == "CPU" and not args.dry_run:

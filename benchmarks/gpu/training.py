@@ -9,7 +9,7 @@ import torch
 
 from agentevol.chat.tokenize import TokenizedExample
 from agentevol.settings.finetune import FinetuneParams
-from agentevol.training.memory import GIB, MEMORY_SHARE, ModelSize, TrainingMemory, estimate_training
+from agentevol.training.memory import GIB, ModelSize, TrainingMemory, estimate_training, step_limit
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, enable_packed_attention
 from agentevol.training.speed import measure_matrix_rate
@@ -57,9 +57,8 @@ def measure(size: str, *, dry_run: bool) -> dict[str, Any]:
 
 def fitting_tokens(memory: TrainingMemory, tokens: int, device: torch.device) -> int:
     """As many of the tokens as training would put into a micro-batch on this device: 1.5 billion parameters fill 80 GB."""
-    if device.type != "cuda":
-        return tokens
-    return min(tokens, memory.fitting_tokens(int(MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory)))
+    available = step_limit(None, torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None)
+    return tokens if available is None else min(tokens, memory.fitting_tokens(available))
 
 
 def _bare(model: Any, device: torch.device, rate: float, tokens: int, row: int, limits: dict[str, Any]) -> tuple[float, float]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from agentevol.settings.cluster import ClusterParams
 from tests.servers.ports import free_port
@@ -15,7 +17,16 @@ from tests.servers.ports import free_port
 LOOPBACK = "127.0.0.2"
 """Ray replaces 127.0.0.1 by the address of this machine in its network."""
 OBJECT_STORE_BYTES = 80 * 1024**2
+ROOT = Path(__file__).parents[2]
 _AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+def set_node_environment(patch: pytest.MonkeyPatch) -> None:
+    """The environment variables of nodes that start from now on."""
+    patch.setenv("PYTHONPATH", str(ROOT))  # so that they find the tasks of the tests
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.setenv("RAY_worker_niceness", "0")  # 15 by default, which starves them beside other tests
+    patch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "300")  # a client's server needs more than 30 s beside other tests
 
 
 class Nodes:
@@ -55,6 +66,29 @@ class Nodes:
         parents = set(map(attrgetter("pid"), psutil.Process(process_id).parents()))
         self.kill(next(node for node in self.workers if node.all_processes["raylet"][0].process.pid in parents))
         self.workers.append(self.add())
+
+
+class OnlyNode(Nodes):
+    """A cluster of a head that computes one task at a time. `options`: of the head."""
+
+    def __init__(self, **options: Any) -> None:
+        from ray.cluster_utils import Cluster
+
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "no_monitor": True, **options, **self._options()})
+        self.params = ClusterParams(address=self.cluster.address)
+
+    def kill_head(self) -> None:
+        """kill -9 of its daemons; the processes of its tasks live on for a while."""
+        for name in ("gcs_server", "raylet"):
+            for daemon in self.cluster.head_node.all_processes[name]:
+                daemon.process.kill()
+
+    def kill_machine(self) -> None:
+        """kill -9 of all its processes, as a power failure would."""
+        daemons = [psutil.Process(daemon.process.pid) for found in self.cluster.head_node.all_processes.values() for daemon in found]
+        for process in {child for daemon in daemons for child in daemon.children(recursive=True)} | set(daemons):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def wait_for(condition: Any, seconds: float = 900) -> None:

@@ -31,22 +31,19 @@ from tasks.shared_store import use_shared_store
 from tests.agentevol.training.examples import TWO_PROCESSES, losses
 from tests.flows.tiny import make_model
 from tests.tasks import slow_tasks
-from tests.tasks.ray_nodes import Nodes, wait_for
+from tests.tasks.ray_nodes import Nodes, set_node_environment, wait_for
 from tests.tasks.slow_tasks import STARTED, STOPPED, WAIT, letters
 from tests.tasks.small_training import train
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("project")]
-ROOT = Path(__file__).parents[2]
 LETTERS = Work("a letter", 1, "rollout.num_workers")
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))  # so that the nodes find the tasks of the tests
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # 15 by default, which starves them beside other tests
+        set_node_environment(patch)
         nodes = Nodes()
         yield nodes
         ray.shutdown()

@@ -8,15 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tasks.artifact import Artifact
 from tests.servers.ports import free_port
-from tests.tasks.ray_nodes import LOOPBACK, Nodes, wait_for
+from tests.tasks.ray_nodes import LOOPBACK, OnlyNode, set_node_environment, wait_for
 from tests.tasks.slow_tasks import STARTED, WAIT, letters
 
-ROOT = Path(__file__).parents[2]
 RUN = """
 import sys
 from agentevol.settings.cluster import ClusterParams
@@ -33,31 +31,19 @@ except ClusterError as error:
 """
 
 
-class ServedNode(Nodes):
-    """A head that computes one task at a time, and answers clients."""
+class ServedNode(OnlyNode):
+    """A head that answers clients."""
 
     def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
         port = free_port()
-        self.cluster = Cluster(
-            initialize_head=True, head_node_args={"num_cpus": 1, "no_monitor": True, "ray_client_server_port": port, **self._options()}
-        )
+        super().__init__(ray_client_server_port=port)
         self.address = f"ray://{LOOPBACK}:{port}"
-
-    def kill_head(self) -> None:
-        """kill -9 of all its processes, as a power failure would."""
-        daemons = [psutil.Process(daemon.process.pid) for found in self.cluster.head_node.all_processes.values() for daemon in found]
-        for process in {child for daemon in daemons for child in daemon.children(recursive=True)} | set(daemons):
-            process.kill()
 
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedNode]:
     pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # so that the node finds the tasks of the tests
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default, which starves it beside other tests
+    set_node_environment(monkeypatch)
     node = ServedNode()
     yield node
     node.cluster.shutdown()
@@ -74,7 +60,7 @@ def test_a_run_outside_of_the_cluster_plays_on_it_and_ends_with_a_line_when_its_
     (project / WAIT).touch()
     run = subprocess.Popen([sys.executable, "-c", RUN, node.address, "c"], stderr=subprocess.PIPE, text=True)
     wait_for(lambda: any((project / STARTED).glob("c-*")))
-    node.kill_head()
+    node.kill_machine()
     _, errors = run.communicate(timeout=300)
     assert run.returncode == 1
     (line,) = [line for line in errors.splitlines() if line.startswith("ClusterError: ")]

@@ -18,11 +18,10 @@ from tasks import cluster, cluster_head, paths
 from tasks.artifact import Artifact
 from tasks.cluster import ClusterError, Work, compute_on_cluster
 from tasks.cluster_head import Head, HeadLost
-from tests.tasks.ray_nodes import Nodes, wait_for
+from tests.tasks.ray_nodes import OnlyNode, set_node_environment, wait_for
 from tests.tasks.slow_tasks import STARTED, WAIT, letters
 from tests.tasks.small_training import train
 
-ROOT = Path(__file__).parents[2]
 ONE_LINE = (
     r"^cluster.address: \S+ given, but the head of that Ray cluster .* is gone: it has not answered for 1 s\."
     r" Start the cluster again and run the same command; finished work is kept$"
@@ -33,29 +32,11 @@ TRAINING: dict[str, Any] = {"epochs": 60, "checkpoint_minutes": 0.0}
 """Some hundred steps, with a checkpoint after each."""
 
 
-class OnlyNode(Nodes):
-    """A cluster of a head that computes one task at a time."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "no_monitor": True, **self._options()})
-        self.params = ClusterParams(address=self.cluster.address)
-
-    def kill_head(self) -> None:
-        """kill -9 of the daemons of the head."""
-        for name in ("gcs_server", "raylet"):
-            for daemon in self.cluster.head_node.all_processes[name]:
-                daemon.process.kill()
-
-
 @pytest.fixture
 def new_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], OnlyNode]]:
     """Starts a cluster; the one before has ended then."""
     ray = pytest.importorskip("ray")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # so that the nodes find the tasks of the tests
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default, which starves them beside other tests
+    set_node_environment(monkeypatch)
     monkeypatch.setattr(cluster_head, "SILENT_AT_MOST", 1.0)
     started: list[OnlyNode] = []
 

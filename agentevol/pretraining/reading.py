@@ -87,13 +87,14 @@ def read(
                 data = batch.ids.numpy().tobytes() + batch.labels.numpy().tobytes()
                 position.digest = hashlib.sha256(position.digest.encode() + data).hexdigest()
                 curve.add(step, loss)
+                share = _share_done(position, settings)
                 if progress is not None:
-                    progress(min(step, steps), steps, loss)
+                    progress(min(steps, int(share * steps)), steps, loss)  # full batches; real ones have padding
                 checkpoint.facts = asdict(position)
                 checkpoint.save_if_due(step, optimizer, curve)
                 if step % _TRIM_INTERVAL == 0:
                     trim_heap()
-                if (share := _share_done(position, settings)) >= 1:
+                if share >= 1:
                     break
             reader.discard(position.window - lags[-1])
             position.window, position.batch = position.window + 1, 0

@@ -155,6 +155,16 @@ def test_minutes_bound_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pretrain(tmp_path, settings=settings, work_dir=tmp_path / "work")["tokens"] <= 4 * TINY["batch_tokens"]
 
 
+@pytest.mark.slow
+def test_progress_reaches_its_total_with_the_last_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "DOCUMENTS_PER_WINDOW", 12)
+    settings = PretrainParams(**TINY | {"reading_tokens": 8192, "passes": 2})
+    shown: list[tuple[int, int]] = []
+    pretrain(tmp_path, settings=settings, work_dir=tmp_path / "work", progress=lambda done, total, _: shown.append((done, total)))
+    steps = settings.reading_tokens // settings.batch_tokens
+    assert [done for done, total in shown if total == done == steps] == [steps]
+
+
 def test_the_shipped_base_model_is_small_and_its_tokens_are_long() -> None:
     assert sum(file.stat().st_size for file in BASE.iterdir()) <= 16_000_000
     model, chat = load_model(BASE), ChatTokenizer(load_tokenizer(BASE))

@@ -5,6 +5,7 @@ have in common is played and trained once. A part with records in docs/results/r
 continues from runs/store. The reports in docs/results/rules are written again after every part (benchmarks/rules_report.py).
 
 - rules, base: four rules from the previous policy, and reward_weighted from the base model; K = 4, one iteration.
+- token-mean: grpo as in rules, but each token counts the same instead of each episode.
 - three-episodes: K = 3 and adaptive samples, three episodes per instruction, one iteration.
 - one-episode: K = 1 and adaptive samples, one episode per instruction, two iterations (the first is the same for both).
 - learned, environment: a verifier's reward and the environment's, both with filter.keep positive; K = 4, one iteration.
@@ -56,6 +57,7 @@ def parts(explored: int) -> dict[str, Part]:
     sweeps = {
         "rules": Part("rules", ("sweep.start_from=[previous]", "sweep.rule=[reward_weighted,threshold,dpo,grpo]")),
         "base": Part("rules", ()),
+        "token-mean": Part("token-mean", ("sweep.start_from=[previous]", "sweep.rule=[grpo]", "grpo.loss_aggregation=token_mean")),
         "three-episodes": Part("three-episodes", ("sweep.samples=[3,adaptive]", f"evolve.budget={3 * explored}")),
         "learned": Part("learned", ("filter={keep: positive, reward: learned}",)),
         "environment": Part("environment", ("filter={keep: positive}",)),

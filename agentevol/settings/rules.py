@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from agentevol.settings.finetune import LossAggregation
 from agentevol.settings.types import Count, NonNegative, Positive, Section, parameter
 
 RULES: dict[str, str] = {
@@ -60,3 +61,8 @@ class GrpoParams(RuleParams):
     clip_range: Positive = parameter(0.2, "ε: the ratio of a token's probabilities is clipped to between 1 - ε and 1 + ε.")
     kl_coefficient: NonNegative = parameter(0.0, "Weight of the KL divergence from the policy that explored.")
     scale_rewards: bool = parameter(True, "Divide advantages by the standard deviation of their instruction's rewards.")
+    loss_aggregation: LossAggregation = parameter(
+        "sequence_mean",
+        "How token losses are combined, in the place of finetune.loss_aggregation: sequence_mean (all episodes count the same) or"
+        " token_mean (all tokens count the same, so failures, which are longer, count more than successes).",
+    )

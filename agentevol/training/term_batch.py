@@ -90,7 +90,7 @@ class TermBatcher:
     ) -> None:
         self.rule, self.terms, self.dataset = rule, terms, dataset
         self.pad_id, self.micro_batch_tokens = pad_id, micro_batch_tokens
-        self.aggregation, self.mean_terms, self.reference = aggregation, mean_terms, reference
+        self.aggregation, self.mean_terms, self.reference = rule.loss_aggregation or aggregation, mean_terms, reference
         self.num_processes, self.process_index = optimizer.num_processes, int(optimizer.accelerator.process_index)
         self.lengths = term_lengths(terms, dataset)
         self._counts = {i: sum(dataset.examples[i].loss_mask[1:]) for term in terms for i in term.episodes}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from agentevol.settings.finetune import LossAggregation
     from agentevol.training.tokenized_dataset import TokenizedDataset
 
 
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 class GRPO(LearningRule):
     """Each term is an episode with its advantage as weight. `clip_range`, `kl_coefficient`: ε and κ above.
 
-    Instructions whose episodes all have the same reward teach nothing and are left out.
+    Instructions whose episodes all have the same reward teach nothing and are left out. By default each episode counts the same, as in the
+    paper (its Eq. 3): failures are longer than successes, so with `token_mean` the loss lowers the probability of the average token.
     """
 
     clip_range: float = 0.2
     kl_coefficient: float = 0.0
     scale_rewards: bool = True
+    loss_aggregation: LossAggregation = "sequence_mean"
 
     compares_episodes: ClassVar[bool] = True
     is_on_policy: ClassVar[bool] = True

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from agentevol.settings.finetune import LossAggregation
     from agentevol.training.tokenized_dataset import TokenizedDataset
 
 
@@ -79,6 +80,8 @@ class LearningRule(ABC):
     uses_rewards: ClassVar[bool] = True
     """Whether the episodes' rewards weigh anything. Where a rule says False, parameters that define another reward are rejected instead of
     ignored, unless the filter uses them."""
+    loss_aggregation: LossAggregation | None = None
+    """How the losses of tokens are combined; None: as `finetune.loss_aggregation` says."""
     requirement: ClassVar[str] = ""
     """A requirement on the data, for the message if there is no term."""
 

@@ -18,6 +18,7 @@ from agentevol.models import load_model, model_digest
 from agentevol.rollout.rollout import roll_out
 from agentevol.rollout.sampling import Sampling
 from agentevol.settings.effects import key_values
+from agentevol.settings.finetune import LossAggregation
 from agentevol.settings.rollout import RolloutParams
 from agentevol.training import reference_logprobs as reference_module
 from agentevol.training.finetune import NoTrainingData, finetune
@@ -72,7 +73,7 @@ def test_without_pairs_there_is_one_line_with_a_remedy(small_models: dict[str, P
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
 def test_grpo_has_the_loss_and_gradient_of_a_plain_implementation(
-    aggregation: str, packed: bool, small_models: dict[str, Path], counting: str
+    aggregation: LossAggregation, packed: bool, small_models: dict[str, Path], counting: str
 ) -> None:
     def expected(policy: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
         easy, hard = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([1.0, 0.0])
@@ -87,7 +88,8 @@ def test_grpo_has_the_loss_and_gradient_of_a_plain_implementation(
         return torch.cat(tokens).mean() if aggregation == "token_mean" else sum(part.mean() for part in tokens) / len(tokens)  # type: ignore[return-value]
 
     dataset = tokenize_dataset(EPISODES, small_models["llama"])
-    check_gradient(GRPO(clip_range=0.1, kl_coefficient=0.3), dataset, small_models["llama"], packed, expected, aggregation)
+    rule = GRPO(clip_range=0.1, kl_coefficient=0.3, loss_aggregation=aggregation)
+    check_gradient(rule, dataset, small_models["llama"], packed, expected, "token_mean")  # of the other rules: does not count here
 
 
 def test_groups_without_variance_are_left_out_and_counted(small_models: dict[str, Path], counting: str) -> None:
@@ -142,8 +144,8 @@ def test_log_probabilities_recorded_while_playing_are_those_of_a_plain_forward_p
 
     rewarded = [replace(episode, reward=float(episode.sample)) for episode in episodes]
     monkeypatch.setattr(Optimizer, "logprobs", refuse)
-    settings = finetune_params(batch_tokens=100_000)
-    report = finetune(base, rewarded, tmp_path / "policy", settings=settings, max_steps=1, seed=0, rule="grpo")
+    settings, by_token = finetune_params(batch_tokens=100_000), {"loss_aggregation": "token_mean"}
+    report = finetune(base, rewarded, tmp_path / "policy", settings=settings, max_steps=1, seed=0, rule="grpo", rule_options=by_token)
     # At the first step every ratio is 1, so the loss is minus the mean advantage of a token.
     lengths = [len(part) for part in expected]
     advantages = [(episode.reward - 1) / (2 / 3) ** 0.5 for episode in rewarded]

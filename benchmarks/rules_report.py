@@ -14,7 +14,7 @@ from agentevol.evaluation.paired_tests import holm
 from agentevol.evaluation.scores import OVERALL
 from agentevol.report.formatting import format_duration, format_p_value, format_rate
 from agentevol.report.model import BC_BASE
-from agentevol.report.sweep.model import SeedsComparison, Setting, Sweep, compare_settings, compare_with_policy, score_after
+from agentevol.report.sweep.model import SeedsComparison, Setting, Sweep, compare_settings, compare_with_policy, format_seeds, score_after
 from agentevol.report.sweep.records import read_records
 from agentevol.report.sweep.section import PAIRED_COLUMNS, paired_cells
 from agentevol.report.sweep.write import write_sweep_report
@@ -74,7 +74,7 @@ _COSTS_TEXT = (
 
 
 def _introduction(sweeps: Mapping[str, Sweep]) -> list[str]:
-    links = [f"- [{TITLES[name]}]({name}/report.md), {len(sweep.seeds)} seeds, M = {sweep.iterations}" for name, sweep in sweeps.items()]
+    links = [f"- [{TITLES[name]}]({name}/report.md), {format_seeds(sweep.seeds)}, M = {sweep.iterations}" for name, sweep in sweeps.items()]
     machines = dict.fromkeys(str(sweep.meta.get("machine", "")) for sweep in sweeps.values())
     words = (
         "Written by `python -m benchmarks.rules` from records/. The reports of the comparisons have every environment, the coverage by"

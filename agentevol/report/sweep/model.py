@@ -191,8 +191,9 @@ class Sweep:
 
 
 def format_seeds(seeds: Iterable[int]) -> str:
-    """`seed 0, 1`"""
-    return f"seed {', '.join(map(str, sorted(seeds)))}"
+    """`seed 0`, `seeds 0, 1`"""
+    numbers = sorted(seeds)
+    return f"{'seed' if len(numbers) == 1 else 'seeds'} {', '.join(map(str, numbers))}"
 
 
 def score_of_seeds(results: Iterable[SeedResult], label: str) -> dict[str, Score]:

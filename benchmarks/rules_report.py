@@ -68,8 +68,7 @@ _PAIRS_TEXT = (
 )
 _CLONING_TEXT = "The same tests against BC-Base of the same seed and rule."
 _COSTS_TEXT = (
-    "The mean cost of a run by itself, seed by seed; work that runs share was done once. Training is that of BC-Base and of all iterations;"
-    " the time of a verifier is not in it."
+    "The mean cost of a run by itself, seed by seed; work that runs share was done once. Training is that of BC-Base and of all iterations."
 )
 
 

@@ -16,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 from agentevol.data.artifact_folder import atomic_folder, read_manifest
 from agentevol.data.dataset import read_dataset, read_instruction_list
 from agentevol.data.exploration import ExplorationGroup
-from agentevol.report.model import BC_LARGE, ZERO_SHOT
+from agentevol.report.model import BC_LARGE, OUTPUT_OF_PHASE, ZERO_SHOT
 from agentevol.report.sweep.model import SeedResult, Setting, StepCost, Sweep, SweepRun
 from agentevol.report.sweep.records import RECORDS_FOLDER, write_records
 from agentevol.report.sweep.write import HTML, write_sweep_report
@@ -26,8 +26,6 @@ from tasks.git_commit import commit, has_uncommitted_changes
 from tasks.report import HOSTED, machine
 
 SWEEPS = Path("runs") / "sweeps"
-_OUTPUT_OF_PHASE = {"learn": "model", "explore": "explored", "validate": "validated", "evaluate": "played"}
-"""The name in run.json of what a phase produced."""
 
 
 @task(version="1", cache_policy=NO_CACHE, persist_result=False)
@@ -70,7 +68,7 @@ def _with_costs(run: SweepRun) -> SweepRun:
     costs = []
     for phase in phases:
         label, _, name = phase["name"].rpartition(": ")
-        path = lineage[label][_OUTPUT_OF_PHASE[name]]["path"]
+        path = lineage[label][OUTPUT_OF_PHASE[name]]["path"]
         chunks = [StepCost(label, name, chunk["path"], chunk["seconds"], chunk["episodes"], chunk["tokens"], 0) for chunk in _chunks(path)]
         costs += chunks or [
             StepCost(label, name, path, phase["seconds"], phase["episodes"], phase["tokens"], phase["trained_tokens"]),

@@ -16,6 +16,8 @@ from agentevol.evaluation.scores import OVERALL, Score
 
 BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT = "BC-Base", "BC-Large", "random", "zero-shot"
 Scores = Mapping[str, Score]
+OUTPUT_OF_PHASE = {"explore": "explored", "judge": "judged", "learn": "model", "validate": "validated", "evaluate": "played"}
+"""The phases that lead to a policy's scores, in order, and what each produces, by its name in run.json."""
 
 
 def iteration_label(iteration: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ def test_progress_several_objectives_and_a_verifier_decide_what_is_learnt_after_
     from agentevol.rollout import rollout
     from agentevol.training import finetune as training
     from flows.evolve import evolve
+    from flows.sweep import sweep
 
     def roll_out(folder: Path, items: Sequence[Instruction], *, split: str, policy: str, **_: Any) -> list[Trajectory]:
         played = [episode(item, split, policy, model_digest(folder), number < 2) for number, item in enumerate(items)]
@@ -56,3 +58,6 @@ def test_progress_several_objectives_and_a_verifier_decide_what_is_learnt_after_
     assert all(0 < row.predicted_success < 1 for row in kept)
     assert objectives[2:] == [{"learned": 1.0}], "behavioural cloning is that of the first run"
     assert "Iteration 1: the verifier of its explored episodes" in (folder / "table.txt").read_text()
+
+    report = Path(sweep(overrides=[*few, "filter={keep: positive, reward: learned}"], iterations=[1], seeds=[0]))
+    assert re.search(r"explore \d+ %, judge \d+ %, learn \d+ %", report.with_suffix(".md").read_text()), "the verifier has its time"

@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentevol.evaluation.scores import Score
+from agentevol.report.model import OUTPUT_OF_PHASE
 
 COLOURS = ("#1f5fa8", "#d55e00", "#009e73", "#cc79a7", "#7a5195", "#56780f", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _GREY = "#5f6670"
-STEPS = ("explore", "learn", "validate", "evaluate")
-"""The steps of an iteration that cost time."""
 MAX_BANDS = 4  # with more lines, overlapping bands cannot be read
 Points = Sequence[Score | None]
 
@@ -70,16 +69,17 @@ def bars(values: Mapping[str, Score], title: str) -> str:
 
 
 def balance(seconds: Mapping[str, Mapping[str, float]], title: str) -> str:
-    """Minutes of exploration, training and evaluation of each policy, as stacked bars."""
+    """Minutes of each phase of each policy, as stacked bars."""
     figure, axes = _figure((7.6, 0.9 + 0.38 * len(seconds)))
     names, left = list(seconds), [0.0] * len(seconds)
-    for index, step in enumerate(STEPS):
+    steps = [step for step in OUTPUT_OF_PHASE if any(step in of_policy for of_policy in seconds.values())]
+    for index, step in enumerate(steps):
         widths = [seconds[name].get(step, 0.0) / 60 for name in names]
         axes.barh(names, widths, left=left, color=COLOURS[index], height=0.62, label=step)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.invert_yaxis()
     axes.set_xlabel("minutes, one seed")
-    figure.legend(frameon=False, fontsize=9, ncols=4, loc="outside lower center")
+    figure.legend(frameon=False, fontsize=9, ncols=5, loc="outside lower center")
     axes.set_title(title, fontsize=12, loc="left")
     return _svg(figure)
 

@@ -12,7 +12,7 @@ from agentevol.data.trajectory import Trajectory
 from agentevol.evaluation.clusters import score_over_seeds
 from agentevol.evaluation.scores import OVERALL, Score, drop_incomplete_overall, score
 from agentevol.report.formatting import format_count, format_duration, format_rate
-from agentevol.report.model import BC_BASE, BC_LARGE, RANDOM, ZERO_SHOT, iteration_label
+from agentevol.report.model import BC_BASE, BC_LARGE, OUTPUT_OF_PHASE, RANDOM, ZERO_SHOT, iteration_label
 from agentevol.report.sweep import comparisons, plots
 from agentevol.report.sweep.coverage import coverage_section
 from agentevol.report.sweep.model import (
@@ -184,9 +184,9 @@ def _balance(sweep: Sweep) -> Section:
     seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for cost in longest.costs:
         seconds[cost.policy][cost.step] = seconds[cost.policy].get(cost.step, 0.0) + cost.seconds
-    by_step = {step: sum(of_policy.get(step, 0.0) for of_policy in seconds.values()) for step in plots.STEPS}
+    by_step = {step: sum(of_policy.get(step, 0.0) for of_policy in seconds.values()) for step in OUTPUT_OF_PHASE}
     total = sum(by_step.values()) or 1.0
-    shares = ", ".join(f"{step} {100 * spent / total:.0f} %" for step, spent in by_step.items())
+    shares = ", ".join(f"{step} {100 * spent / total:.0f} %" for step, spent in by_step.items() if spent)
     label = f"M{longest.iterations} {longest.setting.label(sweep.settings)}, seed {longest.seed}"
     return Section(title, f"{label}: {shares} of the time.", figures={"balance": plots.balance(seconds, label)})
 

@@ -8,7 +8,7 @@ continues from runs/store. The reports in docs/results/rules are written again a
 - token-mean: grpo as in rules, but each token counts the same instead of each episode.
 - three-episodes: K = 3 and adaptive samples, three episodes per instruction, one iteration.
 - one-episode: K = 1 and adaptive samples, one episode per instruction, two iterations (the first is the same for both).
-- learned, environment: a verifier's reward and the environment's, both with filter.keep positive; K = 4, one iteration.
+- learned, environment: a verifier's reward (at least 0.5) and the environment's, both with filter.keep positive; K = 4, one iteration.
 
 Estimated for two slow cores (2 s per update, 800 episodes in 3.5 minutes on a core): rules and base 2.2 hours, everything 4.3 hours.
 """
@@ -59,7 +59,7 @@ def parts(explored: int) -> dict[str, Part]:
         "base": Part("rules", ()),
         "token-mean": Part("token-mean", ("sweep.start_from=[previous]", "sweep.rule=[grpo]", "grpo.loss_aggregation=token_mean")),
         "three-episodes": Part("three-episodes", ("sweep.samples=[3,adaptive]", f"evolve.budget={3 * explored}")),
-        "learned": Part("learned", ("filter={keep: positive, reward: learned}",)),
+        "learned": Part("learned", ("filter={keep: positive, reward: learned, min_reward: 0.5}",)),
         "environment": Part("environment", ("filter={keep: positive}",)),
         "one-episode": Part("one-episode", ("sweep.samples=[1,adaptive]", f"evolve.budget={explored}", "sweep.iterations=[2]")),
     }

@@ -93,7 +93,8 @@ def _check_filter(params: Params) -> None:
             " is 1 (filter.reward: success gives successes the same weight)"
         )
     # A cap keeps the episodes with the highest reward; every prediction of the verifier is above 0.
-    selects = params.evolve.max_kept_per_instruction is not None or (settings.keep == "positive" and settings.reward != "learned")
+    chooses = settings.keep == "positive" and (settings.reward != "learned" or settings.min_reward > 0)
+    selects = params.evolve.max_kept_per_instruction is not None or chooses
     if not rule.uses_rewards and settings.objective_weights is not None and not selects:
         raise SettingsError(
             f"{given} given, but nothing uses it: evolve.rule {params.evolve.rule} gives every kept episode the same weight; allowed:"

@@ -21,7 +21,8 @@ from envs.registry import environment_class
 
 @dataclass(frozen=True, slots=True)
 class FilterReport:
-    """The result of a filter. `dropped`: counts by reason: error, truncated (and not wanted), failed, duplicate, over the cap."""
+    """The result of a filter. `dropped`: counts by reason: error, truncated (and not wanted), failed, reward too low, duplicate, over
+    the cap."""
 
     episodes: int
     kept: int
@@ -94,7 +95,8 @@ class RewardFilter:
         else:
             is_wanted = self._is_wanted(trajectory, partial(episode_reward, trajectory, self._objective))
         if not is_wanted:
-            return "truncated" if trajectory.status == "truncated" else "failed"
+            low = "reward too low" if self.settings.min_reward else "failed"
+            return "truncated" if trajectory.status == "truncated" else low
         key = bytes.fromhex(trajectory.text_key())
         if self.settings.deduplicate and key in self._seen:
             return "duplicate"
@@ -109,8 +111,9 @@ class RewardFilter:
     def _is_wanted(self, trajectory: Trajectory, reward: Callable[[], float]) -> bool:
         if self.settings.keep == "success":
             return environment_class(trajectory.env).succeeded(trajectory.reward)
-        has_answer = any(message.role == "assistant" for message in trajectory.messages)
-        return has_answer and (self.settings.keep == "all" or reward() > 0)
+        if not any(message.role == "assistant" for message in trajectory.messages):
+            return False
+        return self.settings.keep == "all" or ((value := reward()) > 0 and value >= self.settings.min_reward)
 
 
 def filter_by_reward(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from agentevol.settings.types import Positive, Section, parameter
+from agentevol.settings.types import NonNegative, Positive, Section, parameter
 
 Keep = Literal["success", "positive", "all"]
 Reward = Literal["environment", "success", "progress", "learned"]
@@ -21,6 +21,11 @@ class FilterParams(Section):
     keep: Keep = parameter(
         "success",
         "The episodes to keep: success (by the environment's rule), positive (a reward above 0, so also partial rewards) or all.",
+        added_later=True,
+    )
+    min_reward: NonNegative = parameter(
+        0.0,
+        "The lowest reward that `keep: positive` keeps, e.g. 0.5 with `reward: learned`, because a verifier never predicts exactly 0.",
         added_later=True,
     )
     deduplicate: bool = parameter(
@@ -54,6 +59,8 @@ class FilterParams(Section):
             raise ValueError(f"reward is {self.reward} and objective is {self.objective}; allowed: one of them (reward: environment)")
         if self.objective is not None and not any(self.objective.values()):
             raise ValueError("objective: every weight is 0; allowed: at least one that is not")
+        if self.min_reward and self.keep != "positive":
+            raise ValueError(f"min_reward is {self.min_reward:g} and keep is {self.keep}; allowed: min_reward only with keep: positive")
         if self.uses_verifier and self.keep == "success":
             raise ValueError("keep: success uses the true outcome, but the reward is learned; allowed: positive, all")
         return self

@@ -153,3 +153,13 @@ def test_a_subset_counts_instructions_and_not_rows() -> None:
     assert first_instructions([WON, OTHER_ANSWERS, HARD, LOST], ["counting"], 2) == [WON, OTHER_ANSWERS, HARD]
     assert first_instructions([WON], ["maze"]) == []
     assert first_instructions(Counting.instructions("train_large"), ["counting"], 4) == list(Counting.instructions("train"))
+
+
+def test_a_minimum_leaves_out_episodes_with_a_small_reward_and_says_so() -> None:
+    rows = [
+        replace(play_counting(6, [str(n), "x"]), reward=0.0, success=False, status="finished", predicted_success=n / 10) for n in (2, 5, 9)
+    ]
+    settings = FilterParams(keep="positive", reward="learned", min_reward=0.5)
+    kept, report = filter_by_reward(rows, settings=settings)
+    assert [row.predicted_success for row in kept] == [0.5, 0.9]
+    assert report.dropped["reward too low"] == 1

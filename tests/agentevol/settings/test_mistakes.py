@@ -76,6 +76,7 @@ from agentevol.settings.load import SettingsError, load_params
         ("filter.objective={success: 0}", "every weight is 0"),
         ("filter.objective={speed: 1}", "filter.objective"),
         ("filter.reward=speed", "filter.reward: 'speed' given; allowed: 'environment', 'success', 'progress' or 'learned'"),
+        ("filter.min_reward=0.5", "min_reward is 0.5 and keep is success; allowed: min_reward only with keep: positive"),
         ("filter.reward=learned", "keep: success uses the true outcome, but the reward is learned; allowed: positive, all"),
         ("rollout.slots=8", "rollout.slots: renamed; use rollout.concurrency"),
         (

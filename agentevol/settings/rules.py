@@ -63,6 +63,6 @@ class GrpoParams(RuleParams):
     scale_rewards: bool = parameter(True, "Divide advantages by the standard deviation of their instruction's rewards.")
     loss_aggregation: LossAggregation = parameter(
         "sequence_mean",
-        "How token losses are combined, in the place of finetune.loss_aggregation: sequence_mean (all episodes count the same) or"
+        "How token losses are combined, whatever finetune.loss_aggregation says: sequence_mean (all episodes count the same) or"
         " token_mean (all tokens count the same, so failures, which are longer, count more than successes).",
     )

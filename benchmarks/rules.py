@@ -6,11 +6,12 @@ continues from runs/store. The reports in docs/results/rules are written again a
 
 - rules, base: four rules from the previous policy, and reward_weighted from the base model; K = 4, one iteration.
 - token-mean: grpo as in rules, but each token counts the same instead of each episode.
+- length-normalized: dpo as in rules, but with a margin per token, and 20 as its β (0.1 times the mean tokens of an episode's answers).
 - three-episodes: K = 3 and adaptive samples, three episodes per instruction, one iteration.
 - one-episode: K = 1 and adaptive samples, one episode per instruction, two iterations (the first is the same for both).
 - learned, environment: a verifier's reward (at least 0.5) and the environment's, both with filter.keep positive; K = 4, one iteration.
 
-Estimated for two slow cores (2 s per update, 800 episodes in 3.5 minutes on a core): rules and base 2.2 hours, everything 4.3 hours.
+Estimated for two slow cores (2 s per update, 800 episodes in 3.5 minutes on a core): rules and base 2.2 hours, everything 4.8 hours.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ def parts(explored: int) -> dict[str, Part]:
         "rules": Part("rules", ("sweep.start_from=[previous]", "sweep.rule=[reward_weighted,threshold,dpo,grpo]")),
         "base": Part("rules", ()),
         "token-mean": Part("token-mean", ("sweep.start_from=[previous]", "sweep.rule=[grpo]", "grpo.loss_aggregation=token_mean")),
+        "length-normalized": Part(
+            "length-normalized", ("sweep.start_from=[previous]", "sweep.rule=[dpo]", "dpo={length_normalized: true, beta: 20}")
+        ),
         "three-episodes": Part("three-episodes", ("sweep.samples=[3,adaptive]", f"evolve.budget={3 * explored}")),
         "learned": Part("learned", ("filter={keep: positive, reward: learned, min_reward: 0.5}",)),
         "environment": Part("environment", ("filter={keep: positive}",)),

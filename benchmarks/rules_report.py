@@ -23,6 +23,7 @@ from benchmarks.meter import table
 TITLES = {
     "rules": "Learning rules, K = 4",
     "token-mean": "GRPO whose tokens all count the same, K = 4",
+    "length-normalized": "DPO with a margin per token, K = 4",
     "three-episodes": "K = 3 and adaptive samples, three episodes per instruction",
     "one-episode": "K = 1 and adaptive samples, one episode per instruction",
     "learned": "A verifier's reward, K = 4",
@@ -30,7 +31,7 @@ TITLES = {
 }
 BASE = Setting("4", "initial", "base", "reward_weighted")
 PREVIOUS = replace(BASE, start_from="previous")
-GRPO = replace(PREVIOUS, rule="grpo")
+GRPO, DPO = replace(PREVIOUS, rule="grpo"), replace(PREVIOUS, rule="dpo")
 Side = tuple[str, Setting]
 """A comparison's folder, and a setting in it."""
 PAIRS: dict[str, tuple[Side, Side]] = {
@@ -40,6 +41,7 @@ PAIRS: dict[str, tuple[Side, Side]] = {
         for rule in ("threshold", "dpo", "grpo")
     },
     "grpo with sequence_mean against token_mean": (("rules", GRPO), ("token-mean", GRPO)),
+    "dpo with a margin per token against the sum": (("length-normalized", DPO), ("rules", DPO)),
     "adaptive against K = 3": (("three-episodes", replace(BASE, samples="adaptive")), ("three-episodes", replace(BASE, samples="3"))),
     "adaptive against K = 1": (("one-episode", replace(BASE, samples="adaptive")), ("one-episode", replace(BASE, samples="1"))),
     "learned reward against the environment's": (("learned", BASE), ("environment", BASE)),

@@ -52,6 +52,12 @@ class DpoParams(RuleParams):
     )
     likelihood_weight: NonNegative = parameter(1.0, "Weight of the success's negative log-likelihood per token; 0 is DPO alone.")
     max_pairs_per_instruction: Count | None = parameter(4, "At most this many pairs per instruction; null: all.")
+    length_normalized: bool = parameter(
+        False,
+        "Average log-ratios over the tokens of a trajectory instead of adding them up, so that long failures count no more than short"
+        " successes. Such a margin is smaller, so set a higher beta, e.g. 0.1 times the mean number of tokens in the answers of a"
+        " trajectory.",
+    )
     epochs: Positive = parameter(3.0, "Passes over the pairs; finetune.max_steps overrides it.")
 
 

@@ -22,7 +22,7 @@ def test_a_rule_that_compares_episodes_begins_after_a_cloning_that_it_shares_wit
     assert learning_plan(given, 0) == learning_plan(params(finetune={"learning_rate": 1e-3}), 0)
     plan = learning_plan(given, 1)
     assert (plan.rule, plan.epochs, plan.settings.learning_rate) == ("dpo", 2.0, pytest.approx(1e-4))
-    assert plan.options == {"beta": 0.5, "likelihood_weight": 1.0, "max_pairs_per_instruction": 4}
+    assert plan.options == {"beta": 0.5, "likelihood_weight": 1.0, "max_pairs_per_instruction": 4, "length_normalized": False}
     assert learning_plan(params(evolve={"rule": "dpo"}, finetune={"max_steps": 7}), 1).epochs is None
     assert learning_plan(params(evolve={"rule": "dpo"}, dpo={"learning_rate": 1e-5}), 1).settings.learning_rate == 1e-5
 

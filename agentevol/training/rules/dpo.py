@@ -5,7 +5,8 @@ The loss of a pair (τ_w, τ_l), with log π(τ) the sum over the policy's own t
     -log σ(β · [log π(τ_w) - log π_ref(τ_w) - log π(τ_l) + log π_ref(τ_l)]) - α · log π(τ_w) / |τ_w|
 
 The first part is ETO's; the second, a likelihood term per token of the success, keeps its probability from falling together with that of
-the failure (arXiv 2404.19733). A step's loss is the mean over pairs.
+the failure (arXiv 2404.19733). A step's loss is the mean over pairs. With `length_normalized` each log π(τ) of the first part is a mean
+over the tokens of τ instead of a sum (Tülu 3, arXiv 2411.15124).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class DPO(LearningRule):
     beta: float = 0.1
     likelihood_weight: float = 1.0
     max_pairs_per_instruction: int | None = 4
+    length_normalized: bool = False
 
     averages_terms: ClassVar[bool] = True
     compares_episodes: ClassVar[bool] = True
@@ -58,7 +60,8 @@ class DPO(LearningRule):
         from torch.nn.functional import logsigmoid
 
         logprobs = batch.logprobs(model, device)
-        log_ratios = batch.episode_sums(logprobs - batch.reference_logprobs(logprobs))
+        combine = batch.episode_means if self.length_normalized else batch.episode_sums
+        log_ratios = combine(logprobs - batch.reference_logprobs(logprobs))
         losses = -logsigmoid(self.beta * (log_ratios[0::2] - log_ratios[1::2]))
         if self.likelihood_weight:
             losses = losses - self.likelihood_weight * batch.episode_means(logprobs)[0::2]

@@ -40,16 +40,24 @@ EPISODES = [WON, LATE, LOST, LOST_AGAIN, HARD_WON, HARD_LOST]
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_dpo_has_the_loss_and_gradient_of_a_plain_implementation(packed: bool, small_models: dict[str, Path], counting: str) -> None:
+@pytest.mark.parametrize("length_normalized", [True, False])
+def test_dpo_has_the_loss_and_gradient_of_a_plain_implementation(
+    packed: bool, length_normalized: bool, small_models: dict[str, Path], counting: str
+) -> None:
+    def log_ratio(policy: Tensor, reference: Tensor) -> Tensor:
+        difference = policy.sum() - reference.sum()
+        return difference / len(policy) if length_normalized else difference
+
     def expected(policy: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
         total = torch.zeros(())
         for won, lost in ((0, 2), (1, 3), (4, 5)):
-            margin = (policy[won].sum() - reference[won].sum()) - (policy[lost].sum() - reference[lost].sum())
+            margin = log_ratio(policy[won], reference[won]) - log_ratio(policy[lost], reference[lost])
             total = total - logsigmoid(0.2 * margin) - 0.5 * policy[won].mean()
         return total / 3
 
     dataset = tokenize_dataset(EPISODES, small_models["llama"])
-    check_gradient(DPO(0.2, 0.5, max_pairs_per_instruction=2), dataset, small_models["llama"], packed, expected)
+    rule = DPO(0.2, 0.5, max_pairs_per_instruction=2, length_normalized=length_normalized)
+    check_gradient(rule, dataset, small_models["llama"], packed, expected)
 
 
 def test_pairs_are_of_one_instruction_and_use_as_many_episodes_as_possible(small_models: dict[str, Path], counting: str) -> None:

@@ -33,7 +33,7 @@ from tasks.store_catalogue import Entry, resolve_prefix
 from tasks.store_verification import NotAsDescribed, verify_result
 
 STORE, INDEX, MANIFESTS, RUNS = "store", "index", "manifests", "runs"
-"""The folders of a location; `runs/<run>.json` holds what that run's report refers to, for `agentevol data gc`."""
+"""The folders of a location; `runs/<run>/run.json` holds what that run's report refers to, for `agentevol data gc`."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9-]*-v[A-Za-z0-9.]+-[0-9a-f]{16}")
 

@@ -1,6 +1,7 @@
 """Estimates the memory of a run from the model's size, and checks that the training settings suit a pretrained model.
 
-Invariant: these are estimates; a run is refused only if the weights alone exceed the memory.
+Invariant: these are estimates; a run is refused only if what no setting of this run makes smaller (weights; in training also
+gradients and optimizer state) exceeds the memory.
 """
 
 from __future__ import annotations

@@ -60,7 +60,11 @@ METRICS = {
         ("exploration_episodes/<environment>/<difficulty>", "episodes", "Explored episodes by difficulty."),
         ("exploration_coverage/<environment>/<difficulty>", "share", "Share of the instructions with a success, by difficulty."),
         ("exploration/errors", "episodes", "Explored episodes that ended in an error. *"),
-        ("exploration/dropped_<reason>", "trajectories", "Dropped by the filter: failed, truncated, error, duplicate, over_the_cap. *"),
+        (
+            "exploration/dropped_<reason>",
+            "trajectories",
+            "Dropped by the filter: failed, reward_too_low, truncated, error, duplicate, over_the_cap. *",
+        ),
         (
             "exploration/truncated_<cause>",
             "episodes",
@@ -131,7 +135,8 @@ and seed 0. The step of a metric is the iteration: 0 is BC-Base, 1 is iteration 
 - `<phase>`: `exploration`, `verification` (with a learned reward), `training`, `validation` or `evaluation`
 - `<policy>`: `bc-base`, `bc-large`, `zero-shot`, `iteration-1` and so on
 
-The MLflow run has the parameters `M`, `K` and every key of `params.yaml`. Counts marked * are logged only if they are not zero.
+The MLflow run has the parameters `M`, `K` and every key of `params.yaml` outside the section `sweep`.
+Counts marked * are logged only if they are not zero.
 """
 
 

@@ -1,8 +1,8 @@
 """The experiment of docs/results/earlier-base/results.md: `python -m benchmarks.experiment [PART ...] [--minutes N]`.
 
-Parameters in params-experiment.yaml. Each part is an `agentevol sweep`. It is not run again once its records are in docs/results/experiment/records; the published ones, of the
-earlier base model, are in docs/results/earlier-base/records.
-An interrupted part continues from runs/store if that still exists. The report on all records is rewritten after each part.
+Parameters in params-experiment.yaml. Each part is an `agentevol sweep`. It is not run again once its records are in
+docs/results/experiment/records; the published ones, of the earlier base model, are in docs/results/earlier-base/records. An interrupted
+part continues from runs/store if that still exists. The report on all records is rewritten after each part.
 """
 
 from __future__ import annotations

@@ -16,9 +16,10 @@ from agentevol.evaluation.selection import best_round, should_stop
 from agentevol.settings.engines import BaselineParams
 from agentevol.settings.rules import Rule
 from agentevol.settings.types import Count, Merge, Seed, StartFrom
+from agentevol.training.rules import rule_class
 from flows.datasets import check_validation_split
 from flows.expected_errors import fail_in_one_line
-from flows.learning import start_of
+from flows.learning import check_budget, start_of
 from flows.parameters import evolve_overrides, load_parameters
 from flows.pipeline import Pipeline
 from flows.provenance import provenance_of
@@ -70,9 +71,12 @@ def evolve(
     params = load_parameters(params_file, iterations=iterations, samples=samples, seed=seed, overrides=overrides)
     if (start := start_of(params.evolve.rule, params.evolve.start_from)) != params.evolve.start_from:
         say(f"evolve.rule {params.evolve.rule} continues the {start} policy, which explored; evolve.start_from does not apply to it")
+    if params.evolve.merge != "initial" and rule_class(params.evolve.rule).is_on_policy:
+        say(f"evolve.rule {params.evolve.rule} learns only from the iteration's own episodes; evolve.merge does not apply to it")
     with RunPage() as page:
         pipeline = Pipeline(params, page.gate_reports)
         data = pipeline.datasets
+        check_budget(params, data.explore.rows)
         check_validation_split(params, data.validation)
         pipeline.check_expert_set("agenttraj")  # before the run is recorded in MLflow
         provenance = provenance_of(params, data)

@@ -71,11 +71,28 @@ def check_rule(params: Params) -> None:
         )
 
 
+def check_budget(params: Params, instructions: int) -> None:
+    """Raise SettingsError if the budget of adaptive samples leaves a rule nothing to compare. `instructions`: those that are explored."""
+    evolve, rule = params.evolve, rule_class(params.evolve.rule)
+    compares_explored = rule.compares_episodes and (evolve.merge == "none" or rule.is_on_policy)
+    if compares_explored and evolve.is_adaptive and evolve.budget is not None and evolve.budget <= instructions:
+        raise SettingsError(
+            f"evolve.budget: {evolve.budget} given, at most one episode for each of the {instructions} explored instructions in the first"
+            f" iteration; allowed with evolve.samples adaptive and evolve.rule {evolve.rule}, which compares an instruction's episodes:"
+            f" more, e.g. {2 * instructions}"
+        )
+
+
 def _check_filter(params: Params) -> None:
     """Raise SettingsError if the section `filter` defines what the rule does not use."""
     settings, rule = params.filter, rule_class(params.evolve.rule)
     given = f"filter.objective: {settings.objective}" if settings.objective else f"filter.reward: {settings.reward}"
     if rule.compares_episodes:
+        if params.evolve.max_kept_per_instruction is not None:
+            raise SettingsError(
+                f"evolve.max_kept_per_instruction: {params.evolve.max_kept_per_instruction} given; allowed: null with evolve.rule"
+                f" {params.evolve.rule}, which learns from every explored episode"
+            )
         if not rule.uses_rewards and settings.objective_weights is not None:
             raise SettingsError(
                 f"{given} given; allowed: filter.reward environment with evolve.rule {params.evolve.rule}, which compares successes with"
@@ -93,7 +110,8 @@ def _check_filter(params: Params) -> None:
             " is 1 (filter.reward: success gives successes the same weight)"
         )
     # A cap keeps the episodes with the highest reward; every prediction of the verifier is above 0.
-    chooses = settings.keep == "positive" and (settings.reward != "learned" or settings.min_reward > 0)
+    is_prediction = set(settings.objective_weights or ()) == {"learned"}
+    chooses = settings.keep == "positive" and (not is_prediction or settings.min_reward > 0)
     selects = params.evolve.max_kept_per_instruction is not None or chooses
     if not rule.uses_rewards and settings.objective_weights is not None and not selects:
         raise SettingsError(

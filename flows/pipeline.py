@@ -102,6 +102,11 @@ class Pipeline:
                 f"{name}: {too_long} of {data.rows} trajectories have more than {max_tokens} tokens"
                 " (finetune.max_tokens, or the model's own context) and were left out"
             )
+        if without_reward := model.facts.get("rule_counts", {}).get("without_reward"):
+            say(
+                f"{name}: {without_reward} of {data.rows} trajectories have a reward of 0 or less and were left out"
+                " (see filter.reward and filter.objective)"
+            )
         return model
 
     def explore(self, name: str, policy: Artifact, iteration: int, earlier: Sequence[Artifact] = ()) -> Artifact:

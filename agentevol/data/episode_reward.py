@@ -1,6 +1,7 @@
 """The reward of an episode in training: the environment's own, or a weighted sum of success, progress, rounds and a prediction.
 
-Invariant: without an objective it is the trajectory's reward, unchanged.
+Invariant: without an objective it is the trajectory's reward, unchanged. That also holds for an imported conversation that no environment
+can replay: nothing else is known about it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from agentevol.data.replay_answers import replay_answers
-from agentevol.data.trajectory import Trajectory
+from agentevol.data.trajectory import TEXT_ONLY, Trajectory
 from envs.base import TextEnv
 from envs.registry import environment_class, is_registered
 
@@ -23,7 +24,7 @@ class ProgressUnknown(ValueError):
 
 def episode_reward(trajectory: Trajectory, objective: Objective | None) -> float:
     """The reward of the episode in training. Raises ProgressUnknown, KeyError for a name that is not in OBJECTIVE_PARTS."""
-    if objective is None:
+    if objective is None or trajectory.env == TEXT_ONLY:
         return trajectory.reward
     return math.fsum(weight * OBJECTIVE_PARTS[name](trajectory) for name, weight in objective.items())
 
@@ -56,12 +57,8 @@ def episode_progress(trajectory: Trajectory) -> float:
 
 
 def predicted_success(trajectory: Trajectory) -> float:
-    """The verifier's prediction; 1 for a success that none has judged, such as an expert's. Raises ValueError for such a failure."""
-    if trajectory.predicted_success is not None:
-        return trajectory.predicted_success
-    if not trajectory.success:
-        raise ValueError(f"{trajectory.item_id} (sample {trajectory.sample}) failed and no verifier has judged it: judge the set first")
-    return 1.0
+    """The verifier's prediction; for an episode that none has judged, such as one of an expert set, 1 for a success and 0 for a failure."""
+    return float(trajectory.success) if trajectory.predicted_success is None else trajectory.predicted_success
 
 
 OBJECTIVE_PARTS: dict[str, Callable[[Trajectory], float]] = {

@@ -20,6 +20,8 @@ from agentevol.evaluation.paired_tests import PairedTest, mcnemar_from_counts, p
 from agentevol.evaluation.scores import Score, per_environment, score, wilson
 
 RESAMPLES = 10_000
+_ROUNDING = 1e-9
+"""Equal shares have sums that differ by less, where the clusters have different sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def share_interval(sums: Sequence[float], counts: Sequence[int]) -> tuple[float,
     """The 95 % interval of the mean of shares in [0, 1]: the bootstrap's; where resampling shows no spread, Wilson's for one share in each
     cluster. `sums`: of the shares of each cluster; `counts`: how many it has."""
     low, high = cluster_bootstrap(sums, counts)
-    if low < high:
+    if high - low > _ROUNDING:
         return low, high
     size = len(sums)
     return low * wilson(size, size)[0], high + (1 - high) * wilson(0, size)[1]

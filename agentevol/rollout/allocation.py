@@ -26,7 +26,7 @@ DISCOUNT = 0.5
 MAX_SKIPPED = 2
 """Iterations in a row without an episode on an instruction, where the budget allows one for each."""
 MAX_SHARE = 4
-"""No instruction gets more than so many times the average."""
+"""No instruction gets more than so many times the average, which is rounded up to a whole number."""
 
 
 @dataclass(frozen=True, slots=True)

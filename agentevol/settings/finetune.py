@@ -27,7 +27,7 @@ class FinetuneParams(Section):
         formerly="micro_tokens",
     )
     warmup_ratio: Share = parameter(0.1, "Share of the steps in which the learning rate rises.", formerly="warmup")
-    min_lr_ratio: Share = parameter(0.1, "The final learning rate, as a share of the peak; the decay is linear.")
+    min_lr_ratio: Share = parameter(0.1, "What the learning rate decays to at the end, as a share of the peak; the decay is linear.")
     weight_decay: NonNegative = parameter(0.01, "AdamW's weight decay, applied to matrices only.")
     max_grad_norm: Positive = parameter(1.0, "Gradients are clipped to this norm.", formerly="clip")
     precision: Precision = parameter(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -30,7 +31,7 @@ from agentevol.training.export import save_policy, stored_dtype
 from agentevol.training.heap import limit_kernel_cache, trim_heap
 from agentevol.training.lora import add_lora_adapters, merge_lora_adapters, restore_frozen_weights
 from agentevol.training.memory import ModelSize, estimate_training, logit_chunk_tokens, step_limit
-from agentevol.training.optimizer import Optimizer, Progress
+from agentevol.training.optimizer import Optimizer, Progress, UpdateOutOfMemory
 from agentevol.training.packing import PackedBatch, enable_packed_attention, pack_batches
 from agentevol.training.padding import PaddedBatch, group_by_length
 from agentevol.training.reference_logprobs import reference_logprobs
@@ -39,8 +40,10 @@ from agentevol.training.schedule import LearningRateSchedule, LossCurve
 from agentevol.training.term_batch import TermBatcher, term_lengths, usable_terms
 from agentevol.training.tokenized_dataset import tokenize_dataset
 
-_VERSION = 3
+_VERSION = 4
 """Part of the checkpoints' key: raise it when the same inputs lead to another training."""
+_FITTED = "micro_batch_tokens"
+"""A checkpoint's fact: the size that fitted the memory. Without it, steps after a restart could add up their gradients in another order."""
 _TRIM_INTERVAL = 8  # steps; trimming the heap after every step would cost some per cent of the time
 
 
@@ -48,7 +51,15 @@ _REMEDY = "set finetune.gradient_checkpointing, finetune.lora_rank, finetune.opt
 
 
 class OutOfMemory(RuntimeError):
-    """A single example does not fit into the GPU's memory beside the model."""
+    """The model, its moments or a single example beside them do not fit into the GPU's memory."""
+
+
+@contextmanager
+def _explain_out_of_memory(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, UpdateOutOfMemory) as error:
+        raise OutOfMemory(f"{what} does not fit ({str(error).splitlines()[0]}); {_REMEDY}") from None
 
 
 class NoTrainingData(ValueError):
@@ -112,13 +123,14 @@ def finetune(
             warnings.simplefilter("ignore", FutureWarning)  # transformers renames this method
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     size = ModelSize.of(model)
-    optimizer = Optimizer(
-        model,
-        precision=settings.precision,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        kind=settings.optimizer,
-    )
+    with _explain_out_of_memory("the model"):
+        optimizer = Optimizer(
+            model,
+            precision=settings.precision,
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            kind=settings.optimizer,
+        )
     micro_batch_tokens = settings.micro_batch_tokens or _fitting_tokens(settings, size, optimizer)
     pad_id = None if packed else int(chat.tokenizer.pad_token_id or 0)
     if settings.batch_tokens > logit_chunk_tokens(size.vocabulary):
@@ -130,15 +142,16 @@ def finetune(
     if learning_rule.is_on_policy and all(len(dataset.logprobs[i]) for i in episodes):
         reference = {i: torch.tensor(dataset.logprobs[i]) for i in episodes}
     elif learning_rule.uses_reference:
-        reference = reference_logprobs(
-            optimizer,
-            dataset,
-            episodes,
-            pad_id=pad_id,
-            tokens=micro_batch_tokens or settings.batch_tokens,
-            policy_digest=model_digest(base),
-            cache_folder=work_dir / "reference" if work_dir else None,
-        )
+        with _explain_out_of_memory("a pass for the reference policy's log-probabilities"):
+            reference = reference_logprobs(
+                optimizer,
+                dataset,
+                episodes,
+                pad_id=pad_id,
+                tokens=micro_batch_tokens or settings.batch_tokens,
+                policy_digest=model_digest(base),
+                cache_folder=work_dir / "reference" if work_dir else None,
+            )
     batcher = TermBatcher(
         learning_rule,
         terms,
@@ -188,8 +201,14 @@ def _train(
 ) -> LossCurve:
     curve = LossCurve(len(batches))
     first_step = checkpoint.restore(optimizer, curve) if checkpoint else 0
+    if checkpoint and _FITTED in checkpoint.facts:
+        batcher.micro_batch_tokens = checkpoint.facts[_FITTED]
     for step, batch in enumerate(batches[first_step:], start=first_step):
-        loss = _fitting_step(optimizer, batcher, batch, schedule.at(step))
+        given = batcher.micro_batch_tokens
+        with _explain_out_of_memory("AdamW's update"):
+            loss = _fitting_step(optimizer, batcher, batch, schedule.at(step))
+        if checkpoint and batcher.micro_batch_tokens != given:
+            checkpoint.facts[_FITTED] = batcher.micro_batch_tokens
         curve.add(step + 1, loss)
         if progress is not None:
             progress(step + 1, len(batches), loss)

@@ -42,6 +42,10 @@ Progress = Callable[[int, int, float], None]
 """Called after each step with its number (from 1), the number of steps, and the loss in nats per trained token."""
 
 
+class UpdateOutOfMemory(RuntimeError):
+    """AdamW's update ran out of memory. Some weights may be updated already, so the step cannot be done again."""
+
+
 class NonFiniteLoss(RuntimeError):
     """The loss or its gradient became NaN or infinite."""
 
@@ -120,7 +124,10 @@ class Optimizer:
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
         if norm is not None and not math.isfinite(norm := float(norm)):  # a finite loss can have such a gradient
             self._raise_not_finite(f"the gradient's norm is {norm}", learning_rate)
-        self.adamw.step()
+        try:
+            self.adamw.step()
+        except torch.OutOfMemoryError as error:
+            raise UpdateOutOfMemory(str(error).splitlines()[0]) from None
         if self.masters is not None:
             self.masters.copy_to_model()
         self.adamw.zero_grad(set_to_none=True)

@@ -34,7 +34,7 @@ class PaddedBatch:
 
     @classmethod
     def from_examples(cls, examples: Sequence[WeightedExample], pad_id: int) -> PaddedBatch:
-        width = _padded_length(max(len(example.token_ids) for example, _ in examples))
+        width = padded_length(max(len(example.token_ids) for example, _ in examples))
         ids = np.full((len(examples), width), pad_id, dtype=np.int64)
         in_loss = np.zeros((len(examples), width), dtype=bool)
         for row, (example, _) in enumerate(examples):
@@ -128,11 +128,12 @@ def _fill(by_length: Sequence[int], lengths: Sequence[int], tokens: int) -> list
     """Batches of neighbours, each as large as `tokens` allow. `by_length`: indices, the shortest example first."""
     groups: list[list[int]] = [[]]
     for index in by_length:
-        if groups[-1] and (len(groups[-1]) + 1) * _padded_length(lengths[index]) > tokens:
+        if groups[-1] and (len(groups[-1]) + 1) * padded_length(lengths[index]) > tokens:
             groups.append([])
         groups[-1].append(index)
     return [group for group in groups if group]
 
 
-def _padded_length(length: int) -> int:
+def padded_length(length: int) -> int:
+    """`length`, rounded up to a multiple of LENGTH_MULTIPLE."""
     return -(-length // LENGTH_MULTIPLE) * LENGTH_MULTIPLE

@@ -16,7 +16,7 @@ from torch import Tensor
 from agentevol.settings.finetune import LossAggregation
 from agentevol.training.optimizer import Optimizer
 from agentevol.training.packing import PackedBatch, split_balanced
-from agentevol.training.padding import PaddedBatch
+from agentevol.training.padding import PaddedBatch, padded_length
 from agentevol.training.rules import LearningRule, LossTerm
 from agentevol.training.tokenized_dataset import TokenizedDataset
 
@@ -107,10 +107,28 @@ class TermBatcher:
 
     def split(self, step: Sequence[int]) -> list[TermMicroBatch]:
         """As many micro-batches as every other process has; one without terms holds a term that counts nothing."""
-        lengths = [self.lengths[i] for i in step]
-        per_process = 1 if self.micro_batch_tokens is None else -(-sum(lengths) // (self.micro_batch_tokens * self.num_processes))
-        parts = split_balanced(step, lengths, per_process * self.num_processes)[self.process_index :: self.num_processes]
-        return [self._term_batch(part) if part else self._term_batch(step[:1], scale=0.0) for part in parts]
+        shares = split_balanced(step, [self.lengths[i] for i in step], self.num_processes)
+        filled = [self._fill(share) for share in shares]
+        missing = max(map(len, filled)) - len(filled[self.process_index])
+        parts = [self._term_batch(part) for part in filled[self.process_index]]
+        return parts + [self._term_batch(step[:1], scale=0.0)] * missing
+
+    def _fill(self, share: Sequence[int]) -> list[list[int]]:
+        """A process's terms in parts of at most `micro_batch_tokens` tokens, padding included; a longer term is a part of its own."""
+        parts: list[list[int]] = []
+        for term in share:
+            if parts and (self.micro_batch_tokens is None or self._pass_tokens([*parts[-1], term]) <= self.micro_batch_tokens):
+                parts[-1].append(term)
+            else:
+                parts.append([term])
+        return parts
+
+    def _pass_tokens(self, terms: Sequence[int]) -> int:
+        """The tokens of a forward pass over these terms."""
+        if self.pad_id is None:
+            return sum(self.lengths[i] for i in terms)
+        episodes = [len(self.dataset.examples[i].token_ids) for term in terms for i in self.terms[term].episodes]
+        return len(episodes) * padded_length(max(episodes))
 
     def _term_batch(self, indices: Sequence[int], scale: float = 1.0) -> TermMicroBatch:
         terms = [self.terms[i] for i in indices]

@@ -25,9 +25,9 @@ from agentevol.chat.tokenize import TokenizedExample
 from agentevol.data.artifact_folder import digest_json, sha256_file
 from agentevol.data.dataset import open_dataset, stream_dataset
 from agentevol.data.episode_reward import Objective, episode_reward
-from agentevol.data.trajectory import Trajectory, content_digest
+from agentevol.data.trajectory import TEXT_ONLY, Trajectory, content_digest
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,9 @@ def tokenize_dataset(
     for trajectory in stream_dataset(data) if isinstance(data, Path) else data:
         dataset.examples.append(_compact(chat.tokenize_trajectory(trajectory)))
         dataset.rewards.append(episode_reward(trajectory, objective))
-        dataset.item_ids.append(trajectory.item_id)
+        # Conversations of different files have the same ids, but no instruction in common.
+        number = f"#{len(dataset.item_ids)}" if trajectory.env == TEXT_ONLY else ""
+        dataset.item_ids.append(trajectory.item_id + number)
         dataset.successes.append(trajectory.success)
         # Without the recorded ids the text may have become other tokens than those that were sampled.
         recorded = trajectory.token_logprobs if trajectory.token_ids is not None else None

@@ -76,6 +76,7 @@ METRICS = {
         ("training/steps", "steps", "Optimizer steps."),
         ("training/pairs", "pairs", "Pairs of a success and a failure that the rule dpo learned from."),
         ("training/groups", "instructions", "Instructions whose episodes the rule grpo compared with each other."),
+        ("training/without_reward", "trajectories", "Trajectories with a reward of 0 or less, which `reward_weighted` left out. *"),
         ("training/groups_without_variance", "instructions", "Instructions whose episodes all had the same reward, which were left out."),
         ("training/instructions_without_pairs", "instructions", "Instructions without a success or without a failure."),
         ("loss/<policy>", "nats", "Training loss of a policy; the step is the optimizer step."),

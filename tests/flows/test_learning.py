@@ -9,7 +9,7 @@ import pytest
 from agentevol.settings.effects import key_values
 from agentevol.settings.load import SettingsError
 from agentevol.settings.schema import Params
-from flows.learning import check_rule, learning_plan, records_logprobs, start_of
+from flows.learning import check_budget, check_rule, learning_plan, records_logprobs, start_of
 from flows.sweep import cells
 
 
@@ -39,7 +39,12 @@ def test_one_sample_is_enough_beside_the_expert_but_not_alone() -> None:
         check_rule(params(evolve={"rule": "dpo", "merge": "none"}))
     with pytest.raises(SettingsError, match=r"evolve\.budget: null given \(one episode per instruction in the first iteration\)"):
         check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": "adaptive"}))
-    check_rule(params(evolve={"rule": "dpo", "merge": "none", "samples": "adaptive", "budget": 400}))
+    adaptive = params(evolve={"rule": "dpo", "merge": "none", "samples": "adaptive", "budget": 400})
+    check_rule(adaptive)
+    check_budget(adaptive, 399)
+    with pytest.raises(SettingsError, match=r"evolve\.budget: 400 given, at most one episode for each of the 400 .* more, e\.g\. 800"):
+        check_budget(adaptive, 400)
+    check_budget(params(evolve={"rule": "dpo", "samples": "adaptive", "budget": 400}), 400)  # the expert's successes are merged
     with pytest.raises(
         SettingsError, match=r"allowed: at least 2 with evolve\.rule grpo, which compares an instruction's episodes with each other$"
     ):
@@ -62,11 +67,18 @@ def test_one_sample_is_enough_beside_the_expert_but_not_alone() -> None:
             r"filter\.objective: .* given, but nothing uses it: evolve\.rule",
         ),
         ({"keep": "positive", "reward": "learned"}, "threshold", r"filter\.reward: learned given, but nothing uses it"),
+        ({"keep": "positive", "objective": {"learned": 1}}, "threshold", r"filter\.objective: .* given, but nothing uses it"),
     ],
 )
 def test_a_filter_that_the_rule_would_ignore_is_rejected(given: dict[str, Any], rule: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         check_rule(params(evolve={"rule": rule, "samples": 2}, filter=given))
+
+
+@pytest.mark.parametrize("rule", ["dpo", "grpo"])
+def test_a_limit_of_kept_episodes_that_the_rule_would_ignore_is_rejected(rule: str) -> None:
+    with pytest.raises(SettingsError, match=rf"max_kept_per_instruction: 2 given; allowed: null with evolve\.rule {rule}"):
+        check_rule(params(evolve={"rule": rule, "samples": 2, "max_kept_per_instruction": 2}))
 
 
 def test_a_filter_that_the_rule_uses_is_accepted() -> None:

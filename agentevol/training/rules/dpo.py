@@ -5,7 +5,7 @@ The loss of a pair (τ_w, τ_l), with log π(τ) the sum over the policy's own t
     -log σ(β · [log π(τ_w) - log π_ref(τ_w) - log π(τ_l) + log π_ref(τ_l)]) - α · log π(τ_w) / |τ_w|
 
 The first part is ETO's; the second, a likelihood term per token of the success, keeps its probability from falling together with that of
-the failure (arXiv 2404.19733). A step's loss is the mean over pairs. With `length_normalized` each log π(τ) of the first part is a mean
+the failure (arXiv 2404.19733). All pairs count the same. With `length_normalized` each log π(τ) of the first part is a mean
 over the tokens of τ instead of a sum (Tülu 3, arXiv 2411.15124).
 """
 

@@ -69,7 +69,8 @@ class LearningRule(ABC):
     """A rule, without state but its options. Subclasses implement `loss_terms`; the default loss is weighted likelihood."""
 
     averages_terms: ClassVar[bool] = False
-    """Whether a step's loss is a mean over its terms, whatever `finetune.loss_aggregation` says."""
+    """Whether all terms count the same, whatever `finetune.loss_aggregation` says: a step's sum is divided by the mean number of terms of a
+    step."""
     compares_episodes: ClassVar[bool] = False
     """Whether the rule learns from failures as well. Then it gets all explored episodes instead of those that the filter keeps, it starts
     from the policy that explored, and behavioural cloning, which has no failures, uses reward_weighted."""

@@ -9,7 +9,7 @@ import pytest
 
 from agentevol.data.episode_reward import ProgressUnknown, episode_progress, episode_reward
 from agentevol.data.experts import play_expert
-from agentevol.data.trajectory import Message, Trajectory
+from agentevol.data.trajectory import TEXT_ONLY, Message, Trajectory
 from envs import environment_class, make
 from envs.maze import Maze
 from tests.agentevol.counting import play_counting
@@ -55,8 +55,13 @@ def test_the_learned_reward_is_the_prediction_and_an_experts_is_one() -> None:
     lost = play_counting(6, ["x"])
     assert episode_reward(replace(lost, predicted_success=0.25, rounds=10), {"learned": 1, "rounds": -0.01}) == pytest.approx(0.15)
     assert episode_reward(play_counting(4, ["5"]), {"learned": 1}) == 1.0
-    with pytest.raises(ValueError, match="no verifier has judged it"):
-        episode_reward(lost, {"learned": 1})
+    assert episode_reward(lost, {"learned": 1}) == 0.0, "a failure in a set that no verifier judges, such as those of data.extra"
+
+
+@pytest.mark.parametrize("objective", [{"learned": 1}, {"success": 1, "rounds": -0.01}, {"progress": 1}])
+def test_an_imported_conversation_keeps_its_reward(objective: dict[str, float]) -> None:
+    conversation = replace(play_counting(4, ["5"]), env=TEXT_ONLY, reward=0.5, success=False)
+    assert episode_reward(conversation, objective) == 0.5
 
 
 def test_an_episode_that_cannot_be_played_again_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from agentevol.evaluation import clusters
-from agentevol.evaluation.clusters import cluster_bootstrap, compare_over_seeds, score_over_seeds, sign_flip_test
+from agentevol.evaluation.clusters import cluster_bootstrap, compare_over_seeds, score_over_seeds, share_interval, sign_flip_test
 from agentevol.evaluation.paired_tests import level_of_test, mcnemar, mcnemar_from_counts
 from agentevol.evaluation.scores import score, wilson
 from tests.agentevol.evaluation.test_scores import episode
@@ -72,6 +72,14 @@ def test_equal_outcomes_of_all_episodes_have_the_interval_of_one_seed() -> None:
     assert (every.success_low, every.success_high) == wilson(25, 25)
     almost_none = score_over_seeds(seeds_of([[1] + [0] * 24, [0] * 25, [0] * 25]))["maze"]
     assert almost_none.success_high >= wilson(1, 75)[1], "never narrower than independent episodes"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7, 1 / 3])
+def test_equal_shares_of_all_episodes_have_an_interval_also_where_one_is_missing(share: float) -> None:
+    counts = [3] * 19 + [2]
+    low, high = share_interval([sum([share] * count) for count in counts], counts)
+    assert low < share - 0.01
+    assert high > share + 0.01
 
 
 def test_an_error_is_in_no_rate_and_in_no_pair_over_several_seeds() -> None:

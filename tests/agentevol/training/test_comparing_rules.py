@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from agentevol.data.dataset import read_dataset, write_dataset
+from agentevol.data.trajectory import TEXT_ONLY
 from agentevol.models import load_model, model_digest
 from agentevol.rollout.rollout import roll_out
 from agentevol.rollout.sampling import Sampling
@@ -71,6 +72,13 @@ def test_pairs_are_of_one_instruction_and_use_as_many_episodes_as_possible(small
     assert pairs(2) == [(0, 2), (1, 3), (4, 5)]
     assert pairs(2, [True, False, True, True, True, True, True]) == [(0, 2), (0, 3), (4, 5)]
     assert DPO().counts(dataset, DPO().loss_terms(dataset, everything)) == {"pairs": 5, "instructions_without_pairs": 1}
+
+
+def test_imported_conversations_with_the_same_number_are_no_pair(small_models: dict[str, Path], counting: str) -> None:
+    """The first rows of two files have the same id, and nothing in common."""
+    rows = [replace(episode, item_id="messages/1", env=TEXT_ONLY) for episode in (WON, LOST)]
+    dataset = tokenize_dataset(rows, small_models["llama"])
+    assert DPO().loss_terms(dataset, [True, True]) == []
 
 
 def test_without_pairs_there_is_one_line_with_a_remedy(small_models: dict[str, Path], counting: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from agentevol.models import load_model
 from agentevol.settings.rules import RULES
-from agentevol.training.finetune import finetune
+from agentevol.training.finetune import NoTrainingData, finetune
 from agentevol.training.rules import LearningRule, LossTerm, load_rule
 from agentevol.training.term_batch import usable_terms
 from agentevol.training.tokenized_dataset import TokenizedDataset, tokenize_dataset
@@ -29,6 +30,18 @@ def test_rewards_are_weights_and_failures_are_left_out(small_models: dict[str, P
     assert terms == [LossTerm((0,), 1.0), LossTerm((1,), 0.5)]
     terms, _ = usable_terms(load_rule("threshold"), tokenize_dataset([EASY[0], half], small_models["llama"]), 512)
     assert terms == [LossTerm((0,), 1.0), LossTerm((1,), 1.0)]
+
+
+def test_trajectories_without_a_reward_are_counted_and_alone_have_a_remedy(
+    small_models: dict[str, Path], counting: str, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"settings": finetune_params(), "epochs": 1, "seed": 0}
+    long = replace(EASY[0], rounds=120)
+    facts = finetune(small_models["llama"], [*EASY, long], tmp_path, objective={"success": 1, "rounds": -0.01}, **options)
+    assert (facts["sequences"], facts["rule_counts"]) == (len(EASY), {"without_reward": 1})
+    assert "rule_counts" not in finetune(small_models["llama"], [*EASY, long], tmp_path, **options), "the environment's own reward is 1"
+    with pytest.raises(NoTrainingData, match=r"none of the 1 trajectories .*a reward above 0; see filter\.reward and filter\.objective"):
+        finetune(small_models["llama"], [long], tmp_path, objective={"success": 1, "rounds": -0.01}, **options)
 
 
 def test_too_long_trajectories_are_named_and_those_without_a_loss_left_out(small_models: dict[str, Path], counting: str) -> None:

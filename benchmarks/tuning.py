@@ -13,14 +13,14 @@ import json
 import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agentevol.data.artifact_folder import digest_json
 from agentevol.data.dataset import read_dataset, read_instruction_list
 from agentevol.data.subset import first_instructions
-from agentevol.data.trajectory import Message, Trajectory
+from agentevol.data.trajectory import Message, Trajectory, content_digest
 from agentevol.data.validation import VALIDATION, validation_instructions
 from agentevol.evaluation.clusters import compare_over_seeds, score_over_seeds
 from agentevol.evaluation.scores import OVERALL
@@ -29,6 +29,7 @@ from agentevol.pretraining import lucky_play
 from agentevol.report.formatting import format_p_value, format_rate
 from agentevol.report.sweep.model import format_seeds
 from agentevol.rollout.rollout import roll_out
+from agentevol.settings.effects import key_values
 from agentevol.settings.load import load_params
 from agentevol.settings.schema import Params
 from agentevol.training.finetune import finetune
@@ -54,11 +55,6 @@ class Candidate:
     lucky_play: int = 0
     learns: bool = True
 
-    @property
-    def policy(self) -> Candidate:
-        """What its training depends on."""
-        return Candidate(tuple(text for text in self.overrides if not text.startswith("rollout.")), self.lucky_play, self.learns)
-
 
 CANDIDATES = {
     DEFAULT: Candidate(),
@@ -80,12 +76,14 @@ def measure(folder: Path, name: str, seed: int, sizes: Mapping[str, int] = SIZES
     """Train and score a candidate in the project's folder; returns its record."""
     candidate = CANDIDATES[name]
     params = load_params(folder / PARAMS, candidate.overrides)
+    default = load_params(folder / PARAMS)
     expert = first_instructions(read_dataset(folder / params.data.folder / "agenttraj"), params.environments, params.data.limits.train)
+    experiment = [model_digest(folder / params.model.base), content_digest(expert)]
     instructions = validation(folder, params, {row.item_id for row in expert}, sizes)
     base = folder / params.model.base
     policy, facts = base, {"steps": 0, "seconds": 0.0}
     if candidate.learns:
-        policy = folder / WORK / digest_json([model_digest(base), asdict(candidate.policy), seed])[:16]
+        policy = folder / WORK / digest_json([*experiment, key_values(params.finetune), candidate.lucky_play, seed])[:16]
         data = [*expert, *lucky_trajectories(params.environments, candidate.lucky_play, seed)]
         facts = train(base, data, policy, params, seed, folder / WORK / "work")
     started = time.perf_counter()
@@ -98,7 +96,9 @@ def measure(folder: Path, name: str, seed: int, sizes: Mapping[str, int] = SIZES
         "seed": seed,
         "overrides": list(candidate.overrides),
         "lucky_play": candidate.lucky_play,
-        "base": model_digest(base),
+        "experiment": digest_json(
+            [*experiment, key_values(default.finetune), key_values(default.rollout), [item.item_id for item in instructions]]
+        ),
         "machine": machine(),
         "updates": facts["steps"],
         "training_seconds": round(facts["seconds"]),
@@ -162,8 +162,13 @@ def _trajectory(item_id: str, env: str, policy: str, **fields: Any) -> Trajector
     return Trajectory(item_id=item_id, env=env, policy=policy, **{**empty, "status": "finished", **fields})
 
 
-def report(records: Iterable[Mapping[str, Any]]) -> str:
-    """results.md: every candidate's success, and its pairs with the default on common seeds."""
+def report(records: Sequence[Mapping[str, Any]]) -> str:
+    """results.md: every candidate's success, and its pairs with the default on common seeds.
+
+    Raises ValueError if the records are not of the same base model, data, default parameters and instructions.
+    """
+    if len({record["experiment"] for record in records}) > 1:
+        raise ValueError("the records are of different base models, data or parameters; remove those that are out of date")
     found: dict[str, dict[int, Mapping[str, Any]]] = {}
     for record in records:
         found.setdefault(record["candidate"], {})[record["seed"]] = record

@@ -21,8 +21,8 @@ from agentevol.data.artifact_folder import digest_json
 from agentevol.parent_process import end_with_parent
 from agentevol.python_process import module_command, module_environment
 from agentevol.report.sweep.model import Setting, SweepRun
-from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, first_difference, recorded_parameters
-from agentevol.settings.effects import comparable_parameters
+from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, recorded_parameters
+from agentevol.settings.effects import comparable_parameters, first_difference
 from agentevol.settings.evolve import SweepParams
 from agentevol.settings.load import SettingsError
 from agentevol.settings.types import Count, Seed

@@ -68,7 +68,7 @@ def test_lucky_play_has_the_form_of_an_experts_trajectories() -> None:
 def record(candidate: str, seed: int, won: str) -> dict[str, Any]:
     """`won`: 1, 0 or e (an error) for each instruction."""
     outcomes = {f"maze_{place}": None if letter == "e" else letter == "1" for place, letter in enumerate(won)}
-    common = {"updates": 216, "training_seconds": 300, "machine": "a processor, 2 cores"}
+    common = {"experiment": "same base and data", "updates": 216, "training_seconds": 300, "machine": "a processor, 2 cores"}
     return {"candidate": candidate, "seed": seed, "success": {"maze": outcomes}, **common}
 
 
@@ -88,3 +88,5 @@ def test_the_report_has_each_candidate_and_its_pairs_with_the_default_of_the_sam
     assert by_name[other][3].startswith("66.7 "), "an error is not in the score"
     assert by_name[other][6] == "1/1", "of the three instructions that both played, seed 0"
     assert "zero-shot" not in by_name
+    with pytest.raises(ValueError, match="different base models, data or parameters"):
+        tuning.report([*records, record(other, 1, "1111") | {"experiment": "another base"}])

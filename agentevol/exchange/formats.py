@@ -178,7 +178,8 @@ def _fields(trajectory: Trajectory) -> dict[str, Any]:
 def _top_level(row: Row) -> dict[str, Any]:
     """A row with an item_id states the fields by their names; in other projects' rows a column such as `status` means something else."""
     names = _FIELDS if "item_id" in row else {"reward", "success"}
-    return {name: value for name, value in row.items() if name in names}
+    empty = ("reward", "success")  # null is what a table has where a row says nothing
+    return {name: value for name, value in row.items() if name in names and not (value is None and name in empty)}
 
 
 def _extra(row: Row) -> dict[str, Any]:

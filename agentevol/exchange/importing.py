@@ -82,7 +82,10 @@ def _trajectory(foreign: ForeignRow, name: FormatName, number: int, reward: floa
         if field_name in _FLOATS and value is not None:
             fields[field_name] = float(value)
     item_id = fields.pop("item_id", None) or f"{name}/{foreign.own_id or number}"
-    return make_trajectory(fields, item_id, foreign.messages, float(fields.pop("reward", reward)), fields.pop("success", None))
+    success, stated = fields.pop("success", None), fields.pop("reward", None)
+    if stated is None:
+        stated = 0.0 if success is False else reward  # a failure is no demonstration
+    return make_trajectory(fields, item_id, foreign.messages, float(stated), success)
 
 
 def _short(value: object) -> str:

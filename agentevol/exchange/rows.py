@@ -131,7 +131,9 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pa.Table.from_pylist([_fixed_keys(row) for row in rows])
+    fixed = [_fixed_keys(row) for row in rows]
+    names = list(dict.fromkeys(key for row in fixed for key in row))  # pyarrow takes those of the first row
+    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in fixed])
     pq.write_table(table, path, compression="zstd")
     return int(table.num_rows)
 

@@ -7,6 +7,7 @@ so whether a parameter counts is stated once, where the parameter is defined.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -48,6 +49,40 @@ def comparable_parameters(params: Params, precision: str) -> dict[str, Any]:
     return kept | {"finetune.precision": precision}
 
 
+def with_later_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` of `comparable_parameters`, with the defaults of fields that were added later; empty if `values` is."""
+    later = _later_defaults()
+    return {**{key: value for key, value in later.items() if values and not _has(values, key)}, **values}
+
+
+def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
+    """The first key with different values in `a` and `b` (from `comparable_parameters`), with both values; empty if there is none.
+
+    A parameter that was added later has its default where it is absent. Another key of one side only says nothing: it is ignored.
+    """
+    if not a or not b:
+        return ""
+    later, full_a, full_b = _later_defaults(), with_later_defaults(a), with_later_defaults(b)
+    for key in dict.fromkeys([*full_a, *full_b]):
+        is_later = any(key == name or key.startswith(f"{name}.") for name in later)
+        on_both = key in full_a and key in full_b
+        if (on_both or is_later) and full_a.get(key) != full_b.get(key):
+            return f"{key}: {full_a.get(key)} and {full_b.get(key)}"
+    return ""
+
+
+@cache
+def _later_defaults() -> dict[str, Any]:
+    """The defaults that `comparable_parameters` leaves out, by dotted key."""
+    kept, everything = (flatten(_select(Params(), "result", with_later=with_later)) for with_later in (False, True))
+    return {key: value for key, value in everything.items() if key not in kept and key.partition(".")[0] not in _NOT_OF_A_RUN}
+
+
+def _has(values: Mapping[str, Any], key: str) -> bool:
+    """Whether `values` has the key, or keys below it (an objective's weights)."""
+    return any(name == key or name.startswith(f"{key}.") for name in values)
+
+
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as one dictionary with dotted keys."""
     flat: dict[str, Any] = {}
@@ -56,12 +91,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _select(settings: BaseModel, *effects: Effect) -> dict[str, Any]:
+def _select(settings: BaseModel, *effects: Effect, with_later: bool = False) -> dict[str, Any]:
     dumped = settings.model_dump(mode="json")
     return {
-        name: _select_value(getattr(settings, name), dumped[name], effects)
+        name: _select_value(getattr(settings, name), dumped[name], effects, with_later)
         for name in type(settings).model_fields
-        if effect_of(type(settings), name) in effects and not _is_later_default(settings, name)
+        if effect_of(type(settings), name) in effects and (with_later or not _is_later_default(settings, name))
     }
 
 
@@ -71,9 +106,9 @@ def _is_later_default(settings: BaseModel, name: str) -> bool:
     return isinstance(extra, dict) and bool(extra.get("added_later")) and getattr(settings, name) == field.default
 
 
-def _select_value(value: Any, dumped: Any, effects: Collection[Effect]) -> Any:
+def _select_value(value: Any, dumped: Any, effects: Collection[Effect], with_later: bool) -> Any:
     if isinstance(value, BaseModel):
-        return _select(value, *effects)
+        return _select(value, *effects, with_later=with_later)
     if isinstance(value, list) and value and isinstance(value[0], BaseModel):
-        return [_select(entry, *effects) for entry in value]
+        return [_select(entry, *effects, with_later=with_later) for entry in value]
     return dumped

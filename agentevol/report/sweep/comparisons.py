@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agentevol.evaluation.paired_tests import holm
 from agentevol.evaluation.scores import OVERALL
@@ -35,7 +36,9 @@ def samples_section(sweep: Sweep) -> Section:
         for smallest, *others in groups
         for setting in others
     ]
-    return _section("The K comparison", "samples", sweep, groups, rows, "All runs have the same K.")
+    is_same = len({setting.samples for setting in sweep.settings}) == 1
+    none = "All runs have the same K." if is_same else "No two settings differ in K alone."
+    return _section("The K comparison", "samples", sweep, groups, rows, none)
 
 
 def ablations_section(sweep: Sweep) -> Section:
@@ -48,7 +51,13 @@ def ablations_section(sweep: Sweep) -> Section:
             for setting in others:
                 values = f"{getattr(setting, name)} against {getattr(default, name)}"
                 rows.append(_paired_row(sweep, f"{name.replace('_', ' ')}: {values} (K = {setting.samples})", setting, default))
+    is_same = len({replace(setting, samples="") for setting in sweep.settings}) == 1
     none = "All runs have the same merging, starting point and learning rule."
+    if not is_same:
+        none = (
+            "No two settings differ in only one of merging, starting point and learning rule. (dpo and grpo always start from the previous"
+            " policy: compare other rules with them with sweep.start_from=[previous].)"
+        )
     return _section("Merging, starting point and rule", "ablations", sweep, groups, rows, none)
 
 

@@ -29,8 +29,12 @@ def coverage_section(sweep: Sweep) -> Section:
         explored[env, difficulty].add(item_id)
     setting = sweep.settings[0]
     results = sweep.results_of(setting)
-    kept = {label: [result.kept.get(label, frozenset()) for result in results] for label in results[0].curve[1:]}
-    first, last = iteration_label(1), results[0].label_after(sweep.iterations)
+    first, lasts = iteration_label(1), [result.label_after(sweep.iterations) for result in results]
+    last = lasts[0] if len(set(lasts)) == 1 else "the last iteration"  # early stopping: each seed has its own
+    kept = {
+        first: [result.kept.get(first, frozenset()) for result in results],
+        last: [result.kept.get(label, frozenset()) for result, label in zip(results, lasts, strict=True)],
+    }
     before: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
     after: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
     for seed, result in enumerate(results):
@@ -40,10 +44,10 @@ def coverage_section(sweep: Sweep) -> Section:
     rows = []
     for env, difficulty in sorted({*explored, *after}):
         ids = explored.get((env, difficulty), set())
-        cells = [_share([len(ids & solved) for solved in kept.get(label, [])], len(ids)) for label in dict.fromkeys((first, last))]
+        cells = [_share([len(ids & solved) for solved in of_seeds], len(ids)) for of_seeds in kept.values()]
         scores = [score_over_seeds(group[env, difficulty])[OVERALL] for group in (before, after)]
         rows.append([env, difficulty, str(len(ids)), *cells, *map(format_rate, scores)])
-    header = ["environment", "difficulty", "explored", *(f"solved in {label.lower()}" for label in dict.fromkeys((first, last)))]
+    header = ["environment", "difficulty", "explored", *(f"solved in {label.lower()}" for label in kept)]
     text = (
         f"{sweep.policy_label(setting)}: the share of the explored instructions for which a successful trajectory was kept (mean of the"
         " seeds), and success on AgentEval before and after."

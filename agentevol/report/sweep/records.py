@@ -16,6 +16,8 @@ from typing import Any
 from agentevol.data.exploration import ExplorationGroup
 from agentevol.data.trajectory import Message, Status, Trajectory
 from agentevol.report.sweep.model import SeedResult, Setting, StepCost, Sweep, SweepRun, example_failures
+from agentevol.settings.effects import first_difference, with_later_defaults
+from agentevol.settings.rules import RULES
 
 SCHEMA = 2
 RECORDS_FOLDER = "records"
@@ -76,20 +78,23 @@ def recorded_parameters(folder: Path) -> dict[str, Any]:
     return dict(_read(files[0]).get("parameters", {})) if files else {}
 
 
-def first_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
-    """The first key with different values in `a` and `b`, with both values; empty if there is none. Keys of one side are ignored."""
-    for key in a:
-        if key in b and a[key] != b[key]:
-            return f"{key}: {a[key]} and {b[key]}"
-    return ""
-
-
 def _check_same_experiment(file_a: Path, a: Mapping[str, Any], file_b: Path, b: Mapping[str, Any]) -> None:
-    difference = first_difference(a.get("parameters", {}), b.get("parameters", {})) or first_difference(_digests(a), _digests(b))
-    if difference:
+    ours, theirs = _digests(a), _digests(b)
+    different = (f"{key}: {ours[key]} and {theirs[key]}" for key in ours if key in theirs and ours[key] != theirs[key])
+    if difference := first_difference(_parameters(a, b), _parameters(b, a)) or next(different, ""):
         raise RecordError(
             f"{file_a} and {file_b} are not of one experiment ({difference}); a difference in success would not be due to M, K or the seed"
         )
+
+
+def _parameters(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's parameters that both settings use: a rule's own where both have that rule, the budget where both are adaptive."""
+    settings = [record["setting"], other["setting"]]
+    unused = {f"{rule}." for rule in RULES if any(setting["rule"] != rule for setting in settings)}
+    if any(setting["samples"] != "adaptive" for setting in settings):
+        unused.add("evolve.budget")
+    values = with_later_defaults(record.get("parameters", {}))
+    return {key: value for key, value in values.items() if not key.startswith(tuple(unused))}
 
 
 def _digests(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def _record(result: SeedResult, sweep: Sweep) -> dict[str, Any]:
         "meta": dict(sweep.meta),
         "instructions": dict(instructions),
         "explored": dict(explored),
-        "parameters": dict(sweep.parameters),
+        "parameters": with_later_defaults(sweep.parameters),
         "random": _outcomes(sweep.random, instructions),
         "policies": {label: _outcomes(episodes, instructions) for label, episodes in result.policies.items()},
         "hosted": {label: _outcomes(episodes, instructions) for label, episodes in result.hosted.items()},

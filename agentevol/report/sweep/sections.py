@@ -222,7 +222,8 @@ def _lineage(sweep: Sweep) -> Section:
     models = []
     for result in sweep.results:
         for label, artifacts in result.lineage.items():
-            digests = [str(artifacts.get(name, {}).get("sha256", ""))[:12] for name in ("model", "learned from", "explored")]
+            names = ("model", "learnt from", "explored")  # as in run.json
+            digests = [str(artifacts.get(name, {}).get("sha256", ""))[:12] for name in names]
             models.append([f"{result.setting.label(sweep.settings)} seed {result.seed}", label, *digests])
     tables = [Table(["name", "value"], meta), Table(["run", "policy", "model", "training set", "explored"], models)]
     return Section("Lineage", "The first twelve digits of SHA-256 digests of contents; run.json of each run has them in full.", tables)

@@ -74,8 +74,8 @@ function readAddress() {
 }
 
 function writeAddress() {
-  const state = new URLSearchParams([...selects, "search"].filter((id) => $(id).value && $(id).value !== ALL).map((id) => [id, $(id).value]));
-  if (!state.has("compare")) state.set("compare", "");
+  const state = new URLSearchParams(selects.map((id) => [id, $(id).value]));
+  if (search.value) state.set("search", search.value);
   if (filtered[selected]) state.set("episode", keyOf(filtered[selected]));
   history.replaceState(null, "", `#${state}`);
 }

@@ -25,8 +25,12 @@ def seed_result(setting: Setting, seed: int, iterations: int) -> SeedResult:
         seed,
         policies={label: episodes(draw(label), label) for label in labels},
         kept={f"Iteration {number}": frozenset({"pushing_7", "pushing_8"}) for number in range(1, iterations + 1)},
-        lineage={label: {"model": {"path": f"runs/store/{label}", "sha256": "ab" * 32, "rows": {}}} for label in labels},
+        lineage={label: {name: _artifact(label, name) for name in ("model", "learnt from")} for label in labels},
     )
+
+
+def _artifact(label: str, name: str) -> dict[str, object]:
+    return {"path": f"runs/store/{label}", "sha256": {"model": "ab", "learnt from": "cd"}[name] * 32, "rows": {}}
 
 
 def episodes(draw: random.Random, label: str) -> list[Trajectory]:

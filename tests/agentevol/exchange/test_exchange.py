@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,25 @@ def test_trajectories_are_read_back_equal_from_every_format(tmp_path: Path, name
     assert write_rows(path, (write_row(trajectory, name) for trajectory in [*OURS, *text])) == 3
     assert list(import_rows(path, name, report)) == [*OURS, *text]
     assert (report.replayed, report.text_only.total()) == (2, 1)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_parquet_keeps_measures_that_the_first_row_does_not_have(tmp_path: Path, name: FormatName) -> None:
+    rows = [replace(OURS[0], progress=None), replace(OURS[1], progress=0.5, predicted_success=0.25)]
+    write_rows(tmp_path / "out.parquet", (write_row(trajectory, name) for trajectory in rows))
+    assert list(import_rows(tmp_path / "out.parquet", name, ImportReport())) == rows
+
+
+@pytest.mark.parametrize(("name", "row"), [("toolcalls", TOOLCALLS), ("agentgym", AGENTINSTRUCT | {"item_id": "a_1"})])
+def test_a_row_that_failed_is_no_demonstration(tmp_path: Path, name: FormatName, row: dict[str, Any]) -> None:
+    def reward(**fields: Any) -> tuple[float, bool]:
+        (trajectory,), _ = imported(tmp_path, name, row | fields, reward=0.5)
+        return trajectory.reward, trajectory.success
+
+    assert reward()[0] == 0.5
+    assert reward(success=False) == (0.0, False)
+    assert reward(success=False, reward=0.25) == (0.25, False)
+    assert reward(success=True, reward=None) == (0.5, True)  # as a table has it where a row says nothing
 
 
 def test_agentinstruct_is_marked_as_text_only_and_keeps_its_conversation(tmp_path: Path) -> None:

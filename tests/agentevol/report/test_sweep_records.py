@@ -95,6 +95,48 @@ def test_records_with_other_parameters_or_data_are_refused(tmp_path: Path) -> No
         compare_records([tmp_path / "five", tmp_path / "six"], tmp_path / "out", "Both")
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "difference"),
+    [
+        ({}, {"filter.keep": "positive"}, r"filter\.keep: success and positive"),
+        ({}, {"filter.objective.success": 1.0}, r"filter\.objective\.success: None and 1\.0"),
+        ({}, {"finetune.loss_aggregation": "sequence_mean"}, "token_mean and sequence_mean"),
+        ({"filter.keep": "success"}, {}, ""),
+        ({}, {"grpo.clip_range": 0.5}, ""),  # both use reward_weighted
+        ({}, {"unknown.key": 1}, ""),
+    ],
+)
+def test_a_parameter_that_was_added_later_has_its_default_in_a_record_without_it(
+    tmp_path: Path, ours: dict[str, object], theirs: dict[str, object], difference: str
+) -> None:
+    for seed, parameters in enumerate((ours, theirs)):
+        sweep = replace(sweep_of(seed_result(DEFAULT, seed, 2)), parameters={"finetune.max_steps": 300})
+        (file,) = write_records(tmp_path / str(seed), sweep)
+        record = json.loads(file.read_text())
+        assert record["parameters"]["filter.keep"] == "success", "a record has all of them"
+        file.write_text(json.dumps(record | {"parameters": {"finetune.max_steps": 300, **parameters}}))
+    files = sorted(tmp_path.glob("*/*.json"))
+    if not difference:
+        assert len(read_records(files).results) == 2
+        return
+    with pytest.raises(RecordError, match=difference):
+        read_records(files)
+
+
+def test_published_records_of_different_experiments_are_not_pooled() -> None:
+    records = ROOT / "docs" / "results" / "rules" / "records"
+    for one, two in (("learned", "environment"), ("token-mean", "rules")):
+        (first,), (second,) = ([*(records / name).glob(f"*-{rule}-s{seed}.json")] for name, rule, seed in _pairs(one, two))
+        with pytest.raises(RecordError, match="not of one experiment"):
+            read_records([first, second])
+
+
+def _pairs(one: str, two: str) -> list[tuple[str, str, int]]:
+    """A record of each, of different seeds and the same setting."""
+    rule = "reward-weighted" if one == "learned" else "grpo"
+    return [(one, rule, 0), (two, rule, 1)]
+
+
 def test_the_published_records_have_the_schema_and_the_parameters_of_today() -> None:
     files = sorted((ROOT / "docs" / "results").glob("*/records/*.json"))
     known = flatten(Params().model_dump(mode="json"))

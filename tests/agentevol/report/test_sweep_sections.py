@@ -19,6 +19,7 @@ from agentevol.report.sweep.sections import sections
 from agentevol.report.sweep.write import compare_records
 from agentevol.verifier.quality import verifier_quality
 from tests.agentevol.report.sweeps import DEFAULT, THREE_SAMPLES, episodes, seed_result, solved, sweep_of
+from tests.flows.tiny import Pushing
 
 pytestmark = pytest.mark.usefixtures("pushing")
 
@@ -158,6 +159,37 @@ def test_coverage_by_difficulty_is_compared_between_numbers_of_samples() -> None
     assert section.tables[1].rows == [["pushing", "1", "10", "10 %", "0 %"], ["pushing", "2", "10", "10 %", "10 %"]]
     (alone,) = (part for part in sections(sweep_of(one)) if part.title == "Coverage by difficulty")
     assert len(alone.tables) == 1
+
+
+def test_a_seed_that_stopped_early_has_its_own_last_iteration_in_the_coverage() -> None:
+    everything = frozenset(item.item_id for item in Pushing.instructions("explore"))
+    long, short = (
+        replace(seed_result(DEFAULT, seed, count), kept={f"Iteration {n}": everything for n in range(1, count + 1)})
+        for seed, count in ((0, 4), (1, 2))
+    )
+    for results in ((long, short), (short, long)):
+        sweep = sweep_of(*results)
+        sweep = replace(sweep, runs=[replace(run, iterations=4) for run in sweep.runs])
+        (section,) = (part for part in sections(sweep) if part.title == "Coverage by difficulty")
+        header = section.tables[0].header
+        assert header[3:5] == ["solved in iteration 1", "solved in the last iteration"]
+        assert header[-1] == "AgentEval, the last iteration"
+        assert [row[3:5] for row in section.tables[0].rows] == [["100 %", "100 %"]] * 2
+
+
+def test_a_report_does_not_call_settings_equal_that_differ_in_several_ways() -> None:
+    dpo = replace(DEFAULT, samples="3", start_from="previous", rule="dpo")
+    texts = {part.title: part.text for part in sections(sweep_of(seed_result(DEFAULT, 0, 1), seed_result(dpo, 0, 1)))}
+    assert texts["The K comparison"] == "No two settings differ in K alone."
+    assert "sweep.start_from=[previous]" in texts["Merging, starting point and rule"]
+    alone = {part.title: part.text for part in sections(sweep_of(seed_result(DEFAULT, 0, 1)))}
+    assert alone["The K comparison"] == "All runs have the same K."
+    assert alone["Merging, starting point and rule"] == "All runs have the same merging, starting point and learning rule."
+
+
+def test_the_lineage_names_models_and_training_sets() -> None:
+    (section,) = (part for part in sections(sweep_of(seed_result(DEFAULT, 0, 1))) if part.title == "Lineage")
+    assert section.tables[1].rows[0][1:4] == ["BC-Base", "ab" * 6, "cd" * 6]
 
 
 def test_successes_without_an_expert_are_counted_by_setting_and_kept_in_records(tmp_path: Path) -> None:

@@ -218,6 +218,20 @@ def test_a_link_keeps_the_episode(page: Any) -> None:
 
 
 @pytest.mark.slow
+def test_a_link_keeps_filters_that_show_everything(page: Any) -> None:
+    for select in ("#phase", "#label"):
+        page.select_option(select, "all")
+    listed = page.locator("#count").inner_text()
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_selector("body[data-ready]")
+    assert [page.locator(select).input_value() for select in ("#phase", "#label")] == ["all", "all"]
+    assert page.locator("#count").inner_text() == listed
+    page.requested_urls = page.requested_urls[:1]
+
+
+@pytest.mark.slow
 def test_on_a_phone_the_list_is_above_the_episode_and_nothing_is_cut_off(page: Any) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     boxes = [page.locator(name).bounding_box() for name in ("#list", "#episode")]

@@ -2,13 +2,15 @@
 
 Invariant: a result stays if a root reaches it: it is a root, or something that stays was made from it, or it only describes what stays
 (scores, the gate's findings). Roots are what the reports of runs and MLflow's registered models refer to, and whatever was used lately, so
-that a run in progress keeps all that it builds on. A result is removed manifest first: it is complete or absent at any time.
+that a run in progress keeps all that it builds on. A result is removed manifest first: it is complete or absent at any time. A record or
+a manifest that cannot be read ends the command: what it protects is not known.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -79,8 +81,19 @@ def _reached(results: Sequence[StoredResult], roots: Iterable[str]) -> set[str]:
 
 def report_digests() -> set[str]:
     """The digests in the reports of runs/. Raises IncompleteFolder for a record that cannot be read, because it protects results."""
-    files = [file for name in LINEAGE_FILES for file in (paths.root() / "runs").glob(f"*/{name}")]
-    return {digest for file in files for digest in _digests_of_report(file.read_bytes(), str(file))}
+    digests: set[str] = set()
+    runs = paths.root() / "runs"
+    for run in os.listdir(runs) if runs.exists() else ():  # `glob` leaves out folders that it cannot enter
+        for file in (runs / run / name for name in LINEAGE_FILES):
+            try:
+                digests |= _digests_of_report(file.read_bytes(), str(file))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise IncompleteFolder(
+                    f"{file} cannot be read ({error.strerror}), so nothing was removed; make it readable, or remove that run's folder"
+                ) from None
+    return digests
 
 
 def registered_digests() -> set[str]:
@@ -101,7 +114,10 @@ def shared_digests(remote: Remote) -> set[str]:
 
 
 def list_store() -> list[StoredResult]:
-    """All folders of the store, unfinished ones and those that a kill left included. Raises IncompatibleSchema."""
+    """All folders of the store, unfinished ones and those that a kill left included.
+
+    Raises IncompatibleSchema, and IncompleteFolder for a manifest that is there but cannot be read.
+    """
     check_store()
     return [_result_of(folder) for folder in sorted(paths.store().glob("*/"))]
 
@@ -171,7 +187,9 @@ def _result_of(folder: Path) -> StoredResult:
     size, newest = sum(file.st_size for file in files), max([folder.stat().st_mtime, *(file.st_mtime for file in files)])
     try:
         manifest = read_manifest(folder)
-    except IncompleteFolder:
+    except IncompleteFolder as error:
+        if isinstance(error.__context__, OSError) and not isinstance(error.__context__, FileNotFoundError):
+            raise  # it may be complete, and name inputs that stay
         return StoredResult(folder.name, size, newest)
     if folder.name.startswith("."):  # of a process that was killed
         return StoredResult(folder.name, size, newest)

@@ -4,7 +4,7 @@ Invariant: the location holds `store/<folder>/<hash of its manifest>/...`, which
 entries that make a result visible: `index/<digest>/<folder>/<the same hash>`, an empty file, by which people pull content, and
 `manifests/<folder>.json`, a copy of the manifest, by which runs find the result of a key with one request. What is visible is therefore
 complete, even if several writers push at once. Of several results of a key, the first stays the one of `manifests/`. What is copied from
-there is verified before it enters the store.
+there is verified before it enters the store. Any other file there (a killed upload's, a file browser's) is ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -35,6 +35,7 @@ from tasks.store_verification import NotAsDescribed, verify_result
 STORE, INDEX, MANIFESTS, RUNS = "store", "index", "manifests", "runs"
 """The folders of a location; `runs/<run>/run.json` holds what that run's report refers to, for `agentevol data gc`."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{16}")
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9-]*-v[A-Za-z0-9.]+-[0-9a-f]{16}")
 
 
@@ -123,8 +124,7 @@ class Remote:
         whole = bool(wanted) and all(_DIGEST.fullmatch(digest) for digest in wanted)
         index: dict[str, list[str]] = {}
         for place in [f"{INDEX}/{digest}" for digest in wanted] if whole else [INDEX]:
-            for file in self.files.find(place):
-                *_, digest, folder, hash_ = PurePosixPath(file.path).parts
+            for digest, folder, hash_ in self._index_entries(place):
                 index.setdefault(digest, []).append(f"{folder}/{hash_}")
         return index
 
@@ -147,13 +147,20 @@ class Remote:
                 progress(done, len(missing))
         return len(missing)
 
+    def _index_entries(self, place: str) -> Iterator[tuple[str, str, str]]:
+        """The digest, the folder and the hash of every result in this part of the index."""
+        for file in self.files.find(place):
+            _, *parts = PurePosixPath(file.path).parts
+            if len(parts) == 3 and _DIGEST.fullmatch(parts[0]) and is_version(parts[2]):
+                yield parts[0], parts[1], parts[2]
+
     def _push(self, entry: Entry) -> bool:
         shared = self.find(entry.root.name)
         if shared and shared.digest == entry.artifact.digest:
             return False
         if not is_complete(entry.root):
             raise incomplete_folder_error(entry.root, "its files differ from its manifest")
-        is_new = not self.files.find(f"{INDEX}/{entry.artifact.digest}/{entry.root.name}")
+        is_new = not any(self._index_entries(f"{INDEX}/{entry.artifact.digest}/{entry.root.name}"))
         if is_new or shared is None:
             self._upload(entry.root)
             self._claim(entry.root)
@@ -211,6 +218,11 @@ def select_remote(index: dict[str, list[str]], prefixes: Sequence[str], url: str
 def manifest_hash(content: bytes) -> str:
     """The name of a version of a result at a location: 16 hexadecimal digits of its manifest's SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def is_version(name: str) -> bool:
+    """Whether it has the form of `manifest_hash`."""
+    return bool(_HASH.fullmatch(name))
 
 
 def _remedy(folder: str) -> str:

@@ -23,7 +23,7 @@ from tasks import paths
 from tasks.artifact import check_store
 from tasks.shared_store import LINEAGE_FILES
 from tasks.store_catalogue import DATA, MODEL, input_digests
-from tasks.store_exchange import INDEX, MANIFESTS, RUNS, STORE, Remote, manifest_hash
+from tasks.store_exchange import INDEX, MANIFESTS, RUNS, STORE, Remote, is_version, manifest_hash
 
 DAY = 86400.0
 _ALWAYS_KEPT = "pretrain"
@@ -109,7 +109,8 @@ def registered_digests() -> set[str]:
 
 def shared_digests(remote: Remote) -> set[str]:
     """The digests in the reports of all machines that use this shared store."""
-    reports = remote.files.read_all([file.path for file in remote.files.find(RUNS)])
+    records = [file.path for file in remote.files.find(RUNS) if PurePosixPath(file.path).name in LINEAGE_FILES]
+    reports = remote.files.read_all(records)
     return {digest for path, content in reports.items() for digest in _digests_of_report(content, f"{remote.url}: {path}")}
 
 
@@ -126,8 +127,9 @@ def list_location(remote: Remote) -> list[StoredResult]:
     """All versions of results at a location. Reads its whole listing and every manifest."""
     versions: dict[tuple[str, str], list[Any]] = {}
     for file in remote.files.find(STORE):
-        _, name, version, *_ = PurePosixPath(file.path).parts
-        versions.setdefault((name, version), []).append(file)
+        _, *parts = PurePosixPath(file.path).parts
+        if len(parts) > 2 and is_version(parts[1]):
+            versions.setdefault((parts[0], parts[1]), []).append(file)
     visible = {file.path: file for folder in (INDEX, MANIFESTS) for file in remote.files.find(folder)}
     indexed = {PurePosixPath(path).parts[2:] for path in visible if path.startswith(f"{INDEX}/")}
     current = {

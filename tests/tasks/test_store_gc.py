@@ -278,3 +278,19 @@ def test_what_cannot_be_read_here_stops_the_removal(run: dict[str, Artifact], hi
     assert result.exit_code == 1, result.output
     assert "cannot be read" in result.output
     assert len(list(paths.store().iterdir())) == 5
+
+
+def test_files_that_are_no_results_and_no_records_change_nothing_at_a_location(run: dict[str, Artifact], tmp_path: Path) -> None:
+    remote = Remote(f"file://{tmp_path}/shared")
+    remote.publish(folder(run["base"]))
+    before = list_location(remote)
+    [entry] = (tmp_path / "shared" / "index").glob("*/*/*")
+    other = [entry.with_name(f"{entry.name}.ab12cd34.tmp"), tmp_path / "shared" / "index" / ".DS_Store"]  # of a killed upload, of macOS
+    other += [tmp_path / "shared" / "store" / name for name in (".DS_Store", f"{folder(run['base']).name}/.DS_Store", "notes/old/text")]
+    other += [tmp_path / "shared" / "manifests" / "x.json.ab12cd34.tmp", tmp_path / "shared" / "runs" / "M1" / "run.json.ab12cd34.tmp"]
+    for file in other:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{")
+    assert list_location(remote) == before
+    assert shared_digests(remote) == set()
+    assert "0 of 1 results removed" in gc(remote.url, "--delete")

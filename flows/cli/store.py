@@ -95,7 +95,7 @@ def pull(url: Url, digests: Digests = None) -> None:
 
         remote = Remote(url)
         selected = select_remote(remote.read_index(digests or []), digests or [], url)
-        new = remote.pull(selected)
+        new = remote.pull(selected, everything=not digests)
     typer.echo(f"{new} results pulled from {url}; agentevol data list --all shows them")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -294,3 +295,36 @@ def test_files_that_are_no_results_and_no_records_change_nothing_at_a_location(r
     assert list_location(remote) == before
     assert shared_digests(remote) == set()
     assert "0 of 1 results removed" in gc(remote.url, "--delete")
+
+
+@pytest.mark.parametrize("what", ["run", "digests", "everything"])
+def test_what_was_pushed_stays_when_another_machine_cleans_up(
+    run: dict[str, Artifact], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "shared")
+    report("M1-K1-s0-abcdef", run["base"], run["model"])
+    names = {"run": ["--run", "runs/M1-K1-s0-abcdef/"], "digests": [run["base"].digest, run["model"].digest[:12]], "everything": []}
+    for _ in range(2):  # the second time, all is there
+        result = CliRunner().invoke(commands, ["push", url, *names[what]])
+        assert result.exit_code == 0, result.output
+    grow_old(*(part for part in (tmp_path / "shared").rglob("*") if part.is_file()))
+    (tmp_path / "another machine").mkdir()
+    monkeypatch.chdir(tmp_path / "another machine")
+    gc(url, "--delete")
+    stays = {"base", "model", "scores"} if what == "everything" else {"base", "model"}  # what describes a model stays with it
+    assert {entry.name for entry in list_location(Remote(url))} == {folder(run[name]).name for name in stays}
+    for record in (tmp_path / "shared" / "runs").iterdir():
+        assert record.name in ("M1-K1-s0-abcdef", f"pushed-{run['base'].digest[:12]}", f"pushed-{run['model'].digest[:12]}")
+        shutil.rmtree(record)
+    assert f"{len(stays)} of {len(stays)} results removed" in gc(url, "--delete")
+
+
+def test_runs_of_the_same_name_on_two_machines_protect_the_results_of_both(run: dict[str, Artifact], tmp_path: Path) -> None:
+    use_shared_store(f"file://{tmp_path}/shared")
+    page = report("M1-K1-s0-abcdef", run["model"])
+    for _ in range(2):
+        publish_run(page)
+    shutil.rmtree(page)
+    publish_run(report("M1-K1-s0-abcdef", run["other"]))  # other bits on another kind of machine
+    assert shared_digests(Remote(f"file://{tmp_path}/shared")) == {run["model"].digest, run["other"].digest}
+    assert len(list((tmp_path / "shared" / "runs").glob("*/*"))) == 2

@@ -26,6 +26,8 @@ from tasks.store_catalogue import DATA, MODEL, input_digests
 from tasks.store_exchange import INDEX, MANIFESTS, RUNS, STORE, Remote, is_version, manifest_hash
 
 DAY = 86400.0
+IN_USE = DAY
+"""Seconds since its last use in which a result counts as used by a run in progress, which does not touch the folders that it reads."""
 _ALWAYS_KEPT = "pretrain"
 """The task of a base model: it belongs to no run, and takes hours."""
 _CHEAP = "roll_out_random"
@@ -168,16 +170,20 @@ def remove_from_location(remote: Remote, result: StoredResult) -> bool:
     return True
 
 
-def beyond_limit(results: Iterable[StoredResult], limit: float, remote: Remote) -> Iterator[StoredResult]:
+def beyond_limit(results: Iterable[StoredResult], limit: float, remote: Remote, min_age: float, now: float) -> Iterator[StoredResult]:
     """Of the store's results, those to remove so that at most `limit` bytes stay: what was used longest ago goes first.
 
-    Only what the shared store has with the same digest: a run fetches it again when it needs it.
+    Only what the shared store has with the same digest: a run fetches it again when it needs it. What was used less than `min_age` seconds
+    before `now`, and what that was made from, stays: a run in progress holds its folders and does not look for them again.
     """
     complete = [result for result in results if result.digest]
     total = sum(result.size for result in complete)
+    in_use = _reached(complete, {result.digest for result in complete if now - result.used < min_age})
     for result in sorted(complete, key=lambda result: result.used):
         if total <= limit:
             return
+        if result.digest in in_use:
+            continue
         shared = remote.find(result.name)
         if shared and shared.digest == result.digest:
             total -= result.size

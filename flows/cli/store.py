@@ -112,7 +112,10 @@ def collect_garbage(
     min_age: Annotated[float, typer.Option(min=0, help="Days: newer results (by last use or writing) stay, with their inputs.")] = 14,
     keep_gb: Annotated[
         float | None,
-        typer.Option(min=0, help="At most this many GB stay in runs/store: the least recently used results that URL also has are removed."),
+        typer.Option(
+            min=0,
+            help="At most this many GB stay in runs/store: the least recently used results that URL also has go, but none of the last day.",
+        ),
     ] = None,
 ) -> None:
     """Remove results that no run's report and no registered model reaches, here and in a shared store; by default, only list them."""

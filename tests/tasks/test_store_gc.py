@@ -161,13 +161,32 @@ def test_the_local_copy_can_be_bounded_by_what_the_shared_store_has(run: dict[st
     report("M1-K1-s0-abcdef", *run.values())
     for name in ("base", "model", "other"):
         remote.publish(folder(run[name]))
+    grow_old(days=2)
     grow_old(folder(run["model"]))
     size = {result.name: result.size for result in list_store()}
     keep = (sum(size.values()) - 1) / 1e9  # one result too many
-    assert "1 of 5 results removed (also in the shared store)" in gc(url, "--keep-gb", f"{keep:.9f}", "--delete")
+    bounded = gc(url, "--keep-gb", f"{keep:.9f}", "--delete")
+    assert "1 of 5 results removed (also in the shared store)" in bounded
+    assert "over --keep-gb" not in bounded
     assert not folder(run["model"]).exists()
     assert "2 of 4 results removed (also in the shared store)" in gc(url, "--keep-gb", "0", "--delete")
     assert {part.name for part in paths.store().iterdir()} == {folder(run[name]).name for name in ("scores", "judged")}
+
+
+def test_a_bound_removes_nothing_that_a_run_uses_at_this_moment(run: dict[str, Artifact], tmp_path: Path) -> None:
+    """`model` was stored just now, from `base`; only `other` may go. Where nothing runs, `--min-age 0` lets all go."""
+    url = f"file://{tmp_path}/shared"
+    for name in ("base", "model", "other"):
+        Remote(url).publish(folder(run[name]))
+    report("M1-K1-s0-abcdef", *run.values())
+    grow_old(days=2)
+    grow_old(folder(run["model"]), days=0)
+    limited = gc(url, "--keep-gb", "0", "--delete")
+    assert "1 of 5 results removed (also in the shared store)" in limited
+    left = sum(result.size for result in list_store()) / 1e6
+    assert f"runs/store: {left:.2f} MB over --keep-gb 0: the rest is not in the shared store with the same digest, was used" in limited
+    assert {part.name for part in paths.store().iterdir()} == {folder(run[name]).name for name in ("base", "model", "scores", "judged")}
+    assert "2 of 4 results removed (also in the shared store)" in gc(url, "--keep-gb", "0", "--delete", "--min-age", "0")
 
 
 def test_a_bound_needs_a_place_to_fetch_from(project: Path) -> None:

@@ -61,12 +61,20 @@ class RemoteFiles:
         return self._call("read", parts, lambda path: bytes(self._files.cat_file(path, **self._one_request)), missing=None)
 
     def read_all(self, paths: list[str]) -> dict[str, bytes]:
-        """The contents of files of a listing, without those that were removed meanwhile."""
+        """The contents of files of a listing, without those that were removed meanwhile. Only these may be missing from the result."""
         full = {self._path(path): path for path in paths}
         if not full:
             return {}
-        found = self._call("read", ("",), lambda _: self._files.cat(list(full), on_error="return", **self._one_request))
-        return {full[path]: bytes(content) for path, content in found.items() if isinstance(content, bytes)}
+        nothing: dict[str, Any] = {}  # fsspec takes a name with * or [ for a pattern
+        found = self._call("read", ("",), lambda _: self._files.cat(list(full), on_error="return", **self._one_request), missing=nothing)
+        contents = {}
+        for place, path in full.items():
+            content = found.get(place)
+            if not isinstance(content, bytes | FileNotFoundError):
+                content = self.read(path)  # many requests at once provoke errors that pass: alone, it is tried again
+            if isinstance(content, bytes):
+                contents[path] = content
+        return contents
 
     def create(self, content: bytes, *parts: str) -> bool:
         """Write a file that does not exist yet, all of it at once; False if it exists. Of two writers, one succeeds.
@@ -89,17 +97,9 @@ class RemoteFiles:
         return self._call("read", parts, copy, missing=False)
 
     def find(self, folder: str) -> list[RemoteFile]:
-        """All files below a folder, sorted; none if it does not exist."""
-
-        def listing(path: str) -> dict[str, dict[str, Any]]:
-            self._files.invalidate_cache()
-            found: dict[str, dict[str, Any]] = self._files.find(path, detail=True)
-            return found
-
-        start = len(self._root.rstrip("/")) + 1
-        nothing: dict[str, dict[str, Any]] = {}
-        found = self._call("list", (folder,), listing, missing=nothing)
-        return [RemoteFile(path[start:], int(entry.get("size") or 0), _modified(entry)) for path, entry in sorted(found.items())]
+        """All files below a folder, sorted; none if it does not exist. A folder that cannot be listed is an error, never an empty one."""
+        found = self._find_in_bucket(folder) if self._is_bucket else self._find_in_folders(folder)
+        return [RemoteFile(path, int(entry.get("size") or 0), _modified(entry)) for path, entry in sorted(found.items())]
 
     def remove(self, *parts: str) -> None:
         """Remove a file or a folder with all that is in it; nothing happens if there is none."""
@@ -112,6 +112,37 @@ class RemoteFiles:
 
     def error(self, text: str) -> RemoteError:
         return RemoteError(f"{self.url}: {_without_secrets(text)}")
+
+    def _find_in_bucket(self, folder: str) -> dict[str, dict[str, Any]]:
+        def listing(path: str) -> dict[str, dict[str, Any]]:
+            self._files.invalidate_cache()
+            found: dict[str, dict[str, Any]] = self._files.find(path, detail=True)
+            return found
+
+        nothing: dict[str, dict[str, Any]] = {}
+        return {self._relative(path): entry for path, entry in self._call("list", (folder,), listing, missing=nothing).items()}
+
+    def _find_in_folders(self, folder: str) -> dict[str, dict[str, Any]]:
+        """Folder by folder: fsspec's own `find` leaves out the folders that it could not list."""
+
+        def listing(path: str) -> list[dict[str, Any]]:
+            self._files.invalidate_cache()
+            return list(self._files.ls(path, detail=True))
+
+        nothing: list[dict[str, Any]] = []
+        files, folders = dict[str, dict[str, Any]](), [folder]
+        while folders:
+            parent = folders.pop()
+            for entry in self._call("list", (parent,), listing, missing=nothing):
+                path, type_ = self._relative(entry["name"].rstrip("/")), entry["type"]
+                if type_ == "file" or (type_ != "directory" and not self._files.isdir(entry["name"])):  # a link may lead to a folder
+                    files[path] = entry
+                elif path != parent:  # some file systems list the folder itself as well
+                    folders.append(path)
+        return files
+
+    def _relative(self, path: str) -> str:
+        return path[len(self._root.rstrip("/")) + 1 :]
 
     def _create(self, content: bytes, path: str) -> bool:
         self._make_parent(path)

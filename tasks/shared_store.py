@@ -6,6 +6,7 @@ complete here is used, whatever the shared store has.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 from tasks.artifact import Artifact, store_folder
 from tasks.progress import say
-from tasks.store_exchange import RUNS, Remote
+from tasks.store_exchange import RUNS, Remote, manifest_hash
 
 LINEAGE_FILES = ("run.json", "baselines.json")
 """The files of a report's folder that name the results of the run."""
@@ -101,6 +102,19 @@ def evict(artifact: Artifact) -> None:
 def publish_run(folder: Path) -> None:
     """Record at the shared store what the report of a run refers to, so that `agentevol data gc` keeps it. Raises RemoteError."""
     if _shared is not None:
-        for name in LINEAGE_FILES:
-            if (folder / name).exists():
-                _shared.remote.files.put(folder / name, RUNS, folder.name, name)
+        record_run(_shared.remote, folder)
+
+
+def record_run(remote: Remote, folder: Path) -> None:
+    """`publish_run`, at any location. A record of another machine's run of that name stays: it protects other results."""
+    for name in LINEAGE_FILES:
+        if (folder / name).exists():
+            content = (folder / name).read_bytes()
+            if not remote.files.create(content, RUNS, folder.name, name) and remote.files.read(RUNS, folder.name, name) != content:
+                remote.files.create(content, RUNS, f"{folder.name}-{manifest_hash(content)}", name)
+
+
+def record_digest(remote: Remote, digest: str) -> None:
+    """Record at a location that somebody pushed this digest, so that `agentevol data gc` keeps it. Raises RemoteError."""
+    record = {"pushed": {"result": {"sha256": digest}}}  # in the form of a run's lineage
+    remote.files.create(json.dumps(record).encode(), RUNS, f"pushed-{digest[:12]}", LINEAGE_FILES[0])

@@ -61,7 +61,7 @@ def select(prefixes: Sequence[str], run: str = "") -> list[Entry]:
     """Results of the store: those whose digests begin with the prefixes, those that a run's report refers to, or all. Raises NotFound."""
     entries = list(_store_entries(_uses_by_digest()))
     if run:
-        name = run.removeprefix("runs/").strip("/")
+        name = _run_name(run)
         entries = [entry for entry in entries if any(use.startswith(f"{name}: ") for use in entry.uses)]
         if not entries:
             raise NotFound(f"{run}: no run of that name in runs/, or nothing of it in the store; `agentevol data list` shows their names")
@@ -69,6 +69,12 @@ def select(prefixes: Sequence[str], run: str = "") -> list[Entry]:
         return entries
     digests = {resolve_prefix([entry.artifact.digest for entry in entries], prefix, "in runs/store") for prefix in prefixes}
     return [entry for entry in entries if entry.artifact.digest in digests]
+
+
+def run_folders(run: str = "") -> list[Path]:
+    """The folders of runs with a report: of the run of this name, or of all."""
+    folders = [record.parent for record in sorted((paths.root() / "runs").glob("*/run.json"))]
+    return [folder for folder in folders if folder.name != "latest" and (not run or folder.name == _run_name(run))]
 
 
 def resolve_prefix(digests: Iterable[str], prefix: str, where: str) -> str:
@@ -159,6 +165,10 @@ def _parents(entry: Entry) -> Iterator[tuple[str, str, int]]:
             yield name, digests[0], len(digests)
 
 
+def _run_name(run: str) -> str:
+    return run.removeprefix("runs/").strip("/")
+
+
 def _validated_prefix(prefix: str) -> str:
     start = prefix.removeprefix("sha256:").strip().lower()
     if len(start) < MIN_PREFIX or set(start) - set("0123456789abcdef"):
@@ -200,12 +210,10 @@ def _base_models(uses: dict[str, tuple[str, ...]]) -> Iterator[Entry]:
 def _uses_by_digest() -> dict[str, tuple[str, ...]]:
     """The runs that refer to each digest, from their run.json."""
     uses: dict[str, list[str]] = {}
-    for record in sorted((paths.root() / "runs").glob("*/run.json")):
-        if record.parent.name == "latest":
-            continue
-        for label, artifacts in json.loads(record.read_text(encoding="utf-8")).items():
+    for folder in run_folders():
+        for label, artifacts in json.loads((folder / "run.json").read_text(encoding="utf-8")).items():
             for name, artifact in artifacts.items():
-                uses.setdefault(artifact["sha256"], []).append(f"{record.parent.name}: {label} {name}")
+                uses.setdefault(artifact["sha256"], []).append(f"{folder.name}: {label} {name}")
     return {digest: tuple(names) for digest, names in uses.items()}
 
 

@@ -4,7 +4,7 @@ Invariant: the location holds `store/<folder>/<hash of its manifest>/...`, which
 entries that make a result visible: `index/<digest>/<folder>/<the same hash>`, an empty file, by which people pull content, and
 `manifests/<folder>.json`, a copy of the manifest, by which runs find the result of a key with one request. What is visible is therefore
 complete, even if several writers push at once. Of several results of a key, the first stays the one of `manifests/`. What is copied from
-there is verified before it enters the store.
+there is verified before it enters the store. Any other file there (a killed upload's, a file browser's) is ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -26,8 +26,8 @@ from agentevol.data.artifact_folder import (
     read_manifest,
 )
 from tasks import paths
-from tasks.artifact import PRODUCT, SCHEMA, check_store
-from tasks.progress import progress_bar
+from tasks.artifact import PRODUCT, SCHEMA, artifact_of, check_store
+from tasks.progress import progress_bar, say
 from tasks.remote_files import RemoteError, RemoteFiles
 from tasks.store_catalogue import Entry, resolve_prefix
 from tasks.store_verification import NotAsDescribed, verify_result
@@ -35,6 +35,7 @@ from tasks.store_verification import NotAsDescribed, verify_result
 STORE, INDEX, MANIFESTS, RUNS = "store", "index", "manifests", "runs"
 """The folders of a location; `runs/<run>/run.json` holds what that run's report refers to, for `agentevol data gc`."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_HASH = re.compile(r"[0-9a-f]{16}")
 _FOLDER_NAME = re.compile(r"[a-z][a-z0-9-]*-v[A-Za-z0-9.]+-[0-9a-f]{16}")
 
 
@@ -123,29 +124,66 @@ class Remote:
         whole = bool(wanted) and all(_DIGEST.fullmatch(digest) for digest in wanted)
         index: dict[str, list[str]] = {}
         for place in [f"{INDEX}/{digest}" for digest in wanted] if whole else [INDEX]:
-            for file in self.files.find(place):
-                *_, digest, folder, hash_ = PurePosixPath(file.path).parts
+            for digest, folder, hash_ in self._index_entries(place):
                 index.setdefault(digest, []).append(f"{folder}/{hash_}")
         return index
 
-    def pull(self, selected: Mapping[str, Sequence[str]]) -> int:
+    def pull(self, selected: Mapping[str, Sequence[str]], *, everything: bool = False) -> int:
         """Copy folders into the store that are missing or incomplete there; returns how many. Raises IncompatibleSchema.
 
-        `selected`: digests, each with the folders that hold it (a part of the index).
+        `selected`: digests, each with the folders that hold it (a part of the index). The store has one result of a key: a complete one
+        stays, and of several that are there, the one of `manifests/` is copied. If the store then lacks a digest, RemoteError is raised
+        after all others were copied; with `everything`, one line says so instead.
         """
         check_store()
-        by_name = {folder.partition("/")[0]: (folder, digest) for digest, folders in selected.items() for folder in folders}
+        by_name: dict[str, list[tuple[str, str]]] = {}
+        for digest, folders in selected.items():
+            for folder in folders:
+                by_name.setdefault(folder.partition("/")[0], []).append((folder, digest))
         if unknown := [name for name in by_name if not _FOLDER_NAME.fullmatch(name)]:
             raise self.files.error(f"the index names {unknown[0]}, which is not a folder of a store")
-        missing = [entry for name, entry in by_name.items() if not is_complete(paths.store() / name)]
+        here: dict[str, str] = {}
+        new = 0
         with progress_bar("pulling") as progress:
-            for done, (folder, digest) in enumerate(missing, 1):
-                content = self.files.read(STORE, folder, MANIFEST)
-                if content is None:
-                    raise self.files.error(f"{STORE}/{folder}/{MANIFEST} is missing there; {_remedy(folder)}")
-                self._copy(folder.partition("/")[0], content, digest, "the index", folder)
-                progress(done, len(missing))
-        return len(missing)
+            for done, (name, versions) in enumerate(by_name.items(), 1):
+                digest_here = _digest_here(name)
+                if digest_here is None:
+                    digest_here = self._pull(name, versions)
+                    new += 1
+                here[name] = digest_here
+                progress(done, len(by_name))
+        if lacking := [digest for digest in selected if digest not in here.values()]:
+            message = self._explain_lacking(lacking, selected, here)
+            if not everything:
+                raise self.files.error(message)
+            say(f"{self.url}: {message}")
+        return new
+
+    def _pull(self, name: str, versions: Sequence[tuple[str, str]]) -> str:
+        """Copy one of the versions (folder there, digest) into the store; returns its digest."""
+        current = self.find(name) if len(versions) > 1 else None
+        folder, digest = next((version for version in versions if current and version[0] == f"{name}/{current.hash}"), versions[0])
+        content = self.files.read(STORE, folder, MANIFEST)
+        if content is None:
+            raise self.files.error(f"{STORE}/{folder}/{MANIFEST} is missing there; {_remedy(folder)}")
+        self._copy(name, content, digest, "the index", folder)
+        return digest
+
+    def _explain_lacking(self, lacking: Sequence[str], selected: Mapping[str, Sequence[str]], here: Mapping[str, str]) -> str:
+        digest = lacking[0]
+        name = selected[digest][0].partition("/")[0]
+        others = f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else ""
+        return (
+            f"{digest[:12]}{others} was not pulled: runs/store/{name} has another result of the same step (sha256 {here[name][:12]});"
+            f" another kind of machine can cause this. To get it, move that folder away and pull {digest[:12]}"
+        )
+
+    def _index_entries(self, place: str) -> Iterator[tuple[str, str, str]]:
+        """The digest, the folder and the hash of every result in this part of the index."""
+        for file in self.files.find(place):
+            _, *parts = PurePosixPath(file.path).parts
+            if len(parts) == 3 and _DIGEST.fullmatch(parts[0]) and is_version(parts[2]):
+                yield parts[0], parts[1], parts[2]
 
     def _push(self, entry: Entry) -> bool:
         shared = self.find(entry.root.name)
@@ -153,7 +191,7 @@ class Remote:
             return False
         if not is_complete(entry.root):
             raise incomplete_folder_error(entry.root, "its files differ from its manifest")
-        is_new = not self.files.find(f"{INDEX}/{entry.artifact.digest}/{entry.root.name}")
+        is_new = not any(self._index_entries(f"{INDEX}/{entry.artifact.digest}/{entry.root.name}"))
         if is_new or shared is None:
             self._upload(entry.root)
             self._claim(entry.root)
@@ -211,6 +249,17 @@ def select_remote(index: dict[str, list[str]], prefixes: Sequence[str], url: str
 def manifest_hash(content: bytes) -> str:
     """The name of a version of a result at a location: 16 hexadecimal digits of its manifest's SHA-256."""
     return hashlib.sha256(content).hexdigest()[:16]
+
+
+def is_version(name: str) -> bool:
+    """Whether it has the form of `manifest_hash`."""
+    return bool(_HASH.fullmatch(name))
+
+
+def _digest_here(name: str) -> str | None:
+    """The digest of a complete folder of the store; None if it is missing or incomplete."""
+    root = paths.store() / name
+    return artifact_of(read_manifest(root), root).digest if is_complete(root) else None
 
 
 def _remedy(folder: str) -> str:

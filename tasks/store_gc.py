@@ -2,13 +2,15 @@
 
 Invariant: a result stays if a root reaches it: it is a root, or something that stays was made from it, or it only describes what stays
 (scores, the gate's findings). Roots are what the reports of runs and MLflow's registered models refer to, and whatever was used lately, so
-that a run in progress keeps all that it builds on. A result is removed manifest first: it is complete or absent at any time.
+that a run in progress keeps all that it builds on. A result is removed manifest first: it is complete or absent at any time. A record or
+a manifest that cannot be read ends the command: what it protects is not known.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -21,9 +23,11 @@ from tasks import paths
 from tasks.artifact import check_store
 from tasks.shared_store import LINEAGE_FILES
 from tasks.store_catalogue import DATA, MODEL, input_digests
-from tasks.store_exchange import INDEX, MANIFESTS, RUNS, STORE, Remote, manifest_hash
+from tasks.store_exchange import INDEX, MANIFESTS, RUNS, STORE, Remote, is_version, manifest_hash
 
 DAY = 86400.0
+IN_USE = DAY
+"""Seconds since its last use in which a result counts as used by a run in progress, which does not touch the folders that it reads."""
 _ALWAYS_KEPT = "pretrain"
 """The task of a base model: it belongs to no run, and takes hours."""
 _CHEAP = "roll_out_random"
@@ -79,8 +83,19 @@ def _reached(results: Sequence[StoredResult], roots: Iterable[str]) -> set[str]:
 
 def report_digests() -> set[str]:
     """The digests in the reports of runs/. Raises IncompleteFolder for a record that cannot be read, because it protects results."""
-    files = [file for name in LINEAGE_FILES for file in (paths.root() / "runs").glob(f"*/{name}")]
-    return {digest for file in files for digest in _digests_of_report(file.read_bytes(), str(file))}
+    digests: set[str] = set()
+    runs = paths.root() / "runs"
+    for run in os.listdir(runs) if runs.exists() else ():  # `glob` leaves out folders that it cannot enter
+        for file in (runs / run / name for name in LINEAGE_FILES):
+            try:
+                digests |= _digests_of_report(file.read_bytes(), str(file))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise IncompleteFolder(
+                    f"{file} cannot be read ({error.strerror}), so nothing was removed; make it readable, or remove that run's folder"
+                ) from None
+    return digests
 
 
 def registered_digests() -> set[str]:
@@ -96,12 +111,16 @@ def registered_digests() -> set[str]:
 
 def shared_digests(remote: Remote) -> set[str]:
     """The digests in the reports of all machines that use this shared store."""
-    reports = remote.files.read_all([file.path for file in remote.files.find(RUNS)])
+    records = [file.path for file in remote.files.find(RUNS) if PurePosixPath(file.path).name in LINEAGE_FILES]
+    reports = remote.files.read_all(records)
     return {digest for path, content in reports.items() for digest in _digests_of_report(content, f"{remote.url}: {path}")}
 
 
 def list_store() -> list[StoredResult]:
-    """All folders of the store, unfinished ones and those that a kill left included. Raises IncompatibleSchema."""
+    """All folders of the store, unfinished ones and those that a kill left included.
+
+    Raises IncompatibleSchema, and IncompleteFolder for a manifest that is there but cannot be read.
+    """
     check_store()
     return [_result_of(folder) for folder in sorted(paths.store().glob("*/"))]
 
@@ -110,8 +129,9 @@ def list_location(remote: Remote) -> list[StoredResult]:
     """All versions of results at a location. Reads its whole listing and every manifest."""
     versions: dict[tuple[str, str], list[Any]] = {}
     for file in remote.files.find(STORE):
-        _, name, version, *_ = PurePosixPath(file.path).parts
-        versions.setdefault((name, version), []).append(file)
+        _, *parts = PurePosixPath(file.path).parts
+        if len(parts) > 2 and is_version(parts[1]):
+            versions.setdefault((parts[0], parts[1]), []).append(file)
     visible = {file.path: file for folder in (INDEX, MANIFESTS) for file in remote.files.find(folder)}
     indexed = {PurePosixPath(path).parts[2:] for path in visible if path.startswith(f"{INDEX}/")}
     current = {
@@ -150,16 +170,20 @@ def remove_from_location(remote: Remote, result: StoredResult) -> bool:
     return True
 
 
-def beyond_limit(results: Iterable[StoredResult], limit: float, remote: Remote) -> Iterator[StoredResult]:
+def beyond_limit(results: Iterable[StoredResult], limit: float, remote: Remote, min_age: float, now: float) -> Iterator[StoredResult]:
     """Of the store's results, those to remove so that at most `limit` bytes stay: what was used longest ago goes first.
 
-    Only what the shared store has with the same digest: a run fetches it again when it needs it.
+    Only what the shared store has with the same digest: a run fetches it again when it needs it. What was used less than `min_age` seconds
+    before `now`, and what that was made from, stays: a run in progress holds its folders and does not look for them again.
     """
     complete = [result for result in results if result.digest]
     total = sum(result.size for result in complete)
+    in_use = _reached(complete, {result.digest for result in complete if now - result.used < min_age})
     for result in sorted(complete, key=lambda result: result.used):
         if total <= limit:
             return
+        if result.digest in in_use:
+            continue
         shared = remote.find(result.name)
         if shared and shared.digest == result.digest:
             total -= result.size
@@ -171,7 +195,9 @@ def _result_of(folder: Path) -> StoredResult:
     size, newest = sum(file.st_size for file in files), max([folder.stat().st_mtime, *(file.st_mtime for file in files)])
     try:
         manifest = read_manifest(folder)
-    except IncompleteFolder:
+    except IncompleteFolder as error:
+        if isinstance(error.__context__, OSError) and not isinstance(error.__context__, FileNotFoundError):
+            raise  # it may be complete, and name inputs that stay
         return StoredResult(folder.name, size, newest)
     if folder.name.startswith("."):  # of a process that was killed
         return StoredResult(folder.name, size, newest)

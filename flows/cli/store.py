@@ -77,13 +77,19 @@ def push(
     digests: Digests = None,
     run: Annotated[str, typer.Option(help="All datasets and models that the report of this run refers to (its folder in runs/).")] = "",
 ) -> None:
-    """Copy results from the store (datasets, models, scores) to a shared location."""
+    """Copy results from the store (datasets, models, scores) to a shared location, with the records by which gc keeps them there."""
     with one_line_errors():
-        from tasks.store_catalogue import select
+        from tasks.shared_store import record_digest, record_run
+        from tasks.store_catalogue import run_folders, select
         from tasks.store_exchange import Remote
 
-        entries = select(digests or [], run)
-        new = Remote(url).push(entries)
+        entries, remote = select(digests or [], run), Remote(url)
+        # The records first: a clean-up at the same time then keeps what is already there.
+        for folder in [] if digests else run_folders(run):
+            record_run(remote, folder)
+        for digest in {entry.artifact.digest for entry in entries} if digests else ():
+            record_digest(remote, digest)
+        new = remote.push(entries)
     typer.echo(f"{new} results pushed to {url}, {len(entries) - new} were already there")
 
 
@@ -95,7 +101,7 @@ def pull(url: Url, digests: Digests = None) -> None:
 
         remote = Remote(url)
         selected = select_remote(remote.read_index(digests or []), digests or [], url)
-        new = remote.pull(selected)
+        new = remote.pull(selected, everything=not digests)
     typer.echo(f"{new} results pulled from {url}; agentevol data list --all shows them")
 
 
@@ -106,7 +112,10 @@ def collect_garbage(
     min_age: Annotated[float, typer.Option(min=0, help="Days: newer results (by last use or writing) stay, with their inputs.")] = 14,
     keep_gb: Annotated[
         float | None,
-        typer.Option(min=0, help="At most this many GB stay in runs/store: the least recently used results that URL also has are removed."),
+        typer.Option(
+            min=0,
+            help="At most this many GB stay in runs/store: the least recently used results that URL also has go, but none of the last day.",
+        ),
     ] = None,
 ) -> None:
     """Remove results that no run's report and no registered model reaches, here and in a shared store; by default, only list them."""

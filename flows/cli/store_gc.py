@@ -12,6 +12,7 @@ from tasks.store_catalogue import NotFound
 from tasks.store_exchange import Remote
 from tasks.store_gc import (
     DAY,
+    IN_USE,
     StoredResult,
     beyond_limit,
     list_location,
@@ -39,8 +40,14 @@ def clean(url: str | None, delete: bool, min_age: float, keep_gb: float | None) 
     if keep_gb is not None:
         gone = set(garbage)
         kept = [result for result in results if result not in gone]
-        surplus = list(beyond_limit(kept, keep_gb * 1e9, remote))
+        surplus = list(beyond_limit(kept, keep_gb * 1e9, remote, min(min_age * DAY, IN_USE), now))
         yield from _remove("runs/store", surplus, kept, delete, remove_from_store, now, "also in the shared store")
+        over = _complete_bytes(kept) - _complete_bytes(surplus) - keep_gb * 1e9
+        if over > 0:
+            yield (
+                f"runs/store: {over / 1e6:.2f} MB over --keep-gb {keep_gb:g}: the rest is not in the shared store with the same digest, was"
+                " used in the last day, is an input of what was, or is a base model"
+            )
     there = list_location(remote)
     garbage = unreachable(there, roots | shared_digests(remote), min_age * DAY, now)
     yield from _remove(remote.url, garbage, there, delete, lambda result: remove_from_location(remote, result), now, "unreachable")
@@ -66,6 +73,10 @@ def _remove(
     verb = "removed" if delete else "would be removed"
     count = f"{len(removed)} of {len(results)} results {verb} ({reason}), {_megabytes(removed)} of {_megabytes(results)}"
     yield f"{where}: {count}" + ("" if delete or not removed else "; --delete removes them")
+
+
+def _complete_bytes(results: Sequence[StoredResult]) -> int:
+    return sum(result.size for result in results if result.digest)
 
 
 def _megabytes(results: Sequence[StoredResult]) -> str:

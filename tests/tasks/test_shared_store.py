@@ -13,15 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 import tasks.remote_files
 from agentevol.data.artifact_folder import MANIFEST, folder_digest
 from agentevol.settings.schema import Params
+from flows.cli.store import data as commands
 from tasks import paths, shared_store
-from tasks.artifact import Artifact
+from tasks.artifact import Artifact, store_folder
 from tasks.remote_files import RemoteError, RemoteFiles
 from tasks.run_identity import run_key
 from tasks.shared_store import evict
+from tasks.store_catalogue import select
 from tasks.store_exchange import Remote
 from tests.tasks.sharing import Machine, compute, job, letters
 
@@ -228,6 +232,49 @@ def test_of_two_different_results_the_first_stays_and_the_other_machine_keeps_it
     assert f"already has a different result of this step (sha256 {first.digest[:12]}, here {own.digest[:12]})" in message
     machine("three", folder_url)
     assert compute(letters([]), letter="a") == first
+
+
+def test_a_pull_says_which_digest_it_did_not_copy_because_the_step_has_another_result_here(
+    machine: Machine, folder_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pull(*arguments: str) -> Result:
+        return CliRunner().invoke(commands, ["pull", folder_url, *arguments])
+
+    machine("one", folder_url)
+    first = compute(letters([]), letter="a")
+    machine("two", "")
+    own = compute(letters([], "!"), letter="a")  # computed on another kind of machine
+    compute(letters([]), letter="b")
+    remote = Remote(folder_url)
+    assert remote.push(select([])) == 2  # now the step has two results there
+    result = pull(first.digest[:12])
+    assert result.exit_code == 1
+    assert f"{first.digest[:12]} was not pulled: runs/store/{store_folder(own).name} has another result" in result.output
+    result = pull()  # keeps what is here, and says so
+    assert result.exit_code == 0
+    assert "0 results pulled" in result.output
+    assert first.digest[:12] in capsys.readouterr().err + result.output
+    store_folder(own).rename(paths.root() / "moved")
+    assert "1 results pulled" in pull(first.digest[:12]).output
+    assert {entry.artifact.digest for entry in select([])} >= {first.digest}
+
+
+def test_of_two_results_of_a_step_a_pull_of_everything_takes_the_one_that_runs_use(machine: Machine, folder_url: str) -> None:
+    results = {}
+    for name, suffix in (("one", "!"), ("two", "")):
+        machine(name, "")
+        results[name] = compute(letters([], suffix), letter="a").digest
+    for first, second in (("one", "two"), ("two", "one")):  # one of them comes last in the order of the digests
+        url = f"{folder_url}-{first}"
+        for name in (first, second):
+            machine(name, "")
+            Remote(url).push(select([]))
+        machine(f"pulls the one of {first}", "")
+        remote = Remote(url)
+        assert remote.pull(remote.read_index(), everything=True) == 1
+        assert [entry.artifact.digest for entry in select([])] == [results[first]]
+        with pytest.raises(RemoteError, match=f"{results[second][:12]} was not pulled: runs/store/letters-v1-"):
+            remote.pull(remote.read_index([results[second]]))
 
 
 def test_an_evicted_result_is_computed_again_everywhere(machine: Machine, url: str) -> None:

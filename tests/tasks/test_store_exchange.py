@@ -103,6 +103,24 @@ def test_pushed_results_are_pulled_byte_for_byte(digests: dict[str, str], locati
     assert folder_digest(paths.store()) == before
 
 
+def test_what_a_killed_upload_left_in_the_index_is_no_result(digests: dict[str, str], tmp_path: Path) -> None:
+    """Killed between the temporary file of an index entry and its name: after it, or instead of it."""
+    remote = Remote(str(tmp_path / "shared"))
+    remote.push(select([]))
+    there = remote.read_index()
+    for entry in list((tmp_path / "shared" / "index").glob("*/*/*")):
+        entry.with_name(f"{entry.name}.ab12cd34.tmp").touch()
+    assert remote.read_index() == there
+    assert remote.read_index([digests["model"]]) == {digests["model"]: there[digests["model"]]}
+    shutil.move(paths.store(), tmp_path / "store")
+    assert remote.pull(remote.read_index()) == 2
+    [entry] = (tmp_path / "shared" / "index" / digests["model"]).glob("*/????????????????")
+    entry.unlink()
+    shutil.rmtree(tmp_path / "shared" / "manifests")
+    assert remote.push(select([])) == 1
+    assert set(remote.read_index()) == set(digests.values())
+
+
 def test_damaged_results_are_not_pulled(digests: dict[str, str], tmp_path: Path) -> None:
     remote = Remote(str(tmp_path / "shared"))
     remote.push(select([]))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from typer.testing import CliRunner
 
+from agentevol.data.artifact_folder import MANIFEST
 from flows.cli.store import data as commands
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
+from tasks.remote_files import RemoteError
 from tasks.shared_store import publish_run, use_shared_store
 from tasks.store_exchange import Remote
 from tasks.store_gc import DAY, list_location, list_store, report_digests, shared_digests, unreachable
@@ -155,13 +161,32 @@ def test_the_local_copy_can_be_bounded_by_what_the_shared_store_has(run: dict[st
     report("M1-K1-s0-abcdef", *run.values())
     for name in ("base", "model", "other"):
         remote.publish(folder(run[name]))
+    grow_old(days=2)
     grow_old(folder(run["model"]))
     size = {result.name: result.size for result in list_store()}
     keep = (sum(size.values()) - 1) / 1e9  # one result too many
-    assert "1 of 5 results removed (also in the shared store)" in gc(url, "--keep-gb", f"{keep:.9f}", "--delete")
+    bounded = gc(url, "--keep-gb", f"{keep:.9f}", "--delete")
+    assert "1 of 5 results removed (also in the shared store)" in bounded
+    assert "over --keep-gb" not in bounded
     assert not folder(run["model"]).exists()
     assert "2 of 4 results removed (also in the shared store)" in gc(url, "--keep-gb", "0", "--delete")
     assert {part.name for part in paths.store().iterdir()} == {folder(run[name]).name for name in ("scores", "judged")}
+
+
+def test_a_bound_removes_nothing_that_a_run_uses_at_this_moment(run: dict[str, Artifact], tmp_path: Path) -> None:
+    """`model` was stored just now, from `base`; only `other` may go. Where nothing runs, `--min-age 0` lets all go."""
+    url = f"file://{tmp_path}/shared"
+    for name in ("base", "model", "other"):
+        Remote(url).publish(folder(run[name]))
+    report("M1-K1-s0-abcdef", *run.values())
+    grow_old(days=2)
+    grow_old(folder(run["model"]), days=0)
+    limited = gc(url, "--keep-gb", "0", "--delete")
+    assert "1 of 5 results removed (also in the shared store)" in limited
+    left = sum(result.size for result in list_store()) / 1e6
+    assert f"runs/store: {left:.2f} MB over --keep-gb 0: the rest is not in the shared store with the same digest, was used" in limited
+    assert {part.name for part in paths.store().iterdir()} == {folder(run[name]).name for name in ("base", "model", "scores", "judged")}
+    assert "2 of 4 results removed (also in the shared store)" in gc(url, "--keep-gb", "0", "--delete", "--min-age", "0")
 
 
 def test_a_bound_needs_a_place_to_fetch_from(project: Path) -> None:
@@ -177,3 +202,148 @@ def test_a_record_that_cannot_be_read_stops_the_removal(run: dict[str, Artifact]
     assert result.exit_code == 1
     assert "run.json is not a valid record of a run, so nothing was removed" in result.output
     assert len(list(paths.store().iterdir())) == 5
+
+
+class OverloadedFolder(LocalFileSystem):  # type: ignore[misc]
+    """The first read of every file fails, as many reads of S3 at once do; one folder cannot be listed."""
+
+    cachable = False
+    closed = "none"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: set[str] = set()
+
+    def cat_file(self, path: str, **options: Any) -> bytes:
+        if path not in self.failed:
+            self.failed.add(path)
+            raise OSError(errno.EBUSY, "Please reduce your request rate.")
+        return bytes(super().cat_file(path, **options))
+
+    def ls(self, path: str, detail: bool = False, **options: Any) -> list[Any]:
+        if path.endswith(self.closed):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return list(super().ls(path, detail, **options))
+
+
+@pytest.fixture
+def overloaded(run: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """A shared store that is hard to read, with a model that the report of a run protects; its name has the form of a pattern."""
+    monkeypatch.setattr("tasks.remote_files.FIRST_PAUSE", 0.001)
+    use_shared_store(f"file://{tmp_path}/shared")
+    compute(learn, name="policy", start=compute(learn, name="base"))
+    publish_run(report("M1-K[1]-s0-abcdef", run["model"]))
+    remote = Remote(f"file://{tmp_path}/shared")
+    remote.files._files = OverloadedFolder()
+    return remote
+
+
+def test_a_read_that_fails_once_makes_nothing_unreachable(overloaded: Remote, run: dict[str, Artifact]) -> None:
+    results, roots = list_location(overloaded), shared_digests(overloaded)
+    assert {result.digest for result in results} == {run["base"].digest, run["model"].digest}
+    assert roots == {run["model"].digest}
+    assert unreachable(results, roots, 0, time.time() + DAY) == []
+
+
+@pytest.mark.parametrize("closed", ["/runs", "/runs/M1-K[1]-s0-abcdef"])
+def test_a_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(overloaded: Remote, closed: str) -> None:
+    overloaded.files._files.closed = closed
+    with pytest.raises(RemoteError, match=r"shared: could not list runs\S*: Permission denied$"):
+        shared_digests(overloaded)
+
+
+def test_a_run_whose_folder_is_a_link_protects_its_results(overloaded: Remote, run: dict[str, Artifact], tmp_path: Path) -> None:
+    folder = tmp_path / "shared" / "runs" / "M1-K[1]-s0-abcdef"
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    assert shared_digests(overloaded) == {run["model"].digest}
+
+
+def test_a_shared_store_on_s3_that_is_overloaded_while_it_is_cleaned_loses_nothing(
+    run: dict[str, Artifact], s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.remote_files.FIRST_PAUSE", 0.001)
+    url, failed = f"s3://{s3_server.new_bucket()}/agentevol", set[str]()
+    use_shared_store(url)
+    compute(learn, name="policy", start=compute(learn, name="base"))
+    publish_run(report("M1-K1-s0-abcdef", run["model"]))
+    s3_server.fails = lambda request: request not in failed and not failed.add(request)  # type: ignore[func-returns-value]
+    remote = Remote(url)
+    results, roots = list_location(remote), shared_digests(remote)
+    assert len(results) == 2
+    assert len(failed) > 5
+    assert unreachable(results, roots, 0, time.time() + DAY) == []
+
+
+def close_the_run(page: Path, model: Path) -> None:
+    page.rename(page.parent.parent / "moved")
+    page.symlink_to(page.name)  # leads to itself: whatever is in it cannot be read
+
+
+def make_the_record_a_folder(page: Path, model: Path) -> None:
+    (page / "run.json").rename(page / "moved.json")
+    (page / "run.json").mkdir()
+
+
+def make_the_manifest_a_folder(page: Path, model: Path) -> None:
+    (model / MANIFEST).rename(model / "moved.json")
+    (model / MANIFEST).mkdir()
+
+
+@pytest.mark.parametrize("hide", [close_the_run, make_the_record_a_folder, make_the_manifest_a_folder])
+def test_what_cannot_be_read_here_stops_the_removal(run: dict[str, Artifact], hide: Callable[[Path, Path], None]) -> None:
+    hide(report("M1-K1-s0-abcdef", run["model"]), folder(run["model"]))
+    grow_old()
+    result = CliRunner().invoke(commands, ["gc", "--delete"])
+    assert result.exit_code == 1, result.output
+    assert "cannot be read" in result.output
+    assert len(list(paths.store().iterdir())) == 5
+
+
+def test_files_that_are_no_results_and_no_records_change_nothing_at_a_location(run: dict[str, Artifact], tmp_path: Path) -> None:
+    remote = Remote(f"file://{tmp_path}/shared")
+    remote.publish(folder(run["base"]))
+    before = list_location(remote)
+    [entry] = (tmp_path / "shared" / "index").glob("*/*/*")
+    other = [entry.with_name(f"{entry.name}.ab12cd34.tmp"), tmp_path / "shared" / "index" / ".DS_Store"]  # of a killed upload, of macOS
+    other += [tmp_path / "shared" / "store" / name for name in (".DS_Store", f"{folder(run['base']).name}/.DS_Store", "notes/old/text")]
+    other += [tmp_path / "shared" / "manifests" / "x.json.ab12cd34.tmp", tmp_path / "shared" / "runs" / "M1" / "run.json.ab12cd34.tmp"]
+    for file in other:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{")
+    assert list_location(remote) == before
+    assert shared_digests(remote) == set()
+    assert "0 of 1 results removed" in gc(remote.url, "--delete")
+
+
+@pytest.mark.parametrize("what", ["run", "digests", "everything"])
+def test_what_was_pushed_stays_when_another_machine_cleans_up(
+    run: dict[str, Artifact], what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "shared")
+    report("M1-K1-s0-abcdef", run["base"], run["model"])
+    names = {"run": ["--run", "runs/M1-K1-s0-abcdef/"], "digests": [run["base"].digest, run["model"].digest[:12]], "everything": []}
+    for _ in range(2):  # the second time, all is there
+        result = CliRunner().invoke(commands, ["push", url, *names[what]])
+        assert result.exit_code == 0, result.output
+    grow_old(*(part for part in (tmp_path / "shared").rglob("*") if part.is_file()))
+    (tmp_path / "another machine").mkdir()
+    monkeypatch.chdir(tmp_path / "another machine")
+    gc(url, "--delete")
+    stays = {"base", "model", "scores"} if what == "everything" else {"base", "model"}  # what describes a model stays with it
+    assert {entry.name for entry in list_location(Remote(url))} == {folder(run[name]).name for name in stays}
+    for record in (tmp_path / "shared" / "runs").iterdir():
+        assert record.name in ("M1-K1-s0-abcdef", f"pushed-{run['base'].digest[:12]}", f"pushed-{run['model'].digest[:12]}")
+        shutil.rmtree(record)
+    assert f"{len(stays)} of {len(stays)} results removed" in gc(url, "--delete")
+
+
+def test_runs_of_the_same_name_on_two_machines_protect_the_results_of_both(run: dict[str, Artifact], tmp_path: Path) -> None:
+    use_shared_store(f"file://{tmp_path}/shared")
+    page = report("M1-K1-s0-abcdef", run["model"])
+    for _ in range(2):
+        publish_run(page)
+    shutil.rmtree(page)
+    publish_run(report("M1-K1-s0-abcdef", run["other"]))  # other bits on another kind of machine
+    assert shared_digests(Remote(f"file://{tmp_path}/shared")) == {run["model"].digest, run["other"].digest}
+    assert len(list((tmp_path / "shared" / "runs").glob("*/*"))) == 2

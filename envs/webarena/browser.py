@@ -9,6 +9,7 @@ import atexit
 import importlib.util
 import os
 import queue
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -21,11 +22,18 @@ _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 _CALL_TIMEOUT_SECONDS = 60.0
 """For a whole action, which may be several Playwright calls."""
 PLAYWRIGHT_TIMEOUT_MS = 15_000
+_ENDED = re.compile(r"has been closed|connection closed|(?:page|target) crashed", re.IGNORECASE)
 Result = TypeVar("Result")
 
 
 class BrowserDied(RuntimeError):
     """The browser ended or hung. The episode cannot continue, but a new one can start."""
+
+
+def has_ended(error: Exception) -> bool:
+    """Whether a Playwright error says that the page, the browser or Playwright's own process has ended."""
+    # A message may quote what the policy wrote: a URL (only the text before it counts), or a key, which has no spaces.
+    return _ENDED.search(str(error).partition("://")[0]) is not None
 
 
 def chromium_path() -> str | None:
@@ -66,7 +74,7 @@ class Browser:
         except TimeoutError:
             raise BrowserDied(f"the browser did not answer within {_CALL_TIMEOUT_SECONDS:.0f} s") from None
         except Error as error:
-            if "closed" in str(error) or "crashed" in str(error).lower():
+            if has_ended(error):
                 raise BrowserDied(f"the browser ended: {str(error).splitlines()[0]}") from None
             raise
 

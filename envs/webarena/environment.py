@@ -64,7 +64,7 @@ class WebArena(TextEnv):
     """
 
     name: ClassVar[str] = "webarena"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = TASK_TYPES
     sizes: ClassVar[Sizes] = Sizes(instructions=812, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 25
@@ -189,7 +189,7 @@ def _open_own_sites(start_url: str) -> _OpenEpisode:
     server = running_server()
     browser = _shared_browser((*_CHROMIUM_FLAGS, f"--host-resolver-rules=MAP *.test 127.0.0.1:{server.port}, MAP * ~NOTFOUND"))
     episode, database = server.open_episode()
-    sites = frozenset((site.host, port) for site in SITES.values() for port in (80, 443))
+    sites = frozenset((site.host, 80) for site in SITES.values())  # their server speaks plain HTTP
     session = browser.call(lambda chromium: BrowserSession(chromium, start_url, sites, {"x-episode": episode}))
     return _OpenEpisode(browser, session, database, lambda: server.close_episode(episode))
 

@@ -117,12 +117,22 @@ def test_episodes_do_not_see_each_others_changes(env: WebArena) -> None:
 
 @needs_browser
 @pytest.mark.parametrize(
-    "url", ["http://example.com", "file:///etc/passwd", "javascript:alert(1)", "http://127.0.0.1:80", "chrome://version", "x.test"]
+    "url",
+    [
+        "http://example.com",
+        "https://shop.test/cart?state=closed",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "http://127.0.0.1:80",
+        "chrome://version",
+        "x.test",
+    ],
 )
 def test_only_the_sites_can_be_opened(env: WebArena, url: str) -> None:
     env.reset(options={"item_id": "webarena_0"})
     assert "Only the sites" in env.step(f"goto [{url}]")[0]
     assert env.step("goto [//[]")[0] == "That is no address."
+    assert "URL: http://shop.test/cart" in env.step("goto [http://shop.test/cart]")[0]
 
 
 @needs_browser
@@ -162,6 +172,7 @@ def test_typing_replaces_the_text_and_enter_submits(env: WebArena) -> None:
     assert "value: 'kite'" in env.step(f"type [{textbox_id}] [kite] [0]")[0]
     assert "4 products found" in env.step("press [enter]")[0]
     assert "could not do that" in env.step("press [Nokey]")[0]
+    assert "could not do that" in env.step("press [closed]")[0], "a key of this name does not mean that the browser has ended"
 
 
 @needs_browser

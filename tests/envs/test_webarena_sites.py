@@ -74,6 +74,47 @@ def test_a_task_file_on_external_sites(tmp_path: Path, site: str) -> None:
     env.close()
 
 
+class _Unfinished(_PageHandler):
+    """Ends the connection without a reply where the path says so."""
+
+    def do_GET(self) -> None:
+        if not self.path.startswith("/broken"):
+            super().do_GET()
+
+
+@needs_browser
+@pytest.mark.filterwarnings("ignore:Chromium shows external sites without its sandbox")
+def test_a_page_that_fails_to_load_does_not_affect_the_next_ones(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Unfinished)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    file = task_file(tmp_path, {"eval_types": ["url_match"], "reference_url": "__SHOPPING__/next"})
+    env = WebArena(config=file, urls={"shopping": url})
+    env.reset(options={"item_id": "webarena_0"})
+    for number in range(3):
+        for failing in ("broken", "broken?state=closed", "broken/page has been closed"):
+            assert env.step(f"goto [{url}/{failing}]")[0] == "This page could not be opened."
+        for name in ("one", "two"):
+            assert f"heading 'Page /{name}{number}'" in env.step(f"goto [{url}/{name}{number}]")[0]
+    env.close()
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("message", "ended"),
+    [
+        ("Page.goto: Target page, context or browser has been closed\nCall log: navigating to http://a.test/", True),
+        ("Playwright connection closed", True),
+        ("Page.evaluate: Target crashed", True),
+        ("Page.goto: net::ERR_FAILED at https://code.test/issues?state=closed", False),
+        ("Page.goto: net::ERR_FAILED at https://code.test/it has been closed", False),
+        ('Keyboard.press: Unknown key: "closed"', False),
+    ],
+)
+def test_what_the_policy_wrote_is_no_sign_that_the_browser_has_ended(message: str, ended: bool) -> None:
+    assert browser.has_ended(RuntimeError(message)) is ended
+
+
 class _ManyLinks(BaseHTTPRequestHandler):
     """A page that leads to another server in every way, and counts the requests that arrive."""
 

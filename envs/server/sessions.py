@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from envs.base import TextEnv, UnknownItem
+from envs.base import EnvironmentFull, TextEnv, UnknownItem
 from envs.registry import environment_class
 from envs.server.metrics import Metrics
 from envs.server.workers import AllThreadsBusy, CallTimeout, Workers
@@ -117,7 +117,11 @@ class Sessions:
                 except UnknownItem as error:
                     return error
 
-            result = await self._run(session, "reset", reset)
+            try:
+                result = await self._run(session, "reset", reset)
+            except SessionError:
+                session.last_request = session.last = None  # the environment may have ended the earlier episode already
+                raise
             if isinstance(result, UnknownItem):
                 raise SessionError(404, str(result), "item")
             session.last_request, session.last = None, StepResult(result[0], 0.0, False, False, 0, result[1])
@@ -234,6 +238,8 @@ class Sessions:
             self._mean_seconds[environment, operation] += self.limits.step_seconds
             self.metrics.environment_errors[environment] += 1
             raise SessionError(504, f"{environment}: no answer to {operation} within {self.limits.step_seconds:g} s", "fault") from None
+        except EnvironmentFull as error:
+            raise SessionError(503, f"{environment} has no room for another episode: {error}", "full") from None
         # Named boundary: whatever an environment raises is its own error, reported to its own client alone.
         except Exception as error:
             self.metrics.environment_errors[environment] += 1

@@ -117,6 +117,20 @@ def test_an_environment_that_raises_ends_its_own_episode_with_the_cause(server: 
     assert step(server, broken, action="x").status_code == 200
 
 
+def test_an_environment_without_room_is_full_and_a_later_reset_works(server: str) -> None:
+    other, waiting = session(server), session(server)
+    step(server, other, action="fill")
+    try:
+        reply = httpx.post(f"{server}/sessions/{waiting}/reset", json={"item_id": "faulty_1"})
+        assert (reply.status_code, reply.json()["kind"], "retry-after" in reply.headers) == (503, "full", True)
+        assert "faulty has no room for another episode: close some" in reply.json()["error"]
+        assert "no episode yet" in step(server, waiting, action="x").text
+    finally:
+        step(server, other, action="empty")
+    assert httpx.post(f"{server}/sessions/{waiting}/reset", json={"item_id": "faulty_1"}).json()["observation"] == "number 1"
+    assert step(server, waiting, action="x").status_code == 200
+
+
 @pytest.mark.slow
 def test_an_environment_that_hangs_is_abandoned_while_the_others_continue() -> None:
     process, url = start("1800", "10", "1")

@@ -135,8 +135,7 @@ class Sessions:
         """
         async with session.lock:
             self._check_open(session)
-            if session.error is not None:
-                raise SessionError(409, f"an error has ended this episode: {session.error}; reset it", "fault")
+            self._check_no_error(session)
             if session.last is None:
                 raise SessionError(409, "this session has no episode yet; reset it")
             if turn is not None and turn != session.last.turn:
@@ -155,6 +154,7 @@ class Sessions:
         """What `function` reads from a session's environment, without a step; it waits for a running one. Raises SessionError."""
         async with session.lock:
             self._check_open(session)
+            self._check_no_error(session)
             env = session.env
 
             def read() -> _T | SessionError:
@@ -196,6 +196,10 @@ class Sessions:
     def _check_open(self, session: Session) -> None:
         if session.closed:
             raise SessionError(404, _NO_SESSION, "session")
+
+    def _check_no_error(self, session: Session) -> None:
+        if session.error is not None:
+            raise SessionError(409, f"an error has ended this episode: {session.error}; reset it", "fault")
 
     async def _create_env(self, environment: str) -> TextEnv:
         def create() -> TextEnv | str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from envs.webarena import WebArena, browser
+from envs.webarena.success_checks import PageContent, passes
 from tests.envs.webarena_pages import element_id_of, needs_browser, task_file
 
 NEXT_LINK = "link 'Next'"
@@ -98,6 +99,32 @@ def test_a_page_that_fails_to_load_does_not_affect_the_next_ones(tmp_path: Path)
             assert f"heading 'Page /{name}{number}'" in env.step(f"goto [{url}/{name}{number}]")[0]
     env.close()
     server.shutdown()
+
+
+class _FormPage:
+    """The page of a browser: a form that shows the saved price when it is loaded, and then what is typed."""
+
+    def __init__(self, url: str, saved: str, typed: str) -> None:
+        self.url, self.saved, self.shown = url, saved, typed
+
+    def goto(self, url: str) -> None:
+        # As a browser does, it loads nothing if only the part after # differs.
+        if "#" not in url or url.partition("#")[0] != self.url.partition("#")[0]:
+            self.shown = self.saved
+        self.url = url
+
+    def evaluate(self, script: str) -> str:
+        return self.shown
+
+
+@pytest.mark.parametrize("fragment", ["", "#price"])
+def test_a_page_is_checked_as_it_is_saved_and_not_as_it_is_shown(fragment: str) -> None:
+    url = f"http://shop.test/product/7{fragment}"
+    check, last = PageContent(url, "price.value", ("12.00",)), PageContent("last", "price.value", ("12.00",))
+    for saved, typed, passed in (("10.00", "12.00", False), ("12.00", "10.00", True)):
+        page = _FormPage(url, saved, typed)
+        assert passes(last, "", page, None) == (typed == "12.00")
+        assert passes(check, "", page, None) is passed
 
 
 @pytest.mark.parametrize(

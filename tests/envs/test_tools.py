@@ -225,6 +225,14 @@ def test_a_todo_change_is_judged_by_the_state_and_a_question_must_change_nothing
     assert env.step(f"finish with Action Input: {json.dumps({'answer': env.gold_answer})}")[1] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("answer", "reward"), [("cycle to the mill", 1.0), ("Swim ten lengths", 1.0), (["swim ten lengths"], 1.0), ("swim", 0.0)]
+)
+def test_each_of_two_todo_tasks_that_are_due_last_is_right(answer: object, reward: float) -> None:
+    env = start("todo", 37)
+    assert env.step(f"finish with Action Input: {json.dumps({'answer': answer})}")[1] == reward
+
+
 def test_todo_episodes_share_nothing() -> None:
     first, second = start("todo", 0), start("todo", 0)
     project = call_tool(first, "get_projects")[0]

@@ -35,6 +35,10 @@ class UnknownItem(KeyError):
         return str(self.args[0])
 
 
+class EnvironmentFull(RuntimeError):
+    """So many episodes of this environment run in this process that it has no room for another one. Nothing is broken: try again later."""
+
+
 class ExpertStuck(RuntimeError):
     """The scripted expert has no move left (a watchdog fired or no path exists): the episode yields no expert trajectory."""
 

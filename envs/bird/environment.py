@@ -40,12 +40,13 @@ class Bird(TextEnv):
     - A statement without rows (an error, not a SELECT, too slow) returns its error and costs a round; in AgentGym, any statement ends the
       episode. Here a query that failed to run is not an answer yet.
     - The gold query never leaves the environment; in AgentGym, every reply contains it.
+    - The clock of queries stands at 2025-01-01 00:00:00 UTC, so that a query gives the same rows on every day.
     - Queries are limited to 0.5 s, 1,000 rows and 10 MB of values, and run on a read-only copy in a separate process.
     - Episodes share no state; in AgentGym, the ninth session shares that of the first.
     """
 
     name: ClassVar[str] = "bird"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = ("bird",)
     sizes: ClassVar[Sizes] = Sizes(instructions=3200, eval=200, agent_traj=2000, agent_traj_l=3000)
     max_rounds: ClassVar[int] = 5

@@ -1,7 +1,8 @@
 """An environment that is played on one of AgentGym's servers, or on this project's server by AgentGym's protocol.
 
 Invariant: an error that such a server sends with status 200 raises ServerFailed, as does an answer to a well-formed action that the server
-could not parse, and a problem other than the one asked for; none of them is ever an observation, and none becomes reward 0.
+could not parse, and a problem other than the one asked for; none of them is ever an observation, and none becomes reward 0. A session
+number is never used after the server was seen to restart: its numbers begin again, so the number belongs to another episode.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from envs.remote.agentgym_selectors import goal_of, goal_on_server, selectors, w
 from envs.remote.client import CARD, ServerFailed, ServerUnavailable, SessionLost
 
 _TIMEOUT_SECONDS = 300.0  # the timeout of AgentGym's own clients
-_UNKNOWN_SESSION = re.compile(r"The id \d+ is not valid|has been deleted")
+_NEVER_GIVEN = re.compile(r"The id \d+ is not valid")
+_DELETED = "has been deleted"
 _LISTED_ACTIONS = re.compile(r"\nAvailable actions: (\[.*\])\s*$")
 _SHORT = 150
-_open_sessions: set[tuple[str, int]] = set()
-_open_sessions_lock = threading.Lock()
+_generations: dict[str, int] = {}
+"""How often the server of a URL was seen to restart. A session belongs to the generation in which it was asked for."""
+_open_sessions: set[tuple[str, int, int]] = set()
+"""(URL, generation, number) of the sessions of this process."""
+_sessions_lock = threading.Lock()
 
 
 class AgentGymEnv(TextEnv):
@@ -58,6 +63,7 @@ class AgentGymEnv(TextEnv):
         self.url = server.removeprefix("agentgym+").rstrip("/")
         self._client = httpx.Client(base_url=self.url, timeout=_TIMEOUT_SECONDS)
         self._session: int | None = None
+        self._generation = 0
         self._actions: list[str] | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -187,22 +193,42 @@ class AgentGymEnv(TextEnv):
             raise error if is_new else SessionLost(str(error)) from None
 
     def _create_session(self) -> None:
+        with _sessions_lock:
+            self._generation = _generations.setdefault(self.url, 0)
         reply = self._request("POST", "create", {"id": 0} if self.protocol.reset_reply == "text" else {})
         session = reply.get(self.protocol.id_field) if isinstance(reply, dict) else reply
         if isinstance(session, bool) or not isinstance(session, int):
             raise ServerFailed(f"{self.url} answered create with {_shortened(str(reply))}, which has no session number")
-        with _open_sessions_lock:
-            if (self.url, session) in _open_sessions:
-                raise ServerFailed(
-                    f"{self.url} gave session {session} twice, so two episodes would share it: AgentGym's servers do so when they have "
-                    "no room for more (BIRD: 8); lower rollout.concurrency or start the server again"
-                )
-            _open_sessions.add((self.url, session))
+        key = (self.url, self._generation, session)
+        with _sessions_lock:
+            is_taken = key in _open_sessions
+            _open_sessions.add(key)
+        if is_taken and self.base_name == "bird":
+            raise ServerFailed(
+                f"{self.url} gave session {session} twice, so two episodes would share it: AgentGym's BIRD server does so when it has no "
+                "room for more than 8; lower rollout.concurrency or start the server again"
+            )
+        if is_taken:  # the numbers count up, so they have begun again
+            self._note_restart()
+            raise SessionLost(f"{self.url} gave session {session} twice: it was restarted; reset() begins the episode")
         self._session = session
+
+    def _note_restart(self) -> None:
+        """The server has forgotten this environment's session, and so those of all others of its generation."""
+        with _sessions_lock:
+            if _generations.get(self.url, 0) == self._generation:
+                _generations[self.url] = self._generation + 1
+
+    def _forget_if_restarted(self) -> bool:
+        """Forget the session if the server was seen to restart since then. Whether there was such a session."""
+        if self._session is None or _generations[self.url] == self._generation:
+            return False
+        self._forget_session()
+        return True
 
     def _end_session(self) -> None:
         """Best effort: some of AgentGym's servers have no such route, and one that is gone has nothing to close."""
-        if self._session is None:
+        if self._forget_if_restarted() or self._session is None:
             return
         body = {self.protocol.id_field: self._session}
         self._forget_session()
@@ -213,11 +239,13 @@ class AgentGymEnv(TextEnv):
 
     def _forget_session(self) -> None:
         if self._session is not None:
-            with _open_sessions_lock:
-                _open_sessions.discard((self.url, self._session))
+            with _sessions_lock:
+                _open_sessions.discard((self.url, self._generation, self._session))
         self._session = None
 
     def _request(self, method: str, path: str, fields: dict[str, Any]) -> Any:
+        if self._forget_if_restarted():
+            raise SessionLost(f"{self.url} was restarted and lost the episode of {self.item_id}; reset() begins it again")
         if self._session is not None:
             fields = {self.protocol.id_field: self._session} | fields
         try:
@@ -225,6 +253,8 @@ class AgentGymEnv(TextEnv):
             response = self._client.request(method, f"/{path}", **arguments)
         except httpx.HTTPError as error:
             # The server may have been restarted, and its numbers begin again: the session's may soon belong to another client.
+            if not isinstance(error, httpx.TimeoutException):
+                self._note_restart()
             self._forget_session()
             raise ServerUnavailable(f"{self.url} does not answer: {type(error).__name__}: {error}") from None
         if response.status_code != 200:
@@ -235,7 +265,10 @@ class AgentGymEnv(TextEnv):
             raise ServerFailed(f"{self.url} answered {path} with something else than JSON: {_shortened(response.text)}") from None
         if isinstance(reply, dict) and "error" in reply:
             message = f"{self.url} answered {path} with an error: {str(reply['error'])[:300]}"
-            if _UNKNOWN_SESSION.search(str(reply["error"])):
+            never_given = _NEVER_GIVEN.search(str(reply["error"])) is not None
+            if self._session is not None and never_given:
+                self._note_restart()
+            if never_given or _DELETED in str(reply["error"]):
                 self._forget_session()
                 raise SessionLost(message)
             raise ServerFailed(message)

@@ -2,7 +2,7 @@
 
 Invariant: simulations in one JVM do not affect each other, and the same calls give the same text in every JVM: hash codes are a counter
 instead of addresses, each episode has a simulation of its own, and a lock serializes calls. When a JVM dies or does not answer, its
-simulations raise JvmDied; the next simulation starts a new JVM.
+simulations raise JvmDied; the next simulation starts a new JVM. A JVM never has more than MAX_SIMULATIONS.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import os
 import shutil
 import threading
 import weakref
+from contextlib import suppress
 from typing import Any
+
+from envs.base import EnvironmentFull
 
 MAX_MEMORY = "2g"
 MAX_SIMULATIONS = 40  # about 35 MB each; with more, a JVM of this memory spends its time on garbage collection
@@ -66,9 +69,15 @@ class Jvm:
             gateway_parameters=GatewayParameters(auto_field=True, port=port, read_timeout=CALL_TIMEOUT_SECONDS), java_process=process
         )
         self._lock = threading.Lock()
-        self.live_simulations = 0
+        self._count_lock = threading.Lock()
+        self._num_simulations = 0
         self.broken = False
         self._to_free: list[Any] = []
+
+    @property
+    def live_simulations(self) -> int:
+        """Those that are in use."""
+        return self._num_simulations - len(self._to_free)
 
     def call(self, function: Any, *arguments: Any) -> Any:
         """One call into the JVM. Raises JvmDied."""
@@ -84,19 +93,33 @@ class Jvm:
                 raise JvmDied(f"ScienceWorld does not answer: {' '.join(str(error).split())[:200]}") from None
 
     def new_simulation(self) -> Any:
-        """The Java object of a new simulation."""
+        """The Java object of a new simulation. Raises EnvironmentFull, JvmDied."""
         while self._to_free:
-            self.free(self._to_free.pop())
-        return self.call(lambda: self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface())
+            with suppress(IndexError):  # another thread was faster
+                self.free(self._to_free.pop())
+        with self._count_lock:
+            if self._num_simulations >= MAX_SIMULATIONS:
+                raise EnvironmentFull(
+                    f"{MAX_SIMULATIONS} simulations of ScienceWorld are running in this process, the maximum; close some of them, try "
+                    "again later, or lower rollout.concurrency"
+                )
+            self._num_simulations += 1
+        try:
+            return self.call(lambda: self._gateway.jvm.scienceworld.runtime.pythonapi.PythonInterface())
+        except JvmDied:
+            with self._count_lock:
+                self._num_simulations -= 1
+            raise
 
     def free(self, simulation: Any) -> None:
+        with self._count_lock:
+            self._num_simulations -= 1
         if not self.broken and self._process.poll() is None:
             self.call(self._gateway.detach, simulation)
 
     def free_later(self, simulation: Any) -> None:
         """Free a simulation that was garbage collected without `close` when the next one is made, since a call may be in progress now."""
-        self.live_simulations -= 1
-        self._to_free.append(simulation)
+        self._to_free.append(simulation)  # no lock: garbage may be collected while this thread holds it
 
     def stop(self) -> None:
         self._process.kill()
@@ -118,16 +141,11 @@ def get_jvm() -> Jvm:
 
 
 class Simulation:
-    """The simulation of one episode. Any call raises JvmDied if the JVM is gone; `close` frees the simulation."""
+    """The simulation of one episode. Raises EnvironmentFull. Any call raises JvmDied if the JVM is gone; `close` frees the simulation."""
 
     def __init__(self, task_type: str, variation: int, gold: bool = False) -> None:
         self._jvm = get_jvm()
-        if self._jvm.live_simulations >= MAX_SIMULATIONS:
-            raise JvmDied(
-                f"{MAX_SIMULATIONS} simulations are running in this process, the maximum; close some of them, or lower rollout.concurrency"
-            )
         self._java = self._jvm.new_simulation()
-        self._jvm.live_simulations += 1
         self._finalizer = weakref.finalize(self, self._jvm.free_later, self._java)
         self._jvm.call(self._java.load, task_type, variation, "", gold)
 
@@ -174,5 +192,4 @@ class Simulation:
 
     def close(self) -> None:
         if self._finalizer.detach():
-            self._jvm.live_simulations -= 1
             self._jvm.free(self._java)

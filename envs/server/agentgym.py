@@ -8,6 +8,7 @@ not parse is not understood here either.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +59,16 @@ class _Endpoints:
         session = await self.sessions.create(self.name)
         number, self._next_number = self._next_number, self._next_number + 1
         self._session_ids[number] = session.id
+        try:
+            return await self._create_reply(number, session, first_item)
+        except BaseException:  # the client never gets the number, so it cannot close the session
+            del self._session_ids[number]
+            with suppress(SessionError):
+                await self.sessions.close(session)
+            raise
+
+    async def _create_reply(self, number: int, session: Session, first_item: str | None) -> Any:
+        """The reply to `create`; in the tool environments and TextCraft, the first episode begins."""
         if self.protocol.id_field == "env_idx":
             if first_item is None:
                 return {"env_idx": number} if self.name == "webarena" else number

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from envs.base import TextEnv, UnknownItem
+from envs.base import EnvironmentFull, TextEnv, UnknownItem
 from envs.registry import environment_class
 from envs.server.metrics import Metrics
 from envs.server.workers import AllThreadsBusy, CallTimeout, Workers
@@ -117,7 +117,11 @@ class Sessions:
                 except UnknownItem as error:
                     return error
 
-            result = await self._run(session, "reset", reset)
+            try:
+                result = await self._run(session, "reset", reset)
+            except SessionError:
+                session.last_request = session.last = None  # the environment may have ended the earlier episode already
+                raise
             if isinstance(result, UnknownItem):
                 raise SessionError(404, str(result), "item")
             session.last_request, session.last = None, StepResult(result[0], 0.0, False, False, 0, result[1])
@@ -131,8 +135,7 @@ class Sessions:
         """
         async with session.lock:
             self._check_open(session)
-            if session.error is not None:
-                raise SessionError(409, f"an error has ended this episode: {session.error}; reset it", "fault")
+            self._check_no_error(session)
             if session.last is None:
                 raise SessionError(409, "this session has no episode yet; reset it")
             if turn is not None and turn != session.last.turn:
@@ -151,6 +154,7 @@ class Sessions:
         """What `function` reads from a session's environment, without a step; it waits for a running one. Raises SessionError."""
         async with session.lock:
             self._check_open(session)
+            self._check_no_error(session)
             env = session.env
 
             def read() -> _T | SessionError:
@@ -193,6 +197,10 @@ class Sessions:
         if session.closed:
             raise SessionError(404, _NO_SESSION, "session")
 
+    def _check_no_error(self, session: Session) -> None:
+        if session.error is not None:
+            raise SessionError(409, f"an error has ended this episode: {session.error}; reset it", "fault")
+
     async def _create_env(self, environment: str) -> TextEnv:
         def create() -> TextEnv | str:
             cls = environment_class(environment)
@@ -234,6 +242,8 @@ class Sessions:
             self._mean_seconds[environment, operation] += self.limits.step_seconds
             self.metrics.environment_errors[environment] += 1
             raise SessionError(504, f"{environment}: no answer to {operation} within {self.limits.step_seconds:g} s", "fault") from None
+        except EnvironmentFull as error:
+            raise SessionError(503, f"{environment} has no room for another episode: {error}", "full") from None
         # Named boundary: whatever an environment raises is its own error, reported to its own client alone.
         except Exception as error:
             self.metrics.environment_errors[environment] += 1

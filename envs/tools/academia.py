@@ -29,7 +29,7 @@ class Academia(ToolEnv):
     """
 
     name: ClassVar[str] = "academia"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = ("academia",)
     sizes: ClassVar[Sizes] = Sizes(instructions=20, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 12

@@ -6,13 +6,28 @@ Invariant: small differences in number format, letter case, spaces and the order
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 _MAX_CHARS = 4_000
 
 
+class AnyOf(str):
+    """The answer that the expert gives, where `others` are equally right."""
+
+    others: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, answer: str, others: Iterable[str]) -> AnyOf:
+        self = cls(answer)
+        self.others = tuple(others)
+        return self
+
+
 def same_answer(answer: Any, expected: Any) -> bool:
     """Numbers within 0.01 or 0.1 %, text case-insensitive, lists in any order; a list of one equals its element."""
+    if isinstance(expected, AnyOf):
+        return any(same_answer(answer, text) for text in (str(expected), *expected.others))
     if isinstance(expected, list):
         values = answer if isinstance(answer, list) else [answer]
         return sorted(map(_normalized, values)) == sorted(map(_normalized, expected))

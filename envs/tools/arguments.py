@@ -1,6 +1,7 @@
 """The arguments of a tool call: parsed from the policy's text, checked, and converted to the types of the tool's parameters.
 
-Invariant: the text is parsed as JSON or as Python literals and never evaluated.
+Invariant: the text is parsed as JSON or as Python literals and never evaluated. No value holds a lone surrogate, a tuple, or a number of
+more than 15 digits.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import math
 import re
 from typing import Any
+
+from envs.checks import replace_surrogates
 
 _MAX_CHARS = 4_000
 _MAX_DEPTH = 12
@@ -28,7 +31,7 @@ def as_json(value: Any) -> str:
 
 
 def parse_arguments(text: str) -> dict[str, Any]:
-    """The arguments of a call by name. Raises InvalidArguments."""
+    """The arguments of a call by name, as JSON's types. Raises InvalidArguments."""
     text = text.strip().strip("`").strip()
     if len(text) > _MAX_CHARS or _nesting_depth(text) > _MAX_DEPTH:
         raise InvalidArguments("The input is too long or too deeply nested.")
@@ -38,7 +41,9 @@ def parse_arguments(text: str) -> dict[str, Any]:
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
         if isinstance(value, dict) and all(isinstance(key, str) for key in value) and _is_json(value):
-            return value
+            # A Python tuple stands for a list. A lone surrogate, which JSON can escape, is no text that a database takes.
+            arguments: dict[str, Any] = json.loads(replace_surrogates(json.dumps(value, ensure_ascii=False)))
+            return arguments
         break
     raise InvalidArguments('The input must be arguments by name in braces, such as {"name": "value"}, or {} for none.')
 
@@ -91,6 +96,8 @@ def _convert_number(value: Any, annotation: Any, name: str) -> int | float:
         number = math.nan
     if not math.isfinite(number) or (annotation is int and number != int(number)):
         raise InvalidArguments(f"{name} must be a {'whole ' if annotation is int else ''}number")
+    if abs(number) >= _MAX_NUMBER:
+        raise InvalidArguments(f"{name} must be a number of at most 15 digits")
     return int(number) if annotation is int else number
 
 

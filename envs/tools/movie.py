@@ -30,7 +30,7 @@ class Movie(ToolEnv):
     """
 
     name: ClassVar[str] = "movie"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = ("movie",)
     sizes: ClassVar[Sizes] = Sizes(instructions=238, eval=20, agent_traj=100, agent_traj_l=215)
     max_rounds: ClassVar[int] = 12

@@ -37,7 +37,7 @@ class Sheet(ToolEnv):
     """
 
     name: ClassVar[str] = "sheet"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = ("sheet",)
     sizes: ClassVar[Sizes] = Sizes(instructions=20, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 15

@@ -159,7 +159,7 @@ def apply_formula(values: list[Cell], operator: str) -> Cell:
     if not numbers and function is not len:
         raise ToolError("There is no number among these cells.")
     result = function(numbers)
-    if abs(result) > 1e15:
+    if not abs(result) <= 1e15:  # also for NaN: infinity times 0
         raise ToolError("The result is too large.")
     return to_cell(float(result))
 

@@ -34,7 +34,7 @@ class Todo(ToolEnv):
     """
 
     name: ClassVar[str] = "todo"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = ("todo",)
     sizes: ClassVar[Sizes] = Sizes(instructions=155, eval=20, agent_traj=70, agent_traj_l=135)
     max_rounds: ClassVar[int] = 15

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
 
+from envs.tools.answers import AnyOf
 from envs.tools.problem import Call
 from envs.tools.todo_accounts import Account, Project
 
@@ -66,7 +67,8 @@ def first_or_last_due(rng: random.Random, account: Account) -> TemplateOutput:
 
     def solve(call: Call) -> Any:
         tasks = _find_tasks(call, project.name)
-        return (max if last else min)(tasks, key=lambda task: (task["due_date"], task["id"]))["content"]
+        due = (max if last else min)(tasks, key=lambda task: (task["due_date"], task["id"]))
+        return AnyOf.of(due["content"], (task["content"] for task in tasks if task["due_date"] == due["due_date"]))
 
     return f"Which task of {project.name} is due {'last' if last else 'first'}?", 2, solve
 

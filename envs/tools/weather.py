@@ -43,7 +43,7 @@ class Weather(ToolEnv):
     """
 
     name: ClassVar[str] = "weather"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = ("weather",)
     sizes: ClassVar[Sizes] = Sizes(instructions=343, eval=20, agent_traj=160, agent_traj_l=311)
     max_rounds: ClassVar[int] = 10

@@ -80,4 +80,4 @@ def great_circle_km(latitude1: float, longitude1: float, latitude2: float, longi
     haversine = (
         math.sin((phi2 - phi1) / 2) ** 2 + math.cos(phi1) * math.cos(phi2) * math.sin(math.radians(longitude2 - longitude1) / 2) ** 2
     )
-    return round(2 * 6371.0 * math.asin(min(1.0, math.sqrt(haversine))), 1)
+    return round(2 * 6371.0 * math.asin(math.sqrt(min(1.0, max(0.0, haversine)))), 1)  # rounding may leave it just outside 0 to 1

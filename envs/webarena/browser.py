@@ -1,6 +1,6 @@
 """The browser: Chromium, driven by Playwright in a thread of its own, with a browser context per episode.
 
-Invariant: if the browser dies, its episodes end with BrowserDied, and the next episode starts a new browser.
+Invariant: if the browser or Playwright's own process dies, its episodes end with BrowserDied, and the next episode starts a new browser.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import atexit
 import importlib.util
 import os
 import queue
+import re
 import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from envs.webarena.accessibility_tree import VIEWPORT
@@ -21,11 +23,18 @@ _PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-sta
 _CALL_TIMEOUT_SECONDS = 60.0
 """For a whole action, which may be several Playwright calls."""
 PLAYWRIGHT_TIMEOUT_MS = 15_000
+_ENDED = re.compile(r"has been closed|connection closed|event loop is closed|(?:page|target) crashed", re.IGNORECASE)
 Result = TypeVar("Result")
 
 
 class BrowserDied(RuntimeError):
     """The browser ended or hung. The episode cannot continue, but a new one can start."""
+
+
+def has_ended(error: BaseException) -> bool:
+    """Whether a Playwright error says that the page, the browser or Playwright's own process has ended."""
+    # A message may quote what the policy wrote: a URL (only the text before it counts), or a key, which has no spaces.
+    return _ENDED.search(str(error).partition("://")[0]) is not None
 
 
 def chromium_path() -> str | None:
@@ -66,7 +75,7 @@ class Browser:
         except TimeoutError:
             raise BrowserDied(f"the browser did not answer within {_CALL_TIMEOUT_SECONDS:.0f} s") from None
         except Error as error:
-            if "closed" in str(error) or "crashed" in str(error).lower():
+            if has_ended(error):
                 raise BrowserDied(f"the browser ended: {str(error).splitlines()[0]}") from None
             raise
 
@@ -82,16 +91,24 @@ class Browser:
     def _run(self) -> None:
         from playwright.sync_api import sync_playwright
 
-        playwright, browser = None, None
+        playwright: Any = None
+        browser: Any = None
         while (call := self._queue.get()) is not None:
             future, function = call
             try:
+                if browser is not None and not browser.is_connected():
+                    browser = None
                 if playwright is None:
                     playwright = sync_playwright().start()
-                if browser is None or not browser.is_connected():
+                if browser is None:
                     browser, self.no_sandbox = launch_chromium(playwright, self._arguments)
                 future.set_result(function(browser))
             except BaseException as error:  # raised again in the caller's thread
+                if playwright is not None and has_ended(error) and (browser is None or not _answers(browser)):
+                    # Playwright's own process may have died, and no browser starts without it; the browser still counts as connected.
+                    with suppress(Exception):
+                        playwright.stop()
+                    playwright, browser = None, None
                 future.set_exception(error)
         try:
             if browser is not None:
@@ -99,6 +116,16 @@ class Browser:
         finally:
             if playwright is not None:
                 playwright.stop()
+
+
+def _answers(browser: Any) -> bool:
+    from playwright.sync_api import Error
+
+    try:
+        browser.new_browser_cdp_session().detach()
+    except Error:
+        return False
+    return True
 
 
 def launch_chromium(playwright: Any, arguments: tuple[str, ...]) -> tuple[Any, str | None]:

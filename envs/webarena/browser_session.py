@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from envs.printable import printable
 from envs.webarena.accessibility_tree import ElementIds, tree_text
 from envs.webarena.actions import Action
-from envs.webarena.browser import open_context
+from envs.webarena.browser import has_ended, open_context
 from envs.webarena.page_load import NavigationTracker
 from envs.webarena.site_proxy import Address, address_of, host_text
 
@@ -85,7 +85,7 @@ class BrowserSession:
         except TimeoutError:
             raise ActionNotPossible("The page took too long.") from None
         except Error as error:
-            if "closed" in str(error) or "crashed" in str(error).lower():
+            if has_ended(error):
                 raise
             raise ActionNotPossible("The browser could not do that.") from None
         new_pages = [page for page in self._pages() if page not in pages_before]
@@ -96,7 +96,7 @@ class BrowserSession:
             self.page = self._pages()[-1]
 
     def goto(self, url: str) -> None:
-        from playwright.sync_api import Error
+        from playwright.sync_api import Error, TimeoutError
 
         try:
             parts = urlsplit(url if "//" in url else f"http://{url}")
@@ -107,8 +107,10 @@ class BrowserSession:
         try:
             self.page.goto(parts.geturl())
         except Error as error:
-            if "closed" in str(error):
+            if has_ended(error):
                 raise
+            if not isinstance(error, TimeoutError):  # the browser's error page would interrupt the next action
+                self._navigation.wait_until_loaded(self.page)
             raise ActionNotPossible("This page could not be opened.") from None
 
     def close(self) -> None:

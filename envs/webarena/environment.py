@@ -64,7 +64,7 @@ class WebArena(TextEnv):
     """
 
     name: ClassVar[str] = "webarena"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     task_types: ClassVar[tuple[str, ...]] = TASK_TYPES
     sizes: ClassVar[Sizes] = Sizes(instructions=812, eval=20, agent_traj=0, agent_traj_l=0)
     max_rounds: ClassVar[int] = 25
@@ -89,6 +89,8 @@ class WebArena(TextEnv):
         super().__init__(render_mode)
         self._external_tasks = read_tasks(config, urls or {}) if config is not None else None
         self._episode: _OpenEpisode | None = None
+        self._finalizer: weakref.finalize[[], WebArena]
+        """Closes the episode if the environment is collected without `close`."""
         self._checks: tuple[Check, ...] = ()
         self._held_at_start = 0
         """The checks that hold without an action: a task that changes nothing else must not spoil them."""
@@ -120,7 +122,7 @@ class WebArena(TextEnv):
             task = self._external_tasks[number]
             self._checks, intent = task.checks, task.intent
             self._episode = _open_external_sites(task)
-        weakref.finalize(self, self._episode.close)
+        self._finalizer = weakref.finalize(self, self._episode.close)
         self._checks_passed, self._held_at_start = None, self._count_held_checks()
         session = self._episode.session
         return f"OBJECTIVE: {intent}\n{self._episode.browser.call(lambda _: session.observe_first())}"
@@ -158,6 +160,7 @@ class WebArena(TextEnv):
 
     def close(self) -> None:
         if self._episode is not None:
+            self._finalizer.detach()  # it would keep the closed episode alive
             self._episode.close()
             self._episode = None
 
@@ -189,8 +192,12 @@ def _open_own_sites(start_url: str) -> _OpenEpisode:
     server = running_server()
     browser = _shared_browser((*_CHROMIUM_FLAGS, f"--host-resolver-rules=MAP *.test 127.0.0.1:{server.port}, MAP * ~NOTFOUND"))
     episode, database = server.open_episode()
-    sites = frozenset((site.host, port) for site in SITES.values() for port in (80, 443))
-    session = browser.call(lambda chromium: BrowserSession(chromium, start_url, sites, {"x-episode": episode}))
+    sites = frozenset((site.host, 80) for site in SITES.values())  # their server speaks plain HTTP
+    try:
+        session = browser.call(lambda chromium: BrowserSession(chromium, start_url, sites, {"x-episode": episode}))
+    except BaseException:
+        server.close_episode(episode)
+        raise
     return _OpenEpisode(browser, session, database, lambda: server.close_episode(episode))
 
 

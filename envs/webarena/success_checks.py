@@ -42,7 +42,8 @@ class DbQuery:
 class PageContent:
     """program_html: the text of an element equals (`exact`) or contains one of the texts.
 
-    `url`: the page to open, or `last` for the one that is open; `locator`: a JavaScript expression, or empty for the whole page.
+    `url`: the page to load, or `last` for the one that is open, with what was typed into it; `locator`: a JavaScript expression, or empty
+    for the whole page.
     """
 
     url: str
@@ -92,7 +93,8 @@ def _db_query(check: DbQuery, answer: str, page: Any, database: SiteDatabase | N
 
 
 def _page_content(check: PageContent, answer: str, page: Any, database: SiteDatabase | None) -> bool:
-    if check.url != "last" and not url_matches(page.url, check.url):
+    if check.url != "last":
+        page.goto("about:blank")  # from the same page, a URL with # would only scroll
         page.goto(check.url)
     expression = check.locator.removesuffix(";") or "document.body.outerText"
     content = clean_text(str(page.evaluate(f"() => {{ try {{ return {expression} ?? ''; }} catch (error) {{ return ''; }} }}")))

@@ -128,6 +128,7 @@ class TextCraft:
 
     def __init__(self) -> None:
         self.sessions: set[int] = set()
+        self.closed: list[int] = []
         self.resets = 0
 
     def create(self, body: dict[str, Any]) -> Any:
@@ -145,6 +146,10 @@ class TextCraft:
         if body["id"] not in self.sessions:
             return {"error": f"The id {body['id']} is not valid."}
         return self._reply(f"Could not execute {body['action']}", False)
+
+    def close(self, body: dict[str, Any]) -> Any:
+        self.closed.append(body["id"])
+        return True
 
     def _reply(self, text: str, done: bool) -> dict[str, Any]:
         return {"observation": text, "reward": 0, "done": done}

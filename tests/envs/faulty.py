@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from envs.base import Expert, Instruction, Sizes, TextEnv
+from envs.base import EnvironmentFull, Expert, Instruction, Sizes, TextEnv
 from envs.registry import add
 
 
@@ -16,6 +16,7 @@ class Faulty(TextEnv):
     sizes = Sizes(instructions=4, eval=2, agent_traj=1, agent_traj_l=2)
     max_rounds = 5
     prompt = "Thought: ... Action: ..."
+    is_full = False
 
     @classmethod
     def catalogue(cls) -> tuple[tuple[Instruction, ...], tuple[Instruction, ...]]:
@@ -23,6 +24,8 @@ class Faulty(TextEnv):
         return items[:2], items[2:]
 
     def begin(self, item_id: str) -> str:
+        if Faulty.is_full:
+            raise EnvironmentFull("close some")
         return self.instruction(item_id).text
 
     def act(self, action: str) -> tuple[str, float, bool]:
@@ -30,6 +33,8 @@ class Faulty(TextEnv):
             raise ConnectionError("the environment failed")
         if action == "look up":
             raise KeyError("no such room")
+        if action in ("fill", "empty"):
+            Faulty.is_full = action == "fill"
         if action == "hang":
             time.sleep(15)
         return f"did {len(action)} characters", float(action == "win"), action == "win"

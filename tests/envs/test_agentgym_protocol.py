@@ -249,6 +249,14 @@ def test_an_error_reply_is_an_error_for_our_client(server: str) -> None:
     remote.close()
 
 
+def test_a_create_that_fails_leaves_no_session(server: str) -> None:
+    before = httpx.get(f"{server}/health").json()["sessions"]
+    for _ in range(3):
+        reply = httpx.post(f"{server}/agentgym/weather/create", json={"id": 99_999}, timeout=60)
+        assert "no instruction" in reply.text
+    assert httpx.get(f"{server}/health").json()["sessions"] == before
+
+
 def test_the_table_has_all_fourteen_environments() -> None:
     assert set(PROTOCOLS) == set(CLIENTS)
     assert len(PROTOCOLS) == 14

@@ -10,7 +10,7 @@ from envs import UnknownItem, environment_class, make
 from envs.protocols.agentgym import MAZE_STARTS, item_id_of
 from envs.protocols.agentgym_actions import Misunderstood, parse_answer, to_agentgym
 from envs.registry import is_registered
-from envs.remote.client import ServerFailed
+from envs.remote.client import ServerFailed, SessionLost
 from envs.server_comparison import compare, summary
 from tests.envs import agentgym_replica as replica
 
@@ -187,6 +187,41 @@ def test_close_on_a_server_that_is_gone_and_reset_on_one_that_was_restarted() ->
     with replica.serve(replica.TextCraft(), port):
         assert "diamond boots" in env.reset(options={"item_id": "agentgym-textcraft_1"})[0]
     env.close()
+
+
+def test_after_a_restart_no_episode_continues_in_the_session_of_another() -> None:
+    server = replica.TextCraft()
+    with replica.serve(server) as url:
+        noticing, unaware, late = (make("agentgym-textcraft", server=url) for _ in range(3))
+        for number, env in enumerate((unaware, noticing, late)):
+            env.reset(options={"item_id": f"agentgym-textcraft_{number}"})
+        server.sessions.clear()  # the server was restarted, between two requests
+        with pytest.raises(SessionLost, match="not valid"):
+            noticing.answer("Action: inventory")
+        assert "diamond boots" in noticing.reset(options={"item_id": "agentgym-textcraft_1"})[0]
+        for _ in range(2):
+            with pytest.raises(SessionLost, match=r"agentgym-textcraft_0; reset\(\) begins it again"):
+                unaware.answer("Action: inventory")
+        late.close()  # it sends no number: the server would close another's session
+        assert "bread" in unaware.reset(options={"item_id": "agentgym-textcraft_0"})[0]
+        for env in (noticing, unaware):
+            assert "Could not execute" in env.answer("Action: inventory")[0]
+            env.close()
+    assert server.closed == [0, 1]
+
+
+def test_a_number_that_is_given_again_ends_the_episode_that_had_it() -> None:
+    server = replica.TextCraft()
+    with replica.serve(server) as url:
+        earlier, later = (make("agentgym-textcraft", server=url) for _ in range(2))
+        earlier.reset(options={"item_id": "agentgym-textcraft_0"})
+        server.sessions.clear()  # restarted, and no request has failed
+        assert "diamond boots" in later.reset(options={"item_id": "agentgym-textcraft_1"})[0]
+        with pytest.raises(SessionLost, match="was restarted"):
+            earlier.answer("Action: inventory")
+        assert "Could not execute" in later.answer("Action: inventory")[0]
+        earlier.close()
+        later.close()
 
 
 def test_two_episodes_never_share_a_session() -> None:

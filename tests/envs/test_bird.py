@@ -162,6 +162,27 @@ def test_a_query_process_that_was_killed_is_replaced_without_an_error() -> None:
     assert database.execute("SELECT 2") == [(2,)]
 
 
+@pytest.mark.parametrize(
+    ("sql", "row"),
+    [
+        ("SELECT date('now'), time('NOW'), datetime('n' || 'ow')", ("2025-01-01", "00:00:00", "2025-01-01 00:00:00")),
+        ("SELECT CURRENT_TIMESTAMP, CURRENT_DATE, CURRENT_TIME", ("2025-01-01 00:00:00", "2025-01-01", "00:00:00")),
+        ("SELECT strftime('%Y', 'now', '-30 years'), date(), julianday()", ("1995", "2025-01-01", 2460676.5)),
+        ("SELECT strftime('%Y'), datetime(x'6e6f77', 'localtime'), unixepoch('now', 'utc')", ("2025", "2025-01-01 00:00:00", 1735689600)),
+        ("SELECT strftime('now', '2001-02-03'), date('2001-02-03', '+1 day'), date(NULL)", ("now", "2001-02-04", None)),
+        ("SELECT strftime('%s', '2001-02-03 04:05:06', 'localtime') - strftime('%s', '2001-02-03 04:05:06')", (0,)),
+    ],
+)
+def test_the_clock_of_queries_stands_still(sql: str, row: tuple[object, ...]) -> None:
+    assert ReadOnlyDatabase(generated_database("school")).execute(sql) == [row]
+
+
+@pytest.mark.parametrize("function", ["random()", "sqlite_version()", "sqlite_compileoption_get(1)", "fts5_source_id()"])
+def test_no_query_depends_on_the_machine(function: str) -> None:
+    with pytest.raises(QueryError):
+        ReadOnlyDatabase(generated_database("school")).execute(f"SELECT {function}")
+
+
 def test_every_type_of_value_is_returned_unchanged() -> None:
     database = ReadOnlyDatabase(generated_database("school"))
     row = database.execute("SELECT NULL, 9223372036854775807, 0.1, 9e999, x'00ff', 'caf\u00e9', ''")

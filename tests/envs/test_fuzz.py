@@ -5,7 +5,9 @@ AGENTEVOL_FUZZ sets how many actions each environment gets (10,000 takes some mi
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import time
 from functools import cache
 
@@ -14,11 +16,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from envs import ENVIRONMENTS, environment_class, make
+from envs.protocols.agentgym import TOOL_ENVIRONMENTS
+from envs.tools.base import ToolEnv
 
 ACTIONS = int(os.environ.get("AGENTEVOL_FUZZ", "1000"))
 _ACTIONS_PER_EPISODE = 20
 _SHARES = {"webarena": 0.2, "sciworld": 0.2}
 """Of ACTIONS: a JVM takes ten times as long for an action, a browser more."""
+_ARGUMENTS = ["9" * 20, "1e30", "-1e308", "1e308", "1e14", "inf", "nan", "\ud83d", "\ud83d\udc38", "", "x", "A1", "ZZ999", "rows", "cols"]
+_ARGUMENTS += [999999999999999, -999999999999999, 0, 1, -1, 1.5, 1e14, None, True, {}, {"a": 1}, "SUM", "PRODUCT", "asc"]
+_ARGUMENTS += [[], [[]], [["\ud83d", None]], [1], ["1e30"], ["A1", "B1"], [[1e14] * 25 + [0]], [[{"a": [1]}]], "PaperNet", "2022-01-01"]
+_CALLS_PER_TOOL = 60
 _SHELL = ["$(reboot)", "; rm -rf /", "`id`", "../../etc/passwd", "/dev/zero", "file:///etc/passwd", "%00", "\\x00", "${jndi:ldap://x}"]
 _SQL = ["'; DROP TABLE t; --", "SELECT * FROM sqlite_master", "ATTACH 'x' AS y", "PRAGMA writable_schema=1", "1 OR 1=1"]
 _CALLS = ["finish with Action Input: {", "x with Action Input: {'a': {'b': [1, (2, {3})]}}", "click[", "search[[[]]]", "get -1 of", "go to"]
@@ -93,6 +101,24 @@ def test_malformed_actions_are_answered(name: str) -> None:
     assert slowest < _PASSES_PER_ACTION * unit
     assert make(name).reset(options={"item_id": items[-1].item_id})[0] == before
     env.close()
+
+
+@pytest.mark.parametrize("name", TOOL_ENVIRONMENTS)
+def test_calls_of_real_tools_with_any_arguments_are_answered(name: str) -> None:
+    env, rng = make(name), random.Random(name)
+    assert isinstance(env, ToolEnv)
+    loading = {"sheet": 'open_sheet with Action Input: {"name": "Sheet0"}', "academia": "loadPaperNet with Action Input: {}"}.get(name, "")
+    env.reset(options={"item_id": f"{name}_0"})
+    for _ in range(_CALLS_PER_TOOL):
+        for tool, signature in env.tools.items():
+            if env.done:
+                env.reset(options={"item_id": f"{name}_0"})
+                env.step(loading)
+            arguments = {parameter: rng.choice(_ARGUMENTS) for parameter in list(signature.parameters)[1:] if rng.random() < 0.95}
+            action = f"{tool} with Action Input: {json.dumps(arguments)}"
+            observation, reward, *_ = env.step(action)
+            assert env.observation_space.contains(observation), action
+            assert env.lowest_reward <= reward <= env.highest_reward, action
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from agentevol.rollout.episode import is_waiting
+from envs.base import EnvironmentFull
 from envs.sciworld import SciWorld, jvm
 from envs.sciworld.expert import thought_for
 from envs.sciworld.games import TASK_TYPES, games
@@ -98,9 +100,12 @@ def test_the_text_is_the_same_in_another_jvm_and_with_interleaved_episodes() -> 
 @needs_java
 def test_the_number_of_simulations_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jvm, "MAX_SIMULATIONS", jvm.get_jvm().live_simulations + 1)
-    first, second = SciWorld(), SciWorld()
+    first, second, forgotten = SciWorld(), SciWorld(), SciWorld()
+    forgotten.reset(options={"item_id": "sciworld_0"})
+    del forgotten
+    gc.collect()
     first.reset(options={"item_id": "sciworld_0"})
-    with pytest.raises(jvm.JvmDied, match="close some of them"):
+    with pytest.raises(EnvironmentFull, match="close some of them"):
         second.reset(options={"item_id": "sciworld_0"})
     first.close()
     second.reset(options={"item_id": "sciworld_0"})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +15,7 @@ import pytest
 from envs import UnknownItem, make
 from envs.registry import ENVIRONMENTS, add, environment_class
 from envs.remote.client import Connection, ServerFailed, SessionLost
+from envs.server.sessions import Limits, SessionError, Sessions
 from tests import ROOT
 from tests.envs.served import PLAIN, session, start, step, stop
 
@@ -117,6 +120,20 @@ def test_an_environment_that_raises_ends_its_own_episode_with_the_cause(server: 
     assert step(server, broken, action="x").status_code == 200
 
 
+def test_an_environment_without_room_is_full_and_a_later_reset_works(server: str) -> None:
+    other, waiting = session(server), session(server)
+    step(server, other, action="fill")
+    try:
+        reply = httpx.post(f"{server}/sessions/{waiting}/reset", json={"item_id": "faulty_1"})
+        assert (reply.status_code, reply.json()["kind"], "retry-after" in reply.headers) == (503, "full", True)
+        assert "faulty has no room for another episode: close some" in reply.json()["error"]
+        assert "no episode yet" in step(server, waiting, action="x").text
+    finally:
+        step(server, other, action="empty")
+    assert httpx.post(f"{server}/sessions/{waiting}/reset", json={"item_id": "faulty_1"}).json()["observation"] == "number 1"
+    assert step(server, waiting, action="x").status_code == 200
+
+
 @pytest.mark.slow
 def test_an_environment_that_hangs_is_abandoned_while_the_others_continue() -> None:
     process, url = start("1800", "10", "1")
@@ -144,6 +161,29 @@ def test_a_reset_replaces_an_abandoned_environment() -> None:
         assert step(url, key, action="x").json()["turn"] == 1
     finally:
         stop(process)
+
+
+def test_an_abandoned_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> tuple[int, str]:
+        sessions = Sessions(Limits(step_seconds=1))
+        session = await sessions.create("faulty")
+        await sessions.reset(session, "faulty_0", None)
+        assert await sessions.read(session, lambda env: env.rounds) == 0
+        released = threading.Event()
+        session.env.act = lambda action: (str(released.wait(60)), 0.0, False)  # type: ignore[method-assign]
+        with pytest.raises(SessionError, match="no answer to step"):
+            await sessions.step(session, "action", "x")
+        with pytest.raises(SessionError) as error:
+            await sessions.read(session, lambda env: pytest.fail("a thread is still running it"))
+        released.set()
+        await sessions.reset(session, "faulty_0", None)
+        assert await sessions.read(session, lambda env: env.rounds) == 0
+        await sessions.close_all()
+        return error.value.status, str(error.value)
+
+    monkeypatch.setitem(ENVIRONMENTS, "faulty", "tests.envs.faulty:Faulty")
+    status, message = asyncio.run(play())
+    assert (status, "an error has ended this episode" in message) == (409, True)
 
 
 def test_a_key_error_inside_an_environment_is_not_the_clients_mistake(server: str) -> None:

@@ -38,19 +38,22 @@ def kill(server: psutil.Process, word: str) -> None:
     [
         pytest.param("sciworld", "java", "look around", "JvmDied", marks=needs_java),
         pytest.param("webarena", "chrom", "scroll [down]", "BrowserDied", marks=needs_browser),
+        pytest.param("webarena", "node", "scroll [down]", "BrowserDied", marks=needs_browser),
     ],
 )
 def test_a_java_machine_or_browser_that_dies(server: tuple[psutil.Process, str], name: str, program: str, action: str, cause: str) -> None:
     process, url = server
-    broken, healthy = session(url, name, f"{name}_0"), session(url)
+    broken, other, healthy = session(url, name, f"{name}_0"), session(url, name, f"{name}_1"), session(url)
     first = httpx.get(f"{url}/sessions/{broken}", timeout=60).json()["observation"]
     assert step(url, broken, action=action).status_code == 200
     kill(process, program)
     reply = step(url, broken, action=action)
     assert (reply.status_code, reply.json()["kind"]) == (500, "fault")
     assert cause in reply.json()["error"]
+    assert cause in step(url, other, action=action).json()["error"]
     assert step(url, healthy, action="x").status_code == 200
     response = httpx.post(f"{url}/sessions/{broken}/reset", json={"item_id": f"{name}_0"}, timeout=180)
     assert response.json()["observation"] == first
     assert step(url, broken, action=action).status_code == 200
-    assert httpx.delete(f"{url}/sessions/{broken}").status_code == 204
+    for key in (broken, other):
+        assert httpx.delete(f"{url}/sessions/{key}").status_code == 204

@@ -73,7 +73,9 @@ def test_the_expert_solves_every_problem(name: str) -> None:
     ("text", "arguments"),
     [
         ('{"a": [1, 2.5, null, true]}', {"a": [1, 2.5, None, True]}),
-        ("{'a': [1, None, True], 'b': (1, 2)}", {"a": [1, None, True], "b": (1, 2)}),
+        ("{'a': [1, None, True], 'b': (1, (2,))}", {"a": [1, None, True], "b": [1, [2]]}),
+        (r'{"a": ["\ud83d"], "\udc38": "\ud83d\udc38"}', {"a": ["\ufffd"], "\ufffd": "\U0001f438"}),
+        (r"{'a': '\ud83d\udc38 \ud83d'}", {"a": "\U0001f438 \ufffd"}),
         ("{}", {}),
         ("`{'a': 1}`", {"a": 1}),
     ],
@@ -122,6 +124,38 @@ def test_an_invalid_call_is_explained_and_costs_a_round(action: str, expected: s
     observation, reward, terminated, *_ = env.step(action)
     assert expected in observation
     assert (reward, terminated, env.rounds) == (0.0, False, 1)
+
+
+_FAR = {"latitude1": "1e308", "longitude1": "1e308", "latitude2": "-1e308", "longitude2": "-1e308"}
+
+
+@pytest.mark.parametrize(
+    ("name", "tool", "arguments", "expected"),
+    [
+        ("movie", "get_movie_details", {"movie_id": "9" * 20}, "movie_id must be a number of at most 15 digits"),
+        ("movie", "get_person_cast", {"person_id": "-1e30"}, "person_id must be a number of at most 15 digits"),
+        ("movie", "get_search_movie", {"movie_name": "\ud83d"}, "There is no film of that name."),
+        ("movie", "get_search_person", {"person_name": "\ud83d"}, "There is nobody of that name."),
+        ("weather", "get_distance", _FAR, "latitude1 must be a number of at most 15 digits"),
+    ],
+)
+def test_arguments_that_a_tool_cannot_use_are_explained(name: str, tool: str, arguments: dict[str, Any], expected: str) -> None:
+    assert expected in call_tool(start(name), tool, **arguments)
+
+
+def test_a_formula_without_a_finite_result_is_explained() -> None:
+    env = start("sheet")
+    call_tool(env, "open_sheet", name=env._target_name)
+    call_tool(env, "update_range", start_position="A1", end_position="Z1", values_list=[[1e14] * 25 + [0]])
+    for end in ("Y1", "Z1"):  # infinity, and infinity times 0
+        result = call_tool(env, "get_value_by_formula", operator="PRODUCT", start_position="A1", end_position=end)
+        assert result == "The result is too large."
+
+
+def test_a_python_tuple_is_the_list_it_stands_for() -> None:
+    env = start("movie", next(i for i, problem in enumerate(make("movie").problems()) if "countries" in problem.text))
+    assert len(env.gold_answer) > 1
+    assert env.step(f"finish with Action Input: {{'answer': {tuple(env.gold_answer)!r}}}")[1] == 1.0
 
 
 def test_only_a_call_of_finish_ends_the_episode() -> None:
@@ -189,6 +223,14 @@ def test_a_todo_change_is_judged_by_the_state_and_a_question_must_change_nothing
     project = call_tool(env, "get_projects")[0]
     call_tool(env, "update_project", project_id=project["id"], is_favorite=not project["is_favorite"])
     assert env.step(f"finish with Action Input: {json.dumps({'answer': env.gold_answer})}")[1] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reward"), [("cycle to the mill", 1.0), ("Swim ten lengths", 1.0), (["swim ten lengths"], 1.0), ("swim", 0.0)]
+)
+def test_each_of_two_todo_tasks_that_are_due_last_is_right(answer: object, reward: float) -> None:
+    env = start("todo", 37)
+    assert env.step(f"finish with Action Input: {json.dumps({'answer': answer})}")[1] == reward
 
 
 def test_todo_episodes_share_nothing() -> None:

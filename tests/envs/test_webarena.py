@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import re
 import signal
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from envs import make
 from envs.base import InvalidAction
-from envs.webarena import WebArena, browser
+from envs.webarena import WebArena, browser, environment
 from envs.webarena.actions import parse
 from envs.webarena.browser_session import BrowserSession
+from envs.webarena.sites.server import running_server
 from envs.webarena.success_checks import url_matches
 from envs.webarena.task_files import read_tasks
 from envs.webarena.tasks.all_tasks import tasks
@@ -117,12 +121,22 @@ def test_episodes_do_not_see_each_others_changes(env: WebArena) -> None:
 
 @needs_browser
 @pytest.mark.parametrize(
-    "url", ["http://example.com", "file:///etc/passwd", "javascript:alert(1)", "http://127.0.0.1:80", "chrome://version", "x.test"]
+    "url",
+    [
+        "http://example.com",
+        "https://shop.test/cart?state=closed",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "http://127.0.0.1:80",
+        "chrome://version",
+        "x.test",
+    ],
 )
 def test_only_the_sites_can_be_opened(env: WebArena, url: str) -> None:
     env.reset(options={"item_id": "webarena_0"})
     assert "Only the sites" in env.step(f"goto [{url}]")[0]
     assert env.step("goto [//[]")[0] == "That is no address."
+    assert "URL: http://shop.test/cart" in env.step("goto [http://shop.test/cart]")[0]
 
 
 @needs_browser
@@ -162,6 +176,7 @@ def test_typing_replaces_the_text_and_enter_submits(env: WebArena) -> None:
     assert "value: 'kite'" in env.step(f"type [{textbox_id}] [kite] [0]")[0]
     assert "4 products found" in env.step("press [enter]")[0]
     assert "could not do that" in env.step("press [Nokey]")[0]
+    assert "could not do that" in env.step("press [closed]")[0], "a key of this name does not mean that the browser has ended"
 
 
 @needs_browser
@@ -177,6 +192,39 @@ def test_a_browser_that_dies_is_an_error_and_the_next_episode_works() -> None:
         env.step("scroll [down]")
     assert "OBJECTIVE" in env.reset(options={"item_id": "webarena_0"})[0]
     env.close()
+
+
+class _NoBrowser:
+    """In place of a browser: every session is an empty object, or cannot be opened."""
+
+    def __init__(self) -> None:
+        self.fails = False
+
+    def call(self, function: Callable[..., object]) -> object:
+        if self.fails:
+            raise browser.BrowserDied("the browser ended")
+        return SimpleNamespace(close=lambda: None)
+
+    def call_later(self, function: Callable[..., object]) -> None: ...
+
+
+def test_closed_episodes_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    chromium, num_databases = _NoBrowser(), len(running_server()._databases)
+    monkeypatch.setattr(environment, "_shared_browser", lambda arguments: chromium)
+    monkeypatch.setattr(WebArena, "missing", classmethod(lambda cls: None))
+    monkeypatch.setattr(WebArena, "_count_held_checks", lambda self: 0)
+    env, episodes = WebArena(), list[weakref.ref[object]]()
+    for _ in range(3):
+        env.begin("webarena_0")
+        assert env._episode is not None
+        episodes.append(weakref.ref(env._episode))
+    env.close()
+    gc.collect()
+    assert [episode() for episode in episodes] == [None] * 3
+    chromium.fails = True
+    with pytest.raises(browser.BrowserDied):
+        env.begin("webarena_0")
+    assert len(running_server()._databases) == num_databases
 
 
 def test_without_a_browser_everything_but_playing_works(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from envs.webarena import WebArena, browser
+from envs.webarena.success_checks import PageContent, passes
 from tests.envs.webarena_pages import element_id_of, needs_browser, task_file
 
 NEXT_LINK = "link 'Next'"
@@ -72,6 +73,73 @@ def test_a_task_file_on_external_sites(tmp_path: Path, site: str) -> None:
     with pytest.raises(ValueError, match="fuzzy_match, which takes a language model"):
         env.reset(options={"item_id": "webarena_3"})
     env.close()
+
+
+class _Unfinished(_PageHandler):
+    """Ends the connection without a reply where the path says so."""
+
+    def do_GET(self) -> None:
+        if not self.path.startswith("/broken"):
+            super().do_GET()
+
+
+@needs_browser
+@pytest.mark.filterwarnings("ignore:Chromium shows external sites without its sandbox")
+def test_a_page_that_fails_to_load_does_not_affect_the_next_ones(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Unfinished)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    file = task_file(tmp_path, {"eval_types": ["url_match"], "reference_url": "__SHOPPING__/next"})
+    env = WebArena(config=file, urls={"shopping": url})
+    env.reset(options={"item_id": "webarena_0"})
+    for number in range(3):
+        for failing in ("broken", "broken?state=closed", "broken/page has been closed"):
+            assert env.step(f"goto [{url}/{failing}]")[0] == "This page could not be opened."
+        for name in ("one", "two"):
+            assert f"heading 'Page /{name}{number}'" in env.step(f"goto [{url}/{name}{number}]")[0]
+    env.close()
+    server.shutdown()
+
+
+class _FormPage:
+    """The page of a browser: a form that shows the saved price when it is loaded, and then what is typed."""
+
+    def __init__(self, url: str, saved: str, typed: str) -> None:
+        self.url, self.saved, self.shown = url, saved, typed
+
+    def goto(self, url: str) -> None:
+        # As a browser does, it loads nothing if only the part after # differs.
+        if "#" not in url or url.partition("#")[0] != self.url.partition("#")[0]:
+            self.shown = self.saved
+        self.url = url
+
+    def evaluate(self, script: str) -> str:
+        return self.shown
+
+
+@pytest.mark.parametrize("fragment", ["", "#price"])
+def test_a_page_is_checked_as_it_is_saved_and_not_as_it_is_shown(fragment: str) -> None:
+    url = f"http://shop.test/product/7{fragment}"
+    check, last = PageContent(url, "price.value", ("12.00",)), PageContent("last", "price.value", ("12.00",))
+    for saved, typed, passed in (("10.00", "12.00", False), ("12.00", "10.00", True)):
+        page = _FormPage(url, saved, typed)
+        assert passes(last, "", page, None) == (typed == "12.00")
+        assert passes(check, "", page, None) is passed
+
+
+@pytest.mark.parametrize(
+    ("message", "ended"),
+    [
+        ("Page.goto: Target page, context or browser has been closed\nCall log: navigating to http://a.test/", True),
+        ("Playwright connection closed", True),
+        ("Page.evaluate: Target crashed", True),
+        ("Page.goto: net::ERR_FAILED at https://code.test/issues?state=closed", False),
+        ("Page.goto: net::ERR_FAILED at https://code.test/it has been closed", False),
+        ('Keyboard.press: Unknown key: "closed"', False),
+    ],
+)
+def test_what_the_policy_wrote_is_no_sign_that_the_browser_has_ended(message: str, ended: bool) -> None:
+    assert browser.has_ended(RuntimeError(message)) is ended
 
 
 class _ManyLinks(BaseHTTPRequestHandler):

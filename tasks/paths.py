@@ -45,6 +45,12 @@ def record(path: Path) -> str:
     return (path.relative_to(root()) if path.is_relative_to(root()) else path).as_posix()
 
 
+def relative_to_working_directory(path: Path) -> Path:
+    """An absolute path as messages show it: relative to the working directory if it is below it. Symbolic links stay as they are."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def tracking_uri() -> str:
     """MLflow's database or server: MLFLOW_TRACKING_URI if it is set, otherwise `mlflow.db` in the project's root.
 

@@ -83,8 +83,8 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def without_password(uri: str) -> str:
-    """The address of a database or server as messages show it."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    """The address of a database or server as messages show it. A password with a / or @ that should be escaped is hidden, too."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
 
 
 def artifact_root() -> str:

@@ -24,7 +24,7 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
     """Raise SettingsError if a model's folder, a library or an API key is missing, or settings cannot work together.
 
     `models`: those that are needed besides the base model. `with_baselines`: whether hosted models are compared with. `trains`: whether
-    policies are trained; otherwise a model is only played.
+    policies are trained; otherwise another model is only played, and the base model is not needed.
     """
     check_rule(params)
     try:
@@ -50,7 +50,8 @@ def check_parameters(params: Params, models: Sequence[str] = (), *, with_baselin
             raise SettingsError(
                 f"{section}.api_key_env: the environment variable {variable} is not set; set it to the key of {endpoint.url}"
             )
-    for key, name in (("model.base: ", params.model.base), *(("", model) for model in models)):
+    base = [("model.base: ", params.model.base)] if trains else []
+    for key, name in (*base, *(("", model) for model in models)):
         if is_local_path(name):
             try:
                 resolve_model(name)

@@ -53,22 +53,22 @@ class Pipeline:
     ) -> None:
         """`gate_reports`: is filled with the gate's report on each dataset, by the dataset's name.
 
-        `evaluated`: a model that is evaluated alone, so that the base model is not needed. Raises SettingsError, PreflightFailed.
+        `evaluated`: a model that is evaluated alone, in place of the base model, which is not needed. Raises SettingsError,
+        PreflightFailed.
         """
         check_store()
         use_shared_store(params.store.url)
         check_parameters(params, with_baselines=with_baselines, trains=evaluated is None)
         ignore_launcher_variables()
         self.params = params
-        self.base = base_model(params.model.base)
+        self.base = base_model(params.model.base) if evaluated is None else evaluated
         self._limit_threads()
         self.chat: dict[str, Any] = {"template_kwargs": params.model.chat_template_kwargs or None, "chat_format": None}
-        played = evaluated or self.base
-        if played.kind == "model":
-            self.chat["chat_format"] = run_preflight(params, played, trains=evaluated is None)
+        if self.base.kind == "model":
+            self.chat["chat_format"] = run_preflight(params, self.base, trains=evaluated is None)
         self.datasets = data = load_datasets(params)
-        if played.kind == "model":
-            check_openings(params, played, expert=data.agenttraj, instructions=data.held_out, chat=self.chat)
+        if self.base.kind == "model":
+            check_openings(params, self.base, expert=data.agenttraj, instructions=data.held_out, chat=self.chat)
         self.gate = GateChecks(params, self.base, self.chat, {} if gate_reports is None else gate_reports)
 
     def check_expert_set(self, name: Literal["agenttraj", "agenttraj_l"]) -> None:

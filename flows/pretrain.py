@@ -14,6 +14,7 @@ from agentevol.data.artifact_folder import atomic_folder
 from agentevol.pretraining import model_card
 from agentevol.training.precision import resolve_precision
 from envs.registry import ENVIRONMENTS, environment_class
+from flows.check_parameters import check_parameters
 from flows.expected_errors import fail_in_one_line
 from flows.parameters import load_parameters
 from flows.pipeline import Pipeline
@@ -39,6 +40,7 @@ def pretrain(params_file: str = "params.yaml", overrides: list[str] = []) -> Non
     """
     check_store()
     params = load_parameters(params_file, overrides=overrides)
+    check_parameters(params, with_baselines=False, trains=False)  # a mistake ends the run before hours of training
     use_shared_store(params.store.url)
     model = pretrain_base_model(
         settings=params.pretrain.model_copy(update={"precision": resolve_precision(params.pretrain.precision)}),

@@ -7,10 +7,11 @@ it stopped, and running more cells in parallel changes nothing but the time.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product, zip_longest
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from agentevol.data.artifact_folder import digest_json
 from agentevol.parent_process import end_with_parent
 from agentevol.python_process import module_command, module_environment
 from agentevol.report.sweep.model import Setting, SweepRun
-from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, recorded_parameters
+from agentevol.report.sweep.records import BASE_MODEL, DATA_PREFIX, ENVIRONMENT_PREFIX, RecordError, recorded_parameters, recorded_runs
 from agentevol.settings.effects import comparable_parameters, first_difference
 from agentevol.settings.evolve import SweepParams
 from agentevol.settings.load import SettingsError
@@ -41,6 +42,7 @@ from tasks.sweep_report import SWEEPS, sweep_report
 MAX_NAME_BYTES = 200
 """A file name has 255 at most, and the name gets suffixes."""
 _MAX_SHORT_NAME = 120
+_NAME = re.compile(r"\w[\w .,=+-]*")
 
 __all__ = ["cells", "prepare", "short_name", "sweep"]
 
@@ -75,15 +77,8 @@ def sweep(
     params = load_parameters(params_file, overrides=overrides)
     common = comparable_parameters(params, resolve_precision(params.finetune.precision))
     name = name or f"{short_name(params.sweep)}-{digest_json(common)[:6]}"
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise SettingsError(f"sweep {name[:40]}...: the name has more than {MAX_NAME_BYTES} bytes; choose a shorter one (--name)")
-    try:
-        existing = recorded_parameters(SWEEPS / name)
-    except RecordError:
-        existing = {}  # of another version: this sweep replaces it
-    if difference := first_difference(existing, common):
-        raise SettingsError(f"sweep {name}: a sweep of that name has other parameters ({difference}); choose another name (--name)")
     grid = cells(params.sweep)
+    check_name(name, grid, common)
     for cell in {(cell.iterations, cell.setting): cell for cell in grid}.values():  # lists fit one M only, rules not every K
         check_rule(load_parameters(params_file, overrides=[*overrides, *_cell_overrides(cell)]))
     say(f"sweep {name}: {len(grid)} runs, {params.sweep.concurrency} in parallel")
@@ -112,6 +107,33 @@ def cells(grid: SweepParams) -> list[SweepRun]:
         for seed, merge, start, rule, samples in product(grid.seeds, grid.merge, grid.start_from, grid.rule, grid.samples)
     }
     return [SweepRun(setting, iterations, seed, "") for seed, setting in chains for iterations in sorted(grid.iterations)]
+
+
+def check_name(name: str, grid: Sequence[SweepRun], parameters: Mapping[str, Any]) -> None:
+    """Raise SettingsError if the sweep cannot have this name, or if its report would replace one of other runs.
+
+    `parameters`: those that all runs of the grid have in common.
+    """
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise SettingsError(f"sweep {name[:40]}...: the name has more than {MAX_NAME_BYTES} bytes; choose a shorter one (--name)")
+    if not _NAME.fullmatch(name):  # a path would be replaced by the report's folder, with all that is in it
+        raise SettingsError(
+            f"sweep {name!r}: allowed in a name: letters, digits, spaces and . , = + - _, a letter or digit first. It is not a path: the"
+            " report is in runs/sweeps/<name>"
+        )
+    try:
+        existing, runs = recorded_parameters(SWEEPS / name), recorded_runs(SWEEPS / name)
+    except RecordError:
+        return  # of another version: this sweep replaces it
+    if difference := first_difference(existing, parameters):
+        raise SettingsError(f"sweep {name}: a sweep of that name has other parameters ({difference}); choose another name (--name)")
+    if lost := runs - {(cell.setting, cell.iterations, cell.seed) for cell in grid}:
+        setting, iterations, seed = min(lost, key=repr)
+        label = setting.label(cell.setting for cell in grid)
+        raise SettingsError(
+            f"sweep {name}: a sweep of that name has runs that are not in this grid, {len(lost)} in all (M = {iterations}, {label}, seed"
+            f" {seed}), and its report would lose them; add them to the grid, or choose another name (--name)"
+        )
 
 
 def short_name(grid: SweepParams) -> str:

@@ -6,6 +6,7 @@ is never changed. Runs that a previous version of the product recorded are never
 
 from __future__ import annotations
 
+import http.client
 import logging
 import re
 import sqlite3
@@ -107,15 +108,22 @@ def _report_former_runs(client: MlflowClient, experiment: Experiment) -> None:
 
 def _check_server(uri: str) -> None:
     """Raises TrackingUnavailable at once; MLflow itself would retry for minutes."""
+    address = re.sub("://[^/]*@", "://", uri.rstrip("/"))  # urllib takes a user and password for a part of the host's name
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT).close()
+        urllib.request.urlopen(f"{address}/health", timeout=HEALTH_TIMEOUT).close()
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403, 404):  # the server is there; MLflow's own requests, with credentials, will tell
             raise TrackingUnavailable(
                 f"MLflow's server {without_password(uri)} (MLFLOW_TRACKING_URI) answers {error.code}: see its log"
             ) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+    except http.client.InvalidURL:  # its message has a part of the address, which may be of a password
+        raise TrackingUnavailable(
+            f"MLflow's server {without_password(uri)} (MLFLOW_TRACKING_URI): not a valid address. Check its port, and write special"
+            " characters of a password in the form %2F (a slash)"
+        ) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        is_other_protocol = isinstance(error, http.client.HTTPException) and not isinstance(error, OSError)
+        reason = f"it does not speak HTTP ({type(error).__name__})" if is_other_protocol else getattr(error, "reason", error)
         raise TrackingUnavailable(
             f"MLflow's server {without_password(uri)} (MLFLOW_TRACKING_URI) does not answer: {reason}."
             " Start it, or unset the variable to use mlflow.db"

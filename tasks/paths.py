@@ -45,6 +45,12 @@ def record(path: Path) -> str:
     return (path.relative_to(root()) if path.is_relative_to(root()) else path).as_posix()
 
 
+def relative_to_working_directory(path: Path) -> Path:
+    """An absolute path as messages show it: relative to the working directory if it is below it. Symbolic links stay as they are."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def tracking_uri() -> str:
     """MLflow's database or server: MLFLOW_TRACKING_URI if it is set, otherwise `mlflow.db` in the project's root.
 
@@ -77,8 +83,8 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def without_password(uri: str) -> str:
-    """The address of a database or server as messages show it."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    """The address of a database or server as messages show it. A password with a / or @ that should be escaped is hidden, too."""
+    return re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri)
 
 
 def artifact_root() -> str:

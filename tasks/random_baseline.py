@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from agentevol.data.dataset import read_instruction_list, write_dataset
+from agentevol.data.dataset import read_dataset, read_instruction_list, write_dataset
 from agentevol.data.trajectory import Message, Trajectory
 from agentevol.data.validation import EpisodeSplit
 from agentevol.report.model import RANDOM
@@ -25,11 +25,12 @@ from tasks.progress import progress_bar
 
 @cached_task("trajectories", version="1")
 def roll_out_random(
-    out: Path, *, instructions: Artifact, seed: int, env_versions: dict[str, int], split: EpisodeSplit | None = None
+    out: Path, *, instructions: Artifact, seed: int, env_versions: dict[str, int], split: EpisodeSplit | None = None, attempt: int = 0
 ) -> TaskOutput:
     """One episode of random actions per instruction, in the environments that list their actions. Facts: how often each error occurred.
 
-    `split`: that of the instructions; None is AgentEval.
+    `split`: that of the instructions; None is AgentEval. `attempt`: how many results of the same episodes ended with errors that no longer
+    occur. Only the key needs it.
     """
     items = read_instruction_list(instructions.folder)
     episodes: list[Trajectory] = []
@@ -37,7 +38,7 @@ def roll_out_random(
     with progress_bar("random baseline") as progress:
         for done, instruction in enumerate(items, 1):
             if instruction.env not in without_actions:
-                episode = _run_episode(instruction, split or "eval", random.Random(f"{seed} {instruction.item_id}"))
+                episode = _run_episode(instruction, split, seed)
                 if episode is None:
                     without_actions.add(instruction.env)
                 else:
@@ -48,9 +49,16 @@ def roll_out_random(
     return TaskOutput(dataset.digest, "dataset", dataset.counts, {"error_counts": dict(error_counts)})
 
 
-def _run_episode(instruction: Instruction, split: EpisodeSplit, rng: random.Random) -> Trajectory | None:
+def errors_persist(episodes: Artifact, *, instructions: Artifact, seed: int, split: EpisodeSplit | None = None) -> bool:
+    """Whether every episode that ended with an error still does. Plays them again, until one does not. Inputs as in `roll_out_random`."""
+    failed = {episode.item_id for episode in read_dataset(episodes.folder) if episode.status == "error"}
+    again = (_run_episode(item, split, seed) for item in read_instruction_list(instructions.folder) if item.item_id in failed)
+    return all(episode is not None and episode.status == "error" for episode in again)
+
+
+def _run_episode(instruction: Instruction, split: EpisodeSplit | None, seed: int) -> Trajectory | None:
     """None if the environment lists no actions. An exception of the environment is recorded in the episode and does not stop the run."""
-    messages = [Message("user", "")]
+    split, rng, messages = split or "eval", random.Random(f"{seed} {instruction.item_id}"), [Message("user", "")]
     try:
         with closing(make(instruction.env)) as env:
             _, info = env.reset(options={"item_id": instruction.item_id})

@@ -1,6 +1,8 @@
 """The report of a run in a folder of its own, and `runs/latest` with the latest report and its selected policy, for DVC and for the user.
 
-Invariant: the report is made from the store alone, so it does not depend on how often the run was interrupted.
+Invariant: the report is made from the store alone, so it does not depend on how often the run was interrupted. The run's folder is in the
+project, next to the store, even if DVC runs it in a temporary copy: it is the record that protects the run's results from `data gc`. DVC's
+outputs are in the working directory, where DVC looks for them.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from tasks.policy_record import PolicyRecord, References
 
 RUNS = Path("runs")
 LATEST = RUNS / "latest"
+"""With RUNS / DVC_METRICS, the output of DVC's stage: in the working directory."""
 DVC_METRICS = "metrics.json"
 HOSTED = "baselines.json"
 """The lineage of the hosted models, in the form of run.json."""
@@ -45,7 +48,8 @@ def report(
     name: str,
     references: References,
 ) -> Path:
-    """Write `runs/<name>/`, `runs/latest/` (a copy, with the selected policy and its training data) and DVC's metrics; returns the first.
+    """Write `runs/<name>/`, `runs/latest/` (a copy, with the selected policy and its training data) and DVC's metrics; returns the first,
+    relative to the working directory unless that is a temporary copy of the project.
 
     `policies`: BC-Base and the policies of the iterations. `selected`: the one of them that is the result of the run.
     """
@@ -72,7 +76,7 @@ def report(
         rounds_per_success=_rounds_per_success(everything) if params.filter.objective else {},
         exploration={policy.label: groups for policy in policies if (groups := policy.exploration_groups())},
     )
-    folder = RUNS / name
+    folder = paths.relative_to_working_directory(paths.root() / RUNS / name)
     with atomic_folder(folder) as out:
         write_report(out, report_input)
         _write_lineage(out / "run.json", own)

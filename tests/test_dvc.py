@@ -127,6 +127,7 @@ def test_queued_experiments_are_compared_and_shared_over_ssh(clone: Path, dvc: D
     assert {run.info.run_name for run in runs} == {"M1-K1-s0", "M1-K2-s0"}
     assert {run.data.tags["agentevol.dvc_experiment"] for run in runs} == set(names)
     assert (clone / "runs" / "store").is_dir()
+    assert len(list((clone / "runs").glob("M1-K[12]-s0-*/run.json"))) == 2, "their reports, which protect their results"
 
     pytest.importorskip("dvc_ssh", reason="the extra ssh is not installed")
     if ssh.SSHD is None:

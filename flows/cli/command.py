@@ -71,7 +71,7 @@ def check(params: Path, overrides: list[str], models: Sequence[str], *, uses_bas
             check_parameters(settings, () if is_hosted else models, with_baselines=not models, trains=not models)
     except SettingsError as error:
         exit_with_error(str(error))
-    if all(Path(model).exists() for model in (settings.model.base, *models)):
+    if all(Path(model).exists() for model in models or (settings.model.base,)):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # loading a local model takes too little time for a progress bar
 

@@ -7,12 +7,19 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
+from agentevol.models import model_digest
+from flows import pretrain as pretraining
 from flows.cli import command
+from flows.evaluate import evaluate
 from flows.expected_errors import EXPECTED_ERRORS
+from tasks import paths
+from tasks.artifact import Artifact
+from tasks.learn import base_model
 from tests import ROOT
 from tests.flows.conftest import Command
 from tests.flows.tiny import make_project
@@ -101,6 +108,37 @@ def test_what_is_missing_is_reported_before_anything_starts(tmp_path: Path, argu
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+@pytest.fixture
+def without_base_model(tiny_project: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    """The tiny project without models/base; returns its model as a pretraining leaves it in the store."""
+    stored = paths.store() / "pretrain-v1-0123456789abcdef" / "model"
+    stored.parent.mkdir(parents=True)
+    (tiny_project / "models" / "base").rename(stored)
+    (tiny_project / "models").rmdir()
+    for variable in ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_PROGRESS_BARS"):  # `command.check` sets them where they are not set
+        monkeypatch.setenv(variable, "1")
+    model = base_model(str(stored))
+    monkeypatch.setattr(pretraining, "pretrain_base_model", lambda **_: model)
+    monkeypatch.setattr("agentevol.pretraining.model_card.add_scores", lambda folder, *_: (folder / "README.md").write_text("scored"))
+    return model
+
+
+@pytest.mark.slow
+def test_a_base_model_is_rebuilt_where_there_is_none_and_any_model_is_evaluated(without_base_model: Artifact) -> None:
+    command.check(Path("params.yaml"), [], [str(without_base_model.folder)])
+    assert evaluate.fn(str(without_base_model.folder))["pushing"]["n"] == 6
+    assert not Path("models").exists()
+    assert pretraining.pretrain.fn() is None
+    assert model_digest(Path("models/base")) == without_base_model.digest
+    assert Path("models/base/README.md").read_text() == "scored"
+
+
+def test_a_mistake_is_reported_before_the_pretraining(without_base_model: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretraining, "pretrain_base_model", None)
+    failed: Any = pretraining.pretrain.fn(overrides=["engine={kind: openai, url: 'https://host', api_key_env: NOT_SET}"])
+    assert failed.message == "engine.api_key_env: the environment variable NOT_SET is not set; set it to the key of https://host"
+
+
 def test_a_missing_params_file_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "evolve", "--params", "other.yaml")
     assert done.returncode == 2
@@ -146,6 +184,10 @@ def test_the_hub_is_contacted_only_for_a_name_on_it(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(os, "environ", {})
         command.check(params, [], models)
         assert os.environ.get("HF_HUB_OFFLINE") == offline
+    params.write_text("model: {base: somebody/something}\n")
+    monkeypatch.setattr(os, "environ", {})
+    command.check(params, [], [str(folder)])
+    assert os.environ.get("HF_HUB_OFFLINE") == "1", "the base model is not needed to evaluate another one"
 
 
 PROXIES = {"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks4://127.0.0.1:9"}

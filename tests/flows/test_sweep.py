@@ -7,15 +7,22 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agentevol.report.sweep.model import Setting
+from agentevol.report.sweep.model import Setting, SweepRun
+from agentevol.report.sweep.records import write_records
 from agentevol.settings.evolve import SweepParams
-from flows.sweep import cells, short_name, start_order
+from agentevol.settings.load import SettingsError
+from envs import registry
+from flows.sweep import cells, check_name, short_name, start_order, sweep
+from tasks.sweep_report import SWEEPS
 from tests import ROOT
+from tests.agentevol.report.sweeps import DEFAULT, seed_result, sweep_of
 from tests.flows.tiny import make_project
 from tests.shared import copy_mlflow_database
 
@@ -69,6 +76,36 @@ def test_the_name_of_a_large_grid_fits_into_a_file_name() -> None:
     assert names[0].startswith("M1.2-K1-sx100_")
     assert names[0] != names[1]
     assert len(short_name(SweepParams(samples=[[*range(1, 101)]] * 1 + [*range(1, 200)], seeds=[*range(1000)]))) <= 120
+
+
+@pytest.mark.parametrize("name", ["/elsewhere", "../../data", ".", "..", ".hidden", "a/b", "a\nb"])
+def test_a_path_is_no_name_because_the_report_would_replace_that_folder(project: Path, name: str) -> None:
+    (project / "params.yaml").write_text("{}\n")
+    refused: Any = sweep.fn(name=name)
+    assert re.match(r"sweep .*: allowed in a name: letters, digits, spaces and", refused.message)
+    assert "\n" not in refused.message
+    assert [path.name for path in project.iterdir()] == ["params.yaml"]
+
+
+def test_a_sweep_replaces_the_report_of_the_same_or_fewer_runs_only(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry.ENVIRONMENTS, "pushing", "tests.flows.tiny:Pushing")
+
+    def grid(**axes: Any) -> list[SweepRun]:
+        return cells(SweepParams(**{"iterations": [1, 2], "samples": [1], "seeds": [0]} | axes))
+
+    def check(**axes: Any) -> None:
+        check_name("größer, lr=1e-3", grid(**axes), {})
+
+    check()
+    write_records(SWEEPS / "größer, lr=1e-3" / "records", replace(sweep_of(seed_result(DEFAULT, 0, 2)), runs=grid()))
+    check()
+    check(iterations=[1, 2, 3], seeds=[0, 1])
+    with pytest.raises(SettingsError, match=r"runs that are not in this grid, 2 in all \(M = 1, K = 1, seed 0\), .* choose another name"):
+        check(seeds=[1])
+    with pytest.raises(SettingsError, match=r"1 in all \(M = 2, K = 1, seed 0\)"):
+        check(iterations=[1])
+    with pytest.raises(SettingsError, match=r"2 in all \(M = 1, K = 1, seed 0\)"):
+        check(samples=[3])
 
 
 @pytest.mark.slow

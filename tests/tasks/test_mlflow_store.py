@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -100,6 +104,9 @@ def test_a_database_that_another_program_left_unfinished_is_set_aside(project: P
         ("http://127.0.0.1:{port}", "does not answer: .*refused.* Start it, or unset"),
         ("postgresql+pg8000://me:secret@127.0.0.1:{port}/x", "me:\\*\\*\\*@127.*cannot be used: .*Check MLFLOW_TRACKING_URI"),
         ("mysql+nosuch://127.0.0.1/x", "cannot be used: "),
+        ("http://me:secret@127.0.0.1:{port}", r"http://me:\*\*\*@127\.0\.0\.1:\d+ \(MLFLOW_TRACKING_URI\) does not answer: .*refused"),
+        ("http://me:secret@127.0.0.1:port", r"me:\*\*\*@127.*not a valid address\. Check its port"),
+        ("http://me:secret/1@127.0.0.1", r"me:\*\*\*@127.*not a valid address\. Check its port, and write special characters"),
     ],
 )
 def test_an_unreachable_database_or_server_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch, uri: str, message: str) -> None:
@@ -108,6 +115,33 @@ def test_an_unreachable_database_or_server_is_one_line(project: Path, monkeypatc
         connect()
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@contextmanager
+def listener(answer: bytes) -> Iterator[int]:
+    """The port of a server that answers every request with these bytes."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(10_000)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_a_server_with_a_user_and_password_in_its_address_is_found() -> None:
+    with listener(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") as port:
+        mlflow_store._check_server(f"http://me:secret@127.0.0.1:{port}/")
+        mlflow_store._check_server(f"http://me:p@ss@127.0.0.1:{port}")
+
+
+def test_a_server_that_does_not_speak_http_is_one_line() -> None:
+    message = r"^MLflow's server http://me:\*\*\*@\S+ .* does not answer: it does not speak HTTP \(BadStatusLine\)\. Start it, or unset .*$"
+    with listener(b"SSH-2.0-OpenSSH_9.6\r\n") as port, pytest.raises(TrackingUnavailable, match=message):
+        mlflow_store._check_server(f"http://me:secret@127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("name", ["a%20b?c", "ä b"])  # MLflow caches a relative address: one such name per process
@@ -136,6 +170,7 @@ def test_a_file_that_is_not_a_database_is_one_line(project: Path) -> None:
 
 def test_passwords_are_not_without_password() -> None:
     assert paths.without_password("postgresql://me:a%40b@host:5432/x") == "postgresql://me:***@host:5432/x"
+    assert paths.without_password("http://me:a@b/c@host:5000/x") == "http://me:***@host:5000/x"
     assert paths.without_password("http://127.0.0.1:5000") == "http://127.0.0.1:5000"
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ from fsspec.implementations.local import LocalFileSystem
 from typer.testing import CliRunner
 
 from agentevol.data.artifact_folder import MANIFEST
+from agentevol.data.dataset import write_dataset
+from agentevol.data.trajectory import Message, Trajectory
+from agentevol.evaluation.scores import score
+from agentevol.settings.schema import Params
 from flows.cli.store import data as commands
 from tasks import paths
 from tasks.artifact import Artifact
 from tasks.cached_task import TaskOutput, cached_task
+from tasks.policy_record import PolicyRecord, References
 from tasks.remote_files import RemoteError
+from tasks.report import report as write_report
 from tasks.shared_store import publish_run, use_shared_store
 from tasks.store_exchange import Remote
 from tasks.store_gc import DAY, list_location, list_store, report_digests, shared_digests, unreachable
@@ -75,6 +82,37 @@ def run(project: Path) -> Iterator[dict[str, Artifact]]:
     other = compute(learn, name="other", start=base)
     yield {"base": base, "model": model, "scores": compute(judge, model=model), "other": other, "judged": compute(judge, model=other)}
     use_shared_store(None)
+
+
+@pytest.mark.parametrize("queued", [False, True])
+def test_the_report_of_a_run_protects_its_results_even_if_dvc_ran_it_in_a_copy_that_is_gone(
+    run: dict[str, Artifact], project: Path, monkeypatch: pytest.MonkeyPatch, queued: bool
+) -> None:
+    copy = project / ".dvc" / "tmp" / "exps" / "one" if queued else project
+    copy.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setenv("DVC_ROOT", str(project))  # DVC sets it for every stage
+    monkeypatch.chdir(copy)
+    words = [Message("user", "?"), Message("assistant", "left", True)]
+    episodes = [Trajectory("maze_0", "maze", "maze", "eval", "bc-base", "h", 0, 0, words, 1.0, True, 1, "finished")]
+    write_dataset(project / "episodes", episodes, {})
+    played = Artifact(kind="trajectories", path="episodes", digest="e", counts={"maze": 1}, facts={"seconds": 1.0, "truncated": {}})
+    scores = Artifact(kind="scores", path="s", digest="s", facts={env: asdict(one) for env, one in score(episodes).items()})
+    model = run["model"].model_copy(update={"facts": {"seconds": 1.0}})
+    policy = PolicyRecord("bc-base", 0, model, run["base"], played, scores)
+    page = write_report.fn(Params(), run["base"], [policy], policy, "M1-K1-s0-abcdef", References())
+    assert (page / "run.json").is_file()
+    assert page.is_absolute() == queued
+    for output in ("latest/model/weights", "metrics.json"):  # where dvc.yaml has them
+        assert (copy / "runs" / output).is_file()
+
+    monkeypatch.chdir(project)
+    if queued:
+        shutil.rmtree(copy)
+    assert run["model"].digest in report_digests()
+    grow_old()
+    gc("--delete")
+    assert (folder(run["model"]) / "weights").is_file()
+    assert not folder(run["other"]).exists()
 
 
 def test_nothing_is_removed_without_the_option_and_then_only_what_no_run_reaches(run: dict[str, Artifact]) -> None:

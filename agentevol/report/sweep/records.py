@@ -78,6 +78,12 @@ def recorded_parameters(folder: Path) -> dict[str, Any]:
     return dict(_read(files[0]).get("parameters", {})) if files else {}
 
 
+def recorded_runs(folder: Path) -> set[tuple[Setting, int, int]]:
+    """(setting, M, seed) of the runs of a sweep's folder, from its records; empty if it has none. Raises RecordError."""
+    records = [_read(file) for file in (folder / RECORDS_FOLDER).glob("*.json")]
+    return {(Setting(**record["setting"]), run["iterations"], record["seed"]) for record in records for run in record["runs"]}
+
+
 def _check_same_experiment(file_a: Path, a: Mapping[str, Any], file_b: Path, b: Mapping[str, Any]) -> None:
     ours, theirs = _digests(a), _digests(b)
     different = (f"{key}: {ours[key]} and {theirs[key]}" for key in ours if key in theirs and ours[key] != theirs[key])

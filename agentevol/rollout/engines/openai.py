@@ -15,7 +15,6 @@ import random
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +57,8 @@ class OpenAIEngine:
         assert settings.url is not None, "settings.schema rejects such an engine"
         self.settings, self.num_slots, self.context_length, self.usage = settings, num_slots, context_length, usage
         self.url = settings.url
-        # A server with a policy of this project is vLLM's, which takes them; a hosted model may refuse an unknown field.
-        self._template_kwargs = {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs and model_folder else {}
-        self._template_of_policy = (model_folder, template_kwargs)
+        self._policy_chat = load_chat_tokenizer(model_folder, template_kwargs) if model_folder else None
+        self._policy_fields = {} if self._policy_chat is None else _policy_fields(self._policy_chat, template_kwargs)
         self.model = settings.model or (str(model_folder) if model_folder else "")
         self._api_key = _read_api_key(settings)
         self._finished: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
@@ -89,18 +87,17 @@ class OpenAIEngine:
             "top_p": request.sampling.top_p,
             "max_tokens": request.max_new_tokens,
             "seed": int(request.rng.integers(2**31)),
-            **self._template_kwargs,
+            **self._policy_fields,
         }
         body = {name: value for name, value in {**body, **self.settings.options}.items() if value is not None}
         number = next(self._request_numbers)
         future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, body), self._loop)
         self._open_requests[request.slot] = number, future
 
-    @cached_property
+    @property
     def _takes_tools(self) -> bool:
         """Whether functions go into requests: a hosted model takes them; a policy of this project only if its chat template does."""
-        model_folder, template_kwargs = self._template_of_policy
-        return model_folder is None or load_chat_tokenizer(model_folder, template_kwargs).writes_tools
+        return self._policy_chat is None or self._policy_chat.writes_tools
 
     def _conversation(self, request: GenerationRequest) -> dict[str, Any]:
         """The messages, and the functions that the policy may call."""
@@ -269,6 +266,15 @@ class OpenAIEngine:
         except httpx.HTTPError as error:
             remedy = "engine.weight_sync vllm needs VLLM_SERVER_DEV_MODE=1 vllm serve, on a machine that sees the same folders"
             raise EngineError(f"{root} did not load {model_folder}: {one_line_error(error)}; {remedy}") from None
+
+
+def _policy_fields(chat: ChatTokenizer, template_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a request for a policy of this project says besides. Such a server is vLLM's; a hosted model may refuse an unknown field."""
+    return {
+        # The server itself knows only the end token of the model that it was started with.
+        "stop_token_ids": sorted(chat.stop_token_ids),
+        **({"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}),
+    }
 
 
 def _retry_delay(attempt: int) -> float:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from agentevol.data.trajectory import Trajectory
+from agentevol.models import load_tokenizer
 from agentevol.rollout.engine import EngineError
 from agentevol.rollout.rollout import roll_out
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
-from tests.agentevol.endpoint import serve_endpoint
+from tests.agentevol.endpoint import Endpoint, serve_endpoint
 from tests.agentevol.rollout.hosted import INSTRUCTIONS, play
 
 pytestmark = pytest.mark.usefixtures("counting", "short_retry_delay")
@@ -146,19 +149,49 @@ def test_no_key_is_sent_unless_its_variable_is_named(monkeypatch: pytest.MonkeyP
     assert KEY not in str(caught.value)
 
 
-def test_vllms_server_loads_the_policy_first(small_models: dict[str, Path]) -> None:
-    def play_own(engine: EngineParams, **options: Any) -> list[Trajectory]:
-        settings = RolloutParams(concurrency=2)
-        return roll_out(small_models["llama"], INSTRUCTIONS[:2], engine=engine, settings=settings, policy="own", **options)
+def play_own(
+    folder: Path,
+    endpoint: Endpoint,
+    count: int = 1,
+    settings: dict[str, Any] | None = None,
+    template_kwargs: dict[str, Any] | None = None,
+    weight_sync: Literal["vllm"] | None = "vllm",
+    **options: Any,
+) -> list[Trajectory]:
+    """Episodes of a policy of this project on vLLM's server. `options`: additional fields of each request."""
+    return roll_out(
+        folder,
+        INSTRUCTIONS[:count],
+        engine=EngineParams(kind="openai", url=endpoint.url, model="own", weight_sync=weight_sync, options=options),
+        settings=RolloutParams(**{"concurrency": 2, "max_retries": 0, **(settings or {})}),
+        policy="own",
+        template_kwargs=template_kwargs,
+    )
 
+
+def test_vllms_server_loads_the_policy_first(small_models: dict[str, Path]) -> None:
     with serve_endpoint() as endpoint:
-        engine = EngineParams(kind="openai", url=endpoint.url, model="own", weight_sync="vllm")
-        trajectories = play_own(engine)
+        trajectories = play_own(small_models["llama"], endpoint, 2)
         assert endpoint.paths[:2] == ["/collective_rpc", "/reset_prefix_cache"]
         assert "chat_template_kwargs" not in endpoint.bodies[-1]
-        play_own(engine, template_kwargs={"enable_thinking": False})
+        play_own(small_models["llama"], endpoint, template_kwargs={"enable_thinking": False})
         assert endpoint.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
         with pytest.raises(EngineError, match=r"engine\.weight_sync: null given"):
-            play_own(engine.model_copy(update={"weight_sync": None}))
+            play_own(small_models["llama"], endpoint, weight_sync=None)
     assert all(trajectory.success for trajectory in trajectories)
     assert len(trajectories[0].policy_hash) == 64
+
+
+def test_a_policy_stops_at_the_end_token_of_its_template(small_models: dict[str, Path], tmp_path: Path) -> None:
+    """The server would stop only at the eos token of the model that it was started with, here another one, as in Qwen's base models."""
+    folder = shutil.copytree(small_models["qwen"], tmp_path / "policy")
+    configuration = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**configuration, "eos_token": "<|endoftext|>"}))
+    tokenizer = load_tokenizer(folder)
+    expected = sorted(map(int, tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])))
+    with serve_endpoint() as endpoint:
+        play_own(folder, endpoint)
+        play_own(folder, endpoint, stop_token_ids=None)
+        play(endpoint, 1)
+    assert endpoint.bodies[0]["stop_token_ids"] == expected
+    assert [body for body in endpoint.bodies if "stop_token_ids" in body] == endpoint.bodies[: len(endpoint.bodies) // 3]

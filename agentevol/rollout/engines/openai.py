@@ -273,6 +273,10 @@ def _policy_fields(chat: ChatTokenizer, template_kwargs: Mapping[str, Any] | Non
     return {
         # The server itself knows only the end token of the model that it was started with.
         "stop_token_ids": sorted(chat.stop_token_ids),
+        # Neutral values. The server takes what a request leaves out from the model's generation_config.json.
+        "top_k": -1,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
         **({"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}),
     }
 

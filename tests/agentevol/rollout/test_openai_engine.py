@@ -195,3 +195,16 @@ def test_a_policy_stops_at_the_end_token_of_its_template(small_models: dict[str,
         play(endpoint, 1)
     assert endpoint.bodies[0]["stop_token_ids"] == expected
     assert [body for body in endpoint.bodies if "stop_token_ids" in body] == endpoint.bodies[: len(endpoint.bodies) // 3]
+
+
+def test_a_policy_is_sampled_by_the_projects_parameters_alone(small_models: dict[str, Path]) -> None:
+    """vLLM's server takes what a request leaves out from the model's generation_config.json; a hosted model may refuse such fields."""
+    neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    with serve_endpoint() as endpoint:
+        play_own(small_models["llama"], endpoint)
+        play_own(small_models["llama"], endpoint, top_k=20, min_p=None)
+        first, last = endpoint.bodies[0], endpoint.bodies[-1]
+        play(endpoint, 1)
+    assert {name: first.get(name) for name in neutral} == neutral
+    assert {name: last.get(name) for name in neutral} == {"top_k": 20, "min_p": None, "repetition_penalty": 1.0}
+    assert not neutral.keys() & endpoint.bodies[-1].keys()

@@ -27,6 +27,7 @@ from agentevol.models import model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
 from agentevol.rollout.engines.openai_completion import has_empty_message, read_completion, without_empty_messages
 from agentevol.rollout.engines.openai_errors import REQUEST_STATUS_CODES, is_about_one_request, is_context_full, is_retryable
+from agentevol.rollout.engines.openai_limits import BoundedRequest, prompt_length
 from agentevol.rollout.engines.openai_tools import chat_messages, plain_messages
 from agentevol.settings.engines import EngineParams
 
@@ -60,6 +61,7 @@ class OpenAIEngine:
         self._policy_chat = load_chat_tokenizer(model_folder, template_kwargs) if model_folder else None
         self._policy_fields = {} if self._policy_chat is None else _policy_fields(self._policy_chat, template_kwargs)
         self.model = settings.model or (str(model_folder) if model_folder else "")
+        self._server_context = f"the context of {self.model} at {self.url}"
         self._api_key = _read_api_key(settings)
         self._finished: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
         self._open_requests: dict[int, tuple[int, Future[None]]] = {}
@@ -68,7 +70,7 @@ class OpenAIEngine:
         self._next_request_time = 0.0  # by the loop's clock: for the rate limit, and for what the server asks for
         self._has_responded = False
         self._has_answered = False
-        self._first_rejections = 0  # requests that were refused before the first answer
+        self._first_rejections = 0  # conversations that were refused before the first answer
         if model_folder is not None and settings.weight_sync is None:
             raise EngineError(f"engine.weight_sync: null given; {self.url} must load {model_folder} (engine.weight_sync=vllm)")
         if model_folder is not None:
@@ -89,9 +91,12 @@ class OpenAIEngine:
             "seed": int(request.rng.integers(2**31)),
             **self._policy_fields,
         }
-        body = {name: value for name, value in {**body, **self.settings.options}.items() if value is not None}
+        bounded = BoundedRequest({name: value for name, value in {**body, **self.settings.options}.items() if value is not None})
+        if self._policy_chat is not None:
+            room = self.context_length - prompt_length(self._policy_chat, request) - 1  # as for the engines of this process
+            bounded = bounded.lowered(room, f"the context of {self.context_length} tokens")
         number = next(self._request_numbers)
-        future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, body), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, bounded), self._loop)
         self._open_requests[request.slot] = number, future
 
     @property
@@ -141,24 +146,30 @@ class OpenAIEngine:
             self._thread.join()
             self._loop.close()
 
-    async def _run_request(self, number: int, slot: int, body: Mapping[str, Any]) -> None:
+    async def _run_request(self, number: int, slot: int, request: BoundedRequest) -> None:
         try:
-            result: GenerationResult | Exception = await self._complete(slot, body)
+            result: GenerationResult | Exception = await self._complete(slot, request)
         except EngineError as error:
             result = error
         except Exception as error:  # named boundary: a bug in this thread must not leave the rollout waiting for ever
             result = RuntimeError(f"a request to {self.url} failed: {one_line_error(error)}")
         self._finished.put((number, result))
 
-    async def _complete(self, slot: int, body: Mapping[str, Any]) -> GenerationResult:
+    async def _complete(self, slot: int, request: BoundedRequest) -> GenerationResult:
         """Send the request until it succeeds or the retries are used up."""
+        if request.limit is not None and request.limit < 1:
+            return GenerationResult(slot, truncation_reason=f"{request.full_context} is full")
         problem = ""
         for attempt in range(self.settings.max_retries + 1):
             delay = _retry_delay(attempt)
             try:
-                response = await self._post(body, is_retry=attempt > 0)
-                if response.status_code in (400, 422) and not is_context_full(response) and has_empty_message(body):
-                    response = await self._post(without_empty_messages(body), is_retry=True)
+                response = await self._post(request.body, is_retry=attempt > 0)
+                # A server refuses a prompt that leaves no room for all tokens that are asked for, even if the answer needs few.
+                while is_context_full(response) and (shorter := request.halved(self._server_context)) is not None:
+                    request = shorter
+                    response = await self._post(request.body, is_retry=True)
+                if response.status_code in (400, 422) and not is_context_full(response) and has_empty_message(request.body):
+                    response = await self._post(without_empty_messages(request.body), is_retry=True)
             except httpx.ConnectError as error:
                 problem = f"cannot be reached: {one_line_error(error)}"
                 if attempt == self.settings.max_retries and not self._has_responded:
@@ -168,12 +179,14 @@ class OpenAIEngine:
             else:
                 self._has_responded = True
                 if response.is_success:
-                    if (result := self._read_completion(slot, response)) is not None:
+                    if (result := self._read_completion(slot, request, response)) is not None:
                         self._has_answered = True
                         return result
                     problem = "answered with something else than a chat completion"
                 elif is_context_full(response):
-                    return GenerationResult(slot, truncation_reason=f"the context of {self.model} at {self.url} is full")
+                    remedy = "raise the server's context, or choose a model with a longer one"
+                    self._check_first_rejections(f"{self._rejection_message(response)}; {remedy}")
+                    return GenerationResult(slot, truncation_reason=f"{self._server_context} is full")
                 elif is_retryable(response):
                     problem = f"answered {response.status_code}"
                     delay = self._apply_retry_after(response, delay)
@@ -196,19 +209,25 @@ class OpenAIEngine:
         was_read = response.status_code in REQUEST_STATUS_CODES
         if not is_about_one_request(response) and not (was_read and self._has_answered):
             raise EngineError(message)
+        self._check_first_rejections(message)
+        return GenerationResult(slot, error=message)
+
+    def _check_first_rejections(self, message: str) -> None:
+        """Count a refused conversation. Raises EngineError if the server has refused several, and answered none."""
         if not self._has_answered:
             self._first_rejections += 1
             if self._first_rejections >= _MAX_FIRST_REJECTIONS:
                 raise EngineError(f"{message} (so were the first {self._first_rejections} requests, and none was answered)")
-        return GenerationResult(slot, error=message)
 
-    def _read_completion(self, slot: int, response: httpx.Response) -> GenerationResult | None:
+    def _read_completion(self, slot: int, request: BoundedRequest, response: httpx.Response) -> GenerationResult | None:
         """The result, whose tokens are counted; None if the response is no chat completion."""
         completion = read_completion(response)
         if completion is None:
             return None
         self.usage.tokens_in += completion.prompt_tokens
         self.usage.tokens_out += completion.completion_tokens
+        if request.full_context is not None and not completion.stopped:
+            return GenerationResult(slot, truncation_reason=f"{request.full_context} is full")
         if error := completion.error(self.url):
             return GenerationResult(slot, error=error)
         return GenerationResult(slot, completion.text.strip(), stopped=completion.stopped, total_tokens=completion.total_tokens)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pytest
 
+from agentevol.chat.load import load_chat_tokenizer
 from agentevol.data.trajectory import Trajectory
 from agentevol.models import load_tokenizer
 from agentevol.rollout.engine import EngineError
@@ -208,3 +209,21 @@ def test_a_policy_is_sampled_by_the_projects_parameters_alone(small_models: dict
     assert {name: first.get(name) for name in neutral} == neutral
     assert {name: last.get(name) for name in neutral} == {"top_k": 20, "min_p": None, "repetition_penalty": 1.0}
     assert not neutral.keys() & endpoint.bodies[-1].keys()
+
+
+def test_a_policy_may_use_what_the_context_has_left(small_models: dict[str, Path]) -> None:
+    """The same as with the engines of this process, so the policy's own tokenizer counts the prompt."""
+    chat, context_length = load_chat_tokenizer(small_models["qwen"]), 300
+    settings = {"context_length": context_length, "max_new_tokens": 200, "max_repeats": None}
+    with serve_endpoint(answer=lambda messages: "Action: wait") as endpoint:
+        play_own(small_models["qwen"], endpoint, settings=settings)
+    assert len(endpoint.bodies) >= 3
+    for body in endpoint.bodies:
+        rendered = chat.tokenizer.apply_chat_template(body["messages"], tokenize=True, add_generation_prompt=True)["input_ids"]
+        assert body["max_tokens"] == min(200, context_length - len(rendered) - 1)
+    opening = len(chat.tokenize_prompt(endpoint.bodies[0]["messages"][0]["content"]))
+    with serve_endpoint() as endpoint:
+        (full,) = play_own(small_models["qwen"], endpoint, settings={"context_length": opening + 1})
+        (cut,) = play_own(small_models["qwen"], endpoint, settings={"context_length": opening + 4})
+    assert [body["max_tokens"] for body in endpoint.bodies] == [3]
+    assert [trajectory.truncated_by for trajectory in (full, cut)] == ["context", "context"]

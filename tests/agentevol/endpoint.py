@@ -23,7 +23,8 @@ class Endpoint:
     `answer`: the text of an answer, or a message with `tool_calls`. `first_problems`: what happens to the first requests, one each: a
     status code, "hang up", "slow" or "nonsense". `always`: the status code of all other requests, None for completions. `error`: further
     fields of error responses. `response_delay`: seconds. `refuse`: the status code and the message with which a conversation is refused,
-    None if it is answered. `context`: tokens of a prompt and `max_tokens` together; more are refused as vLLM does. `choice`: fields of every choice that replace those of a completion.
+    None if it is answered. `context`: at most so many tokens of a prompt and `max_tokens` together; more are refused in vLLM's words.
+    `choice`: fields of every choice that replace those of a completion. `usage`: the counts of every completion, None for the true ones.
     """
 
     answer: Callable[[ChatMessages], str | dict[str, Any]] = lambda messages: count(messages)
@@ -33,6 +34,7 @@ class Endpoint:
     always: int | None = None
     error: dict[str, Any] = field(default_factory=dict)
     refuse: Callable[[ChatMessages], tuple[int, str] | None] = lambda messages: None
+    usage: dict[str, Any] | None = None
     context: int | None = None
     choice: dict[str, Any] = field(default_factory=dict)
     retry_after: str | None = None
@@ -84,6 +86,7 @@ def serve_endpoint(**behaviour: Any) -> Iterator[Endpoint]:
                 return self.respond(400, {"error": {"message": message}})
             reply = completion(body, endpoint.answer)
             reply["choices"][0].update(endpoint.choice)
+            reply["usage"] = reply["usage"] if endpoint.usage is None else endpoint.usage
             return self.respond(200, reply)
 
         def respond(self, status: int, body: dict[str, Any]) -> None:

@@ -230,6 +230,8 @@ class OpenAIEngine:
             return GenerationResult(slot, truncation_reason=f"{request.full_context} is full")
         if error := completion.error(self.url):
             return GenerationResult(slot, error=error)
+        if completion.total_tokens > self.context_length:  # the server may have a longer one
+            return GenerationResult(slot, truncation_reason=f"the context of {self.context_length} tokens is full")
         return GenerationResult(slot, completion.text.strip(), stopped=completion.stopped, total_tokens=completion.total_tokens)
 
     def _rejection_message(self, response: httpx.Response) -> str:

@@ -148,6 +148,27 @@ def test_an_answer_that_the_servers_context_cuts_is_none() -> None:
     assert (trajectory.status, trajectory.truncated_by, trajectory.rounds) == ("truncated", "context", 0)
 
 
+def test_no_episode_is_longer_than_the_context_length() -> None:
+    """The server's own context may be longer."""
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        return "Thought: " + "so " * 40 + count(messages)
+
+    with serve_endpoint(answer=answer) as endpoint:
+        trajectories, _ = play(endpoint, settings={"context_length": 72})
+    assert {(trajectory.success, trajectory.truncated_by) for trajectory in trajectories} == {(True, None), (False, "context")}
+    assert max(trajectory.tokens for trajectory in trajectories) <= 72
+
+
+def test_reasoning_is_no_part_of_the_conversation() -> None:
+    usage = {"prompt_tokens": 11, "completion_tokens": 5000, "completion_tokens_details": {"reasoning_tokens": 4990}}
+    with serve_endpoint(usage=usage) as endpoint:
+        trajectories, used = play(endpoint)
+    assert all(trajectory.success for trajectory in trajectories)
+    assert {trajectory.tokens for trajectory in trajectories} == {21}
+    assert used.tokens_out == 5000 * used.requests
+
+
 def test_a_context_that_is_too_small_for_every_prompt_ends_the_rollout() -> None:
     with serve_endpoint(context=20) as endpoint, pytest.raises(EngineError, match=r"maximum context length.*; raise the") as caught:
         play(endpoint)

@@ -32,6 +32,7 @@ from agentevol.rollout.engines.openai_tools import chat_messages, plain_messages
 from agentevol.settings.engines import EngineParams
 
 _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds
+_CONNECT_TIMEOUT = 10.0  # seconds; a server that is busy accepts a connection, and only answers later
 _MAX_FIRST_REJECTIONS = 8  # so many refused requests before the first answer are no coincidence: a setting is wrong
 
 
@@ -170,7 +171,7 @@ class OpenAIEngine:
                     response = await self._post(request.body, is_retry=True)
                 if response.status_code in (400, 422) and not is_context_full(response) and has_empty_message(request.body):
                     response = await self._post(without_empty_messages(request.body), is_retry=True)
-            except httpx.ConnectError as error:
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 problem = f"cannot be reached: {one_line_error(error)}"
                 if attempt == self.settings.max_retries and not self._has_responded:
                     raise EngineError(f"{self.url} {problem}; is it running, and is engine.url right?") from None
@@ -270,7 +271,7 @@ class OpenAIEngine:
     def _http_client(self) -> httpx.AsyncClient:
         if self._client is None:
             limits = httpx.Limits(max_connections=self.num_slots, max_keepalive_connections=self.num_slots)
-            self._client = httpx.AsyncClient(timeout=self.settings.timeout, headers=self._headers(), limits=limits)
+            self._client = httpx.AsyncClient(timeout=_timeout(self.settings.timeout), headers=self._headers(), limits=limits)
         return self._client
 
     def _headers(self) -> dict[str, str]:
@@ -281,7 +282,7 @@ class OpenAIEngine:
         root = self.url.removesuffix("/v1")
         reload = {"method": "reload_weights", "kwargs": {"weights_path": str(model_folder.resolve())}}
         try:
-            with httpx.Client(base_url=root, headers=self._headers(), timeout=600) as client:
+            with httpx.Client(base_url=root, headers=self._headers(), timeout=_timeout(600)) as client:
                 for path, body in (("/collective_rpc", reload), ("/reset_prefix_cache", None)):
                     client.post(path, json=body).raise_for_status()
         except httpx.HTTPError as error:
@@ -300,6 +301,11 @@ def _policy_fields(chat: ChatTokenizer, template_kwargs: Mapping[str, Any] | Non
         "repetition_penalty": 1.0,
         **({"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}),
     }
+
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    """The timeout of a request. A connection is given up earlier, because some addresses never answer (a firewall, a stopped machine)."""
+    return httpx.Timeout(seconds, connect=min(_CONNECT_TIMEOUT, seconds))
 
 
 def _retry_delay(attempt: int) -> float:

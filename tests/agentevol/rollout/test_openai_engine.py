@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+import agentevol.rollout.engines.openai as openai_engine
 from agentevol.chat.load import load_chat_tokenizer
 from agentevol.data.trajectory import Trajectory
 from agentevol.models import load_tokenizer
@@ -119,6 +122,21 @@ def test_a_server_that_is_not_running_ends_the_rollout() -> None:
         pass
     with pytest.raises(EngineError, match=r"cannot be reached.*is it running"):
         play(endpoint, 2, max_retries=1)
+
+
+def test_a_server_that_never_accepts_a_connection_ends_the_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an address behind a firewall: here a socket whose queue of connections is full."""
+    monkeypatch.setattr(openai_engine, "_CONNECT_TIMEOUT", 0.05)
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        unreachable = Endpoint(url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        with pytest.raises(EngineError, match=r"cannot be reached: ConnectTimeout.*is it running"):
+            play(unreachable, 2, max_retries=1)
 
 
 def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

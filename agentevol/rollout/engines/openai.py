@@ -27,12 +27,14 @@ from agentevol.models import model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
 from agentevol.rollout.engines.openai_completion import has_empty_message, read_completion, without_empty_messages
 from agentevol.rollout.engines.openai_errors import REQUEST_STATUS_CODES, is_about_one_request, is_context_full, is_retryable
-from agentevol.rollout.engines.openai_limits import BoundedRequest, prompt_length
+from agentevol.rollout.engines.openai_limits import BoundedRequest
+from agentevol.rollout.engines.openai_policy import load_weights, policy_fields, prompt_length
 from agentevol.rollout.engines.openai_tools import chat_messages, plain_messages
 from agentevol.settings.engines import EngineParams
 
 _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds
 _CONNECT_TIMEOUT = 10.0  # seconds; a server that is busy accepts a connection, and only answers later
+_LOAD_TIMEOUT = 600.0  # seconds
 _MAX_FIRST_REJECTIONS = 8  # so many refused requests before the first answer are no coincidence: a setting is wrong
 
 
@@ -60,7 +62,7 @@ class OpenAIEngine:
         self.settings, self.num_slots, self.context_length, self.usage = settings, num_slots, context_length, usage
         self.url = settings.url
         self._policy_chat = load_chat_tokenizer(model_folder, template_kwargs) if model_folder else None
-        self._policy_fields = {} if self._policy_chat is None else _policy_fields(self._policy_chat, template_kwargs)
+        self._policy_fields = {} if self._policy_chat is None else policy_fields(self._policy_chat, template_kwargs)
         self.model = settings.model or (str(model_folder) if model_folder else "")
         self._server_context = f"the context of {self.model} at {self.url}"
         self._api_key = _read_api_key(settings)
@@ -75,7 +77,7 @@ class OpenAIEngine:
         if model_folder is not None and settings.weight_sync is None:
             raise EngineError(f"engine.weight_sync: null given; {self.url} must load {model_folder} (engine.weight_sync=vllm)")
         if model_folder is not None:
-            self._sync_weights(model_folder)
+            load_weights(self.url, self._headers(), _timeout(_LOAD_TIMEOUT), model_folder)
         self.digest = model_digest(model_folder) if model_folder else endpoint_digest(settings)
         self._loop = asyncio.new_event_loop()
         self._client: httpx.AsyncClient | None = None
@@ -276,31 +278,6 @@ class OpenAIEngine:
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-
-    def _sync_weights(self, model_folder: Path) -> None:
-        """Have vLLM's server load the model, from a folder that it must see too, and drop what it has cached with the previous weights."""
-        root = self.url.removesuffix("/v1")
-        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(model_folder.resolve())}}
-        try:
-            with httpx.Client(base_url=root, headers=self._headers(), timeout=_timeout(600)) as client:
-                for path, body in (("/collective_rpc", reload), ("/reset_prefix_cache", None)):
-                    client.post(path, json=body).raise_for_status()
-        except httpx.HTTPError as error:
-            remedy = "engine.weight_sync vllm needs VLLM_SERVER_DEV_MODE=1 vllm serve, on a machine that sees the same folders"
-            raise EngineError(f"{root} did not load {model_folder}: {one_line_error(error)}; {remedy}") from None
-
-
-def _policy_fields(chat: ChatTokenizer, template_kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a request for a policy of this project says besides. Such a server is vLLM's; a hosted model may refuse an unknown field."""
-    return {
-        # The server itself knows only the end token of the model that it was started with.
-        "stop_token_ids": sorted(chat.stop_token_ids),
-        # Neutral values. The server takes what a request leaves out from the model's generation_config.json.
-        "top_k": -1,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
-        **({"chat_template_kwargs": dict(template_kwargs)} if template_kwargs else {}),
-    }
 
 
 def _timeout(seconds: float) -> httpx.Timeout:

@@ -9,10 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentevol.chat.tokenize import ChatTokenizer
-from agentevol.data.function_calling import has_call
-from agentevol.rollout.engine import GenerationRequest
-
 _LIMITS = ("max_completion_tokens", "max_tokens")
 _MIN_LIMIT = 16  # tokens: a server that refuses a conversation with so few has no room for an answer
 
@@ -41,13 +37,3 @@ class BoundedRequest:
         if self.limit is None or self.limit <= _MIN_LIMIT:
             return None
         return self.lowered(max(_MIN_LIMIT, self.limit // 2), context)
-
-
-def prompt_length(chat: ChatTokenizer, request: GenerationRequest) -> int:
-    """The tokens of the conversation, up to the first token of the answer, as the policy's own chat tokenizer counts them."""
-    *earlier, last = request.messages
-    if not earlier:
-        return len(chat.tokenize_prompt(last.content, request.tools))
-    answers_call = request.tools is not None and has_call(earlier[-1].content)
-    history = chat.tokenize_conversation(earlier, request.tools).token_ids
-    return len(history) + len(chat.tokenize_observation(last.content, answers_call=answers_call))

@@ -27,7 +27,7 @@ _HUB_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "vocab.txt", "
 
 
 class ModelNotFound(FileNotFoundError):
-    """There is no such model folder, nor such a model on the hub or in its local cache."""
+    """There is no such model folder, nor such a model on the hub or in its local cache; or its files do not hold the whole model."""
 
 
 def resolve_model(name_or_folder: str | Path) -> Path:
@@ -74,17 +74,47 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def load_model(folder: Path, dtype: str = "float32") -> Any:
-    """A causal language model in evaluation mode; `dtype`: the name of a torch dtype. Raises ModelNotFound if there are no safetensors."""
+    """A causal language model in evaluation mode; `dtype`: the name of a torch dtype.
+
+    Raises ModelNotFound if there are no safetensors, or if they lack weights: transformers would take random ones.
+    """
     import torch
+
+    if not list(folder.glob("*.safetensors")):
+        raise ModelNotFound(f"{folder} contains no *.safetensors file; other weight formats are not supported")
+    model, missing = _load(folder, dtype=getattr(torch, dtype))
+    if missing:
+        raise ModelNotFound(f"{folder}: {_describe_missing(model, missing)}; take a causal language model with all its weights")
+    return model.eval()
+
+
+def missing_weights(folder: Path) -> str | None:
+    """Which weights of the architecture the files lack; None if they hold all. Reads their names and shapes alone."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # else transformers prints a report of several lines
+    try:
+        model, missing = _load(folder, device_map="meta")
+    finally:
+        logging.set_verbosity(verbosity)
+    return _describe_missing(model, missing) if missing else None
+
+
+def _load(folder: Path, **options: Any) -> tuple[Any, list[str]]:
+    """The model, and the names of the weights that are not in the files, or have another shape there."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # loading takes milliseconds, and a run shows its own progress bars
+    files = {"use_safetensors": True, "local_files_only": True}
+    model, info = AutoModelForCausalLM.from_pretrained(folder, ignore_mismatched_sizes=True, output_loading_info=True, **files, **options)
+    return model, sorted({*info["missing_keys"], *(name for name, *_ in info["mismatched_keys"])})
 
-    if not list(folder.glob("*.safetensors")):
-        raise ModelNotFound(f"{folder} contains no *.safetensors file; other weight formats are not supported")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True, local_files_only=True)
-    return model.eval()
+
+def _describe_missing(model: Any, names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"the files lack weights of {type(model).__name__}, or have them in another shape: {names[0]}{more}"
 
 
 def max_context_length(config: Any) -> int | None:

@@ -277,7 +277,8 @@ class Pipeline:
             **(self.chat if policy.kind == "model" else {}),
         )
         if truncated := episodes.facts["truncated"]["context"]:
-            say(f"{name}: {truncated} of {episodes.rows} episodes ended because the context of {settings.context_length} tokens was full")
+            limit = f"at most {settings.context_length} tokens, or what the model or its server allows"
+            say(f"{name}: {truncated} of {episodes.rows} episodes ended because the context was full ({limit})")
         for env, count in episodes.facts.get("unstarted", {}).items():
             say(f"{name}: {count} of {episodes.counts[env]} episodes of {env} had no round, because their opening fills the context")
         return episodes

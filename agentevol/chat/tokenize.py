@@ -125,9 +125,12 @@ class ChatTokenizer:
         return list(self.closing_ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of an answer, without the end token and other special tokens, stripped of white space at both ends."""
+        """The text of an answer, without the token that ended it and without special tokens, stripped of white space at both ends."""
+        ids = list(token_ids)
+        if ids and ids[-1] in self.stop_token_ids:
+            ids.pop()  # some tokenizers have an end token that they do not mark as special
         # Some tokenizers would remove spaces before punctuation, and the environment would get another text than the policy wrote.
-        text = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(text).strip()
 
     def tokenize_conversation(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None) -> TokenizedExample:

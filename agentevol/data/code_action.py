@@ -23,6 +23,7 @@ CODE_FORM = "Thought: ...\n```python\nname(argument=value)\n```"
 _PYTHON_TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "array": "list", "any": "object"}
 _BLOCK = re.compile(r"```(?:python|py)?[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _MAX_CODE_CHARS = 4_000  # Python's parser needs much memory for a long expression
+_MAX_DEPTH = 100  # Python parses deeper expressions (a.a.a.a ...), but its functions for the result call themselves for every level
 _MAX_NUMBER = 1e15
 _WRAPPERS = ("print", "return")
 
@@ -83,6 +84,8 @@ def _calls(code: str) -> list[ast.Call]:
         raise InvalidAction(f"Your code is no valid Python{line}. {_remedy()}") from None
     found = []
     for statement in statements:
+        if _is_deep(statement):
+            raise InvalidAction(f"Your code is nested too deeply. {_remedy()}")
         value = getattr(statement, "value", None) if isinstance(statement, ast.Expr | ast.Assign) else None
         if isinstance(value, ast.Call) and _name(value) in _WRAPPERS and len(value.args) == 1 and isinstance(value.args[0], ast.Call):
             value = value.args[0]
@@ -114,6 +117,16 @@ def _read_call(node: ast.Call, functions: tuple[Function, ...]) -> Call:
             raise InvalidAction(f"{name}: give every argument once and by name. {_remedy()}")
         arguments[key] = constant
     return name, arguments
+
+
+def _is_deep(node: ast.AST) -> bool:
+    """Whether the code is nested more deeply than `_MAX_DEPTH`."""
+    level = [node]
+    for _ in range(_MAX_DEPTH):
+        level = [child for parent in level for child in ast.iter_child_nodes(parent)]
+        if not level:
+            return False
+    return True
 
 
 def _as_json(value: Any) -> Any:

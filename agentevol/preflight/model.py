@@ -15,6 +15,7 @@ from agentevol.preflight.chat import check_chat
 from agentevol.preflight.check import Check
 from agentevol.preflight.files import check_files, read_size
 from agentevol.preflight.resources import check_learning_rate, check_memory
+from agentevol.preflight.weights import check_weights
 from agentevol.settings.schema import Params
 
 
@@ -30,8 +31,10 @@ def check_model(
         return checks, None
     chat_checks, chat_format = check_chat(folder, template_kwargs, uses_server=engine == "openai")
     checks += chat_checks
-    checks += check_architecture(folder, plays=engine == "transformers", trains=trains)
-    return checks, chat_format
+    architecture = check_architecture(folder, plays=engine == "transformers", trains=trains)
+    if architecture and all(check.status == "ok" for check in architecture):
+        checks += check_weights(folder)
+    return checks + architecture, chat_format
 
 
 def check_run(folder: Path, params: Params, *, trains: bool = True) -> list[Check]:

@@ -44,6 +44,18 @@ def plan_processes(settings: RolloutParams, engine: EngineParams | None, gpus: S
     return ProcessPlan(count, tuple(gpus[:count]))
 
 
+def slots_per_engine(settings: RolloutParams, engine: EngineParams | None, gpus: Sequence[str], plan: ProcessPlan) -> int:
+    """The episodes that each engine of the plan plays at the same time.
+
+    An engine of vLLM stays in its process, and is built for a number of slots. On several GPUs that number is therefore the same for every
+    number of episodes: a rollout of few, which uses fewer GPUs, would otherwise start new engines.
+    """
+    count = plan.count
+    if plan.gpus and engine is not None and engine.kind == "vllm":
+        count = settings.num_engines or len(gpus)
+    return -(-settings.concurrency // count)
+
+
 def check_num_engines(settings: RolloutParams, engine: EngineParams | None, gpus: Sequence[str]) -> None:
     """Raises UnsupportedEngines, in one line, if a number of engines is set that cannot be."""
     number = settings.num_engines

@@ -24,7 +24,7 @@ from agentevol.rollout.background_calls import BackgroundCalls, Continuation
 from agentevol.rollout.engine import Engine, GenerationRequest, GenerationResult, Usage
 from agentevol.rollout.engines.factory import create_engine
 from agentevol.rollout.episode import Episode
-from agentevol.rollout.processes import plan_processes
+from agentevol.rollout.processes import plan_processes, slots_per_engine
 from agentevol.rollout.sampling import Sampling
 from agentevol.rollout.server_pool import ServerPool
 from agentevol.rollout.workers import map_workers
@@ -66,8 +66,9 @@ def roll_out(
     indices = range(samples) if isinstance(samples, int) else samples
     work = [(instruction, sample) for instruction in instructions for sample in indices]
     uses_endpoint = engine is not None and engine.kind == "openai"
-    plan = plan_processes(settings, engine, () if uses_endpoint else visible_gpus(), len(work))
-    num_slots = -(-settings.concurrency // plan.count)
+    gpus = () if uses_endpoint else visible_gpus()
+    plan = plan_processes(settings, engine, gpus, len(work))
+    num_slots = slots_per_engine(settings, engine, gpus, plan)
     # Shuffled: if fast and slow environments alternate in the list, one process would otherwise get all the slow ones.
     shuffled = sorted(range(len(work)), key=lambda index: hashlib.sha256(f"{work[index][0].item_id}:{work[index][1]}".encode()).digest())
     shard_indices = [sorted(shuffled[number :: plan.count]) for number in range(plan.count)]

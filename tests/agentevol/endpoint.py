@@ -23,7 +23,8 @@ class Endpoint:
     `answer`: the text of an answer, or a message with `tool_calls`. `first_problems`: what happens to the first requests, one each: a
     status code, "hang up", "slow" or "nonsense". `always`: the status code of all other requests, None for completions. `error`: further
     fields of error responses. `response_delay`: seconds. `refuse`: the status code and the message with which a conversation is refused,
-    None if it is answered. `choice`: fields of every choice that replace those of a completion.
+    None if it is answered. `context`: at most so many tokens of a prompt and `max_tokens` together; more are refused in vLLM's words.
+    `choice`: fields of every choice that replace those of a completion. `usage`: the counts of every completion, None for the true ones.
     """
 
     answer: Callable[[ChatMessages], str | dict[str, Any]] = lambda messages: count(messages)
@@ -33,6 +34,8 @@ class Endpoint:
     always: int | None = None
     error: dict[str, Any] = field(default_factory=dict)
     refuse: Callable[[ChatMessages], tuple[int, str] | None] = lambda messages: None
+    usage: dict[str, Any] | None = None
+    context: int | None = None
     choice: dict[str, Any] = field(default_factory=dict)
     retry_after: str | None = None
     response_delay: float = 0.0
@@ -78,8 +81,12 @@ def serve_endpoint(**behaviour: Any) -> Iterator[Endpoint]:
                 return self.respond(problem, {"error": {"message": "no", **endpoint.error}})
             if refusal := endpoint.refuse(body["messages"]):
                 return self.respond(refusal[0], {"error": {"message": refusal[1]}})
+            if endpoint.context is not None and prompt_tokens(body) + body["max_tokens"] > endpoint.context:
+                message = f"This model's maximum context length is {endpoint.context} tokens. However, you requested more output tokens."
+                return self.respond(400, {"error": {"message": message}})
             reply = completion(body, endpoint.answer)
             reply["choices"][0].update(endpoint.choice)
+            reply["usage"] = reply["usage"] if endpoint.usage is None else endpoint.usage
             return self.respond(200, reply)
 
         def respond(self, status: int, body: dict[str, Any]) -> None:
@@ -121,6 +128,11 @@ def count(messages: ChatMessages) -> str:
     return f"Thought: After {number} comes the next.\nAction: {number + 1}"
 
 
+def prompt_tokens(body: dict[str, Any]) -> int:
+    """The length of a prompt; a word is a token."""
+    return sum(len(message["content"].split()) for message in body["messages"])
+
+
 def completion(body: dict[str, Any], answer: Callable[[ChatMessages], str | dict[str, Any]]) -> dict[str, Any]:
     """A chat completion, cut at `max_tokens`; a word is a token."""
     text = answer(body["messages"])
@@ -128,12 +140,12 @@ def completion(body: dict[str, Any], answer: Callable[[ChatMessages], str | dict
         return {"choices": [{"index": 0, "message": {"role": "assistant", **text}, "finish_reason": "tool_calls"}], "usage": {}}
     cut = len(text.split()) > body["max_tokens"]
     text = " ".join(text.split()[: body["max_tokens"]]) if cut else text
-    prompt_tokens, completion_tokens = sum(len(message["content"].split()) for message in body["messages"]), len(text.split())
+    completion_tokens = len(text.split())
     return {
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "length" if cut else "stop"}],
         "usage": {
-            "prompt_tokens": prompt_tokens,
+            "prompt_tokens": prompt_tokens(body),
             "completion_tokens": completion_tokens,
-            "total_tokens": prompt_tokens + completion_tokens,
+            "total_tokens": prompt_tokens(body) + completion_tokens,
         },
     }

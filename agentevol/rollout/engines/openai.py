@@ -15,7 +15,6 @@ import random
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,14 @@ from agentevol.models import model_digest
 from agentevol.rollout.engine import EngineError, GenerationRequest, GenerationResult, Usage, one_line_error
 from agentevol.rollout.engines.openai_completion import has_empty_message, read_completion, without_empty_messages
 from agentevol.rollout.engines.openai_errors import REQUEST_STATUS_CODES, is_about_one_request, is_context_full, is_retryable
+from agentevol.rollout.engines.openai_limits import BoundedRequest
+from agentevol.rollout.engines.openai_policy import load_weights, policy_fields, prompt_length
 from agentevol.rollout.engines.openai_tools import chat_messages, plain_messages
 from agentevol.settings.engines import EngineParams
 
 _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 60.0  # seconds
+_CONNECT_TIMEOUT = 10.0  # seconds; a server that is busy accepts a connection, and only answers later
+_LOAD_TIMEOUT = 600.0  # seconds
 _MAX_FIRST_REJECTIONS = 8  # so many refused requests before the first answer are no coincidence: a setting is wrong
 
 
@@ -58,10 +61,10 @@ class OpenAIEngine:
         assert settings.url is not None, "settings.schema rejects such an engine"
         self.settings, self.num_slots, self.context_length, self.usage = settings, num_slots, context_length, usage
         self.url = settings.url
-        # A server with a policy of this project is vLLM's, which takes them; a hosted model may refuse an unknown field.
-        self._template_kwargs = {"chat_template_kwargs": dict(template_kwargs)} if template_kwargs and model_folder else {}
-        self._template_of_policy = (model_folder, template_kwargs)
+        self._policy_chat = load_chat_tokenizer(model_folder, template_kwargs) if model_folder else None
+        self._policy_fields = {} if self._policy_chat is None else policy_fields(self._policy_chat, template_kwargs)
         self.model = settings.model or (str(model_folder) if model_folder else "")
+        self._server_context = f"the context of {self.model} at {self.url}"
         self._api_key = _read_api_key(settings)
         self._finished: queue.SimpleQueue[tuple[int, GenerationResult | Exception]] = queue.SimpleQueue()
         self._open_requests: dict[int, tuple[int, Future[None]]] = {}
@@ -70,11 +73,11 @@ class OpenAIEngine:
         self._next_request_time = 0.0  # by the loop's clock: for the rate limit, and for what the server asks for
         self._has_responded = False
         self._has_answered = False
-        self._first_rejections = 0  # requests that were refused before the first answer
+        self._first_rejections = 0  # conversations that were refused before the first answer
         if model_folder is not None and settings.weight_sync is None:
             raise EngineError(f"engine.weight_sync: null given; {self.url} must load {model_folder} (engine.weight_sync=vllm)")
         if model_folder is not None:
-            self._sync_weights(model_folder)
+            load_weights(self.url, self._headers(), _timeout(_LOAD_TIMEOUT), model_folder)
         self.digest = model_digest(model_folder) if model_folder else endpoint_digest(settings)
         self._loop = asyncio.new_event_loop()
         self._client: httpx.AsyncClient | None = None
@@ -89,18 +92,20 @@ class OpenAIEngine:
             "top_p": request.sampling.top_p,
             "max_tokens": request.max_new_tokens,
             "seed": int(request.rng.integers(2**31)),
-            **self._template_kwargs,
+            **self._policy_fields,
         }
-        body = {name: value for name, value in {**body, **self.settings.options}.items() if value is not None}
+        bounded = BoundedRequest({name: value for name, value in {**body, **self.settings.options}.items() if value is not None})
+        if self._policy_chat is not None:
+            room = self.context_length - prompt_length(self._policy_chat, request) - 1  # as for the engines of this process
+            bounded = bounded.lowered(room, f"the context of {self.context_length} tokens")
         number = next(self._request_numbers)
-        future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, body), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._run_request(number, request.slot, bounded), self._loop)
         self._open_requests[request.slot] = number, future
 
-    @cached_property
+    @property
     def _takes_tools(self) -> bool:
         """Whether functions go into requests: a hosted model takes them; a policy of this project only if its chat template does."""
-        model_folder, template_kwargs = self._template_of_policy
-        return model_folder is None or load_chat_tokenizer(model_folder, template_kwargs).writes_tools
+        return self._policy_chat is None or self._policy_chat.writes_tools
 
     def _conversation(self, request: GenerationRequest) -> dict[str, Any]:
         """The messages, and the functions that the policy may call."""
@@ -144,25 +149,31 @@ class OpenAIEngine:
             self._thread.join()
             self._loop.close()
 
-    async def _run_request(self, number: int, slot: int, body: Mapping[str, Any]) -> None:
+    async def _run_request(self, number: int, slot: int, request: BoundedRequest) -> None:
         try:
-            result: GenerationResult | Exception = await self._complete(slot, body)
+            result: GenerationResult | Exception = await self._complete(slot, request)
         except EngineError as error:
             result = error
         except Exception as error:  # named boundary: a bug in this thread must not leave the rollout waiting for ever
             result = RuntimeError(f"a request to {self.url} failed: {one_line_error(error)}")
         self._finished.put((number, result))
 
-    async def _complete(self, slot: int, body: Mapping[str, Any]) -> GenerationResult:
+    async def _complete(self, slot: int, request: BoundedRequest) -> GenerationResult:
         """Send the request until it succeeds or the retries are used up."""
+        if request.limit is not None and request.limit < 1:
+            return GenerationResult(slot, truncation_reason=f"{request.full_context} is full")
         problem = ""
         for attempt in range(self.settings.max_retries + 1):
             delay = _retry_delay(attempt)
             try:
-                response = await self._post(body, is_retry=attempt > 0)
-                if response.status_code in (400, 422) and not is_context_full(response) and has_empty_message(body):
-                    response = await self._post(without_empty_messages(body), is_retry=True)
-            except httpx.ConnectError as error:
+                response = await self._post(request.body, is_retry=attempt > 0)
+                # A server refuses a prompt that leaves no room for all tokens that are asked for, even if the answer needs few.
+                while is_context_full(response) and (shorter := request.halved(self._server_context)) is not None:
+                    request = shorter
+                    response = await self._post(request.body, is_retry=True)
+                if response.status_code in (400, 422) and not is_context_full(response) and has_empty_message(request.body):
+                    response = await self._post(without_empty_messages(request.body), is_retry=True)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 problem = f"cannot be reached: {one_line_error(error)}"
                 if attempt == self.settings.max_retries and not self._has_responded:
                     raise EngineError(f"{self.url} {problem}; is it running, and is engine.url right?") from None
@@ -171,12 +182,14 @@ class OpenAIEngine:
             else:
                 self._has_responded = True
                 if response.is_success:
-                    if (result := self._read_completion(slot, response)) is not None:
+                    if (result := self._read_completion(slot, request, response)) is not None:
                         self._has_answered = True
                         return result
                     problem = "answered with something else than a chat completion"
                 elif is_context_full(response):
-                    return GenerationResult(slot, truncation_reason=f"the context of {self.model} at {self.url} is full")
+                    remedy = "raise the server's context, or choose a model with a longer one"
+                    self._check_first_rejections(f"{self._rejection_message(response)}; {remedy}")
+                    return GenerationResult(slot, truncation_reason=f"{self._server_context} is full")
                 elif is_retryable(response):
                     problem = f"answered {response.status_code}"
                     delay = self._apply_retry_after(response, delay)
@@ -199,21 +212,29 @@ class OpenAIEngine:
         was_read = response.status_code in REQUEST_STATUS_CODES
         if not is_about_one_request(response) and not (was_read and self._has_answered):
             raise EngineError(message)
+        self._check_first_rejections(message)
+        return GenerationResult(slot, error=message)
+
+    def _check_first_rejections(self, message: str) -> None:
+        """Count a refused conversation. Raises EngineError if the server has refused several, and answered none."""
         if not self._has_answered:
             self._first_rejections += 1
             if self._first_rejections >= _MAX_FIRST_REJECTIONS:
                 raise EngineError(f"{message} (so were the first {self._first_rejections} requests, and none was answered)")
-        return GenerationResult(slot, error=message)
 
-    def _read_completion(self, slot: int, response: httpx.Response) -> GenerationResult | None:
+    def _read_completion(self, slot: int, request: BoundedRequest, response: httpx.Response) -> GenerationResult | None:
         """The result, whose tokens are counted; None if the response is no chat completion."""
         completion = read_completion(response)
         if completion is None:
             return None
         self.usage.tokens_in += completion.prompt_tokens
         self.usage.tokens_out += completion.completion_tokens
+        if request.full_context is not None and not completion.stopped:
+            return GenerationResult(slot, truncation_reason=f"{request.full_context} is full")
         if error := completion.error(self.url):
             return GenerationResult(slot, error=error)
+        if completion.total_tokens > self.context_length:  # the server may have a longer one
+            return GenerationResult(slot, truncation_reason=f"the context of {self.context_length} tokens is full")
         return GenerationResult(slot, completion.text.strip(), stopped=completion.stopped, total_tokens=completion.total_tokens)
 
     def _rejection_message(self, response: httpx.Response) -> str:
@@ -252,23 +273,16 @@ class OpenAIEngine:
     def _http_client(self) -> httpx.AsyncClient:
         if self._client is None:
             limits = httpx.Limits(max_connections=self.num_slots, max_keepalive_connections=self.num_slots)
-            self._client = httpx.AsyncClient(timeout=self.settings.timeout, headers=self._headers(), limits=limits)
+            self._client = httpx.AsyncClient(timeout=_timeout(self.settings.timeout), headers=self._headers(), limits=limits)
         return self._client
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
 
-    def _sync_weights(self, model_folder: Path) -> None:
-        """Have vLLM's server load the model, from a folder that it must see too, and drop what it has cached with the previous weights."""
-        root = self.url.removesuffix("/v1")
-        reload = {"method": "reload_weights", "kwargs": {"weights_path": str(model_folder.resolve())}}
-        try:
-            with httpx.Client(base_url=root, headers=self._headers(), timeout=600) as client:
-                for path, body in (("/collective_rpc", reload), ("/reset_prefix_cache", None)):
-                    client.post(path, json=body).raise_for_status()
-        except httpx.HTTPError as error:
-            remedy = "engine.weight_sync vllm needs VLLM_SERVER_DEV_MODE=1 vllm serve, on a machine that sees the same folders"
-            raise EngineError(f"{root} did not load {model_folder}: {one_line_error(error)}; {remedy}") from None
+
+def _timeout(seconds: float) -> httpx.Timeout:
+    """The timeout of a request. A connection is given up earlier, because some addresses never answer (a firewall, a stopped machine)."""
+    return httpx.Timeout(seconds, connect=min(_CONNECT_TIMEOUT, seconds))
 
 
 def _retry_delay(attempt: int) -> float:

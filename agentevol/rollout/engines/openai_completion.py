@@ -18,12 +18,16 @@ _EMPTY = "(empty)"  # stands for an empty message where the server refuses one
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A chat completion. `finish_reason`: as the server gives it; `only_reasoned`: the text is null, or empty beside reasoning."""
+    """A chat completion. `finish_reason`: as the server gives it; `only_reasoned`: the text is null, or empty beside reasoning.
+
+    `reasoning_tokens`: those of the completion that are no part of the answer, as far as the server says.
+    """
 
     text: str
     finish_reason: str | None
     prompt_tokens: int
     completion_tokens: int
+    reasoning_tokens: int
     only_reasoned: bool
 
     @property
@@ -33,7 +37,8 @@ class Completion:
 
     @property
     def total_tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
+        """The length of the conversation with this answer."""
+        return self.prompt_tokens + max(0, self.completion_tokens - self.reasoning_tokens)
 
     def error(self, url: str) -> str | None:
         """Why there is no answer; None if there is one, an empty one included. `url`: of the server, for the message."""
@@ -57,10 +62,12 @@ def read_completion(response: httpx.Response) -> Completion | None:
         prompt_tokens, completion_tokens = int(counts.get("prompt_tokens") or 0), int(counts.get("completion_tokens") or 0)
         if text is None:
             return None
-        only_reasoned = not text and (message.get("content") is None or _has_reasoned(message, counts))
+        reasoning_tokens = int((counts.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0)
+        has_reasoned = bool(message.get("reasoning_content") or message.get("reasoning") or reasoning_tokens)
+        only_reasoned = not text and (message.get("content") is None or has_reasoned)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
-    return Completion(text, finish_reason, prompt_tokens, completion_tokens, only_reasoned)
+    return Completion(text, finish_reason, prompt_tokens, completion_tokens, reasoning_tokens, only_reasoned)
 
 
 def has_empty_message(body: Mapping[str, Any]) -> bool:
@@ -73,9 +80,3 @@ def without_empty_messages(body: Mapping[str, Any]) -> dict[str, Any]:
         **body,
         "messages": [message if message["content"].strip() else {**message, "content": _EMPTY} for message in body["messages"]],
     }
-
-
-def _has_reasoned(message: Mapping[str, Any], counts: Mapping[str, Any]) -> bool:
-    """Whether the reply holds reasoning, or counts tokens of it, which are no part of the answer."""
-    details = counts.get("completion_tokens_details") or {}
-    return bool(message.get("reasoning_content") or message.get("reasoning") or details.get("reasoning_tokens"))

@@ -61,6 +61,22 @@ def test_an_answer_survives_the_round_trip(chat: ChatTokenizer) -> None:
     assert chat.decode(chat.tokenize_answer("Thought: é ☃ x\nAction: craft 2 oak log")) == "Thought: é ☃ x\nAction: craft 2 oak log"
 
 
+def test_an_end_token_that_is_not_marked_as_special_is_no_text(small_models: dict[str, Path], tmp_path: Path) -> None:
+    """Tokens of ChatML, added to a tokenizer with another eos token as ordinary ones; and a stop token of the generation configuration."""
+    folder = shutil.copytree(small_models["qwen"], tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    for token in tokenizer["added_tokens"]:
+        token["special"] = token["content"] == "<|endoftext|>"
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    configuration = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**configuration, "eos_token": "<|endoftext|>"}))
+    chat = ChatTokenizer(load_tokenizer(folder), eos_token_ids=[65])
+    answer = chat.tokenize_answer("Thought: a\nAction: go")
+    assert chat.tokenizer.decode(answer, skip_special_tokens=True).endswith("go<|im_end|>")
+    assert chat.decode(answer) == chat.decode([*answer[:-1], 65]) == "Thought: a\nAction: go"
+    assert chat.decode([]) == chat.decode([chat.end_token_id]) == ""
+
+
 def test_an_answer_keeps_its_spaces_where_the_tokenizer_would_clean_them_up(small_models: dict[str, Path]) -> None:
     tokenizer = load_tokenizer(small_models["llama"])
     tokenizer.clean_up_tokenization_spaces = tokenizer.clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output = True

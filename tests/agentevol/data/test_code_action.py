@@ -68,6 +68,12 @@ def test_calls_are_read_as_models_write_them(text: str) -> None:
         ("import os", "Your code has more than a call"),
         ("(" * 3000 + ")" * 900, "no valid Python"),
         ("look()" * 1000, "more than 4000 characters"),
+        ("a" + ".a" * 90 + "(1)", "There is no function"),
+        ("a" + ".a" * 110 + "(1)", "nested too deeply"),
+        ("a" + ".a" * 1200 + "(1)", "nested too deeply"),
+        ("x = 1" + "+1" * 1200, "nested too deeply"),
+        ("-" * 1200 + "1", "nested too deeply"),
+        ("look()" + ".a()" * 900, "nested too deeply"),
     ],
 )
 def test_what_is_no_call_is_explained_to_the_policy(code: str, message: str) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from agentevol.chat.tokenize import ChatTokenizer
-from agentevol.models import load_model, load_tokenizer
+from agentevol.models import ModelNotFound, load_model, load_tokenizer
 from agentevol.preflight import resources
 from agentevol.preflight.chat import check_chat
 from agentevol.preflight.check import Check, PreflightFailed, raise_if_failed
 from agentevol.preflight.files import check_files, check_vocabulary, read_size
 from agentevol.preflight.model import check_model, check_run
+from agentevol.preflight.weights import check_weights
 from agentevol.settings.schema import Params
 from agentevol.training.memory import ModelSize
 
@@ -60,6 +61,29 @@ def test_the_size_is_read_without_loading_the_weights(sharded: Path) -> None:
     for file in sharded.glob("model-*.safetensors"):
         file.unlink()
     assert check_files(sharded)[0].detail == "no model.safetensors, only consolidated.safetensors"
+
+
+@pytest.mark.parametrize("weight", [None, torch.zeros(7, 32)])
+def test_a_weight_that_the_files_lack_is_named(weight: torch.Tensor | None, small_models: dict[str, Path], tmp_path: Path) -> None:
+    """An embedding model or a classifier has no output layer: transformers would create a random one, another at each loading."""
+    folder = shutil.copytree(small_models["llama"], tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    del weights["lm_head.weight"]
+    changed = weights if weight is None else {**weights, "lm_head.weight": weight}
+    save_file(changed, folder / "model.safetensors", metadata={"format": "pt"})
+    checks, _ = check_model(folder, engine="transformers")
+    problem = "the files lack weights of LlamaForCausalLM, or have them in another shape: lm_head.weight"
+    assert [(check.name, check.detail) for check in checks if check.status != "ok"] == [("weights", problem)]
+    with pytest.raises(ModelNotFound, match=problem + "; take a causal language model") as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_cannot_be_compared_with_the_architecture_are_a_question(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
+    (check,) = check_weights(tmp_path)
+    assert check.status == "question"
+    assert "\n" not in check.line()
 
 
 def test_a_missing_or_truncated_file_is_named(sharded: Path) -> None:

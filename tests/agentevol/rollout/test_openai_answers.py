@@ -131,6 +131,60 @@ def test_max_tokens_that_the_model_does_not_allow_are_no_full_context() -> None:
     assert (trajectory.status, trajectory.truncated_by) == ("error", None)
 
 
+@pytest.mark.parametrize(("context", "max_new_tokens"), [(512, 512), (60, 40)])
+def test_an_answer_may_have_the_tokens_that_the_servers_context_has_left(context: int, max_new_tokens: int) -> None:
+    """A server adds `max_tokens` to the prompt, although an answer needs few of them."""
+    with serve_endpoint(context=context) as endpoint:
+        trajectories, usage = play(endpoint, settings={"max_new_tokens": max_new_tokens})
+    assert all(trajectory.success for trajectory in trajectories)
+    assert usage.repeated > 0
+    assert {body["max_tokens"] for body in endpoint.bodies} == {max_new_tokens, max_new_tokens // 2}
+
+
+def test_an_answer_that_the_servers_context_cuts_is_none() -> None:
+    with serve_endpoint(context=60, answer=lambda messages: "so " * 40 + count(messages)) as endpoint:
+        (trajectory,), _ = play(endpoint, 1, settings={"max_new_tokens": 100})
+    assert [body["max_tokens"] for body in endpoint.bodies] == [100, 50, 25]
+    assert (trajectory.status, trajectory.truncated_by, trajectory.rounds) == ("truncated", "context", 0)
+
+
+def test_no_episode_is_longer_than_the_context_length() -> None:
+    """The server's own context may be longer."""
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        return "Thought: " + "so " * 40 + count(messages)
+
+    with serve_endpoint(answer=answer) as endpoint:
+        trajectories, _ = play(endpoint, settings={"context_length": 72})
+    assert {(trajectory.success, trajectory.truncated_by) for trajectory in trajectories} == {(True, None), (False, "context")}
+    assert max(trajectory.tokens for trajectory in trajectories) <= 72
+
+
+def test_reasoning_is_no_part_of_the_conversation() -> None:
+    usage = {"prompt_tokens": 11, "completion_tokens": 5000, "completion_tokens_details": {"reasoning_tokens": 4990}}
+    with serve_endpoint(usage=usage) as endpoint:
+        trajectories, used = play(endpoint)
+    assert all(trajectory.success for trajectory in trajectories)
+    assert {trajectory.tokens for trajectory in trajectories} == {21}
+    assert used.tokens_out == 5000 * used.requests
+
+
+def test_a_context_that_is_too_small_for_every_prompt_ends_the_rollout() -> None:
+    with serve_endpoint(context=20) as endpoint, pytest.raises(EngineError, match=r"maximum context length.*; raise the") as caught:
+        play(endpoint)
+    assert min(body["max_tokens"] for body in endpoint.bodies) == 16
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_context_never_ends_a_rollout_that_had_answers() -> None:
+    def refuse(messages: list[dict[str, str]]) -> tuple[int, str] | None:
+        return None if INSTRUCTIONS[0].text in messages[0]["content"] else (400, "prompt is too long: 210001 tokens > 200000 maximum")
+
+    with serve_endpoint(refuse=refuse) as endpoint:
+        trajectories, _ = play(endpoint, settings={"concurrency": 1})
+    assert [trajectory.status for trajectory in trajectories] == ["finished"] + ["truncated"] * 8
+
+
 def test_an_answer_that_a_content_filter_withholds_is_an_error() -> None:
     with serve_endpoint(choice={"message": {"role": "assistant", "content": None}, "finish_reason": "content_filter"}) as endpoint:
         (trajectory,), _ = play(endpoint, 1)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
+import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+import agentevol.rollout.engines.openai as openai_engine
+from agentevol.chat.load import load_chat_tokenizer
 from agentevol.data.trajectory import Trajectory
+from agentevol.models import load_tokenizer
 from agentevol.rollout.engine import EngineError
 from agentevol.rollout.rollout import roll_out
 from agentevol.settings.engines import EngineParams
 from agentevol.settings.rollout import RolloutParams
-from tests.agentevol.endpoint import serve_endpoint
+from tests.agentevol.endpoint import Endpoint, serve_endpoint
 from tests.agentevol.rollout.hosted import INSTRUCTIONS, play
 
 pytestmark = pytest.mark.usefixtures("counting", "short_retry_delay")
@@ -117,6 +124,21 @@ def test_a_server_that_is_not_running_ends_the_rollout() -> None:
         play(endpoint, 2, max_retries=1)
 
 
+def test_a_server_that_never_accepts_a_connection_ends_the_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an address behind a firewall: here a socket whose queue of connections is full."""
+    monkeypatch.setattr(openai_engine, "_CONNECT_TIMEOUT", 0.05)
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listener.getsockname())
+        unreachable = Endpoint(url=f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        with pytest.raises(EngineError, match=r"cannot be reached: ConnectTimeout.*is it running"):
+            play(unreachable, 2, max_retries=1)
+
+
 def test_the_key_comes_from_the_environment_and_is_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("SOME_KEY", KEY)
@@ -146,19 +168,80 @@ def test_no_key_is_sent_unless_its_variable_is_named(monkeypatch: pytest.MonkeyP
     assert KEY not in str(caught.value)
 
 
-def test_vllms_server_loads_the_policy_first(small_models: dict[str, Path]) -> None:
-    def play_own(engine: EngineParams, **options: Any) -> list[Trajectory]:
-        settings = RolloutParams(concurrency=2)
-        return roll_out(small_models["llama"], INSTRUCTIONS[:2], engine=engine, settings=settings, policy="own", **options)
+def play_own(
+    folder: Path,
+    endpoint: Endpoint,
+    count: int = 1,
+    settings: dict[str, Any] | None = None,
+    template_kwargs: dict[str, Any] | None = None,
+    weight_sync: Literal["vllm"] | None = "vllm",
+    **options: Any,
+) -> list[Trajectory]:
+    """Episodes of a policy of this project on vLLM's server. `options`: additional fields of each request."""
+    return roll_out(
+        folder,
+        INSTRUCTIONS[:count],
+        engine=EngineParams(kind="openai", url=endpoint.url, model="own", weight_sync=weight_sync, options=options),
+        settings=RolloutParams(**{"concurrency": 2, "max_retries": 0, **(settings or {})}),
+        policy="own",
+        template_kwargs=template_kwargs,
+    )
 
+
+def test_vllms_server_loads_the_policy_first(small_models: dict[str, Path]) -> None:
     with serve_endpoint() as endpoint:
-        engine = EngineParams(kind="openai", url=endpoint.url, model="own", weight_sync="vllm")
-        trajectories = play_own(engine)
+        trajectories = play_own(small_models["llama"], endpoint, 2)
         assert endpoint.paths[:2] == ["/collective_rpc", "/reset_prefix_cache"]
         assert "chat_template_kwargs" not in endpoint.bodies[-1]
-        play_own(engine, template_kwargs={"enable_thinking": False})
+        play_own(small_models["llama"], endpoint, template_kwargs={"enable_thinking": False})
         assert endpoint.bodies[-1]["chat_template_kwargs"] == {"enable_thinking": False}
         with pytest.raises(EngineError, match=r"engine\.weight_sync: null given"):
-            play_own(engine.model_copy(update={"weight_sync": None}))
+            play_own(small_models["llama"], endpoint, weight_sync=None)
     assert all(trajectory.success for trajectory in trajectories)
     assert len(trajectories[0].policy_hash) == 64
+
+
+def test_a_policy_stops_at_the_end_token_of_its_template(small_models: dict[str, Path], tmp_path: Path) -> None:
+    """The server would stop only at the eos token of the model that it was started with, here another one, as in Qwen's base models."""
+    folder = shutil.copytree(small_models["qwen"], tmp_path / "policy")
+    configuration = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**configuration, "eos_token": "<|endoftext|>"}))
+    tokenizer = load_tokenizer(folder)
+    expected = sorted(map(int, tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])))
+    with serve_endpoint() as endpoint:
+        play_own(folder, endpoint)
+        play_own(folder, endpoint, stop_token_ids=None)
+        play(endpoint, 1)
+    assert endpoint.bodies[0]["stop_token_ids"] == expected
+    assert [body for body in endpoint.bodies if "stop_token_ids" in body] == endpoint.bodies[: len(endpoint.bodies) // 3]
+
+
+def test_a_policy_is_sampled_by_the_projects_parameters_alone(small_models: dict[str, Path]) -> None:
+    """vLLM's server takes what a request leaves out from the model's generation_config.json; a hosted model may refuse such fields."""
+    neutral = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    with serve_endpoint() as endpoint:
+        play_own(small_models["llama"], endpoint)
+        play_own(small_models["llama"], endpoint, top_k=20, min_p=None)
+        first, last = endpoint.bodies[0], endpoint.bodies[-1]
+        play(endpoint, 1)
+    assert {name: first.get(name) for name in neutral} == neutral
+    assert {name: last.get(name) for name in neutral} == {"top_k": 20, "min_p": None, "repetition_penalty": 1.0}
+    assert not neutral.keys() & endpoint.bodies[-1].keys()
+
+
+def test_a_policy_may_use_what_the_context_has_left(small_models: dict[str, Path]) -> None:
+    """The same as with the engines of this process, so the policy's own tokenizer counts the prompt."""
+    chat, context_length = load_chat_tokenizer(small_models["qwen"]), 300
+    settings = {"context_length": context_length, "max_new_tokens": 200, "max_repeats": None}
+    with serve_endpoint(answer=lambda messages: "Action: wait") as endpoint:
+        play_own(small_models["qwen"], endpoint, settings=settings)
+    assert len(endpoint.bodies) >= 3
+    for body in endpoint.bodies:
+        rendered = chat.tokenizer.apply_chat_template(body["messages"], tokenize=True, add_generation_prompt=True)["input_ids"]
+        assert body["max_tokens"] == min(200, context_length - len(rendered) - 1)
+    opening = len(chat.tokenize_prompt(endpoint.bodies[0]["messages"][0]["content"]))
+    with serve_endpoint() as endpoint:
+        (full,) = play_own(small_models["qwen"], endpoint, settings={"context_length": opening + 1})
+        (cut,) = play_own(small_models["qwen"], endpoint, settings={"context_length": opening + 4})
+    assert [body["max_tokens"] for body in endpoint.bodies] == [3]
+    assert [trajectory.truncated_by for trajectory in (full, cut)] == ["context", "context"]

@@ -12,7 +12,7 @@ import torch
 
 from agentevol import gpus
 from agentevol.rollout import rollout
-from agentevol.rollout.processes import ProcessPlan, UnsupportedEngines, check_num_engines, plan_processes
+from agentevol.rollout.processes import ProcessPlan, UnsupportedEngines, check_num_engines, plan_processes, slots_per_engine
 from agentevol.rollout.sampling import Sampling
 from agentevol.rollout.workers import Progress, map_workers, shutdown_workers
 from agentevol.settings.engines import EngineParams
@@ -55,6 +55,27 @@ def test_there_is_an_engine_for_each_gpu_and_enough_work_for_each(
     changes: dict[str, Any], engine: EngineParams | None, gpus: tuple[str, ...], episodes: int, expected: ProcessPlan
 ) -> None:
     assert plan_processes(rollout_params(**{"concurrency": 64, **changes}), engine, gpus, episodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "engine", "gpus", "expected"),
+    [
+        ({}, VLLM, EIGHT, [8, 8, 8, 8]),
+        ({"num_engines": 3}, VLLM, EIGHT, [22, 22, 22, 22]),
+        ({"concurrency": 4}, VLLM, EIGHT, [1, 1, 1, 1]),
+        ({}, VLLM, ("0",), [64, 64, 64, 64]),
+        ({}, SPREAD, EIGHT, [64, 64, 64, 64]),
+        ({}, None, EIGHT, [8, 10, 32, 64]),
+        ({"num_workers": 2}, None, (), [32, 32, 32, 64]),
+    ],
+)
+def test_an_engine_of_vllm_has_the_same_slots_for_every_number_of_episodes(
+    changes: dict[str, Any], engine: EngineParams | None, gpus: tuple[str, ...], expected: list[int]
+) -> None:
+    """With other slots it would be another engine, whose start takes a minute."""
+    settings = rollout_params(**{"concurrency": 64, **changes})
+    plans = [plan_processes(settings, engine, gpus, episodes) for episodes in (512, 60, 20, 3)]
+    assert [slots_per_engine(settings, engine, gpus, plan) for plan in plans] == expected
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import envs
+from agentevol.chat.load import load_chat_tokenizer
 from agentevol.chat.tokenize import ChatTokenizer
 from agentevol.data.trajectory import Trajectory
 from agentevol.models import ModelNotFound, load_model, load_tokenizer
@@ -57,7 +58,7 @@ def test_batched_and_cached_equals_uncached_token_for_token(family: str, small_m
 
 def test_sampled_tokens_are_the_trained_tokens(small_models: dict[str, Path], counting: str) -> None:
     """The ids with loss decode to the answers, in order: nothing was tokenized again in between."""
-    chat = ChatTokenizer(load_tokenizer(small_models["llama"]))
+    chat = load_chat_tokenizer(small_models["llama"])
     sampling = Sampling(temperature=1.0)
     for trajectory in roll_out(small_models["llama"], INSTRUCTIONS[:4], sampling=sampling, settings=rollout_params()):
         example = chat.tokenize_trajectory(trajectory)

@@ -116,7 +116,8 @@ def policy_record(name: str = BC_LARGE_NAME, iteration: int = 0, episodes: str =
     usage = {"requests": 5, "repeated": 1, "tokens_in": 40, "tokens_out": 9}
     evaluated = {"seconds": 2.0, "episodes": 3, "tokens": 30, "truncated": {"context": 1, "loop": 2}, "errors": 0, **usage}
     trained = {"seconds": 5.0, "tokens": 70, "trained_tokens": 60, "steps": 4, "too_long": ["maze_8"], "loss": [[1, 2.0]]}
-    trained["rule_counts"] = dict.fromkeys(("pairs", "instructions_without_pairs", "groups", "groups_without_variance"), 2)
+    rule_counts = ("pairs", "instructions_without_pairs", "groups", "groups_without_variance", "without_reward")
+    trained["rule_counts"] = dict.fromkeys(rule_counts, 2)
     rates = [f"{name}{bound}" for name in ("success", "reward", "progress") for bound in ("", "_low", "_high")]
     scores = dict.fromkeys(rates, 0.5) | {"errors": 0, "n": 3, "progress_n": 3, "successes": 2, "rounds": 4.0}
     facts = {"maze": scores | {"errors": 1}, "wordle": scores, "overall": scores | {"errors": 1}}

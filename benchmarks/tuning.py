@@ -1,7 +1,7 @@
 """How behavioural cloning is trained best: `python -m benchmarks.tuning [CANDIDATE ...] [--seed N ...]`.
 
 Each candidate changes one thing in params.yaml, learns from AgentTraj and plays training instructions that it does not learn from. Nothing
-is played on AgentEval. `agentevol collect` must have made the data. Records are in docs/results/tuning/records, one for each candidate and
+is played on AgentEval. `agentevol collect` must have made the data. Records are in docs/results/tuning/outcomes, one for each candidate and
 seed. A finished one is not run again, an interrupted training continues, and results.md is written again after each. For two cores, run
 two commands with different seeds. A candidate takes six to ten minutes on a slow core.
 """
@@ -180,7 +180,7 @@ def report(records: Sequence[Mapping[str, Any]]) -> str:
     counts = ", ".join(f"{env} {len(outcomes)}" for env, outcomes in first["success"].items())
     machines = dict.fromkeys(record["machine"].partition(",")[0] for of_seeds in ordered.values() for record in of_seeds.values())
     words = (
-        "Written by `python -m benchmarks.tuning` from records/. Behavioural cloning with one change each, scored on training instructions"
+        "Written by `python -m benchmarks.tuning` from outcomes/. Behavioural cloning with one change each, scored on training instructions"
         f" that it does not learn from ({counts}), never on AgentEval. Success in %, greedy. Pairs are on the same instructions and"
         " seeds; p by exact sign flips over the instructions, not corrected for the number of candidates. Training is seconds on one core,"
         f" the mean of the seeds ({', '.join(machines)}; other work ran on the other core)."
@@ -206,13 +206,13 @@ def _row(
 
 
 def write_report(results: Path) -> None:
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((results / "records").glob("*.json"))]
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted((results / "outcomes").glob("*.json"))]
     (results / "results.md").write_text(report(records), encoding="utf-8")
 
 
 def record_file(results: Path, name: str, seed: int) -> Path:
     words = "".join(letter if letter.isalnum() else " " for letter in name.replace(",", "").lower()).split()
-    return results / "records" / f"{'-'.join(words)}-s{seed}.json"
+    return results / "outcomes" / f"{'-'.join(words)}-s{seed}.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -76,8 +76,8 @@ def test_the_report_has_each_candidate_and_its_pairs_with_the_default_of_the_sam
     other = "weight decay 0.1"
     records = [record(DEFAULT, 0, "1100"), record(DEFAULT, 1, "1111"), record(other, 0, "101e")]
     for number, row in enumerate(records):
-        (tmp_path / "records").mkdir(exist_ok=True)
-        (tmp_path / "records" / f"{number}.json").write_text(json.dumps(row))
+        (tmp_path / "outcomes").mkdir(exist_ok=True)
+        (tmp_path / "outcomes" / f"{number}.json").write_text(json.dumps(row))
     tuning.write_report(tmp_path)
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in (tmp_path / "results.md").read_text().splitlines() if "|" in line

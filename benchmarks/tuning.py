@@ -26,12 +26,13 @@ from agentevol.evaluation.clusters import compare_over_seeds, score_over_seeds
 from agentevol.evaluation.scores import OVERALL
 from agentevol.models import model_digest
 from agentevol.pretraining import lucky_play
-from agentevol.report.formatting import format_p_value, format_rate
+from agentevol.report.formatting import format_interval_points, format_p_value, format_points, format_rate
 from agentevol.report.sweep.model import format_seeds
 from agentevol.rollout.rollout import roll_out
 from agentevol.settings.effects import key_values
 from agentevol.settings.load import load_params
 from agentevol.settings.schema import Params
+from agentevol.settings.types import schedule_value
 from agentevol.training.finetune import finetune
 from benchmarks.meter import table
 from benchmarks.results import machine
@@ -78,9 +79,9 @@ def measure(folder: Path, name: str, seed: int, sizes: Mapping[str, int] = SIZES
     params = load_params(folder / PARAMS, candidate.overrides)
     default = load_params(folder / PARAMS)
     expert = first_instructions(read_dataset(folder / params.data.folder / "agenttraj"), params.environments, params.data.limits.train)
-    experiment = [model_digest(folder / params.model.base), content_digest(expert)]
-    instructions = validation(folder, params, {row.item_id for row in expert}, sizes)
     base = folder / params.model.base
+    experiment = [model_digest(base), content_digest(expert)]
+    instructions = validation(folder, params, {row.item_id for row in expert}, sizes)
     policy, facts = base, {"steps": 0, "seconds": 0.0}
     if candidate.learns:
         policy = folder / WORK / digest_json([*experiment, key_values(params.finetune), candidate.lucky_play, seed])[:16]
@@ -111,8 +112,8 @@ def train(base: Path, data: Sequence[Trajectory], policy: Path, params: Params, 
     """Train `policy`, or find it trained; returns what `finetune` reports. Candidates that only play differently share a policy."""
     facts_file = policy.with_suffix(".json")
     if not facts_file.is_file():
-        epochs = params.finetune.epochs if isinstance(params.finetune.epochs, int | float) else params.finetune.epochs[0]
-        facts = finetune(base, data, policy, settings=params.finetune, seed=seed, epochs=float(epochs), work_dir=work)
+        epochs = schedule_value(params.finetune.epochs, 0)
+        facts = finetune(base, data, policy, settings=params.finetune, seed=seed, epochs=epochs, work_dir=work)
         facts_file.write_text(json.dumps(facts), encoding="utf-8")
     return dict(json.loads(facts_file.read_text(encoding="utf-8")))
 
@@ -200,8 +201,7 @@ def _row(
     if name == DEFAULT or not pairs:
         return [*row, "", "", "", f"{sum(seconds) / len(seconds):.0f} s"]
     test = compare_over_seeds(pairs)[OVERALL]
-    low, high = 100 * test.difference_low, 100 * test.difference_high
-    row += [f"{100 * test.difference:+.1f} [{low:+.1f}, {high:+.1f}]", f"{test.only_a}/{test.only_b}", format_p_value(test.p_value)]
+    row += [f"{format_points(test)} {format_interval_points(test)}", f"{test.only_a}/{test.only_b}", format_p_value(test.p_value)]
     return [*row, f"{sum(seconds) / len(seconds):.0f} s"]
 
 

@@ -59,7 +59,11 @@ def _explain_out_of_memory(what: str) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, UpdateOutOfMemory) as error:
-        raise OutOfMemory(f"{what} does not fit ({str(error).splitlines()[0]}); {_REMEDY}") from None
+        raise _does_not_fit(what, error) from None
+
+
+def _does_not_fit(what: str, error: Exception) -> OutOfMemory:
+    return OutOfMemory(f"{what} does not fit ({str(error).splitlines()[0]}); {_REMEDY}")
 
 
 class NoTrainingData(ValueError):
@@ -229,8 +233,7 @@ def _fitting_step(optimizer: Optimizer, batcher: TermBatcher, batch: Sequence[in
             lengths = [batcher.lengths[i] for i in batch]
             tokens = min(batcher.micro_batch_tokens or sum(lengths), sum(lengths))
             if optimizer.num_processes > 1 or tokens <= max(lengths):
-                reason = str(error).splitlines()[0]
-                raise OutOfMemory(f"a training step with micro-batches of {tokens} tokens does not fit ({reason}); {_REMEDY}") from None
+                raise _does_not_fit(f"a training step with micro-batches of {tokens} tokens", error) from None
             batcher.micro_batch_tokens = max(1, tokens // 2)
         # Outside of the handler, where the error holds the tensors of the step no more.
         torch.cuda.empty_cache()

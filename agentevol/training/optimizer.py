@@ -127,7 +127,7 @@ class Optimizer:
         try:
             self.adamw.step()
         except torch.OutOfMemoryError as error:
-            raise UpdateOutOfMemory(str(error).splitlines()[0]) from None
+            raise UpdateOutOfMemory(str(error)) from None
         if self.masters is not None:
             self.masters.copy_to_model()
         self.adamw.zero_grad(set_to_none=True)

@@ -115,20 +115,19 @@ class TermBatcher:
 
     def _fill(self, share: Sequence[int]) -> list[list[int]]:
         """A process's terms in parts of at most `micro_batch_tokens` tokens, padding included; a longer term is a part of its own."""
+        if self.micro_batch_tokens is None:
+            return [list(share)] if share else []
         parts: list[list[int]] = []
+        rows = longest = tokens = 0  # of the last part
         for term in share:
-            if parts and (self.micro_batch_tokens is None or self._pass_tokens([*parts[-1], term]) <= self.micro_batch_tokens):
+            lengths = [len(self.dataset.examples[i].token_ids) for i in self.terms[term].episodes]
+            rows, longest, tokens = rows + len(lengths), max(longest, *lengths), tokens + sum(lengths)
+            if parts and (tokens if self.pad_id is None else rows * padded_length(longest)) <= self.micro_batch_tokens:
                 parts[-1].append(term)
             else:
                 parts.append([term])
+                rows, longest, tokens = len(lengths), max(lengths), sum(lengths)
         return parts
-
-    def _pass_tokens(self, terms: Sequence[int]) -> int:
-        """The tokens of a forward pass over these terms."""
-        if self.pad_id is None:
-            return sum(self.lengths[i] for i in terms)
-        episodes = [len(self.dataset.examples[i].token_ids) for term in terms for i in self.terms[term].episodes]
-        return len(episodes) * padded_length(max(episodes))
 
     def _term_batch(self, indices: Sequence[int], scale: float = 1.0) -> TermMicroBatch:
         terms = [self.terms[i] for i in indices]

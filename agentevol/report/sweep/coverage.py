@@ -14,7 +14,7 @@ from agentevol.evaluation.clusters import score_over_seeds
 from agentevol.evaluation.scores import OVERALL
 from agentevol.report.formatting import MISSING, format_rate
 from agentevol.report.model import BC_BASE, iteration_label
-from agentevol.report.sweep.model import Sweep
+from agentevol.report.sweep.model import SeedResult, Sweep
 from agentevol.report.sweep.section import Section, Table
 
 
@@ -31,10 +31,7 @@ def coverage_section(sweep: Sweep) -> Section:
     results = sweep.results_of(setting)
     first, lasts = iteration_label(1), [result.label_after(sweep.iterations) for result in results]
     last = lasts[0] if len(set(lasts)) == 1 else "the last iteration"  # early stopping: each seed has its own
-    kept = {
-        first: [result.kept.get(first, frozenset()) for result in results],
-        last: [result.kept.get(label, frozenset()) for result, label in zip(results, lasts, strict=True)],
-    }
+    kept = {first: [result.kept.get(first, frozenset()) for result in results], last: _solved_at_the_end(sweep, results)}
     before: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
     after: defaultdict[tuple[str, str], list[list[Trajectory]]] = defaultdict(lambda: [[] for _ in results])
     for seed, result in enumerate(results):
@@ -65,14 +62,14 @@ def coverage_section(sweep: Sweep) -> Section:
     return Section(title, text, tables)
 
 
+def _solved_at_the_end(sweep: Sweep, results: Sequence[SeedResult]) -> list[frozenset[str]]:
+    """For each seed, the instructions that were solved in the last common iteration, or in its own last one if it ended before."""
+    return [result.kept.get(result.label_after(sweep.iterations), frozenset()) for result in results]
+
+
 def _coverage_of_settings(sweep: Sweep, explored: Mapping[tuple[str, str], set[str]]) -> Table:
     """The share of the explored instructions with a successful trajectory in the last common iteration, for each setting."""
-    solved = {
-        setting.label(sweep.settings): [
-            result.kept.get(result.label_after(sweep.iterations), frozenset()) for result in sweep.results_of(setting)
-        ]
-        for setting in sweep.settings
-    }
+    solved = {setting.label(sweep.settings): _solved_at_the_end(sweep, sweep.results_of(setting)) for setting in sweep.settings}
     rows = [
         [env, difficulty, str(len(ids)), *(_share([len(ids & kept) for kept in seeds], len(ids)) for seeds in solved.values())]
         for (env, difficulty), ids in sorted(explored.items())

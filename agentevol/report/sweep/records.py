@@ -99,8 +99,7 @@ def _parameters(record: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str
     unused = {f"{rule}." for rule in RULES if any(setting["rule"] != rule for setting in settings)}
     if any(setting["samples"] != "adaptive" for setting in settings):
         unused.add("evolve.budget")
-    values = with_later_defaults(record.get("parameters", {}))
-    return {key: value for key, value in values.items() if not key.startswith(tuple(unused))}
+    return {key: value for key, value in record.get("parameters", {}).items() if not key.startswith(tuple(unused))}
 
 
 def _digests(record: Mapping[str, Any]) -> dict[str, Any]:
